@@ -1,0 +1,26 @@
+//! The words of Flotilla: ids, keys, regions, moments, sizes, mutations and the record codec.
+//!
+//! **Knows nothing of** protobuf, raft, disks, networks, threads, the wall clock or the environment.
+//! Everything here is plain data that any floor above may use.
+//!
+//! Entry types: [`Region`], [`KeyRange`], [`Moment`], [`Mutation`].
+//! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`codec`], [`rng`], [`size`], [`limit`].
+#![warn(missing_docs)]
+
+pub mod codec;
+pub mod id;
+pub mod key;
+pub mod limit;
+pub mod region;
+pub mod rng;
+pub mod size;
+pub mod storage;
+pub mod time;
+
+pub use id::{ClusterId, ConfVer, Incarnation, Index, PeerId, RegionId, StoreId, Term, Version};
+pub use key::{Key, KeyRange};
+pub use region::{Epoch, Peer, PeerRole, Region, RegionError};
+pub use rng::Rng;
+pub use size::ByteSize;
+pub use storage::{Family, KvRead, Mutation, ReadError, ScanDirection};
+pub use time::{Moment, Span};
