@@ -1,0 +1,124 @@
+//! Conversions between wire messages and base's words: towards base checked, towards the wire always possible.
+
+use flotilla_base::{
+    ConfVer, Epoch, KeyRange, Peer, PeerId, PeerRole, Region, RegionError, RegionId, StoreId,
+    Version,
+};
+
+use crate::metapb;
+
+/// Why a message cannot be what it claims to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    /// A message that the receiver needs is absent.
+    #[error("{0} is absent")]
+    Absent(&'static str),
+    /// A peer has a role that this version does not know.
+    #[error("peer {peer} has the unknown role {role}")]
+    UnknownRole {
+        /// The peer.
+        peer: PeerId,
+        /// The number on the wire.
+        role: i32,
+    },
+    /// A peer votes without holding data: not a thing that exists here.
+    #[error("peer {0} is a witness")]
+    Witness(PeerId),
+    /// The region breaks a rule of regions.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+}
+
+impl From<Epoch> for metapb::RegionEpoch {
+    fn from(epoch: Epoch) -> Self {
+        Self { conf_ver: epoch.conf_ver.get(), version: epoch.version.get() }
+    }
+}
+
+impl From<metapb::RegionEpoch> for Epoch {
+    fn from(epoch: metapb::RegionEpoch) -> Self {
+        Self { version: Version(epoch.version), conf_ver: ConfVer(epoch.conf_ver) }
+    }
+}
+
+impl From<PeerRole> for metapb::PeerRole {
+    fn from(role: PeerRole) -> Self {
+        match role {
+            PeerRole::Voter => Self::Voter,
+            PeerRole::Learner => Self::Learner,
+            PeerRole::IncomingVoter => Self::IncomingVoter,
+            PeerRole::DemotingVoter => Self::DemotingVoter,
+        }
+    }
+}
+
+impl From<metapb::PeerRole> for PeerRole {
+    fn from(role: metapb::PeerRole) -> Self {
+        match role {
+            metapb::PeerRole::Voter => Self::Voter,
+            metapb::PeerRole::Learner => Self::Learner,
+            metapb::PeerRole::IncomingVoter => Self::IncomingVoter,
+            metapb::PeerRole::DemotingVoter => Self::DemotingVoter,
+        }
+    }
+}
+
+impl From<Peer> for metapb::Peer {
+    fn from(peer: Peer) -> Self {
+        Self {
+            id: peer.id.get(),
+            store_id: peer.store.get(),
+            role: metapb::PeerRole::from(peer.role).into(),
+            is_witness: false,
+        }
+    }
+}
+
+impl TryFrom<metapb::Peer> for Peer {
+    type Error = ConvertError;
+
+    fn try_from(peer: metapb::Peer) -> Result<Self, ConvertError> {
+        let id = PeerId(peer.id);
+        if peer.is_witness {
+            return Err(ConvertError::Witness(id));
+        }
+        let role = metapb::PeerRole::try_from(peer.role)
+            .map_err(|_unknown| ConvertError::UnknownRole { peer: id, role: peer.role })?;
+        Ok(Self { id, store: StoreId(peer.store_id), role: role.into() })
+    }
+}
+
+impl From<&Region> for metapb::Region {
+    fn from(region: &Region) -> Self {
+        region.clone().into()
+    }
+}
+
+impl From<Region> for metapb::Region {
+    fn from(region: Region) -> Self {
+        Self {
+            id: region.id.get(),
+            start_key: region.range.start,
+            end_key: region.range.end,
+            region_epoch: Some(region.epoch.into()),
+            peers: region.peers.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<metapb::Region> for Region {
+    type Error = ConvertError;
+
+    /// Takes a region that keeps every rule of [`Region::validate`]; it may have no peers.
+    fn try_from(region: metapb::Region) -> Result<Self, ConvertError> {
+        let epoch = region.region_epoch.ok_or(ConvertError::Absent("region_epoch"))?;
+        let converted = Self {
+            id: RegionId(region.id),
+            range: KeyRange { start: region.start_key, end: region.end_key },
+            epoch: epoch.into(),
+            peers: region.peers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        };
+        converted.validate()?;
+        Ok(converted)
+    }
+}
