@@ -1,0 +1,87 @@
+//! Settings of a group, each value with its reason.
+
+use flotilla_base::{PeerId, RegionId, Span};
+
+/// The times that decide elections. Equal on all members of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a peer that heard its leader neither votes for another nor campaigns.
+    ///
+    /// 800 ms: a published client looks again 0.51 s, 1.01 s and 1.51 s after a failure and then gives
+    /// up. A leader that is ready before 1.0 s costs it one second, a later one an error.
+    pub gate: Span,
+    /// How long a leader may trust one confirmed round of heartbeats; shorter than the gate by the
+    /// clock drift and the latency that we allow for. Used by leases.
+    pub lease: Span,
+    /// A leader's heartbeat: five fit into one gate, so that one lost or late one means nothing.
+    pub heartbeat: Span,
+    /// Distance between the first campaigns of two peers: the time of one election, so that the
+    /// second-ranked peer sees the first one's success before its own turn.
+    pub rank_step: Span,
+    /// Length of a campaign before it counts as failed; later ones start up to this much later.
+    pub round: Span,
+    /// A wake-up that comes later than this after its deadline says that this process itself stood
+    /// still; silence of others proves nothing then.
+    pub stall: Span,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            gate: Span::from_millis(800),
+            lease: Span::from_millis(600),
+            heartbeat: Span::from_millis(150),
+            rank_step: Span::from_millis(60),
+            round: Span::from_millis(120),
+            stall: Span::from_millis(100),
+        }
+    }
+}
+
+/// Bounds on what one group keeps in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// Bytes of entries in one append message (soft: one entry always fits).
+    pub message_bytes_max: u64,
+    /// Append messages in flight to one follower.
+    pub inflight_messages_max: usize,
+    /// Bytes of proposals that are not yet committed; more are refused.
+    pub uncommitted_bytes_max: u64,
+    /// Bytes of committed entries handed out at once.
+    pub committed_bytes_max: u64,
+    /// Readys that are written but not yet durable.
+    pub outstanding_max: usize,
+    /// Bytes of applied entries that stay in memory for slow followers.
+    pub cache_bytes_max: usize,
+}
+
+impl Default for GroupLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 1 << 20,
+            inflight_messages_max: 128,
+            uncommitted_bytes_max: 64 << 20,
+            committed_bytes_max: 4 << 20,
+            outstanding_max: 16,
+            cache_bytes_max: 4 << 20,
+        }
+    }
+}
+
+/// What a group is made with.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// Which group; prefixes its keys on disk.
+    pub group: RegionId,
+    /// Which member this is.
+    pub peer: PeerId,
+    /// Seed of everything that is drawn (spreads of campaigns).
+    pub seed: u64,
+    /// A number that differs between two runs of this process: part of each read's context, so that
+    /// no late answer to an earlier run's read can confirm one of this run.
+    pub run: u64,
+    /// Times.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: GroupLimits,
+}

@@ -1,0 +1,165 @@
+//! When a peer may vote and when it campaigns: real time is the only authority.
+//!
+//! The crate counts ticks; we never tick it. A follower that hears its leader closes a *gate* for
+//! [`Timing::gate`]: until then it neither grants a vote nor campaigns. Leases rest on this. After a
+//! restart the gate is closed for one full length, since the peer may have promised it before the
+//! crash; peers created in this run have promised nothing.
+//!
+//! The first campaign after a silence is ranked, not random: one peer goes first, the next
+//! [`Timing::rank_step`] later. Only after a failed round the waits are random.
+
+use flotilla_base::{Moment, Rng, Span};
+
+use crate::config::Timing;
+
+/// Earliest campaign of the first-ranked peer behind its gate: the others heard the leader's last
+/// message up to this much later, and would refuse before their own gates open.
+const SETTLE: Span = Span::from_millis(20);
+
+/// What a wake-up means for a peer that does not lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectionWake {
+    /// The deadline is not reached.
+    Early,
+    /// Campaign now.
+    Campaign,
+    /// This process stood still: listen once more before drawing conclusions.
+    Listen,
+}
+
+/// The clock of one peer's elections.
+#[derive(Clone, Debug)]
+pub struct ElectionClock {
+    timing: Timing,
+    rng: Rng,
+    /// Votes and campaigns wait until then. Only ever moves forward.
+    gate_until: Moment,
+    /// When this peer campaigns if nothing happens; not before `gate_until`.
+    campaign_at: Moment,
+    /// A stall was already excused since the leader was last heard: excuses must not add up, or an
+    /// overloaded peer would never campaign.
+    is_stall_excused: bool,
+}
+
+impl ElectionClock {
+    /// The clock of a peer that starts at `now`: behind a closed gate after a restart, behind an open
+    /// one where the peer was created in this run.
+    #[must_use]
+    pub fn new(timing: Timing, seed: u64, now: Moment, is_restart: bool) -> Self {
+        let fence = if is_restart { timing.gate } else { Span::ZERO };
+        let mut clock = Self {
+            timing,
+            rng: Rng::new(seed),
+            gate_until: now + fence,
+            campaign_at: Moment::NEVER,
+            is_stall_excused: false,
+        };
+        clock.campaign_at = now + timing.gate + clock.jitter(timing.round);
+        clock
+    }
+
+    /// The leader of the current term was heard.
+    pub fn heard_leader(&mut self, now: Moment, rank: u64) {
+        self.gate_until = self.gate_until.max(now + self.timing.gate);
+        let spread = self.timing.rank_step * rank + self.jitter(SETTLE);
+        self.campaign_at = now + self.timing.gate + SETTLE + spread;
+        self.is_stall_excused = false;
+    }
+
+    /// A vote was granted: leave its candidate the time of one round.
+    pub fn granted_vote(&mut self, now: Moment) {
+        self.retry_later(now);
+    }
+
+    /// This peer's own campaign begins; the next one is due if this one fails.
+    pub fn campaign_started(&mut self, now: Moment) {
+        self.retry_later(now);
+    }
+
+    /// Leadership was lost or given up: another peer may be ahead, wait a full ranked silence.
+    pub fn stepped_down(&mut self, now: Moment, rank: u64) {
+        let spread = self.timing.rank_step * rank + self.jitter(SETTLE);
+        self.campaign_at = now + self.timing.round + spread;
+    }
+
+    /// Whether a vote may be granted at `now`.
+    #[must_use]
+    pub fn is_open(&self, now: Moment) -> bool {
+        now >= self.gate_until
+    }
+
+    /// Makes the peer campaign at once. Only the bootstrap may ask for it: nobody else can have a
+    /// leader of a group that was just made.
+    pub fn campaign_at_once(&mut self, now: Moment) {
+        debug_assert!(self.is_open(now), "only a peer without promises may skip its turn");
+        self.campaign_at = now;
+    }
+
+    /// What a wake-up at `now` means.
+    pub fn wake(&mut self, now: Moment) -> ElectionWake {
+        if now < self.campaign_at || !self.is_open(now) {
+            return ElectionWake::Early;
+        }
+        if now.since(self.campaign_at) > self.timing.stall && !self.is_stall_excused {
+            self.is_stall_excused = true;
+            self.campaign_at = now + self.timing.heartbeat;
+            return ElectionWake::Listen;
+        }
+        ElectionWake::Campaign
+    }
+
+    /// When [`Self::wake`] has something to say.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        self.campaign_at.max(self.gate_until)
+    }
+
+    fn retry_later(&mut self, now: Moment) {
+        self.campaign_at = now + self.timing.round + self.jitter(self.timing.round);
+    }
+
+    fn jitter(&mut self, most: Span) -> Span {
+        Span(self.rng.below(most.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment(1_000_000_000);
+
+    fn after(millis: u64) -> Moment {
+        START + Span::from_millis(millis)
+    }
+
+    #[test]
+    fn a_restart_fences_votes_and_campaigns() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, true);
+        assert!(!clock.is_open(after(799)) && clock.is_open(after(800)));
+        assert_eq!(clock.wake(after(799)), ElectionWake::Early);
+        assert!(ElectionClock::new(Timing::default(), 1, START, false).is_open(START));
+    }
+
+    #[test]
+    fn first_campaigns_are_ranked() {
+        for seed in 0..50 {
+            let deadline = |rank| {
+                let mut clock = ElectionClock::new(Timing::default(), seed, START, false);
+                clock.heard_leader(START, rank);
+                clock.deadline()
+            };
+            assert!(deadline(0) >= after(820) && deadline(0) < after(840));
+            assert!(deadline(1) >= after(880) && deadline(1) < after(900));
+        }
+    }
+
+    #[test]
+    fn a_stall_is_excused_once() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
+        clock.heard_leader(START, 0);
+        assert_eq!(clock.wake(after(5_000)), ElectionWake::Listen);
+        assert_eq!(clock.wake(after(5_100)), ElectionWake::Early);
+        assert_eq!(clock.wake(after(9_000)), ElectionWake::Campaign);
+    }
+}

@@ -1,0 +1,657 @@
+//! The group itself: inputs go in, [`GroupReady`]s come out.
+//!
+//! Order of work that the caller owes (the crate's contract, for its asynchronous form):
+//! 1. call [`Group::collect`] until it gives nothing; between two calls nothing else;
+//! 2. send [`GroupReady::send_now`] at any time; write `append` and `hard_state` in order of `number`;
+//! 3. once that is durable, call [`Group::on_persisted`] **and only then** send `send_after_persist`:
+//!    a vote answer that overtakes the notice would elect a peer with an unpersisted log;
+//! 4. apply `committed` in order, then call [`Group::on_applied`].
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use flotilla_base::{Index, KvRead, Moment, PeerId, Rng, Term};
+use raft::eraftpb::{Message as RaftMessage, MessageType};
+use raft::{RawNode, StateRole, eraftpb};
+
+use crate::config::{GroupConfig, Timing};
+use crate::election::{ElectionClock, ElectionWake};
+use crate::guard::{self, GuardView, StepError};
+use crate::log::{LogStart, LogView};
+use crate::message::{
+    Entry, HardState, LogPosition, Message, MessageKind, Voters, entry_from_raft,
+    message_from_raft, message_to_raft,
+};
+
+/// Number of a [`GroupReady`]; grows by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadyNumber(pub u64);
+
+/// A round of read-index, unique over all runs of all peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadToken(pub u64);
+
+/// A confirmed round: every read that was registered before it sees all that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadGrant {
+    /// Which round.
+    pub token: ReadToken,
+    /// Apply must have reached this index before the read.
+    pub index: Index,
+}
+
+/// What a peer is in its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Follows, perhaps without knowing whom.
+    #[default]
+    Follower,
+    /// Asks whether it could win.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// A change of role, term or known leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoleChange {
+    /// The role now.
+    pub role: Role,
+    /// The term now.
+    pub term: Term,
+    /// The leader of that term, where known.
+    pub leader: Option<PeerId>,
+}
+
+/// How a peer came to be, which decides what it may have promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Created in this run: it has promised nothing, and its gate is open.
+    Created,
+    /// Created in this run and named by the bootstrap: campaigns at once.
+    CreatedToLead,
+    /// Read back from disk: it may have promised its gate to a leader.
+    Restarted,
+}
+
+/// What a group starts from.
+#[derive(Clone, Debug)]
+pub struct Initial {
+    /// Promises.
+    pub hard_state: HardState,
+    /// Members.
+    pub voters: Voters,
+    /// Last applied entry.
+    pub applied: Index,
+    /// Last entry that is not in the log.
+    pub truncated: LogPosition,
+    /// Last entry of the log.
+    pub last: LogPosition,
+    /// How the peer came to be.
+    pub origin: Origin,
+}
+
+/// Why a group cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("raft refuses to start: {0}")]
+pub struct GroupError(String);
+
+/// Why a proposal was not appended. It certainly has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Only the leader proposes.
+    #[error("this peer does not lead")]
+    NotLeader(Option<PeerId>),
+    /// Too much is uncommitted, or the leader is about to hand over.
+    #[error("too much is waiting to be committed")]
+    Busy,
+}
+
+/// Why a round of read-index did not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Only the leader starts one.
+    #[error("this peer does not lead")]
+    NotLeader(Option<PeerId>),
+    /// The leader has not committed an entry of its own term; it will within a moment.
+    #[error("the leader has not committed in its term yet")]
+    NotYet,
+}
+
+/// Work for the caller; see the module's order of work.
+#[derive(Debug, Default)]
+pub struct GroupReady {
+    /// To be given to [`Group::on_persisted`].
+    pub number: ReadyNumber,
+    /// Role, term or leader changed.
+    pub role_change: Option<RoleChange>,
+    /// To be written, if term or vote changed.
+    pub hard_state: Option<HardState>,
+    /// To be written: the new end of the log.
+    pub append: Option<Append>,
+    /// May leave at once.
+    pub send_now: Vec<Message>,
+    /// May leave once everything up to `number` is durable.
+    pub send_after_persist: Vec<Message>,
+    /// Committed and durable here: to be applied.
+    pub committed: Vec<Entry>,
+    /// Confirmed reads.
+    pub reads: Vec<ReadGrant>,
+    /// Nothing is to be written and nothing is outstanding: `number` counts as persisted already.
+    pub is_complete: bool,
+}
+
+/// Entries that become the end of the log.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Where the log ended before; entries from the first new index to it are replaced.
+    pub old_last: Index,
+    /// The entries, at least one.
+    pub entries: Vec<Entry>,
+}
+
+impl GroupReady {
+    /// Whether something must be written and made durable before `send_after_persist` may leave.
+    #[must_use]
+    pub const fn needs_write(&self) -> bool {
+        self.hard_state.is_some() || self.append.is_some()
+    }
+}
+
+/// A Ready that is not yet known durable.
+#[derive(Debug)]
+struct Outstanding {
+    number: ReadyNumber,
+    /// (term, vote) that become durable with it.
+    promise: Option<(Term, PeerId)>,
+}
+
+/// One member of one raft group.
+pub struct Group {
+    config: GroupConfig,
+    raw: RawNode<LogView>,
+    clock: ElectionClock,
+    /// The leader's next heartbeat, and its next check that a majority answered.
+    heartbeat_at: Moment,
+    quorum_check_at: Moment,
+    /// (term, vote) that would survive a crash now. Nothing of a newer term leaves this peer.
+    durable: (Term, PeerId),
+    outstanding: VecDeque<Outstanding>,
+    reads_started: u64,
+    last_change: RoleChange,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let RoleChange { role, term, .. } = self.role();
+        write!(f, "group {} peer {} {role:?} term {term}", self.config.group, self.config.peer)
+    }
+}
+
+impl Group {
+    /// A group that continues from `initial`; `disk` reads entries that left the cache.
+    ///
+    /// # Errors
+    /// [`GroupError`] where the crate refuses the state.
+    pub fn new(
+        config: GroupConfig,
+        initial: Initial,
+        disk: Box<dyn KvRead + Send>,
+        now: Moment,
+    ) -> Result<Self, GroupError> {
+        let Initial { mut hard_state, voters, applied, truncated, last, origin } = initial;
+        // An applied entry is committed, whatever the lazily written hint says.
+        hard_state.commit = hard_state.commit.max(applied).min(last.index);
+        let start = LogStart { hard_state, voters, truncated, last };
+        let log = LogView::new(config.group, disk, start);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let mut raw = RawNode::new(&raft_config(&config, applied), log, &logger)
+            .map_err(|error| GroupError(error.to_string()))?;
+        raw.raft.skip_bcast_commit(true);
+        let seed =
+            Rng::lane(config.seed, config.group.get() ^ config.peer.get().rotate_left(32)).next();
+        let is_restart = origin == Origin::Restarted;
+        let mut clock = ElectionClock::new(config.timing, seed, now, is_restart);
+        if origin == Origin::CreatedToLead {
+            clock.campaign_at_once(now);
+        }
+        Ok(Self {
+            clock,
+            heartbeat_at: Moment::NEVER,
+            quorum_check_at: Moment::NEVER,
+            durable: (hard_state.term, hard_state.vote),
+            outstanding: VecDeque::new(),
+            reads_started: 0,
+            last_change: RoleChange { term: hard_state.term, ..RoleChange::default() },
+            config,
+            raw,
+        })
+    }
+
+    /// Takes a message of another member.
+    ///
+    /// # Errors
+    /// [`StepError`] where it was not stepped; only damage is a fault of this peer.
+    pub fn step(&mut self, now: Moment, message: Message) -> Result<(), StepError> {
+        guard::check(&message, &self.guard_view(message.term))?;
+        let (kind, from, term) = (message.kind, message.from, message.term);
+        if matches!(kind, MessageKind::RequestVote | MessageKind::RequestPreVote) {
+            self.open_or_refuse(now, term)?;
+        }
+        let vote_before = self.raw.raft.vote;
+        // The crate's own errors say that a message has no place here (an unknown peer): dropped.
+        let _unknown_peer_is_dropped = self.raw.step(message_to_raft(message));
+        let raft = &self.raw.raft;
+        let is_from_leader = matches!(kind, MessageKind::Append | MessageKind::Heartbeat)
+            && raft.leader_id == from.get()
+            && raft.term == term.get();
+        if is_from_leader {
+            self.clock.heard_leader(now, self.rank(from));
+        } else if raft.vote != vote_before && raft.vote == from.get() {
+            self.clock.granted_vote(now);
+        }
+        self.follow_role(now);
+        Ok(())
+    }
+
+    /// Does what is due at `now`: heartbeats and quorum checks of a leader, campaigns of the others.
+    pub fn wake(&mut self, now: Moment) {
+        if self.raw.raft.state == StateRole::Leader {
+            self.wake_leader(now);
+        } else {
+            self.wake_follower(now);
+        }
+        self.follow_role(now);
+    }
+
+    /// When [`Self::wake`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Moment {
+        if self.raw.raft.state == StateRole::Leader {
+            self.heartbeat_at.min(self.quorum_check_at)
+        } else if self.raw.raft.promotable() {
+            self.clock.deadline()
+        } else {
+            Moment::NEVER
+        }
+    }
+
+    /// Appends a command to the leader's log.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; the command certainly has no effect then.
+    pub fn propose(&mut self, data: Bytes) -> Result<LogPosition, ProposeError> {
+        let raft = &mut self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return Err(ProposeError::NotLeader(self.leader()));
+        }
+        let before = raft.raft_log.last_index();
+        let mut entry = eraftpb::Entry::default();
+        entry.data = data;
+        let mut message = RaftMessage::default();
+        message.msg_type = MessageType::MsgPropose;
+        message.from = raft.id;
+        message.entries = vec![entry].into();
+        let index = match raft.step(message) {
+            Ok(()) => raft.raft_log.last_index(),
+            Err(_dropped) => return Err(ProposeError::Busy),
+        };
+        if index != before + 1 {
+            return Err(ProposeError::Busy);
+        }
+        Ok(LogPosition { term: Term(raft.term), index: Index(index) })
+    }
+
+    /// Starts a round that proves this leader's lead to all reads that wait for it.
+    ///
+    /// # Errors
+    /// [`ReadError`]; no round was started.
+    pub fn read_index(&mut self) -> Result<ReadToken, ReadError> {
+        if self.raw.raft.state != StateRole::Leader {
+            return Err(ReadError::NotLeader(self.leader()));
+        }
+        if !self.raw.raft.commit_to_current_term() {
+            return Err(ReadError::NotYet);
+        }
+        // A context is never used twice: a late answer to an earlier use would confirm this one.
+        self.reads_started += 1;
+        let token = ReadToken(self.reads_started);
+        self.raw.read_index(self.read_context(token));
+        Ok(token)
+    }
+
+    /// The next piece of work; `None` when there is none, or too much is not yet durable.
+    pub fn collect(&mut self) -> Option<GroupReady> {
+        if self.outstanding.len() >= self.config.limits.outstanding_max || !self.raw.has_ready() {
+            return None;
+        }
+        let mut ready = self.raw.ready();
+        assert!(ready.snapshot().is_empty(), "a snapshot passed the guard");
+        let entries = ready.take_entries();
+        let old_last = self.raw.store().last().index;
+        // The crate looks entries up in the log from the next line on.
+        self.raw.mut_store().append(&entries);
+        let hard_state = self.changed_hard_state(&ready);
+        let messages = [ready.take_messages(), ready.take_persisted_messages()].concat();
+        let mut work = GroupReady {
+            number: ReadyNumber(ready.number()),
+            hard_state,
+            append: (!entries.is_empty()).then(|| Append {
+                old_last,
+                entries: entries.into_iter().map(entry_from_raft).collect(),
+            }),
+            committed: ready.take_committed_entries().into_iter().map(entry_from_raft).collect(),
+            ..GroupReady::default()
+        };
+        self.grant_reads(ready.take_read_states(), &mut work);
+        self.sort_messages(messages, &mut work);
+        self.check_committed(&work.committed);
+        self.raw.advance_append_async(ready);
+        self.note_outstanding(&mut work);
+        work.role_change = self.take_role_change();
+        Some(work)
+    }
+
+    /// Everything up to the Ready of this number is durable.
+    pub fn on_persisted(&mut self, number: ReadyNumber) {
+        while self.outstanding.front().is_some_and(|first| first.number <= number) {
+            if let Some(Outstanding { promise: Some(promise), .. }) = self.outstanding.pop_front() {
+                self.durable = promise;
+            }
+        }
+        self.raw.on_persist_ready(number.0);
+    }
+
+    /// The state machine has applied everything up to `index`.
+    pub fn on_applied(&mut self, index: Index) {
+        if index.get() > self.raw.raft.raft_log.applied {
+            self.raw.advance_apply_to(index.get());
+            let needless = index.min(self.matched_by_all().unwrap_or(Index(0)));
+            let bytes_max = self.config.limits.cache_bytes_max;
+            self.raw.mut_store().trim(needless, index, bytes_max);
+        }
+    }
+
+    /// The log on disk now starts behind `position`.
+    pub fn on_truncated(&mut self, position: LogPosition) {
+        self.raw.mut_store().truncate(position);
+    }
+
+    /// A message to `peer` was lost for sure: probe before streaming entries to it again.
+    pub fn report_unreachable(&mut self, peer: PeerId) {
+        self.raw.report_unreachable(peer.get());
+    }
+
+    /// The peer is leader, and knows of a commit in its own term.
+    #[must_use]
+    pub fn can_read(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term()
+    }
+
+    /// Role, term and leader now.
+    #[must_use]
+    pub fn role(&self) -> RoleChange {
+        let role = match self.raw.raft.state {
+            StateRole::Follower => Role::Follower,
+            StateRole::PreCandidate => Role::PreCandidate,
+            StateRole::Candidate => Role::Candidate,
+            StateRole::Leader => Role::Leader,
+        };
+        RoleChange { role, term: Term(self.raw.raft.term), leader: self.leader() }
+    }
+
+    /// The leader of the current term, where known.
+    #[must_use]
+    pub fn leader(&self) -> Option<PeerId> {
+        let leader = PeerId(self.raw.raft.leader_id);
+        (!leader.is_none()).then_some(leader)
+    }
+
+    /// Whether this peer leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// Commit index.
+    #[must_use]
+    pub fn committed(&self) -> Index {
+        Index(self.raw.raft.raft_log.committed)
+    }
+
+    /// End of the log that is on disk or in the next Ready.
+    #[must_use]
+    pub fn last(&self) -> LogPosition {
+        LogPosition {
+            index: Index(self.raw.raft.raft_log.last_index()),
+            term: Term(self.raw.raft.raft_log.last_term()),
+        }
+    }
+
+    /// Which group this is.
+    #[must_use]
+    pub const fn id(&self) -> flotilla_base::RegionId {
+        self.config.group
+    }
+
+    /// End of the log as of the last collected Ready.
+    #[must_use]
+    pub fn written_last(&self) -> LogPosition {
+        self.raw.store().last()
+    }
+
+    /// Last entry that is not in the log.
+    #[must_use]
+    pub fn truncated(&self) -> LogPosition {
+        self.raw.store().truncated()
+    }
+
+    /// Position of the entry at `index`, where it is still known.
+    #[must_use]
+    pub fn position(&self, index: Index) -> Option<LogPosition> {
+        let term = self.raw.raft.raft_log.term(index.get()).ok()?;
+        Some(LogPosition { term: Term(term), index })
+    }
+
+    /// The largest index that every member is known to hold, dead ones included; leaders only.
+    #[must_use]
+    pub fn matched_by_all(&self) -> Option<Index> {
+        if !self.is_leader() {
+            return None;
+        }
+        self.raw.raft.prs().iter().map(|(_, progress)| Index(progress.matched)).min()
+    }
+
+    /// Readys that are not yet durable.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    fn timing(&self) -> Timing {
+        self.config.timing
+    }
+
+    fn guard_view(&self, term: Term) -> GuardView {
+        let raft = &self.raw.raft;
+        GuardView {
+            peer: self.config.peer,
+            last: Index(raft.raft_log.last_index()),
+            committed: Index(raft.raft_log.committed),
+            is_current_term: raft.term == term.get(),
+            is_leader: raft.state == StateRole::Leader,
+        }
+    }
+
+    /// The crate refuses votes while its tick counter says that the leader was heard. The counter
+    /// never moves here, so this wrapper decides by real time and sets it to what was decided.
+    fn open_or_refuse(&mut self, now: Moment, term: Term) -> Result<(), StepError> {
+        let is_newer = term.get() > self.raw.raft.term;
+        if self.raw.raft.state == StateRole::Leader {
+            // A leader is deposed by its own quorum check, or by a follower that answers in a newer
+            // term; never by somebody who just asks.
+            return if is_newer { Err(StepError::GateClosed) } else { Ok(()) };
+        }
+        if !self.clock.is_open(now) {
+            return Err(StepError::GateClosed);
+        }
+        self.raw.raft.election_elapsed = self.raw.raft.election_timeout();
+        Ok(())
+    }
+
+    fn wake_leader(&mut self, now: Moment) {
+        if now >= self.quorum_check_at {
+            let is_stalled = now.since(self.quorum_check_at) > self.timing().stall;
+            if is_stalled {
+                // Answers of the last gate may still be waiting to be read.
+                self.quorum_check_at = now + self.timing().heartbeat * 2;
+            } else {
+                self.quorum_check_at = now + self.timing().gate;
+                let mut message = RaftMessage::default();
+                message.msg_type = MessageType::MsgCheckQuorum;
+                message.from = self.raw.raft.id;
+                let _steps_down_by_itself = self.raw.raft.step(message);
+            }
+        }
+        if now >= self.heartbeat_at && self.raw.raft.state == StateRole::Leader {
+            self.heartbeat_at = now + self.timing().heartbeat;
+            self.raw.ping();
+        }
+    }
+
+    fn wake_follower(&mut self, now: Moment) {
+        if !self.raw.raft.promotable() || self.clock.wake(now) != ElectionWake::Campaign {
+            return;
+        }
+        self.clock.campaign_started(now);
+        // A campaign over entries that are not yet durable could win with a log that a crash cuts.
+        let log = &self.raw.raft.raft_log;
+        let is_log_durable = log.persisted == log.last_index() && self.outstanding.is_empty();
+        if is_log_durable {
+            let _refused_while_a_change_is_unapplied = self.raw.campaign();
+        }
+    }
+
+    /// Sets deadlines when the role has changed since they were set.
+    fn follow_role(&mut self, now: Moment) {
+        let is_leader = self.is_leader();
+        let had_deadlines = self.heartbeat_at != Moment::NEVER;
+        if is_leader && !had_deadlines {
+            self.heartbeat_at = now + self.timing().heartbeat;
+            self.quorum_check_at = now + self.timing().gate;
+        } else if !is_leader && had_deadlines {
+            self.heartbeat_at = Moment::NEVER;
+            self.quorum_check_at = Moment::NEVER;
+            self.clock.stepped_down(now, self.rank(PeerId(0)));
+        }
+    }
+
+    /// Place of this peer among the voters that could follow `leader`, rotated by group so that the
+    /// leaders of many groups do not all move to one store.
+    fn rank(&self, leader: PeerId) -> u64 {
+        let voters = self.raw.raft.prs().conf().voters().ids();
+        let mut heirs: Vec<u64> = voters.iter().filter(|id| *id != leader.get()).collect();
+        heirs.sort_unstable();
+        let own = heirs.iter().position(|id| *id == self.config.peer.get()).unwrap_or(0) as u64;
+        let count = heirs.len().max(1) as u64;
+        (own + self.config.group.get()) % count
+    }
+
+    fn read_context(&self, token: ReadToken) -> Vec<u8> {
+        let words = [self.config.peer.get(), self.raw.raft.term, self.config.run, token.0];
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    fn grant_reads(&self, states: Vec<raft::ReadState>, work: &mut GroupReady) {
+        let own = |state: raft::ReadState| {
+            let token: [u8; 8] = state.request_ctx.get(24..)?.try_into().ok()?;
+            let token = ReadToken(u64::from_be_bytes(token));
+            let is_own = state.request_ctx == self.read_context(token);
+            is_own.then_some(ReadGrant { token, index: Index(state.index) })
+        };
+        work.reads = states.into_iter().filter_map(own).collect();
+    }
+
+    fn changed_hard_state(&self, ready: &raft::Ready) -> Option<HardState> {
+        let state = ready.hs()?;
+        let newest = self.outstanding.iter().rev().find_map(|earlier| earlier.promise);
+        let (term, vote) = newest.unwrap_or(self.durable);
+        let is_promise = state.term != term.get() || state.vote != vote.get();
+        is_promise.then(|| HardState {
+            term: Term(state.term),
+            vote: PeerId(state.vote),
+            commit: Index(state.commit),
+        })
+    }
+
+    /// Decides for each message whether it may overtake the write. The crate says so only for leaders,
+    /// and wrongly where a leader's own (term, vote) is not durable: a group with one voter and
+    /// learners leads and sends in the call that elects it.
+    fn sort_messages(&self, messages: Vec<eraftpb::Message>, work: &mut GroupReady) {
+        let is_leader = self.is_leader();
+        for message in messages.into_iter().filter_map(message_from_raft) {
+            let is_term_durable = message.term <= self.durable.0
+                && work.hard_state.is_none()
+                && self.outstanding.iter().all(|earlier| earlier.promise.is_none());
+            // A heartbeat's answer promises nothing about the log.
+            let promises_log_or_vote = !matches!(message.kind, MessageKind::HeartbeatResponse);
+            if is_term_durable && (is_leader || !promises_log_or_vote) {
+                work.send_now.push(message);
+            } else {
+                work.send_after_persist.push(message);
+            }
+        }
+    }
+
+    fn check_committed(&self, committed: &[Entry]) {
+        let Some(last) = committed.last() else { return };
+        let log = &self.raw.raft.raft_log;
+        assert!(
+            last.index.get() <= log.committed.min(log.persisted),
+            "entry {} is to be applied before it is committed and durable",
+            last.index
+        );
+    }
+
+    fn note_outstanding(&mut self, work: &mut GroupReady) {
+        if !work.needs_write() && self.outstanding.is_empty() {
+            work.is_complete = true;
+            work.send_now.append(&mut work.send_after_persist);
+            self.raw.on_persist_ready(work.number.0);
+            return;
+        }
+        if work.needs_write() || !work.send_after_persist.is_empty() {
+            let promise = work.hard_state.map(|state| (state.term, state.vote));
+            self.outstanding.push_back(Outstanding { number: work.number, promise });
+        } else {
+            // Nothing waits for it; the next persisted number covers it.
+            work.is_complete = true;
+        }
+    }
+
+    fn take_role_change(&mut self) -> Option<RoleChange> {
+        let change = self.role();
+        let is_new = change != self.last_change;
+        self.last_change = change;
+        is_new.then_some(change)
+    }
+}
+
+fn raft_config(config: &GroupConfig, applied: Index) -> raft::Config {
+    raft::Config {
+        id: config.peer.get(),
+        // Ticks never happen; the numbers only have to satisfy the crate's own checks.
+        election_tick: 10,
+        heartbeat_tick: 2,
+        applied: applied.get(),
+        max_size_per_msg: config.limits.message_bytes_max,
+        max_inflight_msgs: config.limits.inflight_messages_max,
+        check_quorum: true,
+        pre_vote: true,
+        max_uncommitted_size: config.limits.uncommitted_bytes_max,
+        max_committed_size_per_ready: config.limits.committed_bytes_max,
+        ..raft::Config::default()
+    }
+}

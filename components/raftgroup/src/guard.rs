@@ -1,0 +1,95 @@
+//! What stands in front of the crate's `step`: it panics on messages that contradict its log, and a
+//! message comes from the network.
+
+use flotilla_base::{Index, PeerId};
+
+use crate::message::{Message, MessageKind};
+
+/// The log of this peer contradicts what its leader proves. The peer must leave the group's traffic
+/// until it is replaced; it may not crash the store, whose other groups are sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "log is damaged: the leader says that entry {committed} is committed here, but the log ends at {last}"
+)]
+pub struct Damage {
+    /// What the leader knows committed at this peer.
+    pub committed: Index,
+    /// Where the log ends.
+    pub last: Index,
+}
+
+/// Why a message was not stepped. Except for damage the message is just dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// Not for this peer, or from nobody.
+    #[error("message is not addressed to this peer")]
+    Misaddressed,
+    /// The gate is closed: this peer heard its leader a moment ago.
+    #[error("votes are not given while the leader was heard a moment ago")]
+    GateClosed,
+    /// The kind is refused for now.
+    #[error("{0:?} is not served by this version")]
+    Unsupported(MessageKind),
+    /// The message contradicts itself or the state of this peer.
+    #[error("message makes no sense: {0}")]
+    Senseless(&'static str),
+    /// This peer's own log is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
+
+/// What the guard needs to know of the peer.
+pub(crate) struct GuardView {
+    pub(crate) peer: PeerId,
+    pub(crate) last: Index,
+    pub(crate) committed: Index,
+    pub(crate) is_current_term: bool,
+    pub(crate) is_leader: bool,
+}
+
+/// Checks what the crate takes for granted.
+pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError> {
+    if message.to != view.peer || message.from.is_none() || message.from == view.peer {
+        return Err(StepError::Misaddressed);
+    }
+    if message.term.is_none() {
+        return Err(StepError::Senseless("its term is 0"));
+    }
+    match message.kind {
+        MessageKind::Snapshot
+        | MessageKind::TimeoutNow
+        | MessageKind::ReadIndex
+        | MessageKind::ReadIndexResponse => Err(StepError::Unsupported(message.kind)),
+        MessageKind::Append => check_append(message, view),
+        MessageKind::Heartbeat if message.commit > view.last => {
+            Err(Damage { committed: message.commit, last: view.last }.into())
+        }
+        MessageKind::AppendResponse if claims_too_much(message, view) => {
+            Err(StepError::Senseless("a follower acknowledges more than this leader's log"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn claims_too_much(message: &Message, view: &GuardView) -> bool {
+    let is_own_term = view.is_leader && view.is_current_term;
+    is_own_term && message.reject.is_none() && message.index > view.last
+}
+
+/// Entries must follow `index` one by one with terms that never fall; and what this peer knows
+/// committed must not be replaced, which would be a second truth.
+fn check_append(message: &Message, view: &GuardView) -> Result<(), StepError> {
+    let mut previous = (message.index, message.log_term);
+    for entry in &message.entries {
+        if entry.index != previous.0.next() || entry.term < previous.1 || entry.term > message.term
+        {
+            return Err(StepError::Senseless("its entries are not in order"));
+        }
+        previous = (entry.index, entry.term);
+    }
+    if view.is_leader && view.is_current_term {
+        return Err(StepError::Senseless("two leaders in one term"));
+    }
+    debug_assert!(view.committed <= view.last, "committed beyond the log");
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Plain forms of what the `raft` crate keeps in protobuf 2 types. Only this file converts.
+//!
+//! Nothing that came from a network is ever parsed by that runtime: other crates decode their own
+//! wire form into these structs, and these are moved field by field, payloads by reference count.
+
+use bytes::Bytes;
+use flotilla_base::{Index, PeerId, Term};
+use raft::eraftpb;
+
+/// A position in a log: index, and the term of the entry there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition {
+    /// Term of the entry at `index`. First in order: a longer log of an older term is behind.
+    pub term: Term,
+    /// The position.
+    pub index: Index,
+}
+
+/// What must survive a crash besides the log. `commit` is a hint only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// Newest term this peer has seen.
+    pub term: Term,
+    /// Whom it voted for in that term; zero for nobody.
+    pub vote: PeerId,
+    /// Largest index known committed.
+    pub commit: Index,
+}
+
+/// Members of a group. Joint configurations come with membership changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Voters {
+    /// Peers that vote, ascending.
+    pub voters: Vec<PeerId>,
+    /// Peers that only receive the log, ascending.
+    pub learners: Vec<PeerId>,
+}
+
+/// What an entry is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryKind {
+    /// A command of the state machine; empty data marks the first entry of a term.
+    #[default]
+    Normal,
+    /// A membership change in the older form; decoded by nobody here.
+    ConfChange,
+    /// A membership change in the joint form; decoded by nobody here.
+    ConfChangeV2,
+}
+
+/// One log entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is for.
+    pub kind: EntryKind,
+    /// Term of the leader that appended it.
+    pub term: Term,
+    /// Position in the log.
+    pub index: Index,
+    /// The command.
+    pub data: Bytes,
+    /// Free for the proposer; travels with the entry.
+    pub context: Bytes,
+}
+
+impl Entry {
+    /// Where the entry stands.
+    #[must_use]
+    pub const fn position(&self) -> LogPosition {
+        LogPosition { term: self.term, index: self.index }
+    }
+}
+
+macro_rules! message_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $number:literal <-> $raft:ident),* $(,)?) => {
+        /// What a message between two peers says. Kinds that are local to a peer are not among them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum MessageKind { $($(#[$doc])* $kind),* }
+
+        impl MessageKind {
+            /// The stable number of the kind, for wire forms.
+            #[must_use]
+            pub const fn number(self) -> u32 {
+                match self { $(Self::$kind => $number),* }
+            }
+
+            /// The kind with this number; `None` where there is none.
+            #[must_use]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$kind),)* _ => None }
+            }
+
+            const fn to_raft(self) -> eraftpb::MessageType {
+                match self { $(Self::$kind => eraftpb::MessageType::$raft),* }
+            }
+
+            #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is local to a peer")]
+            const fn from_raft(kind: eraftpb::MessageType) -> Option<Self> {
+                match kind { $(eraftpb::MessageType::$raft => Some(Self::$kind),)* _ => None }
+            }
+        }
+    };
+}
+
+message_kinds! {
+    /// Entries from the leader.
+    Append = 1 <-> MsgAppend,
+    /// Answer to `Append`.
+    AppendResponse = 2 <-> MsgAppendResponse,
+    /// A candidate asks for a vote.
+    RequestVote = 3 <-> MsgRequestVote,
+    /// Answer to `RequestVote`.
+    RequestVoteResponse = 4 <-> MsgRequestVoteResponse,
+    /// The leader lives; carries the context of reads.
+    Heartbeat = 5 <-> MsgHeartbeat,
+    /// Answer to `Heartbeat`.
+    HeartbeatResponse = 6 <-> MsgHeartbeatResponse,
+    /// Would a vote be granted? Changes nothing at the asked peer.
+    RequestPreVote = 7 <-> MsgRequestPreVote,
+    /// Answer to `RequestPreVote`.
+    RequestPreVoteResponse = 8 <-> MsgRequestPreVoteResponse,
+    /// The leader asks its chosen successor to campaign.
+    TimeoutNow = 9 <-> MsgTimeoutNow,
+    /// A snapshot; refused until snapshots exist.
+    Snapshot = 10 <-> MsgSnapshot,
+    /// A follower asks the leader for a read index.
+    ReadIndex = 11 <-> MsgReadIndex,
+    /// Answer to `ReadIndex`.
+    ReadIndexResponse = 12 <-> MsgReadIndexResp,
+}
+
+/// A message between two peers of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it says.
+    pub kind: MessageKind,
+    /// Sender.
+    pub from: PeerId,
+    /// Receiver.
+    pub to: PeerId,
+    /// Term of the sender; for pre-votes the term it would have.
+    pub term: Term,
+    /// Term of the entry at `index`.
+    pub log_term: Term,
+    /// Meaning depends on the kind: previous entry, matched index, last index.
+    pub index: Index,
+    /// Commit index, and in vote traffic the term of the entry there.
+    pub commit: Index,
+    /// Term of the entry at `commit` (vote traffic only).
+    pub commit_term: Term,
+    /// Entries behind `index`.
+    pub entries: Vec<Entry>,
+    /// `Some(hint)` refuses; the hint is the largest index worth trying next.
+    pub reject: Option<Index>,
+    /// Context of a read, or the kind of a campaign.
+    pub context: Bytes,
+}
+
+impl Message {
+    /// A message that says nothing yet but its kind, ends and term.
+    #[must_use]
+    pub fn new(kind: MessageKind, from: PeerId, to: PeerId, term: Term) -> Self {
+        Self {
+            kind,
+            from,
+            to,
+            term,
+            log_term: Term(0),
+            index: Index(0),
+            commit: Index(0),
+            commit_term: Term(0),
+            entries: Vec::new(),
+            reject: None,
+            context: Bytes::new(),
+        }
+    }
+
+    /// Bytes of payload: what queues are metered by.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        const FIXED: usize = 96;
+        let entries: usize = self.entries.iter().map(|entry| FIXED / 2 + entry.data.len()).sum();
+        FIXED + entries + self.context.len()
+    }
+}
+
+pub(crate) fn message_to_raft(message: Message) -> eraftpb::Message {
+    let mut raft_message = eraftpb::Message::default();
+    raft_message.msg_type = message.kind.to_raft();
+    raft_message.from = message.from.get();
+    raft_message.to = message.to.get();
+    raft_message.term = message.term.get();
+    raft_message.log_term = message.log_term.get();
+    raft_message.index = message.index.get();
+    raft_message.commit = message.commit.get();
+    raft_message.commit_term = message.commit_term.get();
+    raft_message.reject = message.reject.is_some();
+    raft_message.reject_hint = message.reject.map_or(0, Index::get);
+    raft_message.context = message.context;
+    raft_message.entries =
+        message.entries.into_iter().map(entry_to_raft).collect::<Vec<_>>().into();
+    raft_message
+}
+
+/// `None` for kinds that never leave a peer.
+pub(crate) fn message_from_raft(mut message: eraftpb::Message) -> Option<Message> {
+    Some(Message {
+        kind: MessageKind::from_raft(message.msg_type)?,
+        from: PeerId(message.from),
+        to: PeerId(message.to),
+        term: Term(message.term),
+        log_term: Term(message.log_term),
+        index: Index(message.index),
+        commit: Index(message.commit),
+        commit_term: Term(message.commit_term),
+        reject: message.reject.then_some(Index(message.reject_hint)),
+        entries: message.take_entries().into_iter().map(entry_from_raft).collect(),
+        context: message.context,
+    })
+}
+
+pub(crate) fn entry_to_raft(entry: Entry) -> eraftpb::Entry {
+    let mut raft_entry = eraftpb::Entry::default();
+    raft_entry.entry_type = match entry.kind {
+        EntryKind::Normal => eraftpb::EntryType::EntryNormal,
+        EntryKind::ConfChange => eraftpb::EntryType::EntryConfChange,
+        EntryKind::ConfChangeV2 => eraftpb::EntryType::EntryConfChangeV2,
+    };
+    raft_entry.term = entry.term.get();
+    raft_entry.index = entry.index.get();
+    raft_entry.data = entry.data;
+    raft_entry.context = entry.context;
+    raft_entry
+}
+
+pub(crate) fn entry_from_raft(entry: eraftpb::Entry) -> Entry {
+    Entry {
+        kind: match entry.entry_type {
+            eraftpb::EntryType::EntryNormal => EntryKind::Normal,
+            eraftpb::EntryType::EntryConfChange => EntryKind::ConfChange,
+            eraftpb::EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
+        },
+        term: Term(entry.term),
+        index: Index(entry.index),
+        data: entry.data,
+        context: entry.context,
+    }
+}

@@ -1,0 +1,104 @@
+//! Proposals that wait for their fate, matched by (index, term).
+
+use std::collections::VecDeque;
+
+use crate::message::{Entry, LogPosition};
+
+/// Reply tickets of proposals in the order of the log.
+///
+/// A ticket leaves exactly once: with its own entry, or as lost when an entry of another term stands at
+/// its index. Matching by index alone would answer the wrong client.
+#[derive(Debug)]
+pub struct Proposals<T> {
+    waiting: VecDeque<(LogPosition, T)>,
+}
+
+impl<T> Default for Proposals<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new() }
+    }
+}
+
+impl<T> Proposals<T> {
+    /// Remembers the ticket of the entry at `position`, which was just appended by this leader.
+    ///
+    /// Older tickets at or behind that index belong to entries that this append replaced; they are
+    /// returned as lost.
+    pub fn push(&mut self, position: LogPosition, ticket: T) -> Vec<T> {
+        let mut lost = Vec::new();
+        while self.waiting.back().is_some_and(|(last, _)| last.index >= position.index) {
+            lost.extend(self.waiting.pop_back().map(|(_, ticket)| ticket));
+        }
+        self.waiting.push_back((position, ticket));
+        lost
+    }
+
+    /// The ticket of a committed `entry`, and those which that entry proves lost.
+    pub fn committed(&mut self, entry: &Entry) -> (Option<T>, Vec<T>) {
+        let mut lost = Vec::new();
+        while let Some((position, _)) = self.waiting.front() {
+            if position.index > entry.index {
+                break;
+            }
+            let is_own = *position == entry.position();
+            let Some((_, ticket)) = self.waiting.pop_front() else { break };
+            if is_own {
+                return (Some(ticket), lost);
+            }
+            lost.push(ticket);
+        }
+        (None, lost)
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// All tickets, when the group ends.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.waiting.drain(..).map(|(_, ticket)| ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Index, Term};
+
+    use super::*;
+
+    fn at(term: u64, index: u64) -> LogPosition {
+        LogPosition { term: Term(term), index: Index(index) }
+    }
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry { term: Term(term), index: Index(index), ..Entry::default() }
+    }
+
+    #[test]
+    fn tickets_leave_with_their_entry_or_as_lost() {
+        let mut proposals = Proposals::default();
+        assert!(proposals.push(at(2, 7), 'a').is_empty());
+        assert!(proposals.push(at(2, 8), 'b').is_empty());
+        assert_eq!(proposals.committed(&entry(2, 6)), (None, vec![]));
+        assert_eq!(proposals.committed(&entry(2, 7)), (Some('a'), vec![]));
+        assert_eq!(proposals.committed(&entry(3, 8)), (None, vec!['b']));
+        assert!(proposals.is_empty());
+    }
+
+    #[test]
+    fn an_append_over_older_entries_loses_their_tickets() {
+        let mut proposals = Proposals::default();
+        proposals.push(at(2, 7), 'a');
+        proposals.push(at(2, 8), 'b');
+        assert_eq!(proposals.push(at(4, 8), 'c'), vec!['b']);
+        assert_eq!(proposals.committed(&entry(4, 8)), (Some('c'), vec!['a']));
+    }
+}
