@@ -180,7 +180,7 @@ mod tests {
         assert!(left.overlaps(&KeyRange::new("c", "")) && !left.overlaps(&KeyRange::new("d", "")));
         assert!(KeyRange::all().covers(&left) && !left.covers(&KeyRange::all()));
         assert_eq!(left.intersection(&KeyRange::new("c", "z")), Some(KeyRange::new("c", "d")));
-        assert_eq!(KeyRange::new("d", "b").is_empty(), true);
+        assert!(KeyRange::new("d", "b").is_empty());
         assert_eq!(format!("{}", KeyRange::new("a\x01", "")), "[a\\x01, \"\")");
     }
 

@@ -19,10 +19,6 @@ impl Rng {
     }
 
     /// The next number, uniform over all of `u64`.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an endless stream is no iterator to its users"
-    )]
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;

@@ -47,7 +47,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = |unit: u64| self.0 >= unit;
         let (suffix, unit) = UNITS.iter().find(|(_, unit)| fits(*unit)).unwrap_or(&("B", 1));
-        if self.0 % unit == 0 {
+        if self.0.is_multiple_of(*unit) {
             return write!(f, "{}{suffix}", self.0 / unit);
         }
         let tenths = u128::from(self.0) * 10 / u128::from(*unit);

@@ -1,0 +1,38 @@
+//! One RocksDB database behind about ten calls, and the directory it lives in.
+//!
+//! **Knows nothing of** raft, regions, transactions, protobuf, networks, or which thread calls it.
+//! It is the only crate that names `rocksdb`, and the only one that may hold `unsafe` code.
+//!
+//! What the callers build on:
+//! - a [`WriteBatch`] over several families is atomic, also across a crash;
+//! - the state found after a crash is a prefix of the order of writes (one log for all families);
+//! - [`Engine::sync`] makes every write that returned before it durable, without stopping writers;
+//! - a write or sync that fails leaves the outcome unknown: the caller ends the process.
+//!
+//! Entry types: [`Engine`], [`WriteBatch`], [`Snapshot`], [`DataDir`].
+//! Reading order: [`mod@data_dir`], `options`, `batch`, `engine`, `read`, `snapshot`, `log_key`,
+//! `stats`, `tuning` (what RocksDB is told, and why), `memory` (the twin for tests).
+#![warn(missing_docs)]
+
+pub mod data_dir;
+
+mod batch;
+mod engine;
+mod error;
+mod log_key;
+mod memory;
+mod options;
+mod read;
+mod snapshot;
+mod stats;
+mod tuning;
+
+pub use batch::WriteBatch;
+pub use data_dir::{DataDir, DataDirError};
+pub use engine::Engine;
+pub use error::{BatchError, EngineError};
+pub use log_key::{log_range, parse_raft_log_key, raft_log_key, region_log_range};
+pub use memory::{MemEngine, MemSnapshot};
+pub use options::{EngineOptions, LogDeletion, MemtableOptions};
+pub use snapshot::Snapshot;
+pub use stats::{EngineStats, FamilyStats};

@@ -1,0 +1,116 @@
+//! Figures of a running engine, as plain data.
+
+use std::{fs, path::Path};
+
+use flotilla_base::Family;
+use rocksdb::{DB, properties};
+
+use crate::read::handle;
+
+/// Figures of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FamilyStats {
+    /// Which family.
+    pub family: Family,
+    /// Files in level 0: what a read has to look through one by one.
+    pub level0_files: u64,
+    /// Memory of all memtables, in bytes.
+    pub memtable_bytes: u64,
+    /// Full memtables that wait for their flush.
+    pub immutable_memtables: u64,
+    /// Bytes that compaction has still to rewrite.
+    pub pending_compaction_bytes: u64,
+    /// Estimate of bytes of live data in tables.
+    pub live_data_bytes: u64,
+    /// Bytes of all tables.
+    pub table_bytes: u64,
+    /// Estimate of the number of keys.
+    pub keys: u64,
+}
+
+/// Figures of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineStats {
+    /// One for each family, in the order of [`Family::ALL`].
+    pub families: Vec<FamilyStats>,
+    /// Bytes of all WAL files.
+    pub wal_bytes: u64,
+    /// Whether writes are held back until a flush ends.
+    pub is_write_stopped: bool,
+    /// Bytes a second that writes are slowed down to; 0 where they are not.
+    pub delayed_write_rate: u64,
+    /// Memory of the block cache, in bytes.
+    pub block_cache_bytes: u64,
+    /// Snapshots that are held.
+    pub snapshots: u64,
+    /// When the oldest of them was taken, in seconds since the Unix epoch; 0 without snapshots.
+    pub oldest_snapshot_unix_seconds: u64,
+    /// Flushes and compactions that run.
+    pub background_jobs_running: u64,
+    /// Errors of flushes and compactions since the start.
+    pub background_errors: u64,
+}
+
+impl EngineStats {
+    /// The figures of one family.
+    #[must_use]
+    pub fn family(&self, family: Family) -> &FamilyStats {
+        let found = self.families.iter().find(|stats| stats.family == family);
+        found.expect("figures are collected for every family")
+    }
+}
+
+pub(crate) fn is_write_stopped(rocks: &DB) -> bool {
+    property(rocks, properties::IS_WRITE_STOPPED) != 0
+}
+
+pub(crate) fn collect(rocks: &DB, path: &Path) -> EngineStats {
+    // The cache is shared by all families, and a property of one.
+    let any_family = handle(rocks, Family::Default);
+    let block_cache = rocks.property_int_value_cf(any_family, properties::BLOCK_CACHE_USAGE);
+    EngineStats {
+        families: Family::ALL.into_iter().map(|family| collect_family(rocks, family)).collect(),
+        wal_bytes: wal_bytes(path),
+        is_write_stopped: is_write_stopped(rocks),
+        delayed_write_rate: property(rocks, properties::ACTUAL_DELAYED_WRITE_RATE),
+        block_cache_bytes: block_cache.ok().flatten().unwrap_or(0),
+        snapshots: property(rocks, properties::NUM_SNAPSHOTS),
+        oldest_snapshot_unix_seconds: property(rocks, properties::OLDEST_SNAPSHOT_TIME),
+        background_jobs_running: property(rocks, properties::NUM_RUNNING_FLUSHES)
+            + property(rocks, properties::NUM_RUNNING_COMPACTIONS),
+        background_errors: property(rocks, properties::BACKGROUND_ERRORS),
+    }
+}
+
+fn collect_family(rocks: &DB, family: Family) -> FamilyStats {
+    let handle = handle(rocks, family);
+    let figure = |name: &properties::PropName| {
+        rocks.property_int_value_cf(handle, name).ok().flatten().unwrap_or(0)
+    };
+    let level0 = properties::num_files_at_level(0);
+    let level0_files = rocks.property_value_cf(handle, &level0).ok().flatten();
+    FamilyStats {
+        family,
+        level0_files: level0_files.and_then(|text| text.trim().parse().ok()).unwrap_or(0),
+        memtable_bytes: figure(properties::CUR_SIZE_ALL_MEM_TABLES),
+        immutable_memtables: figure(properties::NUM_IMMUTABLE_MEM_TABLE),
+        pending_compaction_bytes: figure(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        live_data_bytes: figure(properties::ESTIMATE_LIVE_DATA_SIZE),
+        table_bytes: figure(properties::TOTAL_SST_FILES_SIZE),
+        keys: figure(properties::ESTIMATE_NUM_KEYS),
+    }
+}
+
+/// A figure that RocksDB does not know counts as 0: metrics must not stop a store.
+fn property(rocks: &DB, name: &properties::PropName) -> u64 {
+    rocks.property_int_value(name).ok().flatten().unwrap_or(0)
+}
+
+fn wal_bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let wals = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
+    // A file may vanish between listing and asking: it then holds nothing any more.
+    wals.filter_map(|wal| wal.metadata().ok()).map(|metadata| metadata.len()).sum()
+}

@@ -1,0 +1,138 @@
+//! What RocksDB is told, and why. Sizes come from `EngineOptions`; everything else is fixed here.
+
+use flotilla_base::Family;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
+    Options,
+};
+
+use crate::{EngineOptions, MemtableOptions};
+
+const BLOCK_BYTES: usize = 16 << 10;
+const LOG_BLOCK_BYTES: usize = 32 << 10;
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Write-back of dirty pages starts after so many bytes, so that a sync finds little left to do.
+const WAL_BYTES_PER_SYNC: u64 = 512 << 10;
+const TABLE_BYTES_PER_SYNC: u64 = 1 << 20;
+const INFO_LOG_BYTES: usize = 4 << 20;
+/// Larger than the number of level-0 files that can ever exist: the trigger is off.
+const TRIGGER_OFF: i32 = 1 << 30;
+
+/// Options of the database as a whole.
+pub(crate) fn database_options(options: &EngineOptions) -> Options {
+    let mut database = Options::default();
+    database.create_if_missing(true);
+    database.create_missing_column_families(true);
+    database.set_paranoid_checks(true);
+
+    // A crash leaves a prefix of the order of writes: recovery stops at the first damaged record,
+    // and a WAL file that is missing or shorter than it once was is noticed.
+    database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    database.set_track_and_verify_wals_in_manifest(true);
+    database.set_recycle_log_file_num(0);
+    // Every write reaches the operating system before it returns, so that the death of the process
+    // alone loses nothing; `Engine::sync` guards against the death of the machine.
+    database.set_manual_wal_flush(false);
+    database.set_wal_bytes_per_sync(WAL_BYTES_PER_SYNC);
+    database.set_bytes_per_sync(TABLE_BYTES_PER_SYNC);
+    database.set_max_total_wal_size(options.wal_total_bytes_max());
+    // The WAL append of one group overlaps the memtable insertion of the group before. Unordered
+    // writes would break the immutability of snapshots.
+    database.set_enable_pipelined_write(true);
+    database.set_unordered_write(false);
+    // Atomic flush would force `min_write_buffer_number_to_merge` to 1; one WAL makes it needless.
+    database.set_atomic_flush(false);
+
+    database.set_max_open_files(i32::try_from(options.open_files_max).unwrap_or(i32::MAX));
+    database.set_max_background_jobs(i32::try_from(options.background_jobs).unwrap_or(i32::MAX));
+    database.set_avoid_unnecessary_blocking_io(true);
+
+    database.set_log_level(LogLevel::Warn);
+    database.set_keep_log_file_num(2);
+    database.set_max_log_file_size(INFO_LOG_BYTES);
+    // No periodic statistics: an idle store does nothing.
+    database.set_stats_dump_period_sec(0);
+    database.set_stats_persist_period_sec(0);
+    database
+}
+
+/// One descriptor for each family; all share one block cache.
+pub(crate) fn families(options: &EngineOptions) -> Vec<ColumnFamilyDescriptor> {
+    let cache_bytes = usize::try_from(options.block_cache.bytes()).unwrap_or(usize::MAX);
+    let cache = Cache::new_lru_cache(cache_bytes);
+    let describe = |family| {
+        let tuned = match family {
+            Family::Raw | Family::Default | Family::Lock | Family::Write => {
+                data_family(options.data_memtables, &cache)
+            }
+            Family::RaftLog => log_family(options.log_memtables, &cache),
+            Family::RaftMeta => meta_family(options.meta_memtables, &cache),
+        };
+        ColumnFamilyDescriptor::new(family.name(), tuned)
+    };
+    Family::ALL.into_iter().map(describe).collect()
+}
+
+fn data_family(memtables: MemtableOptions, cache: &Cache) -> Options {
+    let mut family = any_family(memtables);
+    let mut table = any_table(cache, BLOCK_BYTES);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    family.set_block_based_table_factory(&table);
+    family
+}
+
+fn log_family(memtables: MemtableOptions, cache: &Cache) -> Options {
+    let mut family = any_family(memtables);
+    // Two memtables are merged into one flush, so that entries and their deletions meet in memory.
+    family.set_min_write_buffer_number_to_merge(2.min(clamp(memtables.count)));
+    // No filter: every key that is asked for exists, and most reads are scans.
+    family.set_block_based_table_factory(&any_table(cache, LOG_BLOCK_BYTES));
+    family
+}
+
+fn meta_family(memtables: MemtableOptions, cache: &Cache) -> Options {
+    let mut family = any_family(memtables);
+    let mut table = any_table(cache, BLOCK_BYTES);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    family.set_block_based_table_factory(&table);
+    family
+}
+
+fn any_family(memtables: MemtableOptions) -> Options {
+    let mut family = Options::default();
+    let memtable_bytes = usize::try_from(memtables.size.bytes()).unwrap_or(usize::MAX);
+    family.set_write_buffer_size(memtable_bytes);
+    family.set_max_write_buffer_number(clamp(memtables.count));
+    family.set_level_compaction_dynamic_level_bytes(true);
+    family.set_compression_per_level(&[
+        DBCompressionType::None,
+        DBCompressionType::None,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+    ]);
+    // RocksDB stalls the whole database, not one family: compaction debt of user data must never
+    // stop raft from writing its log, so these brakes are off. The owner watches `EngineStats` and
+    // slows its clients instead. Full memtables still stop writes: that is the bound of memory.
+    family.set_level_zero_slowdown_writes_trigger(TRIGGER_OFF);
+    family.set_level_zero_stop_writes_trigger(TRIGGER_OFF);
+    family.set_soft_pending_compaction_bytes_limit(0);
+    family.set_hard_pending_compaction_bytes_limit(0);
+    family
+}
+
+fn any_table(cache: &Cache, block_bytes: usize) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_size(block_bytes);
+    table.set_block_cache(cache);
+    // Indexes and filters count against the cache, so that memory stays bounded by its size.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table
+}
+
+fn clamp(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,193 @@
+//! What a crash leaves: a prefix of the writes, with every batch whole and every synced batch there.
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use common::{options, pairs, scratch_engine};
+use flotilla_base::{Family, KeyRange, KvRead as _, ScanDirection};
+use flotilla_engine::{Engine, LogDeletion, WriteBatch};
+use proptest::prelude::*;
+
+/// Set in the process that is going to be killed.
+const CRASH_DIR: &str = "FLOTILLA_ENGINE_CRASH_DIR";
+
+/// Families that each batch writes to.
+const FAMILIES: [Family; 4] = [Family::Raw, Family::Write, Family::RaftLog, Family::RaftMeta];
+
+fn open(path: &Path) -> Engine {
+    Engine::open(path, &options(LogDeletion::SingleDelete)).expect("open")
+}
+
+/// One key for each number in each family, and one key that is overwritten by every batch.
+fn numbered_batch(number: u64) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    for family in FAMILIES {
+        let value = vec![b'v'; 100 + (number % 400) as usize];
+        batch.put(family, number.to_be_bytes().to_vec(), value);
+    }
+    batch.put(Family::Default, "newest", number.to_be_bytes().to_vec());
+    batch
+}
+
+/// The newest batch that is there, after checking that all before it are there and no half of one is.
+fn newest_of_prefix(engine: &Engine) -> u64 {
+    let newest = engine.get(Family::Default, b"newest").expect("get");
+    let newest = newest.map_or(0, |bytes| {
+        u64::from_be_bytes(bytes.as_ref().try_into().expect("eight bytes were written"))
+    });
+    for family in FAMILIES {
+        let found = pairs(engine, family, &KeyRange::all(), ScanDirection::Forward);
+        let expected = (1..=newest).map(|number| number.to_be_bytes().to_vec());
+        assert!(found.into_iter().map(|(key, _)| key).eq(expected), "{family:?} up to {newest}");
+    }
+    newest
+}
+
+/// Not a test by itself: the body of the process that the next test kills.
+#[test]
+fn crash_writer() {
+    let Ok(dir) = std::env::var(CRASH_DIR) else { return };
+    let engine = open(Path::new(&dir));
+    let mut stdout = std::io::stdout();
+    for number in newest_of_prefix(&engine) + 1.. {
+        engine.write(&numbered_batch(number)).expect("write");
+        let word = if number % 5 == 0 {
+            engine.sync().expect("sync");
+            "synced"
+        } else {
+            "written"
+        };
+        // The killer closes its end: that is the other way for this process to end.
+        if writeln!(stdout, "\n{word} {number}").is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_every_written_batch_whole() {
+    let scratch = tempfile::tempdir().expect("scratch directory");
+    let path = scratch.path().join("db");
+    let mut survived = 0;
+    for round in 1..=5_u64 {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "crash_writer", "--nocapture"])
+            .env(CRASH_DIR, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start the writer");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut reported = lines.filter_map(|line| {
+            let line = line.expect("the writer's report");
+            let (word, number) = line.split_once(' ')?;
+            ["synced", "written"].contains(&word).then(|| number.parse::<u64>().expect("a number"))
+        });
+        let enough = survived + 37 * round;
+        let last = reported.find(|number| *number >= enough).expect("the writer goes on");
+        child.kill().expect("kill");
+        // It may have gone on between its report and its death; what it reported must be there.
+        let last = reported.last().unwrap_or(last);
+        child.wait().expect("wait");
+        survived = newest_of_prefix(&open(&path));
+        assert!(
+            survived >= last,
+            "batch {last} was written, {survived} is the newest that is left"
+        );
+    }
+}
+
+/// Name and length of the WAL file that is being written.
+fn newest_wal(path: &Path) -> (PathBuf, u64) {
+    let entries = fs::read_dir(path).expect("list").map(|entry| entry.expect("entry").path());
+    let wals = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let newest = wals.max().expect("there is always a WAL");
+    let length = fs::metadata(&newest).expect("metadata").len();
+    (newest, length)
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("create");
+    for entry in fs::read_dir(from).expect("list") {
+        let entry = entry.expect("entry");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copy");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// A power cut takes any part of the WAL behind the last sync with it, torn in the middle of a
+    /// record or followed by rubbish.
+    #[test]
+    fn a_power_cut_leaves_a_prefix_with_all_that_was_synced(
+        batches in 1..60_u64,
+        sync_every in 1..20_u64,
+        cut in any::<prop::sample::Index>(),
+        rubbish in prop::collection::vec(any::<u8>(), 0..64),
+        flush_at in prop::option::of(1..60_u64),
+    ) {
+        let (scratch, engine) = scratch_engine();
+        let path = scratch.path().join("db");
+        engine.sync().expect("sync");
+        let mut synced = (0, newest_wal(&path));
+        for number in 1..=batches {
+            engine.write(&numbered_batch(number)).expect("write");
+            if flush_at == Some(number) {
+                engine.flush().expect("flush");
+                engine.sync().expect("sync");
+                synced = (number, newest_wal(&path));
+            }
+            if number % sync_every == 0 {
+                engine.sync().expect("sync");
+                synced = (number, newest_wal(&path));
+            }
+        }
+        let after = scratch.path().join("after");
+        copy_dir(&path, &after);
+        let (wal, length) = newest_wal(&path);
+        let (synced_number, (synced_wal, synced_length)) = synced;
+        prop_assert_eq!(&wal, &synced_wal);
+        let kept = synced_length + cut.index((length - synced_length) as usize + 1) as u64;
+        let torn = after.join(wal.file_name().expect("a file"));
+        let mut file = fs::OpenOptions::new().write(true).open(&torn).expect("open");
+        file.set_len(kept).expect("cut");
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).expect("seek");
+        file.write_all(&rubbish).expect("rubbish");
+        let newest = newest_of_prefix(&open(&after));
+        prop_assert!((synced_number..=batches).contains(&newest), "{synced_number} ≤ {newest}");
+        if kept == length {
+            prop_assert_eq!(newest, batches);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_database_is_refused_with_advice() {
+    let (scratch, engine) = scratch_engine();
+    engine.write(&numbered_batch(1)).expect("write");
+    engine.flush().expect("flush");
+    drop(engine);
+    let path = scratch.path().join("db");
+    let manifest = fs::read_dir(&path).expect("list").map(|entry| entry.expect("entry").path());
+    let manifest = manifest.filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST"))
+    });
+    for file in manifest {
+        fs::write(file, "rubbish").expect("damage");
+    }
+    let error = Engine::open(&path, &options(LogDeletion::SingleDelete)).expect_err("damaged");
+    assert!(error.to_string().contains("remove this data directory"), "{error}");
+}
+
+#[test]
+fn a_database_is_opened_once() {
+    let (scratch, _engine) = scratch_engine();
+    let again = Engine::open(&scratch.path().join("db"), &options(LogDeletion::SingleDelete));
+    assert!(again.is_err());
+}
