@@ -1,0 +1,30 @@
+//! The placement driver's mind: what is replicated, what is learnt from heartbeats, how timestamps
+//! and ids are handed out, and how a fresh cluster gets its first regions.
+//!
+//! **Knows nothing of** raft, protobuf, gRPC, HTTP, disks, timers, or where time comes from: it takes
+//! the time and inputs as arguments and returns records, answers and refusals.
+//!
+//! Entry types: [`MetaState`] (replicated), [`TsoReign`] and [`IdPool`] (one reign of one leader),
+//! [`ClusterView`] (soft state, rebuilt from heartbeats), [`BootstrapPlan`].
+//! Reading order: [`meta`], [`ids`], [`tso`], [`bootstrap`], [`view`].
+#![warn(missing_docs)]
+
+pub mod bootstrap;
+pub mod ids;
+pub mod meta;
+pub mod tso;
+pub mod view;
+
+pub use bootstrap::{
+    BootstrapPlan, BootstrapRegion, bootstrap_ids, bootstrap_stores, plan_bootstrap,
+};
+pub use ids::{IdBatch, IdPool};
+pub use meta::{
+    Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
+    Refusal, StoreRecord, StoreState,
+};
+pub use tso::{Timestamp, TsoError, TsoReign};
+pub use view::{
+    ClusterView, RegionInfo, RegionReport, RegionStats, StaleReport, StoreHealth, StoreLoad,
+    StoreStats, StoreStatus,
+};

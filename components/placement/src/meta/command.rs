@@ -1,0 +1,107 @@
+//! Commands: the payload of the placement driver's log entries.
+
+use bytes::Bytes;
+use flotilla_base::{
+    ClusterId, Term,
+    codec::{CodecError, RecordReader, RecordWriter},
+};
+
+use super::{Cluster, StoreRecord};
+use crate::BootstrapPlan;
+
+/// Newest format of a command that this program reads and writes.
+const COMMAND_VERSION: u8 = 1;
+
+/// What a command changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetaChange {
+    /// Gives the cluster its identity, once.
+    InitCluster(Cluster),
+    /// Takes so many ids out of the id space.
+    AllocWindow {
+        /// How many.
+        ids: u64,
+    },
+    /// Allows timestamps below this physical time.
+    TsoWindow {
+        /// First physical time, in milliseconds since 1970, that may *not* be handed out.
+        end_ms: u64,
+    },
+    /// Registers a store or a new run of it.
+    PutStore(StoreRecord),
+    /// Makes the first regions, once.
+    Bootstrap(BootstrapPlan),
+}
+
+/// A change together with the term of its proposer.
+///
+/// A command applied under another term was decided by a leader who no longer knew the state: it is
+/// discarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaCommand {
+    /// The proposer's term.
+    pub term: Term,
+    /// What to change.
+    pub change: MetaChange,
+}
+
+const INIT_CLUSTER: u8 = 1;
+const ALLOC_WINDOW: u8 = 2;
+const TSO_WINDOW: u8 = 3;
+const PUT_STORE: u8 = 4;
+const BOOTSTRAP: u8 = 5;
+
+impl MetaCommand {
+    /// The bytes of a log entry.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut writer = RecordWriter::new(COMMAND_VERSION);
+        writer.number(self.term.get());
+        match &self.change {
+            MetaChange::InitCluster(cluster) => {
+                writer.byte(INIT_CLUSTER);
+                write_cluster(*cluster, &mut writer);
+            }
+            MetaChange::AllocWindow { ids } => {
+                writer.byte(ALLOC_WINDOW).number(*ids);
+            }
+            MetaChange::TsoWindow { end_ms } => {
+                writer.byte(TSO_WINDOW).number(*end_ms);
+            }
+            MetaChange::PutStore(store) => store.write(writer.byte(PUT_STORE)),
+            MetaChange::Bootstrap(plan) => plan.write(writer.byte(BOOTSTRAP)),
+        }
+        writer.finish()
+    }
+
+    /// Reads the bytes of a log entry.
+    ///
+    /// # Errors
+    /// [`CodecError`] where they are no command this program knows. The program must then stop before
+    /// it has any effect: other members may have applied it.
+    pub fn decode(bytes: &Bytes) -> Result<Self, CodecError> {
+        let mut reader = RecordReader::open(bytes, COMMAND_VERSION)?;
+        let term = Term(reader.number()?);
+        let change = match reader.byte()? {
+            INIT_CLUSTER => MetaChange::InitCluster(read_cluster(&mut reader)?),
+            ALLOC_WINDOW => MetaChange::AllocWindow { ids: reader.number()? },
+            TSO_WINDOW => MetaChange::TsoWindow { end_ms: reader.number()? },
+            PUT_STORE => MetaChange::PutStore(StoreRecord::read(&mut reader)?),
+            BOOTSTRAP => MetaChange::Bootstrap(BootstrapPlan::read(&mut reader)?),
+            _ => return Err(CodecError::Meaningless("kind of command")),
+        };
+        reader.finish()?;
+        Ok(Self { term, change })
+    }
+}
+
+pub(super) fn write_cluster(cluster: Cluster, writer: &mut RecordWriter) {
+    writer.number(cluster.id.get()).number(u64::from(cluster.max_replicas));
+}
+
+pub(super) fn read_cluster(reader: &mut RecordReader) -> Result<Cluster, CodecError> {
+    let id = ClusterId(reader.number()?);
+    let max_replicas = u32::try_from(reader.number()?)
+        .map_err(|_too_large| CodecError::Meaningless("replica count"))?;
+    Ok(Cluster { id, max_replicas })
+}

@@ -1,0 +1,14 @@
+//! The replicated state machine: cluster identity, id and timestamp windows, stores, the bootstrap.
+//!
+//! Everything is decided when an entry is applied, from the state alone, so that every member decides
+//! alike and a command that was proposed twice has its effect once.
+
+mod command;
+mod record;
+mod state;
+mod store;
+
+pub use command::{MetaChange, MetaCommand};
+pub use record::META_PREFIX;
+pub use state::{Answer, Applied, Cluster, EntryPosition, MetaError, MetaState, Refusal};
+pub use store::{StoreRecord, StoreState};

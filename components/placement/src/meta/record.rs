@@ -1,0 +1,47 @@
+//! Where the replicated state lies in `raftmeta`: one kind byte, a readable name, one record each.
+//! The kinds below 0x80 of that family belong to the raft group; how far entries are applied stands there.
+//!
+//! | key behind the kind byte 0x80 | record |
+//! |---|---|
+//! | `cluster` | cluster id, replica count |
+//! | `alloc_id` | last id of the last window |
+//! | `timestamp` | end of the timestamp window, milliseconds |
+//! | `bootstrap` | time and the first regions |
+//! | `store/{id, 8 bytes big-endian}` | a store |
+
+use bytes::Bytes;
+use flotilla_base::{
+    Family, Mutation, StoreId,
+    codec::{CodecError, RecordReader, RecordWriter},
+};
+
+/// Every key of the replicated state starts with this.
+pub const META_PREFIX: &[u8] = b"\x80";
+
+pub(super) const CLUSTER: &[u8] = b"\x80cluster";
+pub(super) const ALLOC_ID: &[u8] = b"\x80alloc_id";
+pub(super) const TIMESTAMP: &[u8] = b"\x80timestamp";
+pub(super) const BOOTSTRAP: &[u8] = b"\x80bootstrap";
+pub(super) const STORE_PREFIX: &[u8] = b"\x80store/";
+
+const RECORD_VERSION: u8 = 1;
+
+pub(super) fn store_key(id: StoreId) -> Bytes {
+    [STORE_PREFIX, &id.get().to_be_bytes()].concat().into()
+}
+
+pub(super) fn put(key: impl Into<Bytes>, fill: impl FnOnce(&mut RecordWriter)) -> Mutation {
+    let mut writer = RecordWriter::new(RECORD_VERSION);
+    fill(&mut writer);
+    Mutation::Put(Family::RaftMeta, key.into(), writer.finish())
+}
+
+pub(super) fn read<R>(
+    record: &Bytes,
+    fields: impl FnOnce(&mut RecordReader) -> Result<R, CodecError>,
+) -> Result<R, CodecError> {
+    let mut reader = RecordReader::open(record, RECORD_VERSION)?;
+    let value = fields(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
+}

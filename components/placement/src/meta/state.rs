@@ -1,0 +1,379 @@
+//! The state itself: apply and load.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use flotilla_base::{
+    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, ScanDirection,
+    StoreId, Term,
+    codec::{CodecError, RecordReader},
+};
+
+use super::{
+    MetaChange, MetaCommand, StoreRecord, StoreState,
+    command::{read_cluster, write_cluster},
+    record,
+};
+use crate::{BootstrapPlan, ids::IdBatch};
+
+/// The cluster's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Non-zero and random.
+    pub id: ClusterId,
+    /// How many voters each region shall have.
+    pub max_replicas: u32,
+}
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryPosition {
+    /// Its index.
+    pub index: Index,
+    /// Its term.
+    pub term: Term,
+}
+
+/// What an applied command gives its proposer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// These ids belong to the proposer.
+    Ids(IdBatch),
+    /// Timestamps below this physical time may be handed out.
+    TsoWindow {
+        /// First physical time, in milliseconds, that may not be handed out.
+        end_ms: u64,
+    },
+}
+
+/// Why a command that was applied changed nothing. Every member refuses alike.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its proposer was no longer leader.
+    #[error(
+        "not leader: the command was proposed in term {proposed} and applied in term {applied}"
+    )]
+    StaleTerm {
+        /// Term of the proposer.
+        proposed: Term,
+        /// Term of the entry.
+        applied: Term,
+    },
+    /// The cluster has an identity.
+    #[error("cluster {0} is initialised already")]
+    AlreadyInitialized(ClusterId),
+    /// The cluster has no identity yet.
+    #[error("the cluster is not initialised yet")]
+    NotInitialized,
+    /// The id space ends here.
+    #[error("the id space is used up")]
+    IdsUsedUp,
+    /// A window of timestamps must grow.
+    #[error("timestamp window must grow: it ends at {current_ms} ms, asked was {asked_ms} ms")]
+    TsoWindowBehind {
+        /// End of the window in force.
+        current_ms: u64,
+        /// End that was asked for.
+        asked_ms: u64,
+    },
+    /// A store needs an id and an address.
+    #[error("store {0} cannot be registered: it needs a non-zero id and an address")]
+    IncompleteStore(StoreId),
+    /// Another live store has this address.
+    #[error(
+        "duplicated store address {address}: store {asking} calls, but store {registered} is registered \
+         there; start the store with the data directory of store {registered}, or give it another address"
+    )]
+    DuplicateAddress {
+        /// The address.
+        address: String,
+        /// The store that calls.
+        asking: StoreId,
+        /// The store that has the address.
+        registered: StoreId,
+    },
+    /// A newer run of the same store has registered.
+    #[error(
+        "store {store}: run {asking} calls, but run {registered} is registered; two processes use copies \
+         of one data directory, stop one of them"
+    )]
+    StaleIncarnation {
+        /// The store.
+        store: StoreId,
+        /// The run that calls.
+        asking: Incarnation,
+        /// The run that is registered.
+        registered: Incarnation,
+    },
+    /// The store was removed for good.
+    #[error("store {0} is a tombstone: it was removed for good and must stop")]
+    Tombstone(StoreId),
+    /// The first regions exist.
+    #[error("the cluster is bootstrapped already")]
+    AlreadyBootstrapped,
+    /// The first regions cannot be as planned.
+    #[error("bootstrap refused: {0}")]
+    BadBootstrap(String),
+}
+
+/// What the replicated state is damaged by, or cannot be read for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetaError {
+    /// A record is damaged, or from a newer program.
+    #[error("placement driver record {key}: {cause}")]
+    Record {
+        /// The key of the record.
+        key: String,
+        /// What is wrong with it.
+        cause: CodecError,
+    },
+    /// A log entry is damaged, or from a newer program.
+    #[error("placement driver log entry {index}: {cause}")]
+    Entry {
+        /// Its index.
+        index: Index,
+        /// What is wrong with it.
+        cause: CodecError,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What applying one entry brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The outcome for the proposer; `None` for an entry without a command.
+    pub outcome: Option<Result<Answer, Refusal>>,
+    /// Records to be written before the outcome is told to anyone, in one batch with the position of
+    /// the entry: it is never applied twice then.
+    pub records: Vec<Mutation>,
+}
+
+/// The replicated state of the placement driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetaState {
+    cluster: Option<Cluster>,
+    last_id: u64,
+    tso_window_end_ms: u64,
+    stores: BTreeMap<StoreId, StoreRecord>,
+    bootstrap: Option<BootstrapPlan>,
+}
+
+impl MetaState {
+    /// The cluster's identity, once it has one.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<Cluster> {
+        self.cluster
+    }
+
+    /// The largest id of any window.
+    #[must_use]
+    pub const fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    /// First physical time, in milliseconds, that no timestamp has had.
+    #[must_use]
+    pub const fn tso_window_end_ms(&self) -> u64 {
+        self.tso_window_end_ms
+    }
+
+    /// The registered stores by id, tombstones included.
+    #[must_use]
+    pub const fn stores(&self) -> &BTreeMap<StoreId, StoreRecord> {
+        &self.stores
+    }
+
+    /// The first regions, once they were decided.
+    #[must_use]
+    pub const fn bootstrap(&self) -> Option<&BootstrapPlan> {
+        self.bootstrap.as_ref()
+    }
+
+    /// Applies the entry at `at`, each entry once and in order. Empty `data` is the entry with which a
+    /// leader opens its term.
+    ///
+    /// # Errors
+    /// [`MetaError::Entry`] where the data is no command this program knows; nothing has changed then,
+    /// and the program must stop.
+    pub fn apply(&mut self, at: EntryPosition, data: &Bytes) -> Result<Applied, MetaError> {
+        if data.is_empty() {
+            return Ok(Applied::default());
+        }
+        let command = MetaCommand::decode(data)
+            .map_err(|cause| MetaError::Entry { index: at.index, cause })?;
+        let mut records = Vec::new();
+        let outcome = Some(self.decide(at.term, command, &mut records));
+        Ok(Applied { outcome, records })
+    }
+
+    fn decide(
+        &mut self,
+        entry_term: Term,
+        command: MetaCommand,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        if command.term != entry_term {
+            return Err(Refusal::StaleTerm { proposed: command.term, applied: entry_term });
+        }
+        if let MetaChange::InitCluster(cluster) = command.change {
+            return self.init_cluster(cluster, records);
+        }
+        if self.cluster.is_none() {
+            return Err(Refusal::NotInitialized);
+        }
+        match command.change {
+            MetaChange::InitCluster(cluster) => Err(Refusal::AlreadyInitialized(cluster.id)),
+            MetaChange::AllocWindow { ids } => self.alloc_window(ids, records),
+            MetaChange::TsoWindow { end_ms } => self.extend_tso_window(end_ms, records),
+            MetaChange::PutStore(store) => self.put_store(store, records),
+            MetaChange::Bootstrap(plan) => self.bootstrap_cluster(plan, records),
+        }
+    }
+
+    fn init_cluster(
+        &mut self,
+        cluster: Cluster,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        if let Some(known) = self.cluster {
+            return Err(Refusal::AlreadyInitialized(known.id));
+        }
+        self.cluster = Some(cluster);
+        records.push(record::put(record::CLUSTER, |writer| write_cluster(cluster, writer)));
+        Ok(Answer::Done)
+    }
+
+    fn alloc_window(&mut self, ids: u64, records: &mut Vec<Mutation>) -> Result<Answer, Refusal> {
+        let last = self.last_id.checked_add(ids.max(1)).ok_or(Refusal::IdsUsedUp)?;
+        let batch = IdBatch { first: self.last_id + 1, last };
+        self.last_id = last;
+        records.push(record::put(record::ALLOC_ID, |writer| {
+            writer.number(last);
+        }));
+        Ok(Answer::Ids(batch))
+    }
+
+    fn extend_tso_window(
+        &mut self,
+        end_ms: u64,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        if end_ms <= self.tso_window_end_ms {
+            let current_ms = self.tso_window_end_ms;
+            return Err(Refusal::TsoWindowBehind { current_ms, asked_ms: end_ms });
+        }
+        self.tso_window_end_ms = end_ms;
+        records.push(record::put(record::TIMESTAMP, |writer| {
+            writer.number(end_ms);
+        }));
+        Ok(Answer::TsoWindow { end_ms })
+    }
+
+    fn put_store(
+        &mut self,
+        mut store: StoreRecord,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        self.check_store(&store)?;
+        // A store does not decide over its own life: what operators recorded stays.
+        store.state = self.stores.get(&store.id).map(|known| known.state).unwrap_or_default();
+        records.push(record::put(record::store_key(store.id), |writer| store.write(writer)));
+        self.stores.insert(store.id, store);
+        Ok(Answer::Done)
+    }
+
+    /// Whether `store` may register now: what [`MetaChange::PutStore`] decides at apply.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give.
+    pub fn check_store(&self, store: &StoreRecord) -> Result<(), Refusal> {
+        if store.id.is_none() || store.address.is_empty() {
+            return Err(Refusal::IncompleteStore(store.id));
+        }
+        if let Some(known) = self.stores.get(&store.id) {
+            if known.state == StoreState::Tombstone {
+                return Err(Refusal::Tombstone(store.id));
+            }
+            if store.incarnation < known.incarnation {
+                return Err(Refusal::StaleIncarnation {
+                    store: store.id,
+                    asking: store.incarnation,
+                    registered: known.incarnation,
+                });
+            }
+        }
+        let is_other_live =
+            |other: &&StoreRecord| other.id != store.id && other.state != StoreState::Tombstone;
+        let twin =
+            self.stores.values().filter(is_other_live).find(|o| o.shares_address_with(store));
+        match twin {
+            Some(twin) => Err(Refusal::DuplicateAddress {
+                address: twin.address.clone(),
+                asking: store.id,
+                registered: twin.id,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn bootstrap_cluster(
+        &mut self,
+        plan: BootstrapPlan,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        if self.bootstrap.is_some() {
+            return Err(Refusal::AlreadyBootstrapped);
+        }
+        plan.check(&self.stores, self.last_id).map_err(Refusal::BadBootstrap)?;
+        records.push(record::put(record::BOOTSTRAP, |writer| plan.write(writer)));
+        self.bootstrap = Some(plan);
+        Ok(Answer::Done)
+    }
+
+    /// Restores the state from its records; an empty database gives the empty state.
+    ///
+    /// # Errors
+    /// [`MetaError`] where a record is damaged or from a newer program, or the engine fails.
+    pub fn load(engine: &dyn KvRead) -> Result<Self, MetaError> {
+        let mut state = Self::default();
+        let mut damaged = None;
+        let mut end = record::META_PREFIX.to_vec();
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let range = KeyRange::new(record::META_PREFIX, end);
+        engine.scan(Family::RaftMeta, &range, ScanDirection::Forward, &mut |key, value| {
+            let restored = state.restore(key, &Bytes::copy_from_slice(value));
+            damaged = restored
+                .err()
+                .map(|cause| MetaError::Record { key: flotilla_base::key::display(key), cause });
+            damaged.is_none()
+        })?;
+        damaged.map_or(Ok(state), Err)
+    }
+
+    fn restore(&mut self, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
+        match key {
+            record::CLUSTER => self.cluster = Some(record::read(value, read_cluster)?),
+            record::ALLOC_ID => self.last_id = record::read(value, RecordReader::number)?,
+            record::TIMESTAMP => {
+                self.tso_window_end_ms = record::read(value, RecordReader::number)?;
+            }
+            record::BOOTSTRAP => self.bootstrap = Some(record::read(value, BootstrapPlan::read)?),
+            _ if key.starts_with(record::STORE_PREFIX) => {
+                let store = record::read(value, StoreRecord::read)?;
+                self.stores.insert(store.id, store);
+            }
+            _ => return Err(CodecError::Meaningless("key of the placement driver's state")),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

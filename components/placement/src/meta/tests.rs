@@ -1,0 +1,230 @@
+//! Tests of apply and load.
+
+use flotilla_base::storage::KvRead;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{ids::IdPool, plan_bootstrap};
+
+/// The records of a state as an engine keeps them.
+#[derive(Default)]
+struct Records(BTreeMap<Bytes, Bytes>);
+
+impl Records {
+    fn write(&mut self, records: Vec<Mutation>) {
+        for record in records {
+            match record {
+                Mutation::Put(Family::RaftMeta, key, value) => drop(self.0.insert(key, value)),
+                other => panic!("the state only puts into raftmeta, got {other:?}"),
+            }
+        }
+    }
+}
+
+impl KvRead for Records {
+    fn get(&self, _family: Family, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        _family: Family,
+        range: &KeyRange,
+        _direction: ScanDirection,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut pairs = self.0.iter().filter(|(key, _)| range.contains(key));
+        pairs.all(|(key, value)| visit(key, value));
+        Ok(())
+    }
+}
+
+/// A member: its state and what it has written.
+#[derive(Default)]
+struct Member {
+    last: Index,
+    state: MetaState,
+    records: Records,
+}
+
+impl Member {
+    fn apply_in(
+        &mut self,
+        proposed: u64,
+        term: u64,
+        change: MetaChange,
+    ) -> Result<Answer, Refusal> {
+        self.last = self.last.next();
+        let at = EntryPosition { index: self.last, term: Term(term) };
+        let data = MetaCommand { term: Term(proposed), change }.encode();
+        let applied = self.state.apply(at, &data).expect("a known command");
+        self.records.write(applied.records);
+        assert_eq!(
+            MetaState::load(&self.records),
+            Ok(self.state.clone()),
+            "restart at {}",
+            self.last
+        );
+        applied.outcome.expect("a command has an outcome")
+    }
+
+    fn apply(&mut self, change: MetaChange) -> Result<Answer, Refusal> {
+        self.apply_in(6, 6, change)
+    }
+}
+
+fn initialised() -> Member {
+    let mut member = Member::default();
+    let cluster = Cluster { id: ClusterId(77), max_replicas: 3 };
+    assert_eq!(member.apply(MetaChange::InitCluster(cluster)), Ok(Answer::Done));
+    member
+}
+
+fn store(id: u64, port: u16) -> StoreRecord {
+    StoreRecord {
+        id: StoreId(id),
+        address: format!("127.0.0.1:{port}"),
+        labels: vec![("zone".to_owned(), "north".to_owned())],
+        start_unix_s: -5,
+        incarnation: Incarnation(1),
+        ..StoreRecord::default()
+    }
+}
+
+#[test]
+fn identity_is_given_once() {
+    let mut member = Member::default();
+    assert_eq!(member.apply(MetaChange::AllocWindow { ids: 1 }), Err(Refusal::NotInitialized));
+    let mut member = initialised();
+    let other = Cluster { id: ClusterId(78), max_replicas: 1 };
+    assert_eq!(
+        member.apply(MetaChange::InitCluster(other)),
+        Err(Refusal::AlreadyInitialized(ClusterId(77)))
+    );
+    assert_eq!(member.state.cluster().map(|cluster| cluster.id), Some(ClusterId(77)));
+}
+
+#[test]
+fn windows_follow_each_other() {
+    let mut member = initialised();
+    let first = member.apply(MetaChange::AllocWindow { ids: IdPool::window_for(1) });
+    assert_eq!(first, Ok(Answer::Ids(IdBatch { first: 1, last: 1000 })));
+    let second = member.apply(MetaChange::AllocWindow { ids: 1000 });
+    assert_eq!(second, Ok(Answer::Ids(IdBatch { first: 1001, last: 2000 })));
+    assert_eq!(member.apply(MetaChange::AllocWindow { ids: u64::MAX }), Err(Refusal::IdsUsedUp));
+    let window = |end_ms| MetaChange::TsoWindow { end_ms };
+    assert_eq!(member.apply(window(500)), Ok(Answer::TsoWindow { end_ms: 500 }));
+    let behind = Refusal::TsoWindowBehind { current_ms: 500, asked_ms: 500 };
+    assert_eq!(member.apply(window(500)), Err(behind));
+}
+
+#[test]
+fn a_command_of_another_term_is_discarded() {
+    let mut member = initialised();
+    let stale = Refusal::StaleTerm { proposed: Term(6), applied: Term(7) };
+    assert_eq!(member.apply_in(6, 7, MetaChange::AllocWindow { ids: 10 }), Err(stale));
+    assert_eq!(member.state.last_id(), 0);
+}
+
+#[test]
+fn the_entry_that_opens_a_term_changes_nothing() {
+    let mut member = initialised();
+    let before = member.state.clone();
+    let at = EntryPosition { index: Index(9), term: Term(8) };
+    assert_eq!(member.state.apply(at, &Bytes::new()), Ok(Applied::default()));
+    assert_eq!(member.state, before);
+}
+
+#[test]
+fn an_unknown_command_stops_before_any_effect() {
+    let mut member = initialised();
+    let before = member.state.clone();
+    let newer = flotilla_base::codec::RecordWriter::new(9).finish();
+    let at = EntryPosition { index: Index(2), term: Term(6) };
+    let cause = CodecError::UnknownVersion(9);
+    assert_eq!(member.state.apply(at, &newer), Err(MetaError::Entry { index: Index(2), cause }));
+    assert_eq!(member.state, before);
+}
+
+#[test]
+fn a_damaged_record_is_named() {
+    let mut member = initialised();
+    member.records.0.insert(Bytes::from_static(b"\x80cluster"), Bytes::from_static(b"nonsense"));
+    let error = MetaState::load(&member.records).expect_err("damaged");
+    assert!(error.to_string().contains("cluster"), "{error}");
+}
+
+#[test]
+fn stores_register_and_return() {
+    let mut member = initialised();
+    assert_eq!(member.apply(MetaChange::PutStore(store(1, 20160))), Ok(Answer::Done));
+    let moved = StoreRecord { incarnation: Incarnation(2), ..store(1, 20170) };
+    assert_eq!(member.apply(MetaChange::PutStore(moved.clone())), Ok(Answer::Done));
+    assert_eq!(member.state.stores()[&StoreId(1)], moved);
+    let copy = member.apply(MetaChange::PutStore(store(1, 20160))).expect_err("an older run");
+    assert!(matches!(copy, Refusal::StaleIncarnation { .. }));
+    assert_eq!(
+        member.apply(MetaChange::PutStore(store(0, 20160))),
+        Err(Refusal::IncompleteStore(StoreId(0)))
+    );
+}
+
+#[test]
+fn a_wiped_store_is_told_what_to_do() {
+    let mut member = initialised();
+    member.apply(MetaChange::PutStore(store(1, 20160))).expect("free address");
+    let twin = member.apply(MetaChange::PutStore(store(2, 20160))).expect_err("taken address");
+    let text = twin.to_string();
+    for part in ["duplicated store address", "store 2", "store 1", "data directory"] {
+        assert!(text.contains(part), "{text:?} lacks {part:?}");
+    }
+    let by_peer_address =
+        StoreRecord { peer_address: "127.0.0.1:20160".to_owned(), ..store(3, 20163) };
+    assert!(member.apply(MetaChange::PutStore(by_peer_address)).is_err());
+}
+
+#[test]
+fn stores_do_not_decide_over_their_life() {
+    let mut member = initialised();
+    member.apply(MetaChange::PutStore(store(1, 20160))).expect("free address");
+    member.state.stores.get_mut(&StoreId(1)).expect("registered").state = StoreState::Tombstone;
+    assert_eq!(member.state.check_store(&store(1, 20160)), Err(Refusal::Tombstone(StoreId(1))));
+    assert_eq!(member.state.check_store(&store(2, 20160)), Ok(()), "a tombstone's address is free");
+    member.state.stores.get_mut(&StoreId(1)).expect("registered").state = StoreState::Offline;
+    member.records = Records::default();
+    let at = EntryPosition { index: Index(50), term: Term(6) };
+    let change = MetaChange::PutStore(store(1, 20160));
+    member.state.apply(at, &MetaCommand { term: Term(6), change }.encode()).expect("known");
+    assert_eq!(member.state.stores()[&StoreId(1)].state, StoreState::Offline);
+}
+
+#[test]
+fn bootstraps_once() {
+    let mut member = initialised();
+    for id in 1..=3 {
+        let port = 20160 + u16::try_from(id).expect("small");
+        member.apply(MetaChange::PutStore(store(id, port))).expect("free address");
+    }
+    let ids = IdBatch { first: 1, last: 8 };
+    let plan = plan_bootstrap(member.state.stores(), 3, ids, 1).expect("three stores");
+    let early = member.apply(MetaChange::Bootstrap(plan.clone())).expect_err("ids never granted");
+    assert!(matches!(early, Refusal::BadBootstrap(_)));
+    member.apply(MetaChange::AllocWindow { ids: 8 }).expect("granted");
+    assert_eq!(member.apply(MetaChange::Bootstrap(plan.clone())), Ok(Answer::Done));
+    assert_eq!(
+        member.apply(MetaChange::Bootstrap(plan.clone())),
+        Err(Refusal::AlreadyBootstrapped)
+    );
+    assert_eq!(member.state.bootstrap(), Some(&plan));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>, tag in 0..8_u8) {
+        let mut writer = flotilla_base::codec::RecordWriter::new(1);
+        writer.number(6).byte(tag);
+        for byte in &bytes { writer.byte(*byte); }
+        let _decoded = MetaCommand::decode(&writer.finish());
+        let _decoded = MetaCommand::decode(&Bytes::from(bytes));
+    }
+}

@@ -1,0 +1,82 @@
+//! Stores as their heartbeats show them.
+
+use flotilla_base::{Moment, Span};
+
+/// What a store says about itself in a heartbeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Size of its disk.
+    pub capacity_bytes: u64,
+    /// What is free on it.
+    pub available_bytes: u64,
+    /// What the store uses.
+    pub used_bytes: u64,
+    /// How many regions it holds.
+    pub regions: u64,
+    /// Wall clock of its process start, seconds since 1970.
+    pub start_unix_s: u64,
+    /// Whether it asks to be left in peace.
+    pub is_busy: bool,
+    /// Written since the last heartbeat.
+    pub written_bytes: u64,
+    /// Read since the last heartbeat.
+    pub read_bytes: u64,
+    /// Keys written since the last heartbeat.
+    pub written_keys: u64,
+    /// Keys read since the last heartbeat.
+    pub read_keys: u64,
+}
+
+/// The last heartbeat of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// What it said.
+    pub stats: StoreStats,
+    /// When it was heard.
+    pub heard: Moment,
+    /// The same by the wall clock, milliseconds since 1970: for people.
+    pub heard_unix_ms: u64,
+}
+
+/// How a store is, judged by its silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoreHealth {
+    /// Heard lately.
+    Up,
+    /// Silent for more than 20 seconds: no target and no source of leaders.
+    Disconnected,
+    /// Silent for more than 30 minutes: its replicas have to be made elsewhere.
+    Down,
+}
+
+impl StoreHealth {
+    const DISCONNECTED_AFTER: Span = Span::from_millis(20_000);
+    const DOWN_AFTER: Span = Span::from_millis(30 * 60_000);
+
+    /// The health after so much silence.
+    #[must_use]
+    pub fn after(silence: Span) -> Self {
+        if silence > Self::DOWN_AFTER {
+            Self::Down
+        } else if silence > Self::DISCONNECTED_AFTER {
+            Self::Disconnected
+        } else {
+            Self::Up
+        }
+    }
+}
+
+/// What a store carries, counted from region heartbeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreLoad {
+    /// Regions it leads.
+    pub leaders: u64,
+    /// Size of the regions it leads.
+    pub leader_bytes: u64,
+    /// Replicas it holds.
+    pub regions: u64,
+    /// Size of these.
+    pub region_bytes: u64,
+    /// Replicas on it that lag behind.
+    pub pending_peers: u64,
+}
