@@ -122,3 +122,93 @@ impl TryFrom<metapb::Region> for Region {
         Ok(converted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+
+    fn roles() -> impl Strategy<Value = PeerRole> {
+        prop_oneof![
+            Just(PeerRole::Voter),
+            Just(PeerRole::Learner),
+            Just(PeerRole::IncomingVoter),
+            Just(PeerRole::DemotingVoter),
+        ]
+    }
+
+    prop_compose! {
+        fn regions()(
+            id in 1..u64::MAX,
+            start: Vec<u8>,
+            tail in prop::option::of(prop::collection::vec(any::<u8>(), 1..9)),
+            version in 1..u64::MAX,
+            conf_ver in 1..u64::MAX,
+            roles in prop::collection::vec(roles(), 0..6),
+        ) -> Region {
+            let end = tail.map_or_else(Vec::new, |tail| [start.clone(), tail].concat());
+            let peers = (1..).zip(roles);
+            Region {
+                id: RegionId(id),
+                range: KeyRange::new(start, end),
+                epoch: Epoch { version: Version(version), conf_ver: ConfVer(conf_ver) },
+                peers: peers
+                    .map(|(n, role)| Peer { id: PeerId(n + 10), store: StoreId(n), role })
+                    .collect(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn regions_survive_the_wire(region in regions()) {
+            let bytes = metapb::Region::from(&region).encode_to_vec();
+            let decoded = metapb::Region::decode(bytes.as_slice()).expect("own encoding");
+            prop_assert_eq!(Region::try_from(decoded), Ok(region));
+        }
+
+        #[test]
+        fn damaged_regions_are_refused_or_valid(
+            region in regions(),
+            position: prop::sample::Index,
+            byte: u8,
+        ) {
+            let mut bytes = metapb::Region::from(&region).encode_to_vec();
+            let position = position.index(bytes.len());
+            bytes[position] = byte;
+            let decoded = metapb::Region::decode(bytes.as_slice()).ok();
+            if let Some(Ok(region)) = decoded.map(Region::try_from) {
+                prop_assert_eq!(region.validate(), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_broken_rule_is_named() {
+        let region = metapb::Region { id: 2, ..metapb::Region::default() };
+        let refused = |region: metapb::Region| Region::try_from(region).expect_err("must refuse");
+        assert_eq!(refused(region.clone()), ConvertError::Absent("region_epoch"));
+        let epoch = Some(metapb::RegionEpoch { conf_ver: 1, version: 1 });
+        let region = metapb::Region { region_epoch: epoch, ..region };
+        let inverted =
+            metapb::Region { start_key: "b".into(), end_key: "a".into(), ..region.clone() };
+        assert!(matches!(
+            refused(inverted),
+            ConvertError::Region(RegionError::EmptyRange(RegionId(2), _))
+        ));
+        let with_peer =
+            |peer: metapb::Peer| refused(metapb::Region { peers: vec![peer], ..region.clone() });
+        let peer = metapb::Peer { id: 7, store_id: 1, role: 0, is_witness: false };
+        assert_eq!(
+            with_peer(metapb::Peer { role: 9, ..peer }),
+            ConvertError::UnknownRole { peer: PeerId(7), role: 9 }
+        );
+        assert_eq!(
+            with_peer(metapb::Peer { is_witness: true, ..peer }),
+            ConvertError::Witness(PeerId(7))
+        );
+        assert!(matches!(with_peer(metapb::Peer { id: 0, ..peer }), ConvertError::Region(_)));
+    }
+}
