@@ -1,0 +1,28 @@
+//! Raft messages between stores: bounded queues, one long stream for each lane of a pair of stores.
+//!
+//! **Knows nothing of** replicas, raft's rules, storage, the placement driver, or what an envelope says beyond its kind,
+//! its region and its two ends. It may lose envelopes; it never alters, repeats or blocks for them.
+//!
+//! [`Peers::send`] appends to a queue and returns; [`Peers::flush`] wakes the tasks that send. What cannot be
+//! sent is dropped and reported to [`TransportEvents::unreachable`], so that raft probes instead of waiting.
+//! [`RaftService`] is the receiving end: it admits streams of this cluster only and hands batches to
+//! [`TransportEvents::deliver`].
+//!
+//! Entry types: [`Peers`], [`RaftService`], [`TransportEvents`], [`ResolveStore`].
+//! Reading order: [`link`], `queue`, `hello`, `sender`, `peers`, `service`, [`stats`].
+#![warn(missing_docs)]
+
+mod hello;
+pub mod link;
+mod peers;
+mod queue;
+mod sender;
+mod service;
+pub mod stats;
+
+pub use link::{
+    Identity, Lane, Limits, LinkFilter, ResolveStore, Resolved, Target, TransportEvents,
+};
+pub use peers::Peers;
+pub use service::RaftService;
+pub use stats::TransportStats;

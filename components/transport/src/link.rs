@@ -1,0 +1,151 @@
+//! The words of the transport: lanes, limits, and what it asks of the store around it.
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_base::{ClusterId, Incarnation, PeerId, RegionId, StoreId};
+use flotilla_proto::raft::{RaftEnvelope, RaftMessageKind};
+
+/// Who sends: every stream says so before its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Cluster of this store.
+    pub cluster_id: ClusterId,
+    /// This store.
+    pub store_id: StoreId,
+    /// This run of the store.
+    pub incarnation: Incarnation,
+}
+
+/// One of the connections between two stores. Order holds within a lane, not between lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Heartbeats, votes, small control messages: must not wait behind megabytes of entries.
+    Urgent,
+    /// Entries and the answers to them.
+    Append,
+}
+
+impl Lane {
+    /// Every lane, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Urgent, Self::Append];
+
+    /// The name in logs and stream metadata.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Append => "append",
+        }
+    }
+
+    /// The lane on which messages of this kind travel.
+    #[must_use]
+    pub const fn of(kind: RaftMessageKind) -> Self {
+        match kind {
+            RaftMessageKind::Append
+            | RaftMessageKind::AppendResponse
+            | RaftMessageKind::Propose
+            | RaftMessageKind::Snapshot => Self::Append,
+            RaftMessageKind::Unspecified
+            | RaftMessageKind::RequestVote
+            | RaftMessageKind::RequestVoteResponse
+            | RaftMessageKind::Heartbeat
+            | RaftMessageKind::HeartbeatResponse
+            | RaftMessageKind::TransferLeader
+            | RaftMessageKind::TimeoutNow
+            | RaftMessageKind::ReadIndex
+            | RaftMessageKind::ReadIndexResponse
+            | RaftMessageKind::RequestPreVote
+            | RaftMessageKind::RequestPreVoteResponse => Self::Urgent,
+        }
+    }
+
+    pub(crate) const fn number(self) -> usize {
+        match self {
+            Self::Urgent => 0,
+            Self::Append => 1,
+        }
+    }
+}
+
+/// A peer that envelopes are sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// Its region.
+    pub region: RegionId,
+    /// The peer.
+    pub peer: PeerId,
+}
+
+impl Target {
+    pub(crate) const fn of(envelope: &RaftEnvelope) -> Self {
+        Self { region: RegionId(envelope.region_id), peer: PeerId(envelope.to_peer) }
+    }
+}
+
+/// What bounds queues, batches and waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes queued for one lane of one store before entries are dropped; everything else is dropped at twice that.
+    pub queue_bytes: usize,
+    /// The same for the number of messages.
+    pub queue_messages: usize,
+    /// Bytes of one batch; a larger envelope travels alone.
+    pub batch_bytes: usize,
+    /// Time for a TCP connection to come about.
+    pub connect_timeout: Duration,
+    /// Silence after which the other end is pinged.
+    pub keep_alive_interval: Duration,
+    /// Time for the answer to a ping, or the connection is given up.
+    pub keep_alive_timeout: Duration,
+    /// Wait after a first failure; doubles with each further one.
+    pub first_backoff: Duration,
+    /// The wait never grows beyond this.
+    pub longest_backoff: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue_bytes: 64 << 20,
+            queue_messages: 16 << 10,
+            batch_bytes: 1 << 20,
+            connect_timeout: Duration::from_secs(1),
+            keep_alive_interval: Duration::from_secs(1),
+            keep_alive_timeout: Duration::from_secs(2),
+            first_backoff: Duration::from_millis(50),
+            longest_backoff: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What the transport tells its store. Both are called on the runtime's threads (`unreachable` also within
+/// [`crate::Peers::flush`]) and must neither block nor call back into the transport's `flush`.
+pub trait TransportEvents: Send + Sync {
+    /// A batch arrived: never empty, envelopes of one region side by side and in the order of sending.
+    fn deliver(&self, from: StoreId, incarnation: Incarnation, envelopes: Vec<RaftEnvelope>);
+
+    /// Envelopes to these peers of `store` were dropped, or may be lost with their connection. No peer is named twice.
+    fn unreachable(&self, store: StoreId, targets: Vec<Target>);
+}
+
+/// What is known of a store's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// `host:port`.
+    At(String),
+    /// Nothing at the moment.
+    Unknown,
+    /// The store is gone for good.
+    Gone,
+}
+
+/// Finds stores. Asked before each attempt to connect; should answer from memory while the placement driver is away.
+#[tonic::async_trait]
+pub trait ResolveStore: Send + Sync {
+    /// The address of a store.
+    async fn resolve(&self, store: StoreId) -> Resolved;
+}
+
+/// Decides which envelopes pass from one store to another: a network with faults, for tests. Directional.
+pub type LinkFilter = Arc<dyn Fn(StoreId, StoreId, &RaftEnvelope) -> bool + Send + Sync>;

@@ -1,0 +1,115 @@
+//! The receiving end: admits streams of this cluster and delivers their batches.
+
+use std::{collections::HashMap, pin::pin, sync::Arc};
+
+use flotilla_base::{Incarnation, StoreId};
+use flotilla_proto::raft::{
+    RaftBatch, RaftEnvelope, RaftMessageKind, StreamDone,
+    raft_server::{Raft, RaftServer},
+};
+use parking_lot::Mutex;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{hello::Hello, link::Identity, peers::Peers, queue::kind_of};
+
+/// Largest batch that is decoded, in bytes.
+const MAX_BATCH_BYTES: usize = 16 << 20;
+
+/// The service `flotilla.raft.Raft` of a store.
+pub struct RaftService {
+    peers: Arc<Peers>,
+    /// The latest run of each store that called.
+    incarnations: Mutex<HashMap<StoreId, Incarnation>>,
+}
+
+impl RaftService {
+    /// The service, ready to be added to a gRPC server. Its streams end with [`Peers::close`].
+    #[must_use]
+    pub fn server(peers: Arc<Peers>) -> RaftServer<Self> {
+        RaftServer::new(Self { peers, incarnations: Mutex::default() })
+            .max_decoding_message_size(MAX_BATCH_BYTES)
+    }
+
+    async fn receive(&self, request: Request<Streaming<RaftBatch>>) -> Result<(), Status> {
+        let shared = self.peers.shared();
+        let hello = Hello::read(request.metadata())?;
+        hello.check(shared.identity)?;
+        self.admit(hello.from)?;
+        // A store that calls is there: no need to wait for the next attempt to reach it.
+        self.peers.retry_now(hello.from.store_id);
+        let mut batches = request.into_inner();
+        let mut closed = pin!(shared.until_closed());
+        loop {
+            let batch = tokio::select! {
+                batch = batches.message() => batch?,
+                () = &mut closed => return Err(Status::unavailable("store is closing")),
+            };
+            let Some(batch) = batch else { return Ok(()) };
+            // Once a later run of that store has called, what is left of the earlier one is void.
+            self.admit(hello.from)?;
+            self.deliver(hello.from, batch);
+        }
+    }
+
+    /// Notes a run of a store.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION for an earlier run than the latest one.
+    fn admit(&self, from: Identity) -> Result<(), Status> {
+        let mut incarnations = self.incarnations.lock();
+        let latest = incarnations.entry(from.store_id).or_default();
+        if from.incarnation < *latest {
+            return Err(Status::failed_precondition(format!(
+                "mismatch incarnation: store {} called as run {}, its run {latest} has called",
+                from.store_id, from.incarnation
+            )));
+        }
+        *latest = from.incarnation;
+        Ok(())
+    }
+
+    fn deliver(&self, from: Identity, batch: RaftBatch) {
+        let shared = self.peers.shared();
+        let me = shared.identity.store_id;
+        let all = batch.envelopes.len();
+        let mut envelopes = batch.envelopes;
+        envelopes.retain(|envelope| is_sound(envelope, from.store_id, me));
+        shared.stats.dropped_refused.add(all - envelopes.len());
+        envelopes.retain(|envelope| shared.passes(from.store_id, me, envelope));
+        if envelopes.is_empty() {
+            return;
+        }
+        // Stable: the envelopes of one region keep their order.
+        envelopes.sort_by_key(|envelope| envelope.region_id);
+        shared.stats.received_messages.add(envelopes.len());
+        shared.stats.received_batches.add(1);
+        shared.events.deliver(from.store_id, from.incarnation, envelopes);
+    }
+}
+
+/// A later version may send kinds that this one does not know: they are left out, the stream goes on.
+fn is_sound(envelope: &RaftEnvelope, from: StoreId, me: StoreId) -> bool {
+    envelope.from_store == from.get()
+        && envelope.to_store == me.get()
+        && envelope.region_id != 0
+        && kind_of(envelope) != RaftMessageKind::Unspecified
+}
+
+#[tonic::async_trait]
+impl Raft for RaftService {
+    async fn stream(
+        &self,
+        request: Request<Streaming<RaftBatch>>,
+    ) -> Result<Response<StreamDone>, Status> {
+        let caller = request.remote_addr();
+        match self.receive(request).await {
+            Ok(()) => Ok(Response::new(StreamDone {})),
+            Err(status) => {
+                let (code, reason) = (status.code(), status.message());
+                tracing::debug!(?caller, %code, reason, "ended a raft stream");
+                self.peers.stats().broken_streams.add(1);
+                Err(status)
+            }
+        }
+    }
+}
