@@ -8,6 +8,7 @@
 //! 4. apply `committed` in order, then call [`Group::on_applied`].
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flotilla_base::{Index, KvRead, Moment, PeerId, Rng, Term};
@@ -198,7 +199,7 @@ impl Group {
     pub fn new(
         config: GroupConfig,
         initial: Initial,
-        disk: Box<dyn KvRead + Send>,
+        disk: Arc<dyn KvRead + Send + Sync>,
         now: Moment,
     ) -> Result<Self, GroupError> {
         let Initial { mut hard_state, voters, applied, truncated, last, origin } = initial;

@@ -1,6 +1,7 @@
 //! The group's view of its log: recent entries in memory, older ones read from disk.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use flotilla_base::{Index, KvRead, PeerId, RegionId, Term};
 use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Snapshot};
@@ -15,7 +16,7 @@ use crate::message::{HardState, LogPosition, Voters, entry_to_raft};
 /// `last`; whatever is not in the cache is on disk.
 pub(crate) struct LogView {
     group: RegionId,
-    disk: Box<dyn KvRead + Send>,
+    disk: Arc<dyn KvRead + Send + Sync>,
     hard_state: HardState,
     voters: Voters,
     truncated: LogPosition,
@@ -34,7 +35,11 @@ pub(crate) struct LogStart {
 }
 
 impl LogView {
-    pub(crate) fn new(group: RegionId, disk: Box<dyn KvRead + Send>, start: LogStart) -> Self {
+    pub(crate) fn new(
+        group: RegionId,
+        disk: Arc<dyn KvRead + Send + Sync>,
+        start: LogStart,
+    ) -> Self {
         let LogStart { hard_state, voters, truncated, last } = start;
         assert!(truncated.index <= last.index, "the log ends behind its truncation");
         Self {

@@ -1,0 +1,249 @@
+//! Applying committed entries: a function of the log and of nothing else.
+//!
+//! An entry either changes data, is refused for a reason that every replica finds in the same log
+//! (another epoch, a key outside), or stops the store. There is no fourth outcome: a failure that one
+//! replica alone sees must never become an answer.
+
+use flotilla_base::codec::CodecError;
+use flotilla_base::{Index, Key, Mutation, PeerId, Region, RegionId};
+use flotilla_raftgroup::{ApplyState, Entry, EntryKind, LogPosition, disk};
+
+use crate::command::{Command, WriteCommand};
+use crate::input::{Reply, RequestError};
+
+/// Committed entries of one region, and perhaps the order to shorten its log.
+#[derive(Debug)]
+pub struct ApplyTask<T> {
+    /// The region.
+    pub region: RegionId,
+    /// The peer whose log this is.
+    pub peer: PeerId,
+    /// Entries in order, each with the ticket of whoever proposed it here.
+    pub entries: Vec<(Entry, Option<T>)>,
+    /// Commit index as the replica knows it.
+    pub commit: Index,
+    /// Entries up to there may leave the log.
+    pub truncate: Option<LogPosition>,
+}
+
+/// What the replica hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Last applied entry.
+    pub index: Index,
+    /// Where the log on disk starts now.
+    pub truncated: LogPosition,
+}
+
+/// What a turn of appliers wants done, in this order: write `batch` (atomic, unsynced: the entries are
+/// durable in the log), then complete `replies`, then tell `applied` to the replicas.
+#[derive(Debug)]
+pub struct ApplyEffects<T> {
+    batch: Vec<Mutation>,
+    replies: Vec<(T, Reply)>,
+    applied: Vec<(RegionId, PeerId, Applied)>,
+}
+
+/// Executes what appliers want done.
+pub trait ApplyHost<T> {
+    /// Writes one atomic batch that needs no sync; returns when reads see it. A failure stops the store.
+    fn write(&mut self, batch: Vec<Mutation>);
+    /// Completes a ticket.
+    fn reply(&mut self, ticket: T, reply: Reply);
+    /// Puts [`crate::Input::Applied`] into the inbox of this peer, if it still lives.
+    fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied);
+}
+
+impl<T> Default for ApplyEffects<T> {
+    fn default() -> Self {
+        Self { batch: Vec::new(), replies: Vec::new(), applied: Vec::new() }
+    }
+}
+
+impl<T> ApplyEffects<T> {
+    /// Bytes in the batch so far: a host may finish early.
+    #[must_use]
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.iter().map(Mutation::size_bytes).sum()
+    }
+
+    /// Executes the effects and leaves them empty. Answers come after the write, so that a client that
+    /// was answered reads what it wrote.
+    pub fn finish(&mut self, host: &mut impl ApplyHost<T>) {
+        let Self { batch, replies, applied } = std::mem::take(self);
+        if !batch.is_empty() {
+            host.write(batch);
+        }
+        for (ticket, reply) in replies {
+            host.reply(ticket, reply);
+        }
+        for (region, peer, progress) in applied {
+            host.applied(region, peer, progress);
+        }
+    }
+}
+
+/// Why a store must stop: going on would make its replicas differ from others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyFault {
+    /// The entry is damaged or of a newer format.
+    #[error("region {region}: entry {index} cannot be applied: {cause}")]
+    UnknownCommand {
+        /// The region.
+        region: RegionId,
+        /// The entry.
+        index: Index,
+        /// Why.
+        cause: CodecError,
+    },
+    /// Membership changes are not part of this version.
+    #[error(
+        "region {region}: entry {index} changes the membership, which this version cannot apply; upgrade this store"
+    )]
+    Membership {
+        /// The region.
+        region: RegionId,
+        /// The entry.
+        index: Index,
+    },
+    /// The log has a hole.
+    #[error("region {region}: entry {found} came where {expected} was due")]
+    OutOfOrder {
+        /// The region.
+        region: RegionId,
+        /// What was due.
+        expected: Index,
+        /// What came.
+        found: Index,
+    },
+}
+
+/// The state machine of one region on one store.
+///
+/// Invariant: `state` in memory is what the last finished batch wrote.
+#[derive(Debug)]
+pub struct Applier {
+    region: Region,
+    peer: PeerId,
+    state: ApplyState,
+}
+
+impl Applier {
+    /// The applier of `peer`, which has applied up to `state`.
+    #[must_use]
+    pub const fn new(region: Region, peer: PeerId, state: ApplyState) -> Self {
+        Self { region, peer, state }
+    }
+
+    /// Which peer this is.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub const fn state(&self) -> &ApplyState {
+        &self.state
+    }
+
+    /// Applies `task` into `effects`.
+    ///
+    /// # Errors
+    /// [`ApplyFault`]: the store must stop, and nothing of the entry may have an effect.
+    pub fn apply<T>(
+        &mut self,
+        task: ApplyTask<T>,
+        effects: &mut ApplyEffects<T>,
+    ) -> Result<(), ApplyFault> {
+        for (entry, ticket) in task.entries {
+            let reply = self.apply_entry(&entry, &mut effects.batch)?;
+            self.state.applied = entry.position();
+            if let Some(ticket) = ticket {
+                effects.replies.push((ticket, reply));
+            }
+        }
+        self.state.commit = self.state.commit.max(task.commit).max(self.state.applied.index);
+        if let Some(position) = task.truncate {
+            self.truncate(position, &mut effects.batch);
+        }
+        effects.batch.push(disk::put_apply_state(self.region.id, &self.state));
+        let progress = Applied { index: self.state.applied.index, truncated: self.state.truncated };
+        effects.applied.push((self.region.id, self.peer, progress));
+        Ok(())
+    }
+
+    fn apply_entry(
+        &mut self,
+        entry: &Entry,
+        batch: &mut Vec<Mutation>,
+    ) -> Result<Reply, ApplyFault> {
+        let (region, index) = (self.region.id, entry.index);
+        let expected = self.state.applied.index.next();
+        if index != expected {
+            return Err(ApplyFault::OutOfOrder { region, expected, found: index });
+        }
+        if entry.kind != EntryKind::Normal {
+            return Err(ApplyFault::Membership { region, index });
+        }
+        if entry.data.is_empty() {
+            // The first entry of a term: it only makes older ones committable.
+            return Ok(Reply::Written);
+        }
+        let command = Command::decode(&entry.data).map_err(|cause| ApplyFault::UnknownCommand {
+            region,
+            index,
+            cause,
+        })?;
+        let Command::Write(write) = command;
+        self.state.clock_millis = self.state.clock_millis.max(write.clock_millis);
+        Ok(match check_write(&self.region, &write) {
+            Ok(()) => {
+                batch.extend(write.mutations);
+                Reply::Written
+            }
+            Err(refusal) => Reply::Failed(refusal),
+        })
+    }
+
+    /// Shortens the log in the same batch as the progress that makes it needless: one write-ahead log
+    /// keeps their order, so no sync stands between them.
+    fn truncate(&mut self, position: LogPosition, batch: &mut Vec<Mutation>) {
+        let target = position.index.min(self.state.applied.index);
+        if target != position.index || target <= self.state.truncated.index {
+            return;
+        }
+        let first = self.state.truncated.index.next();
+        disk::delete_entries(self.region.id, first, target, batch);
+        self.state.truncated = position;
+    }
+}
+
+/// Checks a write against the region: at proposal, and again where it stands in the log.
+pub(crate) fn check_write(region: &Region, write: &WriteCommand) -> Result<(), RequestError> {
+    if write.version != region.epoch.version {
+        return Err(RequestError::EpochNotMatch { current: Box::new(region.clone()) });
+    }
+    for mutation in &write.mutations {
+        let outside = match mutation {
+            Mutation::Put(_, key, _) | Mutation::Delete(_, key) => {
+                (!region.range.contains(key)).then_some(key)
+            }
+            Mutation::DeleteRange(_, range) => {
+                (!region.range.covers(range)).then_some(&range.start)
+            }
+        };
+        if let Some(key) = outside {
+            return Err(key_not_in_region(region, key));
+        }
+    }
+    Ok(())
+}
+
+fn key_not_in_region(region: &Region, key: &Key) -> RequestError {
+    RequestError::KeyNotInRegion {
+        region: region.id,
+        key: key.clone(),
+        range: region.range.clone(),
+    }
+}

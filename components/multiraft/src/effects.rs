@@ -1,0 +1,106 @@
+//! What a round of replicas wants done, as plain data.
+
+use flotilla_base::{Moment, Mutation, PeerId, Region, RegionId};
+use flotilla_raftgroup::{ApplyState, Damage, ReadyNumber, RoleChange};
+
+use crate::apply::ApplyTask;
+use crate::input::{PeerMessage, Reply};
+
+/// What waits for a round to be durable: one replica's notice, and the messages behind it.
+#[derive(Debug)]
+pub struct AfterPersist {
+    /// Whose.
+    pub region: RegionId,
+    /// Which peer of it: a notice must not reach a successor of the same region.
+    pub peer: PeerId,
+    /// What becomes durable.
+    pub number: ReadyNumber,
+    /// What may leave then, and only after the notice is in the replica's inbox.
+    pub messages: Vec<PeerMessage>,
+}
+
+/// One round's write.
+#[derive(Debug, Default)]
+pub struct LogWrite {
+    /// One atomic batch for all regions of the round.
+    pub batch: Vec<Mutation>,
+    /// What waits for it.
+    pub after: Vec<AfterPersist>,
+    /// Log entries in it, for the statistics.
+    pub entries: usize,
+}
+
+/// What the rest of the store and the placement driver should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Role, term or leader of a peer changed.
+    Role {
+        /// The region.
+        region: Region,
+        /// The peer.
+        peer: PeerId,
+        /// What it is now.
+        change: RoleChange,
+    },
+    /// The peer found its log damaged and serves nothing any more.
+    Quarantined {
+        /// The region.
+        region: RegionId,
+        /// The evidence.
+        damage: Damage,
+    },
+    /// The peer was initialised by the bootstrap.
+    Initialised {
+        /// The region.
+        region: Region,
+        /// The peer.
+        peer: PeerId,
+        /// Where its state machine starts.
+        apply: ApplyState,
+    },
+}
+
+/// Everything that the replicas of one round want done. Filled by replicas, executed by
+/// [`crate::Round::finish`] and by nothing else.
+#[derive(Debug)]
+pub struct Effects<T> {
+    /// Rule F2: a leader's messages may leave before `log` is durable.
+    pub(crate) send_now: Vec<PeerMessage>,
+    /// Rule F3: one batch, one sync.
+    pub(crate) log: LogWrite,
+    /// Rule F6: only committed and durable entries, in order of their index.
+    pub(crate) apply: Vec<ApplyTask<T>>,
+    /// Rule F8: refusals and read grants; a write is answered by its applier.
+    pub(crate) replies: Vec<(T, Reply)>,
+    /// For the store and the placement driver.
+    pub(crate) reports: Vec<Report>,
+    /// When replicas want to be woken.
+    pub(crate) alarms: Vec<(RegionId, Moment)>,
+}
+
+impl<T> Default for Effects<T> {
+    fn default() -> Self {
+        Self {
+            send_now: Vec::new(),
+            log: LogWrite::default(),
+            apply: Vec::new(),
+            replies: Vec::new(),
+            reports: Vec::new(),
+            alarms: Vec::new(),
+        }
+    }
+}
+
+impl<T> Effects<T> {
+    /// Bytes that the round's batch holds so far: a host may close a round early.
+    #[must_use]
+    pub fn log_bytes(&self) -> usize {
+        self.log.batch.iter().map(Mutation::size_bytes).sum()
+    }
+
+    /// Refuses what comes with snapshots and membership changes. The slots exist so that nothing that
+    /// arrives early is taken for something else.
+    pub(crate) fn refuse(&mut self, ticket: T, error: crate::RequestError) {
+        self.replies.push((ticket, Reply::Failed(error)));
+    }
+}

@@ -1,0 +1,169 @@
+//! What a replica is told, and what its clients are answered. `T` is a reply ticket: data that is moved
+//! and completed in one place, never called.
+
+use bytes::Bytes;
+use flotilla_base::{
+    Epoch, Index, KeyRange, Peer, PeerId, Region, RegionId, StoreId, Term, Version,
+};
+use flotilla_raftgroup::{Message, ReadyNumber};
+
+use crate::apply::Applied;
+use crate::command::WriteCommand;
+
+/// A raft message with the address that leads it to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerMessage {
+    /// The region.
+    pub region: RegionId,
+    /// Sending peer and its store.
+    pub from: Peer,
+    /// Receiving peer and its store.
+    pub to: Peer,
+    /// Shape of the region as the sender knows it.
+    pub epoch: Epoch,
+    /// Largest index that the sender, a leader, knows on every voter: the receiver may truncate its log
+    /// up to there. Zero from others.
+    pub matched_by_all: Index,
+    /// What raft says.
+    pub message: Message,
+}
+
+/// What a request says about the region that its client has in mind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// The peer that the client means; zero is not checked.
+    pub peer: PeerId,
+    /// Version of the range that the client knows. Membership is not compared: a request does not
+    /// become wrong because a replica moved.
+    pub version: Version,
+    /// Newest term that the client knows; zero is not checked.
+    pub term: Term,
+}
+
+/// A write to be replicated.
+#[derive(Clone, Debug)]
+pub struct Proposal<T> {
+    /// Which region the client has in mind.
+    pub header: RequestHeader,
+    /// What to do.
+    pub command: WriteCommand,
+    /// Answered once, by the applier or with the loss of the term.
+    pub ticket: T,
+}
+
+/// A read that wants to see everything that was acknowledged before it.
+#[derive(Clone, Debug)]
+pub struct ReadRequest<T> {
+    /// Which region the client has in mind.
+    pub header: RequestHeader,
+    /// Answered with [`Reply::ReadAt`] when the data on this store is new enough.
+    pub ticket: T,
+}
+
+/// Everything that can happen to a replica.
+#[derive(Debug)]
+pub enum Input<T> {
+    /// A message of another peer.
+    Message(Box<PeerMessage>),
+    /// A client's write.
+    Propose(Box<Proposal<T>>),
+    /// A client's read.
+    Read(ReadRequest<T>),
+    /// Everything up to this number is durable.
+    Persisted(ReadyNumber),
+    /// The applier made progress.
+    Applied(Applied),
+    /// A message to this peer was lost for sure.
+    Unreachable(PeerId),
+    /// The placement driver made this region; `leads` names the one peer that campaigns at once.
+    Bootstrap {
+        /// The region with all its peers.
+        region: Box<Region>,
+        /// Whether this peer campaigns at once.
+        leads: bool,
+    },
+    /// A deadline passed.
+    Wake,
+}
+
+/// Why a request was not served. Unless it says otherwise the request certainly had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Another peer leads, or nobody does.
+    #[error("region {region}: this peer does not lead")]
+    NotLeader {
+        /// The region.
+        region: RegionId,
+        /// Who leads, where known.
+        leader: Option<Peer>,
+    },
+    /// The client means another peer.
+    #[error("region {region}: the peer here is {actual}, not {requested}")]
+    PeerMismatch {
+        /// The region.
+        region: RegionId,
+        /// Whom the client means.
+        requested: PeerId,
+        /// Who is here.
+        actual: PeerId,
+    },
+    /// The client knows another shape of the region.
+    #[error("region {}: its version is {}, not the request's", current.id, current.epoch.version)]
+    EpochNotMatch {
+        /// The shape now.
+        current: Box<Region>,
+    },
+    /// There is no such region on this store.
+    #[error("region {0} has no peer on this store")]
+    RegionNotFound(RegionId),
+    /// The peer here has no data yet.
+    #[error("region {0}: the peer on this store is not initialised")]
+    NotInitialised(RegionId),
+    /// The term passed, and another entry stands where this write would: it has no effect.
+    #[error("region {0}: leadership changed while the request waited")]
+    StaleCommand(RegionId),
+    /// Too much is waiting; nothing was proposed.
+    #[error("region {0}: too much is waiting to be committed")]
+    Busy(RegionId),
+    /// A key lies outside.
+    #[error("key {} is not in region {region} {range}", flotilla_base::key::display(key))]
+    KeyNotInRegion {
+        /// The region.
+        region: RegionId,
+        /// The key.
+        key: Bytes,
+        /// What the region owns.
+        range: KeyRange,
+    },
+    /// The write makes a log entry over the limit.
+    #[error("region {region}: the write takes {bytes} bytes, more than one entry may hold")]
+    EntryTooLarge {
+        /// The region.
+        region: RegionId,
+        /// Its size.
+        bytes: usize,
+    },
+    /// The peer here found its own log damaged and serves nothing.
+    #[error("region {0}: the peer on this store is damaged and awaits replacement")]
+    Quarantined(RegionId),
+}
+
+/// The answer to a ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The write is applied here, and durable on a majority.
+    Written,
+    /// Data on this store, applied to at least this index, holds all that was acknowledged before the
+    /// read began.
+    ReadAt(Index),
+    /// Not served.
+    Failed(RequestError),
+}
+
+impl PeerMessage {
+    /// The store that the message goes to.
+    #[must_use]
+    pub const fn to_store(&self) -> StoreId {
+        self.to.store
+    }
+}

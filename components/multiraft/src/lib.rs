@@ -1,0 +1,36 @@
+//! A store's replicas: propose, replicate, read, apply. A region is one raft group; all regions of a
+//! store are driven in rounds, so that one write makes the progress of many groups durable.
+//!
+//! The core is a value with two calls: [`Replica::handle`] takes an input, [`Replica::drain`] collects
+//! what raft wants done. Both only fill [`Effects`]; [`Round::finish`] is the one function that turns
+//! effects into actions, in the order that safety asks for. A [`Host`] executes them: the store's
+//! threads in production, virtual time in the simulator.
+//!
+//! **Knows nothing of** RocksDB, threads, locks, sockets, clocks, the placement driver's address,
+//! transactions, metrics, or who sent a request.
+//!
+//! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
+//! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`read`], [`log_gc`],
+//! [`apply`], [`persist`], [`region_table`], [`recover`].
+#![warn(missing_docs)]
+
+pub mod apply;
+pub mod command;
+pub mod effects;
+pub mod input;
+pub mod log_gc;
+pub mod persist;
+pub mod read;
+pub mod recover;
+pub mod region_table;
+pub mod replica;
+pub mod round;
+
+pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
+pub use command::{Command, WriteCommand};
+pub use effects::{AfterPersist, Effects, LogWrite, Report};
+pub use input::{Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader};
+pub use recover::{RecoveredPeer, recover_store};
+pub use region_table::{Admission, DropReason, RegionTable, Slot};
+pub use replica::{Lifecycle, Replica, ReplicaConfig};
+pub use round::{Delivery, Host, Round};

@@ -1,0 +1,141 @@
+//! What a peer keeps on disk besides its group's own records.
+//!
+//! ```text
+//! family raftmeta   0x10 | region u64 BE -> region state record
+//! record(version 1): state u8 (1 uninitialised, 2 normal) | peer id
+//!                    normal only: version | conf_ver | start bytes | end bytes | count | (peer id, store id, role u8)*
+//! ```
+
+use flotilla_base::codec::{CodecError, RecordReader, RecordWriter};
+use flotilla_base::{
+    ConfVer, Epoch, Family, Key, KeyRange, Mutation, Peer, PeerId, PeerRole, Region, RegionId,
+    StoreId, Version,
+};
+use flotilla_raftgroup::disk;
+
+/// First byte of the keys of region states: one scan at start finds all peers.
+pub const REGION_STATE_KIND: u8 = 0x10;
+const VERSION: u8 = 1;
+const STATE_UNINITIALISED: u8 = 1;
+const STATE_NORMAL: u8 = 2;
+
+/// What a store remembers of one of its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegionState {
+    /// A message created the peer; it has votes to remember, but no data.
+    Uninitialised(PeerId),
+    /// The peer has data, or is to receive it by log.
+    Normal(PeerId, Region),
+}
+
+/// Key of the state of `region`.
+#[must_use]
+pub fn region_state_key(region: RegionId) -> Key {
+    disk::meta_key(REGION_STATE_KIND, region)
+}
+
+/// The mutation that writes `state` of `region`.
+#[must_use]
+pub fn put_region_state(region: RegionId, state: &RegionState) -> Mutation {
+    let mut record = RecordWriter::new(VERSION);
+    match state {
+        RegionState::Uninitialised(peer) => {
+            record.byte(STATE_UNINITIALISED).number(peer.get());
+        }
+        RegionState::Normal(peer, region) => {
+            record.byte(STATE_NORMAL).number(peer.get());
+            encode_region(region, &mut record);
+        }
+    }
+    Mutation::Put(Family::RaftMeta, region_state_key(region), record.finish())
+}
+
+/// The state of `region` from its record.
+///
+/// # Errors
+/// [`CodecError`] where the bytes are no intact state.
+pub fn decode_region_state(
+    region: RegionId,
+    record: &bytes::Bytes,
+) -> Result<RegionState, CodecError> {
+    let mut fields = RecordReader::open(record, VERSION)?;
+    let state = fields.byte()?;
+    let peer = PeerId(fields.number()?);
+    let state = match state {
+        STATE_UNINITIALISED => RegionState::Uninitialised(peer),
+        STATE_NORMAL => RegionState::Normal(peer, decode_region(region, &mut fields)?),
+        _ => return Err(CodecError::Meaningless("region state")),
+    };
+    fields.finish()?;
+    Ok(state)
+}
+
+fn encode_region(region: &Region, record: &mut RecordWriter) {
+    record.number(region.epoch.version.get()).number(region.epoch.conf_ver.get());
+    record.bytes(&region.range.start).bytes(&region.range.end);
+    record.number(region.peers.len() as u64);
+    for peer in &region.peers {
+        let role = match peer.role {
+            PeerRole::Voter => 0,
+            PeerRole::Learner => 1,
+            PeerRole::IncomingVoter => 2,
+            PeerRole::DemotingVoter => 3,
+        };
+        record.number(peer.id.get()).number(peer.store.get()).byte(role);
+    }
+}
+
+fn decode_region(id: RegionId, fields: &mut RecordReader) -> Result<Region, CodecError> {
+    let epoch = Epoch { version: Version(fields.number()?), conf_ver: ConfVer(fields.number()?) };
+    let range = KeyRange { start: fields.bytes()?, end: fields.bytes()? };
+    let mut peers = Vec::new();
+    for _ in 0..fields.number()? {
+        let (peer, store) = (PeerId(fields.number()?), StoreId(fields.number()?));
+        let role = match fields.byte()? {
+            0 => PeerRole::Voter,
+            1 => PeerRole::Learner,
+            2 => PeerRole::IncomingVoter,
+            3 => PeerRole::DemotingVoter,
+            _ => return Err(CodecError::Meaningless("peer role")),
+        };
+        peers.push(Peer { id: peer, store, role });
+    }
+    let region = Region { id, range, epoch, peers };
+    region.validate().map_err(|_rule| CodecError::Meaningless("region"))?;
+    Ok(region)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn round_trip() {
+        let region = Region {
+            id: RegionId(2),
+            range: KeyRange::new("a", ""),
+            epoch: Epoch::FIRST,
+            peers: vec![Peer::voter(PeerId(4), StoreId(1)), Peer::voter(PeerId(5), StoreId(2))],
+        };
+        for state in
+            [RegionState::Uninitialised(PeerId(4)), RegionState::Normal(PeerId(4), region.clone())]
+        {
+            let Mutation::Put(_, key, record) = put_region_state(region.id, &state) else {
+                panic!("a put")
+            };
+            assert_eq!(key, region_state_key(region.id));
+            assert_eq!(decode_region_state(region.id, &record), Ok(state));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let mut record = RecordWriter::new(VERSION);
+            for byte in &bytes { record.byte(*byte); }
+            let _decoded = decode_region_state(RegionId(1), &record.finish());
+        }
+    }
+}

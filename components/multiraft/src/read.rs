@@ -1,0 +1,93 @@
+//! Reads that see everything acknowledged before them, without a log entry: the leader proves its lead
+//! to all reads of a turn with one round of heartbeats, then they wait until apply has caught up.
+
+use std::collections::BTreeMap;
+
+use flotilla_base::Index;
+use flotilla_raftgroup::{ReadError, ReadGrant, ReadToken};
+
+use crate::effects::Effects;
+use crate::input::{ReadRequest, Reply, RequestError};
+use crate::replica::Replica;
+
+/// Reads on their way. Each ticket is in exactly one of the three places.
+#[derive(Debug)]
+pub(crate) struct Reads<T> {
+    /// Wait for a round to begin.
+    unsent: Vec<T>,
+    /// Wait for the round's confirmation.
+    rounds: BTreeMap<ReadToken, Vec<T>>,
+    /// Wait for apply to reach the index.
+    granted: BTreeMap<Index, Vec<T>>,
+}
+
+impl<T> Default for Reads<T> {
+    fn default() -> Self {
+        Self { unsent: Vec::new(), rounds: BTreeMap::new(), granted: BTreeMap::new() }
+    }
+}
+
+impl<T> Reads<T> {
+    /// Every ticket that waits for a confirmation which this peer can no longer get. Granted ones stay:
+    /// their index was confirmed while it led.
+    fn take_unconfirmed(&mut self) -> Vec<T> {
+        let mut tickets = std::mem::take(&mut self.unsent);
+        tickets.extend(std::mem::take(&mut self.rounds).into_values().flatten());
+        tickets
+    }
+}
+
+impl<T> Replica<T> {
+    pub(crate) fn handle_read(&mut self, request: ReadRequest<T>, effects: &mut Effects<T>) {
+        match self.check_leads(&request.header) {
+            Ok(()) => self.reads.unsent.push(request.ticket),
+            Err(error) => effects.refuse(request.ticket, error),
+        }
+    }
+
+    /// One round for all reads that arrived in this turn.
+    pub(crate) fn start_reads(&mut self, effects: &mut Effects<T>) {
+        if self.reads.unsent.is_empty() {
+            return;
+        }
+        match self.group.read_index() {
+            Ok(token) => {
+                let tickets = std::mem::take(&mut self.reads.unsent);
+                self.reads.rounds.insert(token, tickets);
+            }
+            // The first entry of the term commits within a round trip; the reads wait for it.
+            Err(ReadError::NotYet) => {}
+            Err(ReadError::NotLeader(_)) => self.fail_reads(effects),
+        }
+    }
+
+    pub(crate) fn grant_reads(&mut self, grants: Vec<ReadGrant>) {
+        for ReadGrant { token, index } in grants {
+            // A confirmed round also proves every earlier one.
+            let later = self.reads.rounds.split_off(&ReadToken(token.0 + 1));
+            let confirmed = std::mem::replace(&mut self.reads.rounds, later);
+            let tickets = confirmed.into_values().flatten();
+            self.reads.granted.entry(index).or_default().extend(tickets);
+        }
+    }
+
+    /// Answers the reads whose index is applied.
+    pub(crate) fn answer_reads(&mut self, effects: &mut Effects<T>) {
+        while let Some(first) = self.reads.granted.first_entry() {
+            if *first.key() > self.applied {
+                break;
+            }
+            let applied = self.applied;
+            let tickets = first.remove().into_iter();
+            effects.replies.extend(tickets.map(|ticket| (ticket, Reply::ReadAt(applied))));
+        }
+    }
+
+    /// The lead is gone: nobody confirms these any more.
+    pub(crate) fn fail_reads(&mut self, effects: &mut Effects<T>) {
+        let leader = self.group.leader().and_then(|leader| self.region.peer(leader));
+        for ticket in self.reads.take_unconfirmed() {
+            effects.refuse(ticket, RequestError::NotLeader { region: self.region.id, leader });
+        }
+    }
+}

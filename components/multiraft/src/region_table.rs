@@ -1,0 +1,273 @@
+//! Which peers live on a store, which keys they own, and who may be created: the arbiter between
+//! messages, bootstrap and recovery.
+//!
+//! Invariants: the ranges of initialised peers are pairwise disjoint; per region at most one peer lives
+//! here, and its id only grows.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use flotilla_base::{Key, KeyRange, PeerId, Region, RegionId, StoreId};
+use flotilla_raftgroup::MessageKind;
+
+use crate::input::PeerMessage;
+
+/// What a store knows of one region's peer here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// A peer without data: it owns no keys, but remembers votes.
+    Uninitialised(PeerId),
+    /// A peer with data, or entitled to it.
+    Live(PeerId, Region),
+    /// A peer whose records are damaged: it takes part in nothing, and nothing takes its place until
+    /// it is replaced on purpose.
+    Quarantined(PeerId),
+}
+
+/// What to do with a message that arrived at the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The peer lives here: into its inbox.
+    Deliver,
+    /// Create this uninitialised peer, then deliver.
+    Create(PeerId),
+    /// Forget it.
+    Drop(DropReason),
+}
+
+/// Why a message is forgotten; each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// It names another store, or an id of zero.
+    Misaddressed,
+    /// It is for a peer that is not the one here.
+    OtherPeer,
+    /// It cannot create a peer.
+    CannotCreate,
+    /// The peer here is damaged.
+    Quarantined,
+}
+
+/// Why a region cannot be initialised here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// Its keys are owned by another region.
+    #[error("region {region} overlaps region {owner}, which lives on this store")]
+    Overlap {
+        /// Who wants the keys.
+        region: RegionId,
+        /// Who owns them.
+        owner: RegionId,
+    },
+    /// Another peer of the region lives here.
+    #[error("region {region}: peer {found} lives on this store, {wanted} cannot")]
+    OtherPeer {
+        /// The region.
+        region: RegionId,
+        /// Who lives here.
+        found: PeerId,
+        /// Who wanted to.
+        wanted: PeerId,
+    },
+}
+
+/// Slots and ranges of one store.
+#[derive(Debug, Default)]
+pub struct RegionTable {
+    store: StoreId,
+    slots: BTreeMap<RegionId, Slot>,
+    /// Start key → region, live regions only.
+    ranges: BTreeMap<Key, RegionId>,
+}
+
+impl RegionTable {
+    /// The table of an empty store.
+    #[must_use]
+    pub fn new(store: StoreId) -> Self {
+        Self { store, ..Self::default() }
+    }
+
+    /// What to do with a message.
+    #[must_use]
+    pub fn admit(&self, message: &PeerMessage) -> Admission {
+        let is_addressed = message.to.store == self.store
+            && !message.region.is_none()
+            && !message.to.id.is_none()
+            && !message.from.id.is_none();
+        if !is_addressed {
+            return Admission::Drop(DropReason::Misaddressed);
+        }
+        match self.slots.get(&message.region) {
+            Some(Slot::Quarantined(_)) => Admission::Drop(DropReason::Quarantined),
+            Some(Slot::Live(peer, _) | Slot::Uninitialised(peer)) if *peer == message.to.id => {
+                Admission::Deliver
+            }
+            Some(_) => Admission::Drop(DropReason::OtherPeer),
+            None if can_create(message.message.kind) => Admission::Create(message.to.id),
+            None => Admission::Drop(DropReason::CannotCreate),
+        }
+    }
+
+    /// Takes the slot of an absent region for a peer without data.
+    ///
+    /// # Errors
+    /// [`ClaimError::OtherPeer`] where the slot is taken.
+    pub fn create_uninitialised(
+        &mut self,
+        region: RegionId,
+        peer: PeerId,
+    ) -> Result<(), ClaimError> {
+        match self.slots.get(&region) {
+            None => {
+                self.slots.insert(region, Slot::Uninitialised(peer));
+                Ok(())
+            }
+            Some(slot) => Err(ClaimError::OtherPeer { region, found: slot.peer(), wanted: peer }),
+        }
+    }
+
+    /// Makes `peer` the owner of the region's keys on this store.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; nothing changed then.
+    pub fn initialise(&mut self, peer: PeerId, region: &Region) -> Result<(), ClaimError> {
+        match self.slots.get(&region.id) {
+            None => {}
+            Some(Slot::Uninitialised(found)) if *found == peer => {}
+            Some(slot) => {
+                let (found, wanted) = (slot.peer(), peer);
+                return Err(ClaimError::OtherPeer { region: region.id, found, wanted });
+            }
+        }
+        if let Some(owner) = self.owner_of_any(&region.range) {
+            return Err(ClaimError::Overlap { region: region.id, owner });
+        }
+        self.ranges.insert(region.range.start.clone(), region.id);
+        self.slots.insert(region.id, Slot::Live(peer, region.clone()));
+        Ok(())
+    }
+
+    /// Takes the peer of a region out of service.
+    pub fn quarantine(&mut self, region: RegionId, peer: PeerId) {
+        if let Some(Slot::Live(_, live)) = self.slots.insert(region, Slot::Quarantined(peer)) {
+            self.ranges.remove(&live.range.start);
+        }
+    }
+
+    /// What is known of a region.
+    #[must_use]
+    pub fn slot(&self, region: RegionId) -> Option<&Slot> {
+        self.slots.get(&region)
+    }
+
+    /// The region that owns `key` here.
+    #[must_use]
+    pub fn region_of(&self, key: &[u8]) -> Option<&Region> {
+        let (_, region) =
+            self.ranges.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        self.live(*region).filter(|region| region.range.contains(key))
+    }
+
+    /// Every live region, by start key.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.ranges.values().filter_map(|region| self.live(*region))
+    }
+
+    fn live(&self, region: RegionId) -> Option<&Region> {
+        match self.slots.get(&region) {
+            Some(Slot::Live(_, region)) => Some(region),
+            _ => None,
+        }
+    }
+
+    fn owner_of_any(&self, range: &KeyRange) -> Option<RegionId> {
+        let before = self.region_of(&range.start).map(|region| region.id);
+        before.or_else(|| {
+            let (_, next) = self.ranges.range(range.start.clone()..).next()?;
+            self.live(*next).filter(|region| region.range.overlaps(range)).map(|region| region.id)
+        })
+    }
+}
+
+impl Slot {
+    /// The peer that holds the slot.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        match self {
+            Self::Uninitialised(peer) | Self::Live(peer, _) | Self::Quarantined(peer) => *peer,
+        }
+    }
+}
+
+/// A peer owns no keys before it is initialised, so creating one is always safe; but only messages that
+/// a new peer must answer are worth it.
+const fn can_create(kind: MessageKind) -> bool {
+    matches!(
+        kind,
+        MessageKind::RequestVote
+            | MessageKind::RequestPreVote
+            | MessageKind::Heartbeat
+            | MessageKind::Append
+            | MessageKind::Snapshot
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, Index, Peer, Term};
+    use flotilla_raftgroup::Message;
+
+    use super::*;
+
+    fn region(id: u64, start: &'static str, end: &'static str) -> Region {
+        let peers = vec![Peer::voter(PeerId(id * 10), StoreId(1))];
+        Region { id: RegionId(id), range: KeyRange::new(start, end), epoch: Epoch::FIRST, peers }
+    }
+
+    fn message(kind: MessageKind, region: u64, to: u64) -> PeerMessage {
+        PeerMessage {
+            region: RegionId(region),
+            from: Peer::voter(PeerId(99), StoreId(2)),
+            to: Peer::voter(PeerId(to), StoreId(1)),
+            epoch: Epoch::FIRST,
+            matched_by_all: Index(0),
+            message: Message::new(kind, PeerId(99), PeerId(to), Term(6)),
+        }
+    }
+
+    #[test]
+    fn ranges_stay_disjoint() {
+        let mut table = RegionTable::new(StoreId(1));
+        table.initialise(PeerId(20), &region(2, "b", "d")).expect("free");
+        for (start, end) in [("", ""), ("c", ""), ("a", "c"), ("b", "d"), ("c", "c\0")] {
+            let refused = table.initialise(PeerId(30), &region(3, start, end));
+            assert!(matches!(refused, Err(ClaimError::Overlap { .. })), "[{start}, {end})");
+        }
+        table.initialise(PeerId(30), &region(3, "d", "")).expect("starts where the other ends");
+        assert_eq!(table.region_of(b"d").map(|region| region.id), Some(RegionId(3)));
+        assert_eq!(table.region_of(b"a"), None);
+        assert_eq!(table.regions().count(), 2);
+    }
+
+    #[test]
+    fn messages_create_and_reach_only_the_right_peer() {
+        let mut table = RegionTable::new(StoreId(1));
+        let vote = message(MessageKind::RequestVote, 2, 20);
+        assert_eq!(table.admit(&vote), Admission::Create(PeerId(20)));
+        assert_eq!(
+            table.admit(&message(MessageKind::AppendResponse, 2, 20)),
+            Admission::Drop(DropReason::CannotCreate)
+        );
+        table.create_uninitialised(RegionId(2), PeerId(20)).expect("absent");
+        assert_eq!(table.admit(&vote), Admission::Deliver);
+        assert_eq!(
+            table.admit(&message(MessageKind::RequestVote, 2, 21)),
+            Admission::Drop(DropReason::OtherPeer)
+        );
+        assert!(table.initialise(PeerId(21), &region(2, "", "")).is_err(), "another peer's slot");
+        table.initialise(PeerId(20), &region(2, "", "")).expect("its own slot");
+        table.quarantine(RegionId(2), PeerId(20));
+        assert_eq!(table.admit(&vote), Admission::Drop(DropReason::Quarantined));
+        assert_eq!(table.region_of(b"x"), None);
+    }
+}

@@ -1,0 +1,532 @@
+//! One peer of one region on this store.
+
+use std::sync::Arc;
+
+use flotilla_base::limit::{ENTRY_BYTES_MAX, FIRST_INDEX, FIRST_TERM};
+use flotilla_base::{Epoch, Index, KvRead, Moment, Peer, PeerId, Region, RegionId, StoreId, Term};
+use flotilla_raftgroup::{
+    ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
+    LogPosition, Message, MessageKind, Origin, Proposals, ProposeError, RaftState, Role,
+    RoleChange, StepError, Timing, Voters, disk, single,
+};
+
+use crate::apply::{Applied, ApplyTask, check_write};
+use crate::effects::{AfterPersist, Effects, Report};
+use crate::input::{Input, PeerMessage, Proposal, RequestError, RequestHeader};
+use crate::log_gc::LogGc;
+use crate::persist::{RegionState, put_region_state};
+use crate::read::Reads;
+use crate::recover::RecoveredPeer;
+
+/// What the replicas of one store share.
+#[derive(Clone)]
+pub struct ReplicaConfig {
+    /// This store.
+    pub store: StoreId,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// Differs between two runs of this store.
+    pub run: u64,
+    /// Times.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: GroupLimits,
+    /// Reads old log entries.
+    pub disk: Arc<dyn KvRead + Send + Sync>,
+}
+
+/// What a peer may take part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Votes and remembers its votes, has no data.
+    Uninitialised,
+    /// Takes part in everything.
+    Active,
+    /// Found its log damaged; takes part in nothing.
+    Quarantined,
+}
+
+/// One peer: its group, and what waits for it.
+///
+/// Invariants: `applied ≤ group.committed()`; an uninitialised peer has no region but an id, and its
+/// commit index is zero.
+pub struct Replica<T> {
+    config: ReplicaConfig,
+    pub(crate) peer: PeerId,
+    pub(crate) region: Region,
+    life: Lifecycle,
+    pub(crate) group: Group,
+    /// What was last written of (term, vote, commit).
+    hard_state: HardState,
+    proposals: Proposals<T>,
+    pub(crate) reads: Reads<T>,
+    pub(crate) applied: Index,
+    pub(crate) log_gc: LogGc,
+    /// What only matters before the peer has data.
+    embryo: Embryo,
+    /// When the host was last asked to wake this replica.
+    alarm_at: Moment,
+}
+
+/// What a peer without data keeps.
+#[derive(Debug, Default)]
+struct Embryo {
+    /// Whom it answers: it knows no members.
+    last_sender: Peer,
+    /// The region that the bootstrap gave it, until its earlier promises are durable; and whether it is
+    /// to lead.
+    awaited: Option<(Region, bool)>,
+}
+
+impl<T> std::fmt::Debug for Replica<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?} applied {}", self.group, self.life, self.applied)
+    }
+}
+
+impl<T> Replica<T> {
+    /// A peer that a message made: it has no data, and has promised nothing.
+    ///
+    /// # Errors
+    /// [`GroupError`] where raft refuses to start.
+    pub fn uninitialised(
+        config: ReplicaConfig,
+        region: RegionId,
+        peer: PeerId,
+        now: Moment,
+    ) -> Result<Self, GroupError> {
+        let start = Start::empty(region, peer, RaftState::default(), Origin::Created);
+        Self::start(config, start, now)
+    }
+
+    /// A peer that was found on disk; `None` for a damaged one, which must not be started.
+    ///
+    /// # Errors
+    /// [`GroupError`] where raft refuses to start.
+    pub fn restart(
+        config: ReplicaConfig,
+        found: RecoveredPeer,
+        now: Moment,
+    ) -> Result<Option<Self>, GroupError> {
+        let start = match found {
+            RecoveredPeer::Damaged { .. } => return Ok(None),
+            RecoveredPeer::Uninitialised { region, peer, raft } => {
+                Start::empty(region, peer, raft, Origin::Restarted)
+            }
+            RecoveredPeer::Normal { peer, region, raft, apply } => Start {
+                region,
+                peer,
+                raft,
+                apply,
+                life: Lifecycle::Active,
+                origin: Origin::Restarted,
+            },
+        };
+        Self::start(config, start, now).map(Some)
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Moment, input: Input<T>, effects: &mut Effects<T>) {
+        match input {
+            Input::Message(message) => self.handle_message(now, *message, effects),
+            Input::Propose(proposal) => self.handle_proposal(*proposal, effects),
+            Input::Read(request) => self.handle_read(request, effects),
+            Input::Persisted(number) => self.group.on_persisted(number),
+            Input::Applied(applied) => self.handle_applied(applied, effects),
+            Input::Unreachable(peer) => self.group.report_unreachable(peer),
+            Input::Bootstrap { region, leads } => self.embryo.awaited = Some((*region, leads)),
+            Input::Wake => {
+                self.alarm_at = Moment::NEVER;
+                if self.life == Lifecycle::Active {
+                    self.group.wake(now);
+                }
+            }
+        }
+    }
+
+    /// Collects what raft wants done after the inputs of a turn.
+    pub fn drain(&mut self, now: Moment, effects: &mut Effects<T>) {
+        self.bootstrap(now, effects);
+        if self.life != Lifecycle::Quarantined {
+            self.start_reads(effects);
+            while let Some(ready) = self.group.collect() {
+                self.take_ready(ready, effects);
+            }
+            self.shorten_log(effects);
+        }
+        self.set_alarm(effects);
+    }
+
+    /// The region as this peer knows it.
+    #[must_use]
+    pub const fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// This peer's id.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// What the peer takes part in.
+    #[must_use]
+    pub const fn life(&self) -> Lifecycle {
+        self.life
+    }
+
+    /// Role, term and leader.
+    #[must_use]
+    pub fn role(&self) -> RoleChange {
+        self.group.role()
+    }
+
+    /// Applied index.
+    #[must_use]
+    pub const fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The group, for judges and metrics.
+    #[must_use]
+    pub const fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Every ticket of a write that still waits, when the store stops: their fate is not known.
+    pub fn close(&mut self) -> Vec<T> {
+        self.proposals.drain().collect()
+    }
+
+    fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
+        let Start { region, peer, raft, apply, life, origin } = start;
+        let group = new_group(&config, &region, peer, &raft, &apply, origin, now)?;
+        Ok(Self {
+            config,
+            peer,
+            region,
+            life,
+            group,
+            hard_state: raft.hard_state,
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            applied: apply.applied.index,
+            log_gc: LogGc::default(),
+            embryo: Embryo::default(),
+            alarm_at: Moment::NEVER,
+        })
+    }
+
+    fn handle_message(&mut self, now: Moment, message: PeerMessage, effects: &mut Effects<T>) {
+        let is_for_this = message.to.id == self.peer && message.region == self.region.id;
+        if !is_for_this || !self.takes(message.message.kind, message.message.commit) {
+            return;
+        }
+        self.embryo.last_sender = message.from;
+        self.log_gc.note_on_all_voters(message.matched_by_all);
+        match self.group.step(now, message.message) {
+            Ok(()) => {}
+            Err(StepError::Damaged(damage)) => {
+                self.life = Lifecycle::Quarantined;
+                effects.reports.push(Report::Quarantined { region: self.region.id, damage });
+                self.fail_reads(effects);
+            }
+            // Dropped, as a network may; the sender's own clock repeats what matters.
+            Err(_dropped) => {}
+        }
+    }
+
+    /// An uninitialised peer votes and hears its leader. It takes no entries: it could only refuse them,
+    /// and the leader would make a snapshot for a peer that the bootstrap is about to fill.
+    fn takes(&self, kind: MessageKind, commit: Index) -> bool {
+        match self.life {
+            Lifecycle::Active => true,
+            Lifecycle::Quarantined => false,
+            Lifecycle::Uninitialised => match kind {
+                MessageKind::RequestVote | MessageKind::RequestPreVote => true,
+                MessageKind::Heartbeat => commit.is_none(),
+                _ => false,
+            },
+        }
+    }
+
+    fn handle_proposal(&mut self, proposal: Proposal<T>, effects: &mut Effects<T>) {
+        let Proposal { header, command, ticket } = proposal;
+        let checked = self
+            .check_leads(&header)
+            .and_then(|()| check_write(&self.region, &command))
+            .map(|()| command.encode())
+            .and_then(|data| self.check_size(data));
+        let data = match checked {
+            Ok(data) => data,
+            Err(error) => return effects.refuse(ticket, error),
+        };
+        match self.group.propose(data) {
+            Ok(position) => {
+                for lost in self.proposals.push(position, ticket) {
+                    effects.refuse(lost, RequestError::StaleCommand(self.region.id));
+                }
+            }
+            Err(ProposeError::Busy) => effects.refuse(ticket, RequestError::Busy(self.region.id)),
+            Err(ProposeError::NotLeader(leader)) => {
+                let leader = leader.and_then(|leader| self.region.peer(leader));
+                let region = self.region.id;
+                effects.refuse(ticket, RequestError::NotLeader { region, leader });
+            }
+        }
+    }
+
+    fn check_size(&self, data: bytes::Bytes) -> Result<bytes::Bytes, RequestError> {
+        if data.len() <= ENTRY_BYTES_MAX {
+            return Ok(data);
+        }
+        Err(RequestError::EntryTooLarge { region: self.region.id, bytes: data.len() })
+    }
+
+    /// The checks that every request of a client passes, in the order of the wire contract.
+    pub(crate) fn check_leads(&self, header: &RequestHeader) -> Result<(), RequestError> {
+        let region = self.region.id;
+        if !header.peer.is_none() && header.peer != self.peer {
+            return Err(RequestError::PeerMismatch {
+                region,
+                requested: header.peer,
+                actual: self.peer,
+            });
+        }
+        match self.life {
+            Lifecycle::Quarantined => return Err(RequestError::Quarantined(region)),
+            Lifecycle::Uninitialised => return Err(RequestError::NotInitialised(region)),
+            Lifecycle::Active => {}
+        }
+        let RoleChange { role, term, leader } = self.group.role();
+        if role != Role::Leader {
+            let leader = leader.and_then(|leader| self.region.peer(leader));
+            return Err(RequestError::NotLeader { region, leader });
+        }
+        if !header.term.is_none() && term > header.term.next() {
+            return Err(RequestError::StaleCommand(region));
+        }
+        if header.version != self.region.epoch.version {
+            return Err(RequestError::EpochNotMatch { current: Box::new(self.region.clone()) });
+        }
+        Ok(())
+    }
+
+    fn handle_applied(&mut self, applied: Applied, effects: &mut Effects<T>) {
+        self.applied = self.applied.max(applied.index);
+        self.group.on_applied(applied.index);
+        self.group.on_truncated(applied.truncated);
+        self.answer_reads(effects);
+    }
+
+    fn take_ready(&mut self, ready: GroupReady, effects: &mut Effects<T>) {
+        if let Some(change) = ready.role_change {
+            self.take_role_change(change, effects);
+        }
+        if ready.needs_write() {
+            if self.life == Lifecycle::Uninitialised {
+                // A vote that a crash forgets could be given twice in one term.
+                let state = RegionState::Uninitialised(self.peer);
+                effects.log.batch.push(put_region_state(self.region.id, &state));
+            }
+            effects.log.entries += ready.append.as_ref().map_or(0, |append| append.entries.len());
+            let batch = single::write_log(&self.group, &mut self.hard_state, &ready);
+            effects.log.batch.extend(batch);
+        }
+        let matched_by_all = self.group.matched_by_all().unwrap_or(Index(0));
+        let mut address = |message: Message| {
+            address(
+                &self.region,
+                self.peer,
+                self.embryo.last_sender,
+                &self.config,
+                matched_by_all,
+                message,
+            )
+        };
+        effects.send_now.extend(ready.send_now.into_iter().filter_map(&mut address));
+        if !ready.is_complete {
+            let messages = ready.send_after_persist.into_iter().filter_map(address).collect();
+            let (region, peer, number) = (self.region.id, self.peer, ready.number);
+            effects.log.after.push(AfterPersist { region, peer, number, messages });
+        }
+        self.grant_reads(ready.reads);
+        self.answer_reads(effects);
+        self.hand_to_apply(ready.committed, effects);
+    }
+
+    fn take_role_change(&mut self, change: RoleChange, effects: &mut Effects<T>) {
+        let (region, peer) = (self.region.clone(), self.peer);
+        effects.reports.push(Report::Role { region, peer, change });
+        if change.role != Role::Leader {
+            self.fail_reads(effects);
+        }
+    }
+
+    fn hand_to_apply(
+        &mut self,
+        committed: Vec<flotilla_raftgroup::Entry>,
+        effects: &mut Effects<T>,
+    ) {
+        if committed.is_empty() {
+            return;
+        }
+        let mut entries = Vec::with_capacity(committed.len());
+        for entry in committed {
+            self.log_gc.note_applied_bytes(entry.data.len());
+            let (ticket, lost) = self.proposals.committed(&entry);
+            for lost in lost {
+                effects.refuse(lost, RequestError::StaleCommand(self.region.id));
+            }
+            entries.push((entry, ticket));
+        }
+        self.push_apply(entries, None, effects);
+    }
+
+    fn shorten_log(&mut self, effects: &mut Effects<T>) {
+        if self.life == Lifecycle::Active
+            && let Some(position) = self.take_truncation()
+        {
+            self.push_apply(Vec::new(), Some(position), effects);
+        }
+    }
+
+    fn push_apply(
+        &self,
+        entries: Vec<(flotilla_raftgroup::Entry, Option<T>)>,
+        truncate: Option<LogPosition>,
+        effects: &mut Effects<T>,
+    ) {
+        effects.apply.push(ApplyTask {
+            region: self.region.id,
+            peer: self.peer,
+            entries,
+            commit: self.group.committed(),
+            truncate,
+        });
+    }
+
+    /// Gives an uninitialised peer its region, at the same first state as every other member, and keeps
+    /// the promises that it has made before.
+    ///
+    /// It waits until those are durable: a notice on its way must not be taken for one of the new group.
+    fn bootstrap(&mut self, now: Moment, effects: &mut Effects<T>) {
+        if self.embryo.awaited.is_none() || self.group.outstanding() > 0 {
+            return;
+        }
+        let Some((region, leads)) = self.embryo.awaited.take() else { return };
+        if self.life != Lifecycle::Uninitialised || region.id != self.region.id {
+            return;
+        }
+        let first = LogPosition { term: Term(FIRST_TERM), index: Index(FIRST_INDEX) };
+        let promised = self.group.role().term > Term(0);
+        let mut hard_state = self.hard_state;
+        if hard_state.term < first.term {
+            hard_state = HardState { term: first.term, ..HardState::default() };
+        }
+        hard_state.commit = first.index;
+        let raft = RaftState { hard_state, last: first };
+        let apply = ApplyState::starting_at(first);
+        let origin = if leads && !promised { Origin::CreatedToLead } else { Origin::Created };
+        let group = new_group(&self.config, &region, self.peer, &raft, &apply, origin, now)
+            .expect("a region that the bootstrap made has a sound first state");
+        let batch = &mut effects.log.batch;
+        batch.push(put_region_state(region.id, &RegionState::Normal(self.peer, region.clone())));
+        batch.push(disk::put_raft_state(region.id, &raft));
+        batch.push(disk::put_apply_state(region.id, &apply));
+        self.group = group;
+        self.hard_state = hard_state;
+        self.applied = first.index;
+        self.life = Lifecycle::Active;
+        self.region = region.clone();
+        effects.reports.push(Report::Initialised { region, peer: self.peer, apply });
+    }
+
+    /// Alarms only ever move earlier: one that rings too soon finds nothing due and is set again, which
+    /// is cheaper than moving it with every message of the leader.
+    fn set_alarm(&mut self, effects: &mut Effects<T>) {
+        if self.life != Lifecycle::Active {
+            return;
+        }
+        let deadline = self.group.next_deadline();
+        if deadline < self.alarm_at {
+            self.alarm_at = deadline;
+            effects.alarms.push((self.region.id, deadline));
+        }
+    }
+}
+
+/// What a replica begins with.
+struct Start {
+    region: Region,
+    peer: PeerId,
+    raft: RaftState,
+    apply: ApplyState,
+    life: Lifecycle,
+    origin: Origin,
+}
+
+impl Start {
+    fn empty(region: RegionId, peer: PeerId, raft: RaftState, origin: Origin) -> Self {
+        let region = Region { id: region, epoch: Epoch::default(), ..Region::default() };
+        // No log, no data: the hint of a commit index must not survive.
+        let hard_state = HardState { commit: Index(0), ..raft.hard_state };
+        let raft = RaftState { hard_state, last: LogPosition::default() };
+        let apply = ApplyState::default();
+        Self { region, peer, raft, apply, life: Lifecycle::Uninitialised, origin }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call site's worth of state, never stored")]
+fn new_group(
+    config: &ReplicaConfig,
+    region: &Region,
+    peer: PeerId,
+    raft: &RaftState,
+    apply: &ApplyState,
+    origin: Origin,
+    now: Moment,
+) -> Result<Group, GroupError> {
+    let mut voters = Voters::default();
+    for member in &region.peers {
+        match member.role {
+            flotilla_base::PeerRole::Learner => voters.learners.push(member.id),
+            _ => voters.voters.push(member.id),
+        }
+    }
+    let initial = Initial {
+        hard_state: HardState {
+            commit: raft.hard_state.commit.max(apply.commit),
+            ..raft.hard_state
+        },
+        voters,
+        applied: apply.applied.index,
+        truncated: apply.truncated,
+        last: raft.last,
+        origin,
+    };
+    let group = GroupConfig {
+        group: region.id,
+        peer,
+        seed: config.seed,
+        run: config.run,
+        timing: config.timing,
+        limits: config.limits,
+    };
+    Group::new(group, initial, Arc::clone(&config.disk), now)
+}
+
+/// Finds the store of the receiver: among the members, or the last sender where none are known.
+fn address(
+    region: &Region,
+    peer: PeerId,
+    last_sender: Peer,
+    config: &ReplicaConfig,
+    matched_by_all: Index,
+    message: Message,
+) -> Option<PeerMessage> {
+    let is_last_sender = last_sender.id == message.to;
+    let to = region.peer(message.to).or(is_last_sender.then_some(last_sender))?;
+    let from = region.peer(peer).unwrap_or(Peer::voter(peer, config.store));
+    Some(PeerMessage { region: region.id, from, to, epoch: region.epoch, matched_by_all, message })
+}

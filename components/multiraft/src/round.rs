@@ -1,0 +1,88 @@
+//! The only place where effects become actions, and the order in which they do.
+//!
+//! | rule | order | why |
+//! |---|---|---|
+//! | F0 | no message of a term before that (term, vote) is durable | kept by `raftgroup`, which sorts messages |
+//! | F2 | `send_now` may leave before the write | a leader writes in parallel with its followers |
+//! | F3 | one batch, one sync for the whole round | the reason for sharing the pool |
+//! | F5 | `Persisted` is in the inbox before the messages of that number leave | an answer that overtakes the notice finds a peer that does not know its own log |
+//! | F4 | votes and acknowledgements only behind F5 | a promise must survive a crash |
+//! | F6 | applied is only what is committed and durable here, in order | replicas must never differ |
+//! | F8 | a write is answered by its applier, or with the loss of its term | one place completes tickets |
+
+use flotilla_base::{Moment, PeerId, RegionId};
+use flotilla_raftgroup::ReadyNumber;
+
+use crate::apply::ApplyTask;
+use crate::effects::{AfterPersist, Effects, LogWrite, Report};
+use crate::input::{PeerMessage, Reply};
+
+/// Executes effects. The store's threads are one implementation, the simulator the other.
+pub trait Host<T> {
+    /// Hands messages to the network; may lose them.
+    fn send(&mut self, messages: Vec<PeerMessage>);
+    /// Writes the batch in order with earlier ones, and once it is durable calls
+    /// [`AfterPersist::deliver`] for each of `write.after` in order.
+    fn persist(&mut self, write: LogWrite);
+    /// Hands committed entries to the appliers, in order per region.
+    fn apply(&mut self, task: ApplyTask<T>);
+    /// Completes a ticket.
+    fn reply(&mut self, ticket: T, reply: Reply);
+    /// Tells the store what changed.
+    fn report(&mut self, report: Report);
+    /// Wakes the region at or after this moment; a later call replaces an earlier one.
+    fn alarm(&mut self, region: RegionId, at: Moment);
+}
+
+/// The end of a round of replicas.
+#[derive(Debug)]
+pub struct Round;
+
+impl Round {
+    /// Executes `effects` and leaves them empty.
+    pub fn finish<T>(effects: &mut Effects<T>, host: &mut impl Host<T>) {
+        let Effects { send_now, log, apply, replies, reports, alarms } = std::mem::take(effects);
+        // Local readers and the placement driver hear of a lost lead before anybody else can act on it.
+        for report in reports {
+            host.report(report);
+        }
+        // F2: in parallel with the write below.
+        if !send_now.is_empty() {
+            host.send(send_now);
+        }
+        // F3. What waits for it travels with it, so F4 and F5 are kept by `deliver` alone.
+        if !log.batch.is_empty() || !log.after.is_empty() {
+            host.persist(log);
+        }
+        // F6: these entries were durable before this round began.
+        for task in apply {
+            host.apply(task);
+        }
+        // F8: refusals and grants only.
+        for (ticket, reply) in replies {
+            host.reply(ticket, reply);
+        }
+        for (region, at) in alarms {
+            host.alarm(region, at);
+        }
+    }
+}
+
+/// What becomes of a durable write.
+pub trait Delivery {
+    /// Puts [`crate::Input::Persisted`] into the inbox of this peer, if it still lives.
+    fn persisted(&mut self, region: RegionId, peer: PeerId, number: ReadyNumber);
+    /// Hands messages to the network; may lose them.
+    fn send(&mut self, messages: Vec<PeerMessage>);
+}
+
+impl AfterPersist {
+    /// To be called once the write is durable, in the order of the writes.
+    pub fn deliver(self, delivery: &mut impl Delivery) {
+        // F5 before F4.
+        delivery.persisted(self.region, self.peer, self.number);
+        if !self.messages.is_empty() {
+            delivery.send(self.messages);
+        }
+    }
+}
