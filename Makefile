@@ -1,0 +1,61 @@
+# Every way to build, run, test and measure Flotilla. `make help` lists them.
+#
+# Everything that links RocksDB is built with `--release --workspace`: one profile and one feature
+# set, so that RocksDB is compiled once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Only through PATH: a changed CXX or RUSTFLAGS would compile everything again.
+export PATH := /usr/lib/ccache:$(PATH)
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+FLOTILLA := $(TARGET_DIR)/release/flotilla
+RELEASE := --release --workspace
+# Passed on to what is run: make playground ARGS="--stores 5"
+ARGS ?=
+# Longer simulations: make sim SEEDS=10000
+SEEDS ?= 200
+
+.PHONY: help setup build playground verify test sim failover idle bench fix
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+setup: ## install what the build needs from the system, where it is missing
+	@tests/setup/install
+
+build: setup ## build everything, optimised
+	$(CARGO) build $(RELEASE)
+
+playground: setup ## build, then run a cluster in one process (ARGS="--stores 5")
+	$(CARGO) build $(RELEASE) --bins
+	exec $(FLOTILLA) playground $(ARGS)
+
+verify: setup ## formatting, house rules, lints and documentation; changes nothing
+	$(CARGO) fmt --all --check
+	$(CARGO) test --package flotilla-tidy
+	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --no-deps --document-private-items
+
+test: setup ## all tests: units, models, simulation, clusters of processes with kills, documentation
+	$(CARGO) test $(RELEASE) --no-fail-fast $(ARGS) 2>&1 | tests/setup/summarise
+
+sim: ## simulate clusters (SEEDS=200, ARGS="--seed 7" replays one)
+	$(CARGO) run --release --package flotilla-sim -- --seeds $(SEEDS) $(ARGS)
+
+failover: setup ## measure the gap that clients see when a leader's store is killed
+	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact failover --nocapture
+
+idle: setup ## measure memory and CPU time of a cluster that does nothing
+	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact idle --nocapture
+
+bench: setup ## measure throughput against etcd on this machine
+	$(CARGO) build $(RELEASE) --bins
+	$(CARGO) run --release --package flotilla-compare -- --flotilla $(FLOTILLA) $(ARGS)
+
+fix: ## format, and apply what lints can repair
+	$(CARGO) fmt --all
+	$(CARGO) clippy $(RELEASE) --all-targets --fix --allow-dirty --allow-staged

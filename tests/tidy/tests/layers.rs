@@ -1,0 +1,133 @@
+//! Who may know whom: the table of crates in `docs/architecture.md` against the manifests.
+
+use std::{collections::BTreeMap, fs};
+
+use flotilla_tidy::{
+    assert_clean,
+    manifest::{self, Row},
+    root,
+};
+
+/// The crates that may link RocksDB. All others never reach it, not even through dev-dependencies.
+const MAY_REACH_ROCKSDB: [&str; 4] = ["engine", "store", "pd", "flotilla"];
+
+fn table() -> BTreeMap<String, Row> {
+    manifest::crate_table().into_iter().map(|row| (row.name.clone(), row)).collect()
+}
+
+#[test]
+fn every_crate_depends_on_what_the_table_allows() {
+    let table = table();
+    let mut complaints = Vec::new();
+    for package in manifest::packages() {
+        let Some(row) = table.get(&package.name) else {
+            complaints.push(format!("{} is not in the table", package.name));
+            continue;
+        };
+        if row.folder != package.folder {
+            complaints.push(format!("{} lies in {}", package.name, package.folder));
+        }
+        for name in package.ours.difference(&row.ours).chain(package.others.difference(&row.others))
+        {
+            complaints.push(format!("{} must not depend on {name}", package.name));
+        }
+    }
+    assert_clean("dependencies that docs/architecture.md does not allow", &complaints);
+}
+
+#[test]
+fn the_table_points_downwards() {
+    let table = table();
+    let mut complaints = Vec::new();
+    for row in table.values() {
+        for below in &row.ours {
+            match table.get(below) {
+                Some(other) if other.floor < row.floor && (!row.is_pure || other.is_pure) => {}
+                Some(other) if other.floor < row.floor && is_stepped_by_hand(&row.name, below) => {}
+                _ => complaints.push(format!("{} may not know {below}", row.name)),
+            }
+        }
+    }
+    assert_clean(
+        "edges that do not point to a lower floor, or from pure crates to shells",
+        &complaints,
+    );
+}
+
+/// The simulator steps the queue of `poller` by hand, without its threads.
+fn is_stepped_by_hand(upper: &str, lower: &str) -> bool {
+    (upper, lower) == ("sim", "poller")
+}
+
+#[test]
+fn the_table_lists_no_crate_that_is_gone() {
+    let packages: Vec<String> = manifest::packages().into_iter().map(|it| it.name).collect();
+    let gone = table().into_keys().filter(|name| !packages.contains(name)).collect::<Vec<_>>();
+    assert_clean("crates of the table that do not exist", &gone);
+}
+
+#[test]
+fn only_shells_above_the_engine_reach_rocksdb() {
+    let graph = manifest::locked_dependencies();
+    let mut complaints = Vec::new();
+    for package in manifest::packages() {
+        if MAY_REACH_ROCKSDB.contains(&package.name.as_str()) {
+            continue;
+        }
+        let full_name = format!("flotilla-{}", package.name);
+        assert!(graph.contains_key(&full_name), "{full_name} is not in the lock file");
+        let path = manifest::path_between(&graph, &full_name, "rocksdb");
+        if !path.is_empty() {
+            complaints.push(path.join(" → "));
+        }
+    }
+    assert_clean("ways to RocksDB", &complaints);
+    let engine = manifest::path_between(&graph, "flotilla-engine", "rocksdb");
+    assert_eq!(engine, ["flotilla-engine", "rocksdb"], "the search finds what is there");
+}
+
+#[test]
+fn every_package_comes_from_the_public_registry() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("lock file");
+    let sources = lock.lines().filter(|line| line.starts_with("source = "));
+    let foreign = sources.filter(|line| !line.contains("github.com/rust-lang/crates.io-index"));
+    assert_clean("foreign sources", &foreign.map(str::to_owned).collect::<Vec<_>>());
+}
+
+#[test]
+fn pure_crates_have_the_same_lints() {
+    let root_lints = fs::read_to_string(root().join(".clippy.toml")).expect("lints of the root");
+    let mut complaints = Vec::new();
+    let mut first: Option<(String, String)> = None;
+    for row in table().values().filter(|row| row.is_pure && row.name != "base") {
+        let path = format!("{}/clippy.toml", row.folder);
+        let Ok(lints) = fs::read_to_string(root().join(&path)) else {
+            complaints.push(format!("{path} is missing"));
+            continue;
+        };
+        // Clippy reads the nearest file only, so the keys of the root stand in each of them.
+        let missing = root_lints.lines().filter(|line| !lints.lines().any(|own| own == *line));
+        complaints.extend(missing.map(|line| format!("{path} lacks {line:?}")));
+        match &first {
+            None => first = Some((path, lints)),
+            Some((other, expected)) if *expected != lints => {
+                complaints.push(format!("{path} differs from {other}"));
+            }
+            Some(_) => {}
+        }
+    }
+    assert_clean("lints of the pure crates", &complaints);
+}
+
+#[test]
+fn every_crate_takes_the_lints_of_the_workspace() {
+    let mut complaints = Vec::new();
+    for package in manifest::packages() {
+        let path = root().join(&package.folder).join("Cargo.toml");
+        let text = fs::read_to_string(path).expect("manifest");
+        if !text.contains("[lints]\nworkspace = true") {
+            complaints.push(package.folder);
+        }
+    }
+    assert_clean("crates without [lints] workspace = true", &complaints);
+}
