@@ -44,6 +44,7 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 struct StoreEntry {
     address: Option<Arc<str>>,
+    is_doubted: bool,
     avoided_until: Moment,
 }
 
@@ -174,7 +175,7 @@ impl RegionCache {
                 let store = self.stores.entry(route.peer.store).or_default();
                 store.avoided_until = now + AVOIDANCE;
                 // The store may have come back under another address.
-                store.address = None;
+                store.is_doubted = true;
                 self.advance(now, route);
             }
             Correction::ReloadRegion => {
@@ -182,7 +183,7 @@ impl RegionCache {
                 self.doubt(route.region.id);
             }
             Correction::ReloadStore => {
-                self.forget_address(route.peer.store);
+                self.stores.entry(route.peer.store).or_default().is_doubted = true;
                 self.doubt(route.region.id);
             }
             Correction::Replace(regions) => {
@@ -203,20 +204,28 @@ impl RegionCache {
 
     /// The address of a store, where it is known.
     #[must_use]
-    pub fn store_address(&self, store: StoreId) -> Option<Arc<str>> {
+    pub fn address(&self, store: StoreId) -> Option<Arc<str>> {
         self.stores.get(&store)?.address.clone()
+    }
+
+    /// Whether the address of a store is doubted: the cheap question before
+    /// [`Self::claim_address_reload`].
+    #[must_use]
+    pub fn is_address_doubted(&self, store: StoreId) -> bool {
+        self.stores.get(&store).is_some_and(|entry| entry.is_doubted)
+    }
+
+    /// Whether the address is doubted and nobody has set out to ask for it again; the caller that
+    /// gets `true` is the one who asks.
+    pub fn claim_address_reload(&mut self, store: StoreId) -> bool {
+        self.stores.get_mut(&store).is_some_and(|entry| std::mem::take(&mut entry.is_doubted))
     }
 
     /// Takes note of a store's address.
     pub fn learn_address(&mut self, store: StoreId, address: &str) {
-        self.stores.entry(store).or_default().address = Some(Arc::from(address));
-    }
-
-    /// Forgets a store's address, so that the next call asks for it.
-    pub fn forget_address(&mut self, store: StoreId) {
-        if let Some(entry) = self.stores.get_mut(&store) {
-            entry.address = None;
-        }
+        let entry = self.stores.entry(store).or_default();
+        entry.address = Some(Arc::from(address));
+        entry.is_doubted = false;
     }
 
     fn is_avoided(&self, now: Moment, store: StoreId) -> bool {

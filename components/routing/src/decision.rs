@@ -57,7 +57,7 @@ pub enum Next {
 pub enum Ended {
     /// The deadline passed.
     Late,
-    /// The request is larger than the cluster allows.
+    /// The request is larger than the cluster allows, or its answer than the client takes in.
     TooLarge,
     /// The cluster refuses this request, now and later.
     Rejected,
@@ -93,6 +93,9 @@ pub fn decide(failure: &Failure, route: Option<&Route>) -> Decision {
         Failure::Lost(_) => Decision::maybe_applied(Learn::NextPeer, Next::Again(Cause::Lost)),
         Failure::Late => Decision::maybe_applied(Learn::NextPeer, Next::End(Ended::Late)),
         Failure::Rejected(_) => Decision::not_applied(Learn::Nothing, Next::End(Ended::Rejected)),
+        Failure::AnswerTooLarge(_) => {
+            Decision::not_applied(Learn::Nothing, Next::End(Ended::TooLarge))
+        }
         Failure::Refused(refusal) => decide_refusal(refusal, route),
     }
 }

@@ -19,6 +19,8 @@ pub enum Failure {
     Refused(Refusal),
     /// The store looked at the request and will not do it: a repetition would be refused as well.
     Rejected(String),
+    /// The answer to a read is larger than the client takes in.
+    AnswerTooLarge(String),
 }
 
 /// What is missing on the way from a key to a connection.
@@ -156,6 +158,7 @@ impl fmt::Display for Failure {
             Self::Late => f.write_str("no answer came before the deadline"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Rejected(text) => f.write_str(text),
+            Self::AnswerTooLarge(text) => write!(f, "the answer is too large: {text}"),
         }
     }
 }

@@ -223,6 +223,7 @@ fn failure(args: &mut ArgumentConsumer<'_>) -> Outcome<Failure> {
         "unsent" => Failure::Unsent(text()),
         "lost" => Failure::Lost(text()),
         "late" => Failure::Late,
+        "answer_too_large" => Failure::AnswerTooLarge(text()),
         "rejected" => Failure::Rejected(text()),
         refusal => Failure::Refused(self::refusal(refusal, args)?),
     };

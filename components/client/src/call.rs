@@ -1,0 +1,219 @@
+//! One call from its first attempt to its end: the loop around the decisions of `flotilla-routing`.
+
+use std::time::Duration;
+
+use flotilla_base::{Moment, key};
+use flotilla_proto::kvrpcpb;
+use flotilla_routing::{
+    Access, Attempts, Correction, Decision, Failure, Next, Route, Step, decide,
+};
+use tokio::time::timeout_at;
+
+use crate::{
+    core::{Core, Place},
+    error::{Effort, Error, ErrorKind},
+    options::CallOptions,
+    wire::{Answer as _, Rpc, refusal, status_failure},
+};
+
+/// What a call is about, for the message of its error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    /// The doing: `get`, `put`.
+    pub(crate) verb: &'static str,
+    /// The object.
+    pub(crate) object: Object<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Object<'a> {
+    Key(&'a [u8]),
+    Named(&'static str),
+}
+
+impl Subject<'_> {
+    pub(crate) fn failed(&self) -> String {
+        match self.object {
+            Object::Key(bytes) => format!("cannot {} key {}", self.verb, key::display(bytes)),
+            Object::Named(name) => format!("cannot {} {name}", self.verb),
+        }
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    core: &'a Core,
+    subject: Subject<'a>,
+    attempts: Attempts,
+    started: Moment,
+}
+
+impl<'a> Call<'a> {
+    /// A call that reads.
+    pub(crate) fn read(core: &'a Core, subject: Subject<'a>, options: CallOptions) -> Self {
+        core.stats.count_call();
+        let deadline = core.now() + options.deadline.into();
+        Self::until(core, subject, Access::Read, deadline)
+    }
+
+    /// A call that writes; all writes of the raw interface can be repeated with the same effect.
+    pub(crate) fn write(core: &'a Core, subject: Subject<'a>, options: CallOptions) -> Self {
+        core.stats.count_call();
+        let access = Access::Write { repeat_unknown: options.repeat_unknown_writes };
+        Self::until(core, subject, access, core.now() + options.deadline.into())
+    }
+
+    /// A call, or a part of one, with a given end.
+    pub(crate) fn until(
+        core: &'a Core,
+        subject: Subject<'a>,
+        access: Access,
+        deadline: Moment,
+    ) -> Self {
+        let attempts = Attempts::new(access, deadline, core.next_seed());
+        Self { core, subject, attempts, started: core.now() }
+    }
+
+    /// Finds the way to `place`, however long that takes within the deadline.
+    pub(crate) async fn route(&mut self, place: Place<'_>) -> Result<Route, Error> {
+        loop {
+            let deadline = self.core.instant(self.attempts.deadline());
+            let failure = match timeout_at(deadline, self.core.route(place)).await {
+                Ok(Ok(route)) => return Ok(route),
+                Ok(Err(failure)) => failure,
+                Err(_elapsed) => unanswered(),
+            };
+            self.after(None, &failure).await?;
+        }
+    }
+
+    /// Sends `request` along `route`. `None` means that this attempt failed, that the map and the
+    /// clock have moved on, and that the caller should locate again and try once more.
+    pub(crate) async fn attempt<R: Rpc>(
+        &mut self,
+        route: &Route,
+        request: R,
+    ) -> Result<Option<R::Answer>, Error> {
+        let failure = match self.send(route, request).await {
+            Ok(answer) => {
+                if self.attempts.failures() > 0 {
+                    self.core.cache.write().confirm(route);
+                }
+                return Ok(Some(answer));
+            }
+            Err(failure) => failure,
+        };
+        self.after(Some(route), &failure).await.map(|()| None)
+    }
+
+    /// Asks the placement driver until it answers.
+    pub(crate) async fn ask<T, F>(&mut self, mut question: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        loop {
+            let deadline = self.core.instant(self.attempts.deadline());
+            let failure = match timeout_at(deadline, question()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(failure)) => failure,
+                Err(_elapsed) => unanswered(),
+            };
+            self.after(None, &failure).await?;
+        }
+    }
+
+    async fn send<R: Rpc>(&self, route: &Route, mut request: R) -> Result<R::Answer, Failure> {
+        let deadline = self.core.instant(self.attempts.deadline());
+        let connected = timeout_at(deadline, self.core.link(route.peer.store)).await;
+        let (address, link) = connected.unwrap_or_else(|_elapsed| {
+            Err(Failure::Unsent("no connection came about before the deadline".to_owned()))
+        })?;
+        request.set_context(self.context(route));
+        let client = flotilla_proto::tikvpb::tikv_client::TikvClient::new(link.channel.clone());
+        let mut answer = match timeout_at(deadline, request.send(client)).await {
+            Err(_elapsed) => return Err(Failure::Late),
+            Ok(Err(status)) => {
+                let failure = status_failure(&address, &status);
+                if matches!(failure, Failure::Lost(_) | Failure::Unsent(_)) {
+                    link.discard();
+                }
+                return Err(failure);
+            }
+            Ok(Ok(answer)) => answer.into_inner(),
+        };
+        if let Some(error) = answer.take_region_error() {
+            return Err(Failure::Refused(refusal(error)));
+        }
+        answer.take_rejection().map_or(Ok(answer), |text| Err(Failure::Rejected(text)))
+    }
+
+    fn context(&self, route: &Route) -> kvrpcpb::Context {
+        let left = self.attempts.deadline().since(self.core.now());
+        kvrpcpb::Context {
+            region_id: route.region.id.get(),
+            region_epoch: Some(route.region.epoch.into()),
+            peer: Some(route.peer.into()),
+            // Zero would mean "no limit".
+            max_execution_duration_ms: left.as_millis().max(1),
+            is_retry_request: self.attempts.failures() > 0,
+            cluster_id: self.core.pd.cluster().get(),
+            ..kvrpcpb::Context::default()
+        }
+    }
+
+    async fn after(&mut self, route: Option<&Route>, failure: &Failure) -> Result<(), Error> {
+        let decision = decide(failure, route);
+        let now = self.core.now();
+        if let Some(route) = route.filter(|_| decision.correction != Correction::Nothing) {
+            self.core.cache.write().correct(now, route, &decision.correction);
+        }
+        let peers = route.map_or(1, |route| route.region.peers.len());
+        match self.attempts.after(now, &decision, peers) {
+            Step::Retry => self.count(&decision),
+            Step::Wait(until) => {
+                self.count(&decision);
+                if let Some(route) = route.filter(|_| self.attempts.is_search_long()) {
+                    self.core.cache.write().doubt(route.region.id);
+                }
+                tokio::time::sleep_until(self.core.instant(until)).await;
+            }
+            Step::GiveUp(ending) => {
+                let elapsed = Duration::from(now.since(self.started));
+                let effort = Effort { attempts: self.attempts.failures(), elapsed };
+                let error = Error::ended(self.subject.failed(), ending, failure, effort);
+                let is_unknown = ending.applied == flotilla_routing::Applied::Unknown;
+                self.core.stats.count_failure(is_unknown);
+                return Err(error);
+            }
+        }
+        tracing::debug!(verb = self.subject.verb, %failure, "attempt failed");
+        Ok(())
+    }
+
+    fn count(&self, decision: &Decision) {
+        match decision.next {
+            Next::Again(cause) | Next::Pause(cause) | Next::PauseFor(cause, _) => {
+                self.core.stats.count_retry(cause);
+            }
+            Next::End(_) => {}
+        }
+    }
+}
+
+/// The placement driver did not answer before the deadline: nothing was sent to a store.
+fn unanswered() -> Failure {
+    let text = "it did not answer before the deadline".to_owned();
+    Failure::NoRoute(flotilla_routing::NoRoute::PlacementDriver(text))
+}
+
+/// The first contact. A cluster that nobody listens for is reported at once; one that answers but
+/// has no leader yet is waited for.
+pub(crate) async fn connect(core: &Core) -> Result<(), Error> {
+    let subject = Subject { verb: "connect to", object: Object::Named("the cluster") };
+    if let Err(Failure::Unsent(why)) = core.pd.connect().await {
+        return Err(Error::unsent(ErrorKind::Unreachable, subject.failed(), why));
+    }
+    let options = CallOptions::from(&core.options);
+    Call::read(core, subject, options).ask(|| core.pd.connect()).await
+}
