@@ -229,8 +229,10 @@ pub(crate) fn check_write(region: &Region, write: &WriteCommand) -> Result<(), R
             Mutation::Put(_, key, _) | Mutation::Delete(_, key) => {
                 (!region.range.contains(key)).then_some(key)
             }
+            // The engine deletes no range without an upper bound, not even in the last region.
             Mutation::DeleteRange(_, range) => {
-                (!region.range.covers(range)).then_some(&range.start)
+                let is_inside = !range.end.is_empty() && region.range.covers(range);
+                (!is_inside).then_some(&range.start)
             }
         };
         if let Some(key) = outside {

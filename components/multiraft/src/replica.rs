@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use flotilla_base::limit::{ENTRY_BYTES_MAX, FIRST_INDEX, FIRST_TERM};
-use flotilla_base::{Epoch, Index, KvRead, Moment, Peer, PeerId, Region, RegionId, StoreId, Term};
+use flotilla_base::{
+    Epoch, Index, KvRead, Moment, Peer, PeerId, PeerRole, Region, RegionId, StoreId, Term,
+};
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
     LogPosition, Message, MessageKind, Origin, Proposals, ProposeError, RaftState, Role,
@@ -199,8 +201,8 @@ impl<T> Replica<T> {
     }
 
     fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
-        let Start { region, peer, raft, apply, life, origin } = start;
-        let group = new_group(&config, &region, peer, &raft, &apply, origin, now)?;
+        let group = new_group(&config, &start, now)?;
+        let Start { region, peer, raft, apply, life, origin: _ } = start;
         Ok(Self {
             config,
             peer,
@@ -333,26 +335,32 @@ impl<T> Replica<T> {
             let batch = single::write_log(&self.group, &mut self.hard_state, &ready);
             effects.log.batch.extend(batch);
         }
-        let matched_by_all = self.group.matched_by_all().unwrap_or(Index(0));
-        let mut address = |message: Message| {
-            address(
-                &self.region,
-                self.peer,
-                self.embryo.last_sender,
-                &self.config,
-                matched_by_all,
-                message,
-            )
-        };
-        effects.send_now.extend(ready.send_now.into_iter().filter_map(&mut address));
+        let send_now = ready.send_now.into_iter().filter_map(|message| self.address(message));
+        effects.send_now.extend(send_now);
         if !ready.is_complete {
-            let messages = ready.send_after_persist.into_iter().filter_map(address).collect();
+            let messages = ready.send_after_persist.into_iter();
+            let messages = messages.filter_map(|message| self.address(message)).collect();
             let (region, peer, number) = (self.region.id, self.peer, ready.number);
             effects.log.after.push(AfterPersist { region, peer, number, messages });
         }
         self.grant_reads(ready.reads);
         self.answer_reads(effects);
         self.hand_to_apply(ready.committed, effects);
+    }
+
+    /// Finds the receiver's store: among the members, or the last sender where none are known.
+    fn address(&self, message: Message) -> Option<PeerMessage> {
+        let known = self.region.peer(message.to);
+        let sender = Some(self.embryo.last_sender).filter(|sender| sender.id == message.to);
+        let own = self.region.peer(self.peer);
+        Some(PeerMessage {
+            region: self.region.id,
+            from: own.unwrap_or(Peer::voter(self.peer, self.config.store)),
+            to: known.or(sender)?,
+            epoch: self.region.epoch,
+            matched_by_all: self.group.matched_by_all().unwrap_or(Index(0)),
+            message,
+        })
     }
 
     fn take_role_change(&mut self, change: RoleChange, effects: &mut Effects<T>) {
@@ -428,8 +436,11 @@ impl<T> Replica<T> {
         let raft = RaftState { hard_state, last: first };
         let apply = ApplyState::starting_at(first);
         let origin = if leads && !promised { Origin::CreatedToLead } else { Origin::Created };
-        let group = new_group(&self.config, &region, self.peer, &raft, &apply, origin, now)
+        let life = Lifecycle::Active;
+        let start = Start { region, peer: self.peer, raft, apply, life, origin };
+        let group = new_group(&self.config, &start, now)
             .expect("a region that the bootstrap made has a sound first state");
+        let region = start.region;
         let batch = &mut effects.log.batch;
         batch.push(put_region_state(region.id, &RegionState::Normal(self.peer, region.clone())));
         batch.push(disk::put_raft_state(region.id, &raft));
@@ -437,7 +448,7 @@ impl<T> Replica<T> {
         self.group = group;
         self.hard_state = hard_state;
         self.applied = first.index;
-        self.life = Lifecycle::Active;
+        self.life = life;
         self.region = region.clone();
         effects.reports.push(Report::Initialised { region, peer: self.peer, apply });
     }
@@ -477,56 +488,33 @@ impl Start {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site's worth of state, never stored")]
-fn new_group(
-    config: &ReplicaConfig,
-    region: &Region,
-    peer: PeerId,
-    raft: &RaftState,
-    apply: &ApplyState,
-    origin: Origin,
-    now: Moment,
-) -> Result<Group, GroupError> {
+fn new_group(config: &ReplicaConfig, start: &Start, now: Moment) -> Result<Group, GroupError> {
+    let Start { region, peer, raft, apply, origin, .. } = start;
     let mut voters = Voters::default();
     for member in &region.peers {
         match member.role {
-            flotilla_base::PeerRole::Learner => voters.learners.push(member.id),
-            _ => voters.voters.push(member.id),
+            PeerRole::Learner => voters.learners.push(member.id),
+            PeerRole::Voter | PeerRole::IncomingVoter | PeerRole::DemotingVoter => {
+                voters.voters.push(member.id);
+            }
         }
     }
+    let commit = raft.hard_state.commit.max(apply.commit);
     let initial = Initial {
-        hard_state: HardState {
-            commit: raft.hard_state.commit.max(apply.commit),
-            ..raft.hard_state
-        },
+        hard_state: HardState { commit, ..raft.hard_state },
         voters,
         applied: apply.applied.index,
         truncated: apply.truncated,
         last: raft.last,
-        origin,
+        origin: *origin,
     };
     let group = GroupConfig {
         group: region.id,
-        peer,
+        peer: *peer,
         seed: config.seed,
         run: config.run,
         timing: config.timing,
         limits: config.limits,
     };
     Group::new(group, initial, Arc::clone(&config.disk), now)
-}
-
-/// Finds the store of the receiver: among the members, or the last sender where none are known.
-fn address(
-    region: &Region,
-    peer: PeerId,
-    last_sender: Peer,
-    config: &ReplicaConfig,
-    matched_by_all: Index,
-    message: Message,
-) -> Option<PeerMessage> {
-    let is_last_sender = last_sender.id == message.to;
-    let to = region.peer(message.to).or(is_last_sender.then_some(last_sender))?;
-    let from = region.peer(peer).unwrap_or(Peer::voter(peer, config.store));
-    Some(PeerMessage { region: region.id, from, to, epoch: region.epoch, matched_by_all, message })
 }

@@ -289,12 +289,13 @@ impl Group {
             return Err(ProposeError::NotLeader(self.leader()));
         }
         let before = raft.raft_log.last_index();
-        let mut entry = eraftpb::Entry::default();
-        entry.data = data;
-        let mut message = RaftMessage::default();
-        message.msg_type = MessageType::MsgPropose;
-        message.from = raft.id;
-        message.entries = vec![entry].into();
+        let entry = eraftpb::Entry { data, ..eraftpb::Entry::default() };
+        let message = RaftMessage {
+            msg_type: MessageType::MsgPropose,
+            from: raft.id,
+            entries: vec![entry].into(),
+            ..RaftMessage::default()
+        };
         let index = match raft.step(message) {
             Ok(()) => raft.raft_log.last_index(),
             Err(_dropped) => return Err(ProposeError::Busy),
@@ -510,9 +511,11 @@ impl Group {
                 self.quorum_check_at = now + self.timing().heartbeat * 2;
             } else {
                 self.quorum_check_at = now + self.timing().gate;
-                let mut message = RaftMessage::default();
-                message.msg_type = MessageType::MsgCheckQuorum;
-                message.from = self.raw.raft.id;
+                let message = RaftMessage {
+                    msg_type: MessageType::MsgCheckQuorum,
+                    from: self.raw.raft.id,
+                    ..RaftMessage::default()
+                };
                 let _steps_down_by_itself = self.raw.raft.step(message);
             }
         }
@@ -580,7 +583,7 @@ impl Group {
         let newest = self.outstanding.iter().rev().find_map(|earlier| earlier.promise);
         let (term, vote) = newest.unwrap_or(self.durable);
         let is_promise = state.term != term.get() || state.vote != vote.get();
-        is_promise.then(|| HardState {
+        is_promise.then_some(HardState {
             term: Term(state.term),
             vote: PeerId(state.vote),
             commit: Index(state.commit),

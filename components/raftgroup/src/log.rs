@@ -125,13 +125,17 @@ fn ids(peers: &[PeerId]) -> Vec<u64> {
 
 impl Storage for LogView {
     fn initial_state(&self) -> raft::Result<RaftInitialState> {
-        let mut hard_state = RaftHardState::default();
-        hard_state.term = self.hard_state.term.get();
-        hard_state.vote = self.hard_state.vote.get();
-        hard_state.commit = self.hard_state.commit.get();
-        let mut conf_state = ConfState::default();
-        conf_state.voters = ids(&self.voters.voters);
-        conf_state.learners = ids(&self.voters.learners);
+        let hard_state = RaftHardState {
+            term: self.hard_state.term.get(),
+            vote: self.hard_state.vote.get(),
+            commit: self.hard_state.commit.get(),
+            ..RaftHardState::default()
+        };
+        let conf_state = ConfState {
+            voters: ids(&self.voters.voters),
+            learners: ids(&self.voters.learners),
+            ..ConfState::default()
+        };
         Ok(RaftInitialState { hard_state, conf_state })
     }
 

@@ -94,7 +94,6 @@ macro_rules! message_kinds {
                 match self { $(Self::$kind => eraftpb::MessageType::$raft),* }
             }
 
-            #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind is local to a peer")]
             const fn from_raft(kind: eraftpb::MessageType) -> Option<Self> {
                 match kind { $(eraftpb::MessageType::$raft => Some(Self::$kind),)* _ => None }
             }
@@ -185,21 +184,22 @@ impl Message {
 }
 
 pub(crate) fn message_to_raft(message: Message) -> eraftpb::Message {
-    let mut raft_message = eraftpb::Message::default();
-    raft_message.msg_type = message.kind.to_raft();
-    raft_message.from = message.from.get();
-    raft_message.to = message.to.get();
-    raft_message.term = message.term.get();
-    raft_message.log_term = message.log_term.get();
-    raft_message.index = message.index.get();
-    raft_message.commit = message.commit.get();
-    raft_message.commit_term = message.commit_term.get();
-    raft_message.reject = message.reject.is_some();
-    raft_message.reject_hint = message.reject.map_or(0, Index::get);
-    raft_message.context = message.context;
-    raft_message.entries =
-        message.entries.into_iter().map(entry_to_raft).collect::<Vec<_>>().into();
-    raft_message
+    let entries: Vec<_> = message.entries.into_iter().map(entry_to_raft).collect();
+    eraftpb::Message {
+        msg_type: message.kind.to_raft(),
+        from: message.from.get(),
+        to: message.to.get(),
+        term: message.term.get(),
+        log_term: message.log_term.get(),
+        index: message.index.get(),
+        commit: message.commit.get(),
+        commit_term: message.commit_term.get(),
+        reject: message.reject.is_some(),
+        reject_hint: message.reject.map_or(0, Index::get),
+        context: message.context,
+        entries: entries.into(),
+        ..eraftpb::Message::default()
+    }
 }
 
 /// `None` for kinds that never leave a peer.
@@ -220,17 +220,19 @@ pub(crate) fn message_from_raft(mut message: eraftpb::Message) -> Option<Message
 }
 
 pub(crate) fn entry_to_raft(entry: Entry) -> eraftpb::Entry {
-    let mut raft_entry = eraftpb::Entry::default();
-    raft_entry.entry_type = match entry.kind {
+    let entry_type = match entry.kind {
         EntryKind::Normal => eraftpb::EntryType::EntryNormal,
         EntryKind::ConfChange => eraftpb::EntryType::EntryConfChange,
         EntryKind::ConfChangeV2 => eraftpb::EntryType::EntryConfChangeV2,
     };
-    raft_entry.term = entry.term.get();
-    raft_entry.index = entry.index.get();
-    raft_entry.data = entry.data;
-    raft_entry.context = entry.context;
-    raft_entry
+    eraftpb::Entry {
+        entry_type,
+        term: entry.term.get(),
+        index: entry.index.get(),
+        data: entry.data,
+        context: entry.context,
+        ..eraftpb::Entry::default()
+    }
 }
 
 pub(crate) fn entry_from_raft(entry: eraftpb::Entry) -> Entry {
