@@ -214,6 +214,6 @@ pub(crate) async fn connect(core: &Core) -> Result<(), Error> {
     if let Err(Failure::Unsent(why)) = core.pd.connect().await {
         return Err(Error::unsent(ErrorKind::Unreachable, subject.failed(), why));
     }
-    let options = CallOptions::from(&core.options);
-    Call::read(core, subject, options).ask(|| core.pd.connect()).await
+    let deadline = core.now() + core.options.deadline.into();
+    Call::until(core, subject, Access::Read, deadline).ask(|| core.pd.connect()).await
 }
