@@ -279,8 +279,13 @@ impl MetaState {
         records: &mut Vec<Mutation>,
     ) -> Result<Answer, Refusal> {
         self.check_store(&store)?;
-        // A store does not decide over its own life: what operators recorded stays.
-        store.state = self.stores.get(&store.id).map(|known| known.state).unwrap_or_default();
+        if let Some(known) = self.stores.get(&store.id) {
+            // A store does not decide over its own life: what operators recorded stays.
+            store.state = known.state;
+            store.incarnation = store.incarnation.max(known.incarnation);
+        } else {
+            store.state = StoreState::Up;
+        }
         records.push(record::put(record::store_key(store.id), |writer| store.write(writer)));
         self.stores.insert(store.id, store);
         Ok(Answer::Done)
@@ -298,7 +303,8 @@ impl MetaState {
             if known.state == StoreState::Tombstone {
                 return Err(Refusal::Tombstone(store.id));
             }
-            if store.incarnation < known.incarnation {
+            // The public protocol has no runs: a store that does not name one updates the last.
+            if !store.incarnation.is_none() && store.incarnation < known.incarnation {
                 return Err(Refusal::StaleIncarnation {
                     store: store.id,
                     asking: store.incarnation,

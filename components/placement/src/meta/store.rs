@@ -57,7 +57,7 @@ pub struct StoreRecord {
     pub labels: Vec<(String, String)>,
     /// Wall clock of the process start, seconds since 1970.
     pub start_unix_s: i64,
-    /// Which run of the store registered last.
+    /// Which run of the store registered last; zero in a request that does not name one.
     pub incarnation: Incarnation,
     /// Where it is in its life. Stores do not set this: registering keeps what is recorded.
     pub state: StoreState,

@@ -163,6 +163,13 @@ fn stores_register_and_return() {
     assert_eq!(member.state.stores()[&StoreId(1)], moved);
     let copy = member.apply(MetaChange::PutStore(store(1, 20160))).expect_err("an older run");
     assert!(matches!(copy, Refusal::StaleIncarnation { .. }));
+    let nameless = StoreRecord { incarnation: Incarnation(0), ..moved.clone() };
+    assert_eq!(member.apply(MetaChange::PutStore(nameless)), Ok(Answer::Done));
+    assert_eq!(
+        member.state.stores()[&StoreId(1)],
+        moved,
+        "a run that is not named is the last one"
+    );
     assert_eq!(
         member.apply(MetaChange::PutStore(store(0, 20160))),
         Err(Refusal::IncompleteStore(StoreId(0)))

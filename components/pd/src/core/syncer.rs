@@ -1,0 +1,50 @@
+//! The thread that makes the log durable while the owner goes on.
+
+use std::io;
+
+use flotilla_engine::{Engine, EngineError};
+use flotilla_raftgroup::ReadyNumber;
+use flotilla_telemetry::thread;
+use tokio::sync::mpsc;
+
+/// Rounds that may wait for the disk: more than the group keeps outstanding, so handing over never waits.
+const ROUNDS_MAX: usize = 64;
+
+/// The owner's end of the thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Syncer {
+    written: mpsc::Sender<ReadyNumber>,
+    durable: mpsc::Receiver<Result<ReadyNumber, EngineError>>,
+}
+
+impl Syncer {
+    pub(super) fn start(engine: Engine) -> io::Result<Self> {
+        let (written, mut waiting) = mpsc::channel(ROUNDS_MAX);
+        let (done, durable) = mpsc::channel(ROUNDS_MAX);
+        let _ends_with_its_queue = thread::spawn("pd-sync", move || {
+            while let Some(first) = waiting.blocking_recv() {
+                // One sync for all that wait: what was handed over is written already.
+                let mut last = first;
+                while let Ok(next) = waiting.try_recv() {
+                    last = next;
+                }
+                let outcome = engine.sync().map(|()| last);
+                let is_failed = outcome.is_err();
+                if done.blocking_send(outcome).is_err() || is_failed {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { written, durable })
+    }
+
+    /// Hands over a round whose log is written; `false` where the thread is gone.
+    pub(super) fn push(&self, number: ReadyNumber) -> bool {
+        self.written.try_send(number).is_ok()
+    }
+
+    /// The next number up to which everything is durable; `None` where the thread is gone.
+    pub(super) async fn durable(&mut self) -> Option<Result<ReadyNumber, EngineError>> {
+        self.durable.recv().await
+    }
+}

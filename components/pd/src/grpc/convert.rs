@@ -1,0 +1,161 @@
+//! Between wire messages and the words of `flotilla-placement`. Towards us everything is checked.
+
+use flotilla_base::{Incarnation, Peer, Region, StoreId, Term};
+use flotilla_placement::{
+    RegionInfo, RegionReport, RegionStats, StoreRecord, StoreState, StoreStats, StoreStatus,
+};
+use flotilla_proto::{ConvertError, metapb, pdpb};
+
+use crate::core::StoreEntry;
+
+/// The store that a registration describes; `incarnation` is zero where the sender names no run.
+pub(super) fn store_from_wire(store: metapb::Store, incarnation: u64) -> StoreRecord {
+    StoreRecord {
+        id: StoreId(store.id),
+        address: store.address,
+        peer_address: store.peer_address,
+        status_address: store.status_address,
+        version: store.version,
+        git_hash: store.git_hash,
+        deploy_path: store.deploy_path,
+        labels: store.labels.into_iter().map(|label| (label.key, label.value)).collect(),
+        start_unix_s: store.start_timestamp,
+        incarnation: Incarnation(incarnation),
+        state: StoreState::Up,
+    }
+}
+
+/// A store as clients see it.
+pub(crate) fn store_to_wire(entry: &StoreEntry) -> metapb::Store {
+    let record = entry.record.clone();
+    let (state, node_state) = match record.state {
+        StoreState::Up => (metapb::StoreState::Up, metapb::NodeState::Serving),
+        StoreState::Offline => (metapb::StoreState::Offline, metapb::NodeState::Removing),
+        StoreState::Tombstone => (metapb::StoreState::Tombstone, metapb::NodeState::Removed),
+    };
+    let label = |(key, value)| metapb::StoreLabel { key, value };
+    let heard_ms = entry.status.map_or(0, |status| status.heard_unix_ms);
+    metapb::Store {
+        id: record.id.get(),
+        address: record.address,
+        state: state.into(),
+        labels: record.labels.into_iter().map(label).collect(),
+        version: record.version,
+        peer_address: record.peer_address,
+        status_address: record.status_address,
+        git_hash: record.git_hash,
+        start_timestamp: record.start_unix_s,
+        deploy_path: record.deploy_path,
+        last_heartbeat: i64::try_from(heard_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
+        physically_destroyed: false,
+        node_state: node_state.into(),
+    }
+}
+
+/// What a store says about itself.
+pub(super) fn stats_from_wire(stats: &pdpb::StoreStats) -> StoreStats {
+    StoreStats {
+        capacity_bytes: stats.capacity,
+        available_bytes: stats.available,
+        used_bytes: stats.used_size,
+        regions: stats.region_count.into(),
+        start_unix_s: stats.start_time.into(),
+        is_busy: stats.is_busy,
+        written_bytes: stats.bytes_written,
+        read_bytes: stats.bytes_read,
+        written_keys: stats.keys_written,
+        read_keys: stats.keys_read,
+    }
+}
+
+/// The same for clients.
+pub(super) fn stats_to_wire(store: StoreId, status: &StoreStatus) -> pdpb::StoreStats {
+    let stats = status.stats;
+    pdpb::StoreStats {
+        store_id: store.get(),
+        capacity: stats.capacity_bytes,
+        available: stats.available_bytes,
+        used_size: stats.used_bytes,
+        region_count: u32::try_from(stats.regions).unwrap_or(u32::MAX),
+        start_time: u32::try_from(stats.start_unix_s).unwrap_or(u32::MAX),
+        is_busy: stats.is_busy,
+        bytes_written: stats.written_bytes,
+        bytes_read: stats.read_bytes,
+        keys_written: stats.written_keys,
+        keys_read: stats.read_keys,
+        ..pdpb::StoreStats::default()
+    }
+}
+
+/// A region leader's report.
+pub(super) fn report_from_wire(
+    request: pdpb::RegionHeartbeatRequest,
+) -> Result<RegionReport, ConvertError> {
+    let region: Region = request.region.ok_or(ConvertError::Absent("region"))?.try_into()?;
+    let leader: Peer = request.leader.ok_or(ConvertError::Absent("leader"))?.try_into()?;
+    let mut down_peers = Vec::new();
+    for down in request.down_peers {
+        let peer = down.peer.ok_or(ConvertError::Absent("down peer"))?.try_into()?;
+        down_peers.push((peer, down.down_seconds));
+    }
+    let pending_peers = request.pending_peers.into_iter().map(Peer::try_from);
+    Ok(RegionReport {
+        region,
+        leader,
+        term: Term(request.term),
+        stats: RegionStats {
+            size_bytes: request.approximate_size,
+            keys: request.approximate_keys,
+            written_bytes: request.bytes_written,
+            read_bytes: request.bytes_read,
+            written_keys: request.keys_written,
+            read_keys: request.keys_read,
+        },
+        down_peers,
+        pending_peers: pending_peers.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A region's leader for clients.
+pub(crate) fn leader_to_wire(info: &RegionInfo) -> metapb::Peer {
+    info.leader.into()
+}
+
+fn down_to_wire(info: &RegionInfo) -> Vec<pdpb::PeerStats> {
+    let down = |&(peer, down_seconds): &(Peer, u64)| pdpb::PeerStats {
+        peer: Some(peer.into()),
+        down_seconds,
+    };
+    info.down_peers.iter().map(down).collect()
+}
+
+fn pending_to_wire(info: &RegionInfo) -> Vec<metapb::Peer> {
+    info.pending_peers.iter().map(|peer| (*peer).into()).collect()
+}
+
+/// The answer to a lookup; without a region where none is known.
+pub(super) fn region_response(
+    header: Option<pdpb::ResponseHeader>,
+    info: Option<&RegionInfo>,
+) -> pdpb::GetRegionResponse {
+    let Some(info) = info else {
+        return pdpb::GetRegionResponse { header, ..pdpb::GetRegionResponse::default() };
+    };
+    pdpb::GetRegionResponse {
+        header,
+        region: Some((&info.region).into()),
+        leader: Some(leader_to_wire(info)),
+        down_peers: down_to_wire(info),
+        pending_peers: pending_to_wire(info),
+    }
+}
+
+/// One region of a scan.
+pub(super) fn region_to_wire(info: &RegionInfo) -> pdpb::Region {
+    pdpb::Region {
+        region: Some((&info.region).into()),
+        leader: Some(leader_to_wire(info)),
+        down_peers: down_to_wire(info),
+        pending_peers: pending_to_wire(info),
+    }
+}

@@ -1,0 +1,35 @@
+//! The gRPC services of the client port: `pdpb.PD`, `flotilla.pd.StoreLink`, and the health service.
+
+mod convert;
+mod health;
+mod pd;
+mod reject;
+mod store_link;
+mod streams;
+
+use std::sync::Arc;
+
+use flotilla_base::limit;
+use flotilla_proto::{
+    health::health_server::HealthServer, pdpb, pdpb::pd_server::PdServer,
+    store_link::store_link_server::StoreLinkServer,
+};
+use tonic::{codec::CompressionEncoding, service::Routes};
+
+use self::{health::HealthService, pd::PdService, store_link::StoreLinkService};
+use crate::handle::CoreHandle;
+
+pub(crate) use self::convert::store_to_wire;
+
+/// All services as one router.
+pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>) -> axum::Router {
+    let pd = PdServer::new(PdService { core: core.clone(), member: member.clone() })
+        .max_decoding_message_size(limit::MESSAGE_BYTES_MAX)
+        .accept_compressed(CompressionEncoding::Gzip);
+    let link = StoreLinkServer::new(StoreLinkService { core: core.clone() })
+        .max_decoding_message_size(limit::MESSAGE_BYTES_MAX);
+    Routes::new(pd)
+        .add_service(link)
+        .add_service(HealthServer::new(HealthService))
+        .into_axum_router()
+}

@@ -1,0 +1,280 @@
+//! `pdpb.PD`: what clients and stores call.
+
+use std::sync::Arc;
+
+use flotilla_base::{KeyRange, RegionId, StoreId};
+use flotilla_placement::StoreState;
+use flotilla_proto::{pdpb, pdpb::pd_server::Pd};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
+
+use super::{
+    convert, reject,
+    reject::{error_header, header, not_bootstrapped},
+    streams,
+};
+use crate::{
+    config::SERVED_VERSION,
+    core::{RegionLookup, Request as Ask},
+    handle::CoreHandle,
+    status,
+};
+
+/// The public service.
+pub(super) struct PdService {
+    pub core: CoreHandle,
+    pub member: Arc<pdpb::Member>,
+}
+
+type Answered<T> = Result<Response<T>, Status>;
+
+impl PdService {
+    /// Checks that the sender means this cluster and that this member leads.
+    async fn admit(&self, header: Option<&pdpb::RequestHeader>) -> Result<status::Status, Status> {
+        streams::admit(&self.core, header).await
+    }
+
+    async fn look_up(
+        &self,
+        sender: Option<&pdpb::RequestHeader>,
+        lookup: RegionLookup,
+    ) -> Answered<pdpb::GetRegionResponse> {
+        let status = self.admit(sender).await?;
+        let cluster = status.cluster_id();
+        if status.bootstrap.is_none() {
+            let answer = convert::region_response(not_bootstrapped(cluster), None);
+            return Ok(Response::new(answer));
+        }
+        let found = self.core.region(lookup).await.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(convert::region_response(header(cluster), found.as_deref())))
+    }
+}
+
+#[tonic::async_trait]
+impl Pd for PdService {
+    async fn get_cluster_info(
+        &self,
+        _request: Request<pdpb::GetClusterInfoRequest>,
+    ) -> Answered<pdpb::GetClusterInfoResponse> {
+        Ok(Response::new(pdpb::GetClusterInfoResponse {
+            header: header(self.core.status().cluster_id()),
+            service_modes: vec![pdpb::ServiceMode::PdSvcMode.into()],
+            tso_urls: Vec::new(),
+        }))
+    }
+
+    /// Never waits. A member that is not sure of its lead names no leader: a client that is told of a
+    /// dead one comes back to it for ever.
+    async fn get_members(
+        &self,
+        _request: Request<pdpb::GetMembersRequest>,
+    ) -> Answered<pdpb::GetMembersResponse> {
+        let status = self.core.status();
+        let member = self.member.as_ref().clone();
+        let leads = status.is_leading && self.core.tso.leads_now();
+        let leader = leads.then(|| member.clone());
+        Ok(Response::new(pdpb::GetMembersResponse {
+            header: header(status.cluster_id()),
+            members: vec![member],
+            etcd_leader: leader.clone(),
+            leader,
+        }))
+    }
+
+    async fn tso(
+        &self,
+        request: Request<Streaming<pdpb::TsoRequest>>,
+    ) -> Answered<BoxStream<pdpb::TsoResponse>> {
+        Ok(Response::new(streams::tso(self.core.clone(), request.into_inner())))
+    }
+
+    /// The first regions are made by the placement driver itself, so nobody else can.
+    async fn bootstrap(
+        &self,
+        request: Request<pdpb::BootstrapRequest>,
+    ) -> Answered<pdpb::BootstrapResponse> {
+        let status = self.admit(request.get_ref().header.as_ref()).await?;
+        let (kind, text) = if status.bootstrap.is_some() {
+            let text = "cluster is already bootstrapped".to_owned();
+            (pdpb::ErrorType::AlreadyBootstrapped, text)
+        } else {
+            let wanted = status.cluster.map_or(0, |cluster| cluster.max_replicas);
+            let text = format!(
+                "this placement driver bootstraps by itself once {wanted} stores are registered, \
+                 {} are",
+                status.stores
+            );
+            (pdpb::ErrorType::Unknown, text)
+        };
+        let header = error_header(status.cluster_id(), kind, text);
+        Ok(Response::new(pdpb::BootstrapResponse { header }))
+    }
+
+    async fn is_bootstrapped(
+        &self,
+        request: Request<pdpb::IsBootstrappedRequest>,
+    ) -> Answered<pdpb::IsBootstrappedResponse> {
+        let status = self.admit(request.get_ref().header.as_ref()).await?;
+        Ok(Response::new(pdpb::IsBootstrappedResponse {
+            header: header(status.cluster_id()),
+            bootstrapped: status.bootstrap.is_some(),
+        }))
+    }
+
+    async fn alloc_id(
+        &self,
+        request: Request<pdpb::AllocIdRequest>,
+    ) -> Answered<pdpb::AllocIdResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let count = request.count;
+        let batch = self.core.ask(|reply| Ask::AllocIds { count, reply }).await;
+        let batch = batch.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(pdpb::AllocIdResponse {
+            header: header(status.cluster_id()),
+            id: batch.last,
+            count: u32::try_from(batch.count()).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn get_store(
+        &self,
+        request: Request<pdpb::GetStoreRequest>,
+    ) -> Answered<pdpb::GetStoreResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        if status.bootstrap.is_none() {
+            let header = not_bootstrapped(cluster);
+            let response = pdpb::GetStoreResponse { header, store: None, stats: None };
+            return Ok(Response::new(response));
+        }
+        let id = StoreId(request.store_id);
+        let entry = self.core.ask(|reply| Ask::Store { id, reply }).await;
+        let entry = entry.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(pdpb::GetStoreResponse {
+            header: header(cluster),
+            store: Some(convert::store_to_wire(&entry)),
+            stats: entry.status.map(|status| convert::stats_to_wire(id, &status)),
+        }))
+    }
+
+    async fn put_store(
+        &self,
+        request: Request<pdpb::PutStoreRequest>,
+    ) -> Answered<pdpb::PutStoreResponse> {
+        let request = request.into_inner();
+        let cluster = self.admit(request.header.as_ref()).await?.cluster_id();
+        let store = request.store.ok_or_else(|| Status::invalid_argument("store is absent"))?;
+        let store = Box::new(convert::store_from_wire(store, 0));
+        let header = match self.core.ask(|reply| Ask::PutStore { store, reply }).await {
+            Ok(()) => header(cluster),
+            Err(denied) => match reject::kind_in_header(&denied) {
+                Some(kind) => error_header(cluster, kind, denied.to_string()),
+                None => return Err(reject::status(&denied)),
+            },
+        };
+        Ok(Response::new(pdpb::PutStoreResponse { header }))
+    }
+
+    async fn get_all_stores(
+        &self,
+        request: Request<pdpb::GetAllStoresRequest>,
+    ) -> Answered<pdpb::GetAllStoresResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        if status.bootstrap.is_none() {
+            let header = not_bootstrapped(cluster);
+            return Ok(Response::new(pdpb::GetAllStoresResponse { header, stores: Vec::new() }));
+        }
+        let entries = self.core.ask(|reply| Ask::Stores { reply }).await;
+        let entries = entries.map_err(|denied| reject::status(&denied))?;
+        let is_wanted = |state| !request.exclude_tombstone_stores || state != StoreState::Tombstone;
+        let wanted = entries.iter().filter(|entry| is_wanted(entry.record.state));
+        Ok(Response::new(pdpb::GetAllStoresResponse {
+            header: header(cluster),
+            stores: wanted.map(convert::store_to_wire).collect(),
+        }))
+    }
+
+    async fn store_heartbeat(
+        &self,
+        request: Request<pdpb::StoreHeartbeatRequest>,
+    ) -> Answered<pdpb::StoreHeartbeatResponse> {
+        let request = request.into_inner();
+        let cluster = self.admit(request.header.as_ref()).await?.cluster_id();
+        let stats = request.stats.ok_or_else(|| Status::invalid_argument("stats are absent"))?;
+        let id = StoreId(stats.store_id);
+        let stats = Box::new(convert::stats_from_wire(&stats));
+        let header = match self.core.ask(|reply| Ask::StoreHeartbeat { id, stats, reply }).await {
+            Ok(()) => header(cluster),
+            Err(denied) => match reject::kind_in_header(&denied) {
+                Some(kind) => error_header(cluster, kind, denied.to_string()),
+                None => return Err(reject::status(&denied)),
+            },
+        };
+        let cluster_version = SERVED_VERSION.to_owned();
+        Ok(Response::new(pdpb::StoreHeartbeatResponse { header, cluster_version }))
+    }
+
+    async fn region_heartbeat(
+        &self,
+        request: Request<Streaming<pdpb::RegionHeartbeatRequest>>,
+    ) -> Answered<BoxStream<pdpb::RegionHeartbeatResponse>> {
+        Ok(Response::new(streams::region_heartbeat(self.core.clone(), request.into_inner())))
+    }
+
+    async fn get_region(
+        &self,
+        request: Request<pdpb::GetRegionRequest>,
+    ) -> Answered<pdpb::GetRegionResponse> {
+        let request = request.into_inner();
+        self.look_up(request.header.as_ref(), RegionLookup::Key(request.region_key)).await
+    }
+
+    async fn get_prev_region(
+        &self,
+        request: Request<pdpb::GetRegionRequest>,
+    ) -> Answered<pdpb::GetRegionResponse> {
+        let request = request.into_inner();
+        self.look_up(request.header.as_ref(), RegionLookup::Previous(request.region_key)).await
+    }
+
+    async fn get_region_by_id(
+        &self,
+        request: Request<pdpb::GetRegionByIdRequest>,
+    ) -> Answered<pdpb::GetRegionResponse> {
+        let request = request.into_inner();
+        let id = RegionId(request.region_id);
+        self.look_up(request.header.as_ref(), RegionLookup::Id(id)).await
+    }
+
+    async fn scan_regions(
+        &self,
+        request: Request<pdpb::ScanRegionsRequest>,
+    ) -> Answered<pdpb::ScanRegionsResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        let mut response = pdpb::ScanRegionsResponse {
+            header: not_bootstrapped(cluster),
+            ..pdpb::ScanRegionsResponse::default()
+        };
+        if status.bootstrap.is_none() {
+            return Ok(Response::new(response));
+        }
+        // Zero and less mean "no limit".
+        let limit =
+            usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        let range = KeyRange { start: request.start_key, end: request.end_key };
+        let found = self.core.ask(|reply| Ask::Regions { range, limit, reply }).await;
+        let found = found.map_err(|denied| reject::status(&denied))?;
+        response.header = header(cluster);
+        for info in &found {
+            response.region_metas.push((&info.region).into());
+            response.leaders.push(convert::leader_to_wire(info));
+            response.regions.push(convert::region_to_wire(info));
+        }
+        Ok(Response::new(response))
+    }
+}

@@ -1,0 +1,68 @@
+//! Refusals on the wire: gRPC statuses, and errors in response headers.
+//!
+//! The texts are protocol: clients look for "not leader" and for "invalid store ID … not found".
+
+use flotilla_placement::Refusal;
+use flotilla_proto::pdpb;
+use tonic::Status;
+
+use crate::core::Denied;
+
+/// The header of every response.
+pub(super) fn header(cluster_id: u64) -> Option<pdpb::ResponseHeader> {
+    Some(pdpb::ResponseHeader { cluster_id, error: None })
+}
+
+/// The header of a response that brings nothing but an error.
+pub(super) fn error_header(
+    cluster_id: u64,
+    kind: pdpb::ErrorType,
+    message: impl Into<String>,
+) -> Option<pdpb::ResponseHeader> {
+    let error = pdpb::Error { r#type: kind.into(), message: message.into() };
+    Some(pdpb::ResponseHeader { cluster_id, error: Some(error) })
+}
+
+/// The header for a cluster that has no regions yet.
+pub(super) fn not_bootstrapped(cluster_id: u64) -> Option<pdpb::ResponseHeader> {
+    error_header(cluster_id, pdpb::ErrorType::NotBootstrapped, "cluster is not bootstrapped")
+}
+
+/// Refuses a sender that means another cluster.
+pub(super) fn check_cluster(ours: u64, theirs: u64) -> Result<(), Status> {
+    if ours == theirs {
+        return Ok(());
+    }
+    let text = format!("mismatch cluster id, need {ours} but got {theirs}");
+    Err(Status::failed_precondition(text))
+}
+
+/// A refusal that has no place in a header.
+pub(super) fn status(denied: &Denied) -> Status {
+    let text = denied.to_string();
+    match denied {
+        Denied::NotLeader | Denied::Stopped | Denied::Refused(Refusal::StaleTerm { .. }) => {
+            Status::unavailable(text)
+        }
+        Denied::UnknownStore(_) => Status::unknown(text),
+        Denied::Refused(Refusal::DuplicateAddress { .. }) => Status::already_exists(text),
+        Denied::Refused(Refusal::IncompleteStore(_)) => Status::invalid_argument(text),
+        Denied::Tombstone(_) | Denied::Refused(_) => Status::failed_precondition(text),
+    }
+}
+
+/// The kind of error with which a response header tells a refusal of the state machine; `None` where
+/// it belongs into the status.
+pub(super) fn kind_in_header(denied: &Denied) -> Option<pdpb::ErrorType> {
+    match denied {
+        Denied::NotLeader
+        | Denied::Stopped
+        | Denied::UnknownStore(_)
+        | Denied::Refused(Refusal::StaleTerm { .. }) => None,
+        Denied::Tombstone(_) | Denied::Refused(Refusal::Tombstone(_)) => {
+            Some(pdpb::ErrorType::StoreTombstone)
+        }
+        Denied::Refused(Refusal::AlreadyBootstrapped) => Some(pdpb::ErrorType::AlreadyBootstrapped),
+        Denied::Refused(_) => Some(pdpb::ErrorType::Unknown),
+    }
+}

@@ -1,0 +1,77 @@
+//! `flotilla.pd.StoreLink`: registration of store runs, and the wait for the first regions.
+
+use std::time::Duration;
+
+use flotilla_base::StoreId;
+use flotilla_proto::{store_link as wire, store_link::store_link_server::StoreLink};
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+
+use super::{convert, reject};
+use crate::{
+    core::{Denied, Request as Ask},
+    handle::CoreHandle,
+};
+
+/// How long one call waits for the bootstrap before the store has to call again: short enough that no
+/// middle box takes the call for dead.
+const BOOTSTRAP_WAIT: Duration = Duration::from_secs(20);
+
+/// What stores ask beyond the public protocol.
+pub(super) struct StoreLinkService {
+    pub core: CoreHandle,
+}
+
+impl StoreLinkService {
+    async fn admit(&self, theirs: u64) -> Result<crate::status::Status, Status> {
+        reject::check_cluster(self.core.status().cluster_id(), theirs)?;
+        self.core.leading().await.map_err(|denied| reject::status(&denied))
+    }
+}
+
+#[tonic::async_trait]
+impl StoreLink for StoreLinkService {
+    async fn register_store(
+        &self,
+        request: Request<wire::RegisterStoreRequest>,
+    ) -> Result<Response<wire::RegisterStoreResponse>, Status> {
+        let request = request.into_inner();
+        let status = self.admit(request.cluster_id).await?;
+        let store = request.store.ok_or_else(|| Status::invalid_argument("store is absent"))?;
+        let store = Box::new(convert::store_from_wire(store, request.incarnation));
+        let stored = self.core.ask(|reply| Ask::PutStore { store, reply }).await;
+        stored.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(wire::RegisterStoreResponse {
+            cluster_id: status.cluster_id(),
+            max_replicas: status.cluster.map_or(0, |cluster| cluster.max_replicas),
+        }))
+    }
+
+    async fn await_bootstrap(
+        &self,
+        request: Request<wire::AwaitBootstrapRequest>,
+    ) -> Result<Response<wire::BootstrapPlan>, Status> {
+        let request = request.into_inner();
+        self.admit(request.cluster_id).await?;
+        let id = StoreId(request.store_id);
+        let known = self.core.ask(|reply| Ask::Store { id, reply }).await;
+        known.map_err(|denied| reject::status(&denied))?;
+        let mut watched = self.core.status.clone();
+        let made = timeout(BOOTSTRAP_WAIT, watched.wait_for(|now| now.bootstrap.is_some())).await;
+        let status = match made {
+            Ok(Ok(status)) => status.clone(),
+            Ok(Err(_owner_is_gone)) => return Err(reject::status(&Denied::Stopped)),
+            Err(_elapsed) => {
+                let text = "too few stores are registered to bootstrap; call again";
+                return Err(Status::deadline_exceeded(text));
+            }
+        };
+        let planned = status.bootstrap.iter().flat_map(|plan| &plan.regions);
+        let regions = planned.map(|planned| wire::PlannedRegion {
+            region: Some((&planned.region).into()),
+            first_leader_peer: planned.first_leader.get(),
+        });
+        let cluster_id = status.cluster_id();
+        Ok(Response::new(wire::BootstrapPlan { cluster_id, regions: regions.collect() }))
+    }
+}

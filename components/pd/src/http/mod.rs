@@ -1,0 +1,67 @@
+//! The HTTP interface on the client port: `/pd/api/v1/…` with the shapes that tools parse, and the
+//! paths that operators, probes and Prometheus ask.
+
+mod format;
+mod model;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{Method, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use flotilla_proto::pdpb;
+use flotilla_telemetry::Registry;
+
+use crate::handle::CoreHandle;
+
+/// What every route may ask.
+#[derive(Clone, Debug)]
+struct Context {
+    core: CoreHandle,
+    member: Arc<pdpb::Member>,
+    registry: Registry,
+}
+
+/// All paths.
+pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &Registry) -> Router {
+    let context =
+        Context { core: core.clone(), member: member.clone(), registry: registry.clone() };
+    let api = Router::new()
+        .route("/cluster", get(routes::cluster))
+        .route("/cluster/status", get(routes::cluster_status))
+        .route("/health", get(routes::health))
+        .route("/ping", get(routes::ping))
+        .route("/version", get(routes::version))
+        .route("/status", get(routes::status))
+        .route("/members", get(routes::members))
+        .route("/leader", get(routes::leader))
+        .route("/stores", get(routes::stores))
+        .route("/store/{id}", get(routes::store))
+        .route("/regions", get(routes::regions))
+        .route("/regions/count", get(routes::region_count))
+        .route("/region/id/{id}", get(routes::region));
+    Router::new()
+        .nest("/pd/api/v1", api)
+        .route("/pd/health", get(routes::health))
+        .route("/pd/ping", get(routes::ping))
+        .route("/metrics", get(routes::metrics))
+        .route("/livez", get(routes::ping))
+        .route("/readyz", get(routes::ready))
+        .fallback(routes::no_such_path)
+        .with_state(context)
+        .layer(middleware::from_fn(refuse_head))
+}
+
+/// Tools wait for 405 to HEAD as the sign that the interface is up; the router would take HEAD for GET.
+async fn refuse_head(request: Request, next: Next) -> Response {
+    if request.method() == Method::HEAD {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    next.run(request).await
+}

@@ -1,0 +1,209 @@
+//! The answers. Errors are JSON strings, in the form `[PD:kind:Name]text` that tools match on.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State},
+    http::{StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use flotilla_base::{KeyRange, RegionId, StoreId};
+use flotilla_placement::{RegionInfo, StoreState};
+use flotilla_telemetry::render;
+use serde_json::json;
+
+use super::{
+    Context, format,
+    model::{Member, Region, StoreInfo, state_name},
+};
+use crate::{
+    config::SERVED_VERSION,
+    core::{Denied, RegionLookup, Request as Ask, StoreEntry},
+    status::Status,
+};
+
+/// An answer, or an error as text.
+type Answered = Result<Response, Refused>;
+
+/// An error: status, and the text of the JSON string.
+pub(super) struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::NotLeader | Denied::Stopped => {
+                Self(StatusCode::SERVICE_UNAVAILABLE, format!("no leader: {denied}"))
+            }
+            Denied::UnknownStore(id) => Self(
+                StatusCode::NOT_FOUND,
+                format!("[PD:core:ErrStoreNotFound]store {id} not found"),
+            ),
+            Denied::Refused(_) | Denied::Tombstone(_) => {
+                Self(StatusCode::BAD_REQUEST, denied.to_string())
+            }
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u64, Refused> {
+    text.parse().map_err(|error| {
+        let text = format!("[PD:strconv:ErrStrconvParseUint]{text:?} is no id: {error}");
+        Refused(StatusCode::BAD_REQUEST, text)
+    })
+}
+
+/// The status of a leader whose cluster has regions.
+async fn bootstrapped(context: &Context) -> Result<Status, Refused> {
+    let status = context.core.leading().await?;
+    if status.bootstrap.is_some() {
+        return Ok(status);
+    }
+    let wanted = status.cluster.map_or(0, |cluster| cluster.max_replicas);
+    let text = format!(
+        "[PD:cluster:ErrNotBootstrapped]TiKV cluster not bootstrapped, please start TiKV first: {} of \
+         {wanted} stores are registered",
+        status.stores
+    );
+    Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, text))
+}
+
+fn leads(context: &Context) -> bool {
+    context.core.status().is_leading && context.core.tso.leads_now()
+}
+
+pub(super) async fn cluster(State(context): State<Context>) -> Answered {
+    let status = bootstrapped(&context).await?;
+    let max_peers = status.cluster.map_or(0, |cluster| cluster.max_replicas);
+    Ok(Json(json!({ "id": status.cluster_id(), "max_peer_count": max_peers })).into_response())
+}
+
+pub(super) async fn cluster_status(State(context): State<Context>) -> Answered {
+    let status = context.core.leading().await?;
+    let bootstrap_ms = status.bootstrap.as_ref().map(|plan| plan.unix_s * 1000);
+    let date = bootstrap_ms.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), format::date);
+    let is_initialized = status.bootstrap.is_some();
+    let body = json!({
+        "raft_bootstrap_time": date,
+        "is_initialized": is_initialized,
+        "replication_status": "",
+    });
+    Ok(Json(body).into_response())
+}
+
+pub(super) async fn health(State(context): State<Context>) -> Response {
+    let member = &context.member;
+    let body = json!([{
+        "name": member.name,
+        "member_id": member.member_id,
+        "client_urls": member.client_urls,
+        "health": leads(&context),
+    }]);
+    Json(body).into_response()
+}
+
+pub(super) async fn ping() -> StatusCode {
+    StatusCode::OK
+}
+
+pub(super) async fn ready(State(context): State<Context>) -> Answered {
+    context.core.leading().await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+pub(super) async fn version() -> Response {
+    Json(json!({ "version": format!("v{SERVED_VERSION}") })).into_response()
+}
+
+pub(super) async fn status(State(context): State<Context>) -> Response {
+    let body = json!({
+        "version": format!("v{SERVED_VERSION}"),
+        "git_hash": context.member.git_hash,
+        "kernel_type": "Flotilla",
+    });
+    Json(body).into_response()
+}
+
+pub(super) async fn members(State(context): State<Context>) -> Response {
+    let member = || Member::from(context.member.as_ref());
+    let leader = leads(&context).then(member);
+    let body = json!({
+        "header": { "cluster_id": context.core.status().cluster_id() },
+        "members": [member()],
+        "leader": leader,
+        "etcd_leader": leader,
+    });
+    Json(body).into_response()
+}
+
+pub(super) async fn leader(State(context): State<Context>) -> Answered {
+    context.core.leading().await?;
+    Ok(Json(Member::from(context.member.as_ref())).into_response())
+}
+
+/// `?state=Up&state=…` chooses by state; without it everything but tombstones is listed.
+pub(super) async fn stores(State(context): State<Context>, RawQuery(query): RawQuery) -> Answered {
+    bootstrapped(&context).await?;
+    let entries = context.core.ask(|reply| Ask::Stores { reply }).await?;
+    let query = query.unwrap_or_default();
+    let states: Vec<&str> =
+        query.split('&').filter_map(|pair| pair.strip_prefix("state=")).collect();
+    let is_wanted = |entry: &&StoreEntry| {
+        let name = state_name(entry);
+        if states.is_empty() {
+            entry.record.state != StoreState::Tombstone
+        } else {
+            states.iter().any(|state| state.eq_ignore_ascii_case(name))
+        }
+    };
+    let stores: Vec<_> = entries.iter().filter(is_wanted).map(StoreInfo::from).collect();
+    Ok(Json(json!({ "count": stores.len(), "stores": stores })).into_response())
+}
+
+pub(super) async fn store(State(context): State<Context>, Path(id): Path<String>) -> Answered {
+    bootstrapped(&context).await?;
+    let id = StoreId(number(&id)?);
+    let entry = context.core.ask(|reply| Ask::Store { id, reply }).await?;
+    Ok(Json(StoreInfo::from(&entry)).into_response())
+}
+
+async fn all_regions(context: &Context) -> Result<Vec<Arc<RegionInfo>>, Refused> {
+    bootstrapped(context).await?;
+    let range = KeyRange::all();
+    let all = context.core.ask(|reply| Ask::Regions { range, limit: usize::MAX, reply }).await?;
+    Ok(all)
+}
+
+pub(super) async fn regions(State(context): State<Context>) -> Answered {
+    let regions = all_regions(&context).await?;
+    let regions: Vec<_> = regions.iter().map(|info| Region::from(info.as_ref())).collect();
+    Ok(Json(json!({ "count": regions.len(), "regions": regions })).into_response())
+}
+
+pub(super) async fn region_count(State(context): State<Context>) -> Answered {
+    let count = all_regions(&context).await?.len();
+    Ok(Json(json!({ "count": count })).into_response())
+}
+
+pub(super) async fn region(State(context): State<Context>, Path(id): Path<String>) -> Answered {
+    bootstrapped(&context).await?;
+    let lookup = RegionLookup::Id(RegionId(number(&id)?));
+    let found = context.core.region(lookup).await?;
+    let found: Option<Region> = found.map(|info| info.as_ref().into());
+    Ok(Json(found).into_response())
+}
+
+pub(super) async fn metrics(State(context): State<Context>) -> Response {
+    let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, render(&context.registry)).into_response()
+}
+
+pub(super) async fn no_such_path(uri: Uri) -> Refused {
+    Refused(StatusCode::NOT_FOUND, format!("404 page not found: {}", uri.path()))
+}

@@ -1,0 +1,186 @@
+//! The client port: gRPC and HTTP/1.1 on one listener.
+//!
+//! What a connection speaks is seen in its first bytes: the preface of HTTP/2, or a request line. A
+//! peer that sends neither within the time for a request head is cut off.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use bytes::{Buf as _, Bytes, BytesMut};
+use hyper::{
+    Request,
+    body::Incoming,
+    header::CONTENT_TYPE,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tonic::codegen::Service as _;
+
+/// With these bytes every HTTP/2 connection begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Time for the first bytes of a connection, and for the head of each HTTP/1.1 request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A silent HTTP/2 peer is asked for a sign of life this often, and given that long for it. Clients may
+/// ping as often as they like, with or without streams.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams of one connection: clients multiplex all their calls over few connections.
+const STREAMS_MAX: u32 = 4096;
+/// Open connections; more wait in the system's queue.
+const CONNECTIONS_MAX: usize = 4096;
+/// Pause after the system refused a connection for want of resources, which others must give back first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is served.
+#[derive(Clone)]
+pub(crate) struct Routers {
+    pub grpc: Router,
+    pub http: Router,
+}
+
+/// Serves until shutdown; open connections are cut then.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routers: Routers,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = shutdown.changed() => return,
+            Some(_ended) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _peer)) => {
+                    connections.spawn(connection(stream, routers.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(mut stream: TcpStream, routers: Routers) {
+    // Answers are small and somebody waits for each.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let Ok(Ok(first)) = timeout(HEAD_TIMEOUT, first_bytes(&mut stream)).await else { return };
+    let is_http2 = first.starts_with(PREFACE);
+    let io = TokioIo::new(Opened { first: first.freeze(), stream });
+    let service = service_fn(move |request| answer(routers.clone(), request));
+    // Errors are the peer's: cut connections and garbage.
+    let outcome = if is_http2 {
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .max_concurrent_streams(STREAMS_MAX)
+            .serve_connection(io, service)
+            .await
+    } else {
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(io, service)
+            .await
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Reads until the preface of HTTP/2 is complete or cannot come any more.
+async fn first_bytes(stream: &mut TcpStream) -> io::Result<BytesMut> {
+    let mut bytes = BytesMut::with_capacity(PREFACE.len());
+    loop {
+        let could_be_http2 = PREFACE.starts_with(&bytes);
+        if bytes.len() >= PREFACE.len() || !could_be_http2 {
+            return Ok(bytes);
+        }
+        let mut rest = (&mut *stream).take((PREFACE.len() - bytes.len()) as u64);
+        if rest.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+async fn answer(
+    mut routers: Routers,
+    request: Request<Incoming>,
+) -> Result<axum::response::Response, Infallible> {
+    let is_grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let router = if is_grpc { &mut routers.grpc } else { &mut routers.http };
+    router.call(request.map(Body::new)).await
+}
+
+/// A connection whose first bytes were read already.
+struct Opened {
+    first: Bytes,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Opened {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, into);
+        }
+        let count = self.first.len().min(into.remaining());
+        into.put_slice(&self.first[..count]);
+        self.first.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Opened {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,6 @@
+//! A placement driver in the test's own process (and, for kills, in one of its own), on a real database.
+
+mod crash;
+mod grpc;
+mod port;
+mod support;

@@ -1,0 +1,167 @@
+//! The client port under bad input, its HTTP interface, and starts that must fail.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use flotilla_pd::{Pd, PdError};
+use flotilla_telemetry::Registry;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{Clients, LIVENESS, config, own_address, start};
+
+/// Status and body of one request.
+async fn http(address: SocketAddr, method: &str, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    timeout(LIVENESS, stream.read_to_string(&mut answer)).await??;
+    let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;
+    let code = head.split(' ').nth(1).context("a status line")?.parse()?;
+    Ok((code, body.to_owned()))
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<(u16, Value)> {
+    let (code, body) = http(address, "GET", path).await?;
+    Ok((code, serde_json::from_str(&body).with_context(|| body)?))
+}
+
+#[tokio::test]
+async fn http_shapes() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pd = start(dir.path(), own_address(), 3).await?;
+    let address = pd.address();
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    let (code, error) = get(address, "/pd/api/v1/regions").await?;
+    assert_eq!(code, 500);
+    assert!(error.as_str().is_some_and(|text| text.contains("not bootstrapped")), "{error}");
+    let planned = clients.bootstrap(3).await?;
+    let cluster = json!({ "id": clients.cluster_id, "max_peer_count": 3 });
+    assert_eq!(get(address, "/pd/api/v1/cluster").await?, (200, cluster));
+    let (_, members) = get(address, "/pd/api/v1/members").await?;
+    assert_eq!(members["header"]["cluster_id"].as_u64(), Some(clients.cluster_id));
+    assert_eq!(members["leader"]["client_urls"], json!([pd.client_url()]));
+    let (_, health) = get(address, "/pd/api/v1/health").await?;
+    assert_eq!(health[0]["health"], json!(true));
+    let (_, version) = get(address, "/pd/api/v1/version").await?;
+    assert!(version["version"].as_str().is_some_and(|text| text.starts_with("v8.5.0-flotilla-")));
+    let (_, stores) = get(address, "/pd/api/v1/stores").await?;
+    assert_eq!(stores["count"], json!(3));
+    let id = stores["stores"][0]["store"]["id"].as_u64().context("id")?;
+    let (_, store) = get(address, &format!("/pd/api/v1/store/{id}")).await?;
+    assert_eq!(store["store"]["state_name"], json!("Up"));
+    assert_eq!(store["status"]["capacity"], json!("0B"));
+    assert_eq!(get(address, "/pd/api/v1/store/4711").await?.0, 404);
+    assert_eq!(get(address, "/pd/api/v1/store/x").await?.0, 400);
+
+    let region = planned[0].region.clone().context("region")?;
+    let beat = flotilla_proto::pdpb::RegionHeartbeatRequest {
+        header: clients.header(),
+        leader: region.peers.first().cloned(),
+        region: Some(region.clone()),
+        approximate_size: 3 << 20,
+        term: 6,
+        ..Default::default()
+    };
+    let stream = clients.pd.region_heartbeat(tokio_stream::iter([beat])).await?;
+    assert_eq!(stream.into_inner().message().await?, None);
+    let path = format!("/pd/api/v1/region/id/{}", region.id);
+    let (_, info) = get(address, &path).await?;
+    assert_eq!(info["approximate_size"], json!(3));
+    assert_eq!(info["end_key"].as_str().map(str::len), Some(2 * region.end_key.len()));
+    assert!(info["end_key"].as_str().is_some_and(|key| key.starts_with("FFFFFFFF")));
+    assert_eq!(info["peers"][0]["role_name"], json!("Voter"));
+    assert_eq!(get(address, "/pd/api/v1/region/id/4711").await?, (200, Value::Null));
+    let (_, regions) = get(address, "/pd/api/v1/regions").await?;
+    assert_eq!(regions["count"], json!(1));
+    assert_eq!(http(address, "HEAD", "/pd/api/v1/regions").await?.0, 405);
+    assert_eq!(http(address, "GET", "/pd/api/v1/ping").await?, (200, String::new()));
+    assert_eq!(get(address, "/pd/api/v1/nonsense").await?.0, 404);
+    let (code, metrics) = http(address, "GET", "/metrics").await?;
+    assert_eq!(code, 200);
+    for line in ["flotilla_pd_is_leader 1", "flotilla_pd_stores 3", "flotilla_pd_regions 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    Ok(pd.shutdown().await?)
+}
+
+#[tokio::test]
+async fn garbage_and_half_open_connections_harm_nobody() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pd = start(dir.path(), own_address(), 1).await?;
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    let garbage: [&[u8]; 5] = [
+        &[0xff; 4096],
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"PRI * HTTP/2.0\r\n\r\nXX",
+    ];
+    for bytes in garbage {
+        let mut stream = TcpStream::connect(pd.address()).await?;
+        stream.write_all(bytes).await?;
+        stream.shutdown().await?;
+        let mut answer = Vec::new();
+        // Whatever it says, it hangs up.
+        let _reset_is_fine = timeout(LIVENESS, stream.read_to_end(&mut answer)).await?;
+    }
+    let mut half_open = Vec::new();
+    for prefix in [&b""[..], b"PRI * HTTP/2.0", b"GET /pd/api/v1/mem"] {
+        let mut stream = TcpStream::connect(pd.address()).await?;
+        stream.write_all(prefix).await?;
+        half_open.push(stream);
+    }
+    assert!(clients.timestamp(1).await? > 0, "others are served meanwhile");
+    for mut stream in half_open {
+        let mut answer = Vec::new();
+        let _reset_is_fine = timeout(LIVENESS, stream.read_to_end(&mut answer))
+            .await
+            .context("a half-open connection is cut")?;
+    }
+    assert!(clients.timestamp(1).await? > 0);
+    Ok(pd.shutdown().await?)
+}
+
+#[tokio::test]
+async fn malformed_messages_are_refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pd = start(dir.path(), own_address(), 1).await?;
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    clients.bootstrap(1).await?;
+    let request = flotilla_proto::pdpb::PutStoreRequest { header: clients.header(), store: None };
+    let refused = clients.pd.put_store(request).await.expect_err("no store");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    let request =
+        flotilla_proto::pdpb::StoreHeartbeatRequest { header: clients.header(), stats: None };
+    let refused = clients.pd.store_heartbeat(request).await.expect_err("no stats");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(clients.timestamp(1).await? > 0);
+    Ok(pd.shutdown().await?)
+}
+
+#[tokio::test]
+async fn starts_that_cannot_be_say_why_and_touch_nothing() -> Result<()> {
+    let (dir, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let address = own_address();
+    let pd = start(dir.path(), address, 1).await?;
+    let registry = Registry::new;
+    let taken = Pd::start(config(other.path(), address, 1), &registry()).await;
+    assert!(matches!(taken, Err(PdError::AddressInUse(at)) if at == address));
+    assert_eq!(std::fs::read_dir(other.path())?.count(), 0, "nothing was touched");
+    let in_use = Pd::start(config(dir.path(), own_address(), 1), &registry()).await;
+    let text = in_use.err().context("in use")?.to_string();
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+    let no_replicas = Pd::start(config(other.path(), own_address(), 0), &registry()).await;
+    assert!(matches!(no_replicas, Err(PdError::Config(_))));
+    std::fs::write(other.path().join("holiday.jpg"), b"sand")?;
+    let foreign = Pd::start(config(other.path(), own_address(), 1), &registry()).await;
+    assert!(matches!(foreign, Err(PdError::DataDir(_))));
+    pd.shutdown().await?;
+    let again = start(dir.path(), address, 1).await?;
+    Ok(again.shutdown().await?)
+}
