@@ -205,6 +205,7 @@ impl Group {
         let Initial { mut hard_state, voters, applied, truncated, last, origin } = initial;
         // An applied entry is committed, whatever the lazily written hint says.
         hard_state.commit = hard_state.commit.max(applied).min(last.index);
+        let is_sole_voter = voters.voters == [config.peer];
         let start = LogStart { hard_state, voters, truncated, last };
         let log = LogView::new(config.group, disk, start);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -213,9 +214,10 @@ impl Group {
         raw.raft.skip_bcast_commit(true);
         let seed =
             Rng::lane(config.seed, config.group.get() ^ config.peer.get().rotate_left(32)).next();
-        let is_restart = origin == Origin::Restarted;
-        let mut clock = ElectionClock::new(config.timing, seed, now, is_restart);
-        if origin == Origin::CreatedToLead {
+        // The only voter can have promised nothing: there is nobody else to lead.
+        let is_fenced = origin == Origin::Restarted && !is_sole_voter;
+        let mut clock = ElectionClock::new(config.timing, seed, now, is_fenced);
+        if origin == Origin::CreatedToLead || is_sole_voter {
             clock.campaign_at_once(now);
         }
         Ok(Self {

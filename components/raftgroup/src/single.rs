@@ -142,6 +142,24 @@ impl<T> Single<T> {
         disk::put_apply_state(group, &state)
     }
 
+    /// Forgets old entries once more than twice `keep` of them are applied: all but the last `keep`,
+    /// and none that some member lacks. The mutations belong into the batch of the next
+    /// [`Single::put_applied`], which is to be called after this and names the new begin of the log.
+    pub fn truncate(&mut self, applied: Index, keep: u64) -> Vec<Mutation> {
+        let begin = self.group.truncated().index;
+        let mut batch = Vec::new();
+        if applied.get().saturating_sub(begin.get()) <= 2 * keep {
+            return batch;
+        }
+        let held_by_all = self.group.matched_by_all().unwrap_or(begin);
+        let end = Index(applied.get() - keep).min(held_by_all);
+        if let Some(position) = self.group.position(end).filter(|_| end > begin) {
+            disk::delete_entries(self.group.id(), begin.next(), end, &mut batch);
+            self.group.on_truncated(position);
+        }
+        batch
+    }
+
     /// Everything up to `index` is applied.
     pub fn on_applied(&mut self, index: Index) {
         self.group.on_applied(index);
