@@ -18,6 +18,9 @@ use crate::{
     clock::{unix_ms, unix_s},
 };
 
+/// Applied entries that stay in the log, for members that were away for a moment.
+const LOG_ENTRIES_KEPT: u64 = 1024;
+
 impl PdCore {
     /// Does all work that the group has.
     pub(super) fn rounds(&mut self) -> Result<(), PdError> {
@@ -68,6 +71,7 @@ impl PdCore {
         let at = EntryPosition { index: entry.index, term: entry.term };
         let applied = self.state.apply(at, &entry.data)?;
         let mut records: Vec<Mutation> = applied.records;
+        records.extend(self.single.truncate(entry.index, LOG_ENTRIES_KEPT));
         records.push(self.single.put_applied(GROUP, entry.position()));
         self.engine.write(&WriteBatch::from(records))?;
         self.single.on_applied(entry.index);

@@ -1,6 +1,8 @@
 //! The gRPC interface of a placement driver that runs in the test, on a real database.
 
 use anyhow::{Context as _, Result};
+use flotilla_base::{Family, KvRead as _, ScanDirection};
+use flotilla_engine::{Engine, EngineOptions};
 use flotilla_proto::{metapb, pdpb, store_link};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -261,4 +263,39 @@ async fn timestamps_come_in_order_one_answer_each() -> Result<()> {
     let gone = clients.timestamp(1).await;
     assert!(gone.is_err(), "nobody hands out timestamps after the end");
     Ok(())
+}
+
+#[tokio::test]
+async fn the_log_stays_short() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let address = own_address();
+    let pd = start(dir.path(), address, 1).await?;
+    let clients = Clients::connect(pd.client_url()).await?;
+    for batch in 0..50 {
+        let mut registrations = tokio::task::JoinSet::new();
+        for number in 0..64 {
+            let mut clients = clients.clone();
+            let id = batch * 64 + number + 1;
+            let store = format!("store-{id}:20160");
+            registrations.spawn(async move { clients.register(id, &store, 1).await });
+        }
+        while let Some(registered) = registrations.join_next().await {
+            registered??;
+        }
+    }
+    pd.shutdown().await?;
+    let mut entries = 0;
+    let engine = Engine::open(&dir.path().join("db"), &EngineOptions::default())?;
+    let everything = flotilla_base::KeyRange::all();
+    engine.scan(Family::RaftLog, &everything, ScanDirection::Forward, &mut |_, _| {
+        entries += 1;
+        true
+    })?;
+    drop(engine);
+    assert!((1024..=2100).contains(&entries), "{entries} entries after 3200 registrations");
+    let pd = start(dir.path(), address, 1).await?;
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    let again = clients.register(7, "store-7:20160", 0).await?;
+    assert_eq!(again.cluster_id, clients.cluster_id, "the state came back without its old log");
+    Ok(pd.shutdown().await?)
 }

@@ -40,6 +40,7 @@ pub(crate) async fn start(dir: &Path, address: SocketAddr, max_replicas: u32) ->
 }
 
 /// Both services over one connection.
+#[derive(Clone)]
 pub(crate) struct Clients {
     pub(crate) pd: PdClient<Channel>,
     pub(crate) link: StoreLinkClient<Channel>,
