@@ -94,7 +94,6 @@ pub(crate) struct Shared {
 /// The owner.
 pub(crate) struct PdCore {
     engine: Engine,
-    data_dir: DataDir,
     max_replicas: u32,
     timing: Timing,
     single: Single<Ticket>,
@@ -105,6 +104,8 @@ pub(crate) struct PdCore {
     unsynced: VecDeque<(ReadyNumber, Moment)>,
     syncer: Syncer,
     shared: Shared,
+    /// Last, so that the directory is given back after everything that holds the database is gone.
+    data_dir: DataDir,
 }
 
 /// The inputs of the owner.

@@ -55,6 +55,13 @@ struct Store {
     start_timestamp: i64,
     deploy_path: String,
     last_heartbeat: i64,
+    #[serde(flatten)]
+    stage: Stage,
+}
+
+/// Where a store is in its life, beside the older `state`.
+#[derive(Debug, Serialize)]
+struct Stage {
     node_state: i32,
     state_name: &'static str,
 }
@@ -69,14 +76,10 @@ struct StoreStatus {
     capacity: String,
     available: String,
     used_size: String,
-    leader_count: u64,
-    leader_weight: f64,
-    leader_score: u64,
-    leader_size: u64,
-    region_count: u64,
-    region_weight: f64,
-    region_score: u64,
-    region_size: u64,
+    #[serde(flatten)]
+    leaders: LeaderLoad,
+    #[serde(flatten)]
+    regions: RegionLoad,
     #[serde(skip_serializing_if = "Option::is_none")]
     pending_peer_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +88,22 @@ struct StoreStatus {
     last_heartbeat_ts: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uptime: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct LeaderLoad {
+    leader_count: u64,
+    leader_weight: f64,
+    leader_score: u64,
+    leader_size: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct RegionLoad {
+    region_count: u64,
+    region_weight: f64,
+    region_score: u64,
+    region_size: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,8 +136,7 @@ impl Store {
             start_timestamp: wire.start_timestamp,
             deploy_path: wire.deploy_path,
             last_heartbeat: wire.last_heartbeat,
-            node_state: wire.node_state,
-            state_name: state_name(entry),
+            stage: Stage { node_state: wire.node_state, state_name: state_name(entry) },
         }
     }
 }
@@ -145,14 +163,18 @@ impl StoreStatus {
             capacity: size(stats.capacity_bytes),
             available: size(stats.available_bytes),
             used_size: size(stats.used_bytes),
-            leader_count: load.leaders,
-            leader_weight: 1.0,
-            leader_score: load.leaders,
-            leader_size: load.leader_bytes / MIB,
-            region_count: load.regions,
-            region_weight: 1.0,
-            region_score: load.region_bytes / MIB,
-            region_size: load.region_bytes / MIB,
+            leaders: LeaderLoad {
+                leader_count: load.leaders,
+                leader_weight: 1.0,
+                leader_score: load.leaders,
+                leader_size: load.leader_bytes / MIB,
+            },
+            regions: RegionLoad {
+                region_count: load.regions,
+                region_weight: 1.0,
+                region_score: load.region_bytes / MIB,
+                region_size: load.region_bytes / MIB,
+            },
             pending_peer_count: (load.pending_peers > 0).then_some(load.pending_peers),
             start_ts: (start_ms > 0).then(|| date(start_ms)),
             last_heartbeat_ts: heard_ms.map(date),
