@@ -1,0 +1,140 @@
+//! Clients: each puts and gets unique values, one operation at a time, and repeats until it succeeds.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use flotilla_base::{Key, Region, RegionId, Rng, Span, StoreId};
+use flotilla_multiraft::{Reply, RequestError};
+
+use crate::event::{Answer, Ticket};
+use crate::plan::LoadPlan;
+
+/// What a client wants to be done.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// The key.
+    pub key: Key,
+    /// Whether it reads.
+    pub is_read: bool,
+    /// The attempt under way.
+    pub ticket: Option<Ticket>,
+}
+
+/// What a client does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The operation is done; the next one begins after a pause.
+    Done(Span),
+    /// Try again after a pause.
+    Again(Span),
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct SimClient {
+    plan: LoadPlan,
+    rng: Rng,
+    left: u64,
+    operation: Option<Operation>,
+    leaders: BTreeMap<RegionId, StoreId>,
+    failures: u64,
+}
+
+impl SimClient {
+    /// A client that has its operations before it.
+    #[must_use]
+    pub const fn new(plan: LoadPlan, rng: Rng) -> Self {
+        let left = plan.operations;
+        Self { plan, rng, left, operation: None, leaders: BTreeMap::new(), failures: 0 }
+    }
+
+    /// Whether all its operations are done.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.left == 0 && self.operation.is_none()
+    }
+
+    /// How many attempts failed or were given up.
+    #[must_use]
+    pub const fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// The operation under way, or a new one; `None` when all are done.
+    pub fn operation(&mut self) -> Option<&mut Operation> {
+        if self.operation.is_none() && self.left > 0 {
+            self.left -= 1;
+            let key = key_name(self.rng.below(self.plan.keys));
+            let is_read = self.rng.chance(self.plan.read_permille);
+            self.operation = Some(Operation { key, is_read, ticket: None });
+        }
+        self.operation.as_mut()
+    }
+
+    /// The operation whose attempt `ticket` is, if it is still under way.
+    #[must_use]
+    pub fn waits_for(&self, ticket: Ticket) -> Option<&Operation> {
+        self.operation.as_ref().filter(|operation| operation.ticket == Some(ticket))
+    }
+
+    /// The value that the attempt writes; no two attempts write the same.
+    pub fn value(&mut self, ticket: Ticket) -> Bytes {
+        let filler = usize::try_from(self.rng.below(self.plan.value_bytes_max)).unwrap_or(0);
+        let mut value = format!("{}:", ticket.0).into_bytes();
+        value.resize(value.len() + filler, b'.');
+        value.into()
+    }
+
+    /// Where to ask for a region.
+    #[must_use]
+    pub fn target(&self, region: &Region) -> StoreId {
+        let first = region.peers.first().map(|peer| peer.store).unwrap_or_default();
+        self.leaders.get(&region.id).copied().unwrap_or(first)
+    }
+
+    /// An answer to the attempt under way.
+    pub fn on_answer(&mut self, region: &Region, answer: &Answer) -> Next {
+        if matches!(answer, Answer::Reply(Reply::Written) | Answer::Value(_)) {
+            self.operation = None;
+            return Next::Done(Span(self.rng.below(self.plan.think_max.0 + 1)));
+        }
+        match answer {
+            Answer::Reply(Reply::Failed(RequestError::NotLeader { leader: Some(leader), .. })) => {
+                self.leaders.insert(region.id, leader.store);
+            }
+            Answer::Reply(Reply::Failed(
+                RequestError::Busy(_) | RequestError::StaleCommand(_),
+            )) => {}
+            _ => self.turn_elsewhere(region),
+        }
+        self.again()
+    }
+
+    /// Nothing was heard for too long.
+    pub fn on_silence(&mut self, region: &Region) -> Next {
+        self.turn_elsewhere(region);
+        self.again()
+    }
+
+    fn again(&mut self) -> Next {
+        self.failures += 1;
+        if let Some(operation) = &mut self.operation {
+            operation.ticket = None;
+        }
+        Next::Again(Span::from_millis(1 + self.rng.below(50)))
+    }
+
+    fn turn_elsewhere(&mut self, region: &Region) {
+        let current = self.target(region);
+        let position = region.peers.iter().position(|peer| peer.store == current).unwrap_or(0);
+        if let Some(next) = region.peers.get((position + 1) % region.peers.len().max(1)) {
+            self.leaders.insert(region.id, next.store);
+        }
+    }
+}
+
+/// The name of a key.
+#[must_use]
+pub fn key_name(number: u64) -> Key {
+    format!("k{number:02}").into()
+}

@@ -1,0 +1,146 @@
+//! What happens in the world, each at its moment. Events of one moment happen in the order in which
+//! they were scheduled.
+
+use std::fmt;
+
+use flotilla_base::{Index, Key, Moment, PeerId, RegionId, StoreId};
+use flotilla_multiraft::{PeerMessage, Reply};
+
+use crate::fault::Fault;
+
+/// A reply ticket: the number of a client's attempt, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// A run of a store, from its start to its crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run(pub u64);
+
+/// Something that a store does by itself. It is forgotten when that run has ended.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Replicas take their inputs.
+    Turn,
+    /// Appliers take their entries.
+    Apply,
+    /// A sync ends.
+    Synced,
+    /// A replica asked to be woken at this moment.
+    Alarm(RegionId, Moment),
+    /// A confirmed read looks at the data.
+    Read(Ticket, Index),
+    /// The transport reports a lost message.
+    Unreachable(RegionId, PeerId),
+}
+
+/// A client's request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Answers carry it.
+    pub ticket: Ticket,
+    /// The region that the client has in mind.
+    pub region: RegionId,
+    /// The key.
+    pub key: Key,
+    /// What to write; `None` reads.
+    pub value: Option<bytes::Bytes>,
+}
+
+/// What a client hears.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// From the core.
+    Reply(Reply),
+    /// What a confirmed read found.
+    Value(Option<bytes::Bytes>),
+    /// Nobody listens there.
+    Refused,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message reaches its store.
+    Message(Box<PeerMessage>),
+    /// A store works.
+    Task(StoreId, Run, Task),
+    /// The placement driver's order to make a region reaches a store.
+    Bootstrap(StoreId, RegionId),
+    /// A request reaches a store.
+    Request(StoreId, Box<Request>),
+    /// An answer reaches its client.
+    Answer(Ticket, Answer),
+    /// A client begins its next operation.
+    Begin(usize),
+    /// A client has waited long enough.
+    Impatient(usize, Ticket),
+    /// A fault is due.
+    NextFault,
+    /// A fault ends.
+    Mend(Fault),
+}
+
+impl Event {
+    /// The store at which it happens; one that stands still sees it later.
+    #[must_use]
+    pub const fn store(&self) -> Option<StoreId> {
+        match self {
+            Self::Message(message) => Some(message.to.store),
+            Self::Task(store, ..) | Self::Bootstrap(store, _) | Self::Request(store, _) => {
+                Some(*store)
+            }
+            Self::Answer(..)
+            | Self::Begin(_)
+            | Self::Impatient(..)
+            | Self::NextFault
+            | Self::Mend(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(message) => write_message(message, f),
+            Self::Task(store, run, task) => write!(f, "store {store}.{} {task:?}", run.0),
+            Self::Bootstrap(store, region) => write!(f, "store {store} bootstrap region {region}"),
+            Self::Request(store, request) => {
+                let Request { ticket, region, key, value } = request.as_ref();
+                let verb = if value.is_some() { "put" } else { "get" };
+                let key = flotilla_base::key::display(key);
+                write!(f, "store {store} request {} {verb} {key} in region {region}", ticket.0)
+            }
+            Self::Answer(ticket, answer) => write_answer(*ticket, answer, f),
+            Self::Begin(client) => write!(f, "client {client} begins"),
+            Self::Impatient(client, ticket) => write!(f, "client {client} gives up {}", ticket.0),
+            Self::NextFault => write!(f, "fault is due"),
+            Self::Mend(fault) => write!(f, "mend {fault:?}"),
+        }
+    }
+}
+
+fn write_message(message: &PeerMessage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let PeerMessage { region, from, to, message, .. } = message;
+    write!(f, "store {} -> {} region {region} {:?}", from.store, to.store, message.kind)?;
+    write!(f, " term {} at {}/{}", message.term, message.log_term, message.index)?;
+    write!(f, " commit {}", message.commit)?;
+    if let (Some(first), Some(last)) = (message.entries.first(), message.entries.last()) {
+        write!(f, " entries {}..={}", first.index, last.index)?;
+    }
+    if let Some(hint) = message.reject {
+        write!(f, " rejected, hint {hint}")?;
+    }
+    Ok(())
+}
+
+fn write_answer(ticket: Ticket, answer: &Answer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match answer {
+        Answer::Reply(reply) => write!(f, "answer {} {reply:?}", ticket.0),
+        Answer::Value(None) => write!(f, "answer {} nothing found", ticket.0),
+        Answer::Value(Some(value)) => {
+            let shown = &value[..value.len().min(12)];
+            write!(f, "answer {} value {}", ticket.0, flotilla_base::key::display(shown))
+        }
+        Answer::Refused => write!(f, "answer {} nobody listens", ticket.0),
+    }
+}

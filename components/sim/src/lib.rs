@@ -1,0 +1,31 @@
+//! The deterministic simulator: a cluster of stores in virtual time, made of the production code of
+//! replicas, appliers, recovery and rounds over a simulated network, disk and clock.
+//!
+//! One seed fixes everything: topology, load, delays, faults. Two runs of a seed give the same trace,
+//! byte for byte. While it runs, judges compare what stores do with the rules that must hold; a broken
+//! rule ends the run with a line that repeats it.
+//!
+//! **Knows nothing of** RocksDB, tokio, sockets, threads, or the time and randomness of the system.
+//!
+//! Entry types: [`World`], [`Plan`].
+//! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
+//! [`client`], [`fault`], [`judge`], [`summary`].
+#![warn(missing_docs)]
+
+pub mod client;
+pub mod clock;
+pub mod disk;
+pub mod event;
+pub mod fault;
+pub mod hands;
+pub mod judge;
+pub mod net;
+pub mod node;
+pub mod plan;
+pub mod summary;
+pub mod world;
+
+pub use judge::Violation;
+pub use plan::Plan;
+pub use summary::Summary;
+pub use world::World;

@@ -1,0 +1,45 @@
+//! What a run did, in numbers.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// What a run did: a sweep checks that nothing is missing in all of its runs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Events that happened.
+    pub events: u64,
+    /// Operations that clients finished.
+    pub operations: u64,
+    /// Attempts that failed or were given up.
+    pub failures: u64,
+    /// Terms that had a leader.
+    pub elections: u64,
+    /// Stores that lost power.
+    pub crashes: u64,
+    /// Written batches that crashes lost.
+    pub lost_batches: u64,
+    /// Entries that left logs, counted at the end.
+    pub truncated: u64,
+}
+
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.operations += other.operations;
+        self.failures += other.failures;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.lost_batches += other.lost_batches;
+        self.truncated += other.truncated;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, operations, failures, elections, crashes, lost_batches, truncated } =
+            self;
+        write!(f, "{events} events, {operations} operations, {failures} failed attempts, ")?;
+        write!(f, "{elections} elections, {crashes} crashes, {lost_batches} lost batches, ")?;
+        write!(f, "{truncated} truncated entries")
+    }
+}

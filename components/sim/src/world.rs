@@ -1,0 +1,692 @@
+//! The world: a heap of events, and what becomes of each.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt::Write as _;
+
+use flotilla_base::{
+    Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Rng, Span, StoreId, Term,
+    key::guard_border,
+};
+use flotilla_multiraft::{PeerMessage, Reply};
+
+use crate::client::{Next, SimClient, key_name};
+use crate::clock::LocalClock;
+use crate::disk::BatchNumber;
+use crate::event::{Answer, Event, Request, Run, Task, Ticket};
+use crate::fault::{Fault, Nemesis, Order};
+use crate::hands::Out;
+use crate::judge::applied::ticket_of;
+use crate::judge::tickets::Outcome;
+use crate::judge::{Judges, Verdict, Violation, require};
+use crate::net::{Fate, SimNet};
+use crate::node::{Desk, ReplicaConfigSeed, StoreNode};
+use crate::plan::Plan;
+use crate::summary::Summary;
+
+/// Long enough for every follower to hear of the last commit and apply it.
+const SETTLING: Span = Span::from_millis(4_000);
+
+/// What is under way at a store.
+#[derive(Debug, Default)]
+struct Due {
+    turn: bool,
+    apply: bool,
+    /// The batch up to which a sync is under way.
+    sync: Option<BatchNumber>,
+    paused_until: Moment,
+}
+
+/// A cluster and its clients in virtual time.
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    now: Moment,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+    stores: Vec<(StoreNode, Due)>,
+    regions: Vec<Region>,
+    net: SimNet,
+    clients: Vec<SimClient>,
+    /// Which client made each attempt.
+    attempts: Vec<usize>,
+    judges: Judges,
+    chance: Chance,
+    record: Record,
+}
+
+/// Draws of the world itself.
+#[derive(Debug)]
+struct Chance {
+    schedule: Rng,
+    disk: Rng,
+    nemesis: Nemesis,
+}
+
+/// What is kept of a run.
+#[derive(Debug, Default)]
+struct Record {
+    summary: Summary,
+    trace: Option<String>,
+    is_healed: bool,
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: Moment,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.sequence) == (other.at, other.sequence)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+impl World {
+    /// A world before its first event. With `is_traced` every event leaves a line.
+    #[must_use]
+    pub fn new(plan: Plan, is_traced: bool) -> Self {
+        let seed = plan.seed;
+        let stores = plan.topology.stores;
+        let client = |number| SimClient::new(plan.load.clone(), Rng::lane(seed, 100 + number));
+        let clients: Vec<SimClient> = (0..plan.load.clients).map(client).collect();
+        let mut world = Self {
+            now: Moment(1),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            stores: (1..=stores).map(|id| (StoreNode::new(StoreId(id)), Due::default())).collect(),
+            regions: regions(&plan),
+            net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
+            clients,
+            attempts: Vec::new(),
+            judges: Judges::default(),
+            chance: Chance {
+                schedule: Rng::lane(seed, 3),
+                disk: Rng::lane(seed, 4),
+                nemesis: Nemesis::new(plan.faults.clone(), stores, Rng::lane(seed, 5)),
+            },
+            record: Record { trace: is_traced.then(String::new), ..Record::default() },
+            plan,
+        };
+        for id in 1..=stores {
+            world.start(StoreId(id));
+        }
+        for client in 0..world.clients.len() {
+            world.schedule(Span::from_millis(1), Event::Begin(client));
+        }
+        if !world.plan.faults.families.is_empty() {
+            let first = world.chance.nemesis.interval();
+            world.schedule(first, Event::NextFault);
+        }
+        world
+    }
+
+    /// Runs both phases: faults, then peace in which everything must come to an end; then compares
+    /// all replicas.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run(&mut self) -> Result<Summary, Violation> {
+        self.run_for(self.plan.safety)?;
+        self.heal();
+        let deadline = self.now + self.plan.liveness;
+        while !self.clients.iter().all(SimClient::is_finished) {
+            require(self.now < deadline, "liveness: all clients finish after the faults", || {
+                let waiting = |client: &SimClient| !client.is_finished();
+                let count = self.clients.iter().filter(|client| waiting(client)).count();
+                format!("{count} clients still wait")
+            })?;
+            self.step()?;
+        }
+        self.run_for(SETTLING)?;
+        self.check_end()?;
+        Ok(self.summary())
+    }
+
+    /// Runs for a span of virtual time.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run_for(&mut self, span: Span) -> Verdict {
+        let end = self.now + span;
+        while self.queue.peek().is_some_and(|Reverse(next)| next.at <= end) {
+            self.step()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// The next event happens.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn step(&mut self) -> Verdict {
+        let Some(Reverse(Scheduled { at, event, .. })) = self.queue.pop() else { return Ok(()) };
+        self.now = at;
+        if let Some(store) = event.store() {
+            let until = self.due(store).paused_until;
+            if until > self.now {
+                self.schedule(until.since(self.now), event);
+                return Ok(());
+            }
+        }
+        self.record.summary.events += 1;
+        self.trace(|| event.to_string());
+        let verdict = self.happen(event);
+        self.judges.note(verdict);
+        self.judges.violation().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Ends all faults and starts every store that is down.
+    pub fn heal(&mut self) {
+        self.record.is_healed = true;
+        self.net.heal();
+        self.plan.disk.stall_permille = 0;
+        for id in 1..=self.plan.topology.stores {
+            let (node, due) = self.slot(StoreId(id));
+            due.paused_until = Moment(0);
+            node.spare();
+            if node.run().is_none() {
+                self.start(StoreId(id));
+            }
+        }
+        self.trace(|| "all faults are mended".to_owned());
+    }
+
+    /// Crashes a store now.
+    pub fn crash(&mut self, store: StoreId) {
+        let rng = &mut self.chance.disk;
+        let (node, due) = &mut self.stores[position(store)];
+        if node.run().is_none() {
+            return;
+        }
+        let lost = node.crash(rng) as u64;
+        *due = Due::default();
+        self.record.summary.crashes += 1;
+        self.record.summary.lost_batches += lost;
+        self.trace(|| format!("store {store} crashes, {lost} batches are gone"));
+    }
+
+    /// Starts a store that is down.
+    pub fn start(&mut self, store: StoreId) {
+        let drift = self.plan.topology.drift_permille;
+        let rng = &mut self.chance.schedule;
+        let rate = 1000 - drift + rng.below(2 * drift + 1);
+        let offset = Moment(rng.below(1 << 40));
+        let clock = LocalClock::new(self.now, offset, rate);
+        let seed = Rng::lane(self.plan.seed, 1000 + store.get()).next();
+        let (timing, limits) = (self.plan.timing, self.plan.limits);
+        let config = ReplicaConfigSeed { seed, timing, limits };
+        self.trace(|| format!("store {store} starts"));
+        self.at_store(store, |node, desk| node.start(clock, config, desk));
+        let regions: Vec<RegionId> = self.regions.iter().map(|region| region.id).collect();
+        for region in regions {
+            let spread = self.plan.topology.bootstrap_spread;
+            let delay = Span(self.chance.schedule.below(spread.0 + 1));
+            self.schedule(delay, Event::Bootstrap(store, region));
+        }
+    }
+
+    /// Cuts these directions, from first to second.
+    pub fn cut(&mut self, directions: &[(StoreId, StoreId)]) {
+        for (from, to) in directions {
+            self.net.cut(*from, *to);
+        }
+        self.trace(|| format!("cut {directions:?}"));
+    }
+
+    /// Opens these directions.
+    pub fn open(&mut self, directions: &[(StoreId, StoreId)]) {
+        for (from, to) in directions {
+            self.net.open(*from, *to);
+        }
+        self.trace(|| format!("open {directions:?}"));
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub const fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// The regions, the guard region last.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    /// A store.
+    #[must_use]
+    pub fn store(&self, store: StoreId) -> &StoreNode {
+        &self.stores[position(store)].0
+    }
+
+    /// Who leads a region in the newest term that has a leader which runs.
+    #[must_use]
+    pub fn leader(&self, region: RegionId) -> Option<(StoreId, Term)> {
+        let roles = self.regions.iter().find(|it| it.id == region)?.peers.iter().filter_map(|peer| {
+            let group = self.store(peer.store).replica(region)?.group();
+            group.is_leader().then(|| (group.role().term, peer.store))
+        });
+        roles.max().map(|(term, store)| (store, term))
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let replicas = self.stores.iter().flat_map(|(node, _)| {
+            self.regions.iter().filter_map(|region| node.replica(region.id))
+        });
+        let truncated = |index: Index| index.get().saturating_sub(flotilla_base::limit::FIRST_INDEX);
+        Summary {
+            failures: self.clients.iter().map(SimClient::failures).sum(),
+            elections: self.judges.election.elections(),
+            truncated: replicas.map(|it| truncated(it.group().truncated().index)).sum(),
+            ..self.record.summary
+        }
+    }
+
+    /// The trace, where one is kept.
+    #[must_use]
+    pub fn trace_text(&self) -> &str {
+        self.record.trace.as_deref().unwrap_or_default()
+    }
+
+    fn happen(&mut self, event: Event) -> Verdict {
+        match event {
+            Event::Message(message) => {
+                let store = message.to.store;
+                self.at_store(store, |node, desk| {
+                    node.receive(message, desk);
+                    Ok(())
+                });
+            }
+            Event::Task(store, run, task) => {
+                if self.store(store).run() == Some(run) {
+                    return self.work(store, task);
+                }
+            }
+            Event::Bootstrap(store, region) => self.bootstrap(store, region),
+            Event::Request(store, request) => self.request(store, *request),
+            Event::Answer(ticket, answer) => return self.answer(ticket, answer),
+            Event::Begin(client) => self.ask(client),
+            Event::Impatient(client, ticket) => self.lose_patience(client, ticket),
+            Event::NextFault => self.next_fault(),
+            Event::Mend(fault) => self.mend(fault),
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, store: StoreId, task: Task) -> Verdict {
+        let due = self.due(store);
+        match task {
+            Task::Turn => due.turn = false,
+            Task::Apply => due.apply = false,
+            Task::Synced => {
+                let number = due.sync.take().unwrap_or_default();
+                self.at_store(store, |node, desk| node.synced(number, desk));
+                return Ok(());
+            }
+            Task::Read(ticket, index) => return self.read(store, ticket, index),
+            Task::Alarm(..) | Task::Unreachable(..) => {}
+        }
+        self.at_store(store, |node, desk| {
+            match task {
+                Task::Turn => node.turn(desk),
+                Task::Apply => return node.apply(desk),
+                Task::Alarm(region, at) => node.ring(region, at),
+                Task::Unreachable(region, peer) => node.unreachable(region, peer),
+                Task::Synced | Task::Read(..) => {}
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Lets a store do something, then carries out what came of it.
+    fn at_store(
+        &mut self,
+        store: StoreId,
+        act: impl FnOnce(&mut StoreNode, &mut Desk<'_>) -> Verdict,
+    ) {
+        let mut out = Vec::new();
+        let node = &mut self.stores[position(store)].0;
+        let mut desk = Desk {
+            now: self.now,
+            judges: &mut self.judges,
+            out: &mut out,
+            rng: &mut self.chance.schedule,
+        };
+        let verdict = act(node, &mut desk);
+        self.judges.note(verdict);
+        for given in out {
+            self.carry_out(store, given);
+        }
+        if self.store(store).is_dead() {
+            self.crash(store);
+            self.restart_later(store);
+        } else {
+            self.set_to_work(store);
+        }
+    }
+
+    fn carry_out(&mut self, store: StoreId, given: Out) {
+        let Some(run) = self.store(store).run() else { return };
+        match given {
+            Out::Send(message) => self.send(run, message),
+            Out::Alarm(region, local) => {
+                if let Some(at) = self.slot(store).0.set_alarm(region, local)
+                    && at != Moment::NEVER
+                {
+                    let task = Task::Alarm(region, at);
+                    self.schedule(at.since(self.now), Event::Task(store, run, task));
+                }
+            }
+            Out::Answer(ticket, Reply::ReadAt(index)) => {
+                let delay = Span(self.chance.schedule.below(1 + self.plan.disk.apply_spread.0));
+                self.schedule(delay, Event::Task(store, run, Task::Read(ticket, index)));
+            }
+            Out::Answer(ticket, reply) => self.tell(ticket, Answer::Reply(reply)),
+        }
+    }
+
+    fn set_to_work(&mut self, store: StoreId) {
+        let (node, due) = &mut self.stores[position(store)];
+        let Some(run) = node.run() else { return };
+        let rng = &mut self.chance.schedule;
+        let plan = &self.plan.disk;
+        let mut begun = Vec::new();
+        if node.wants_turn() && !std::mem::replace(&mut due.turn, true) {
+            begun.push((Span(rng.below(plan.turn_spread.0 + 1)), Task::Turn));
+        }
+        if node.wants_apply() && !std::mem::replace(&mut due.apply, true) {
+            begun.push((Span(rng.below(plan.apply_spread.0 + 1)), Task::Apply));
+        }
+        if node.wants_sync() && due.sync.is_none() {
+            due.sync = Some(node.disk().written());
+            let mut latency = plan.sync_min + Span(rng.below(plan.sync_spread.0 + 1));
+            if rng.chance(plan.stall_permille) {
+                latency = latency + Span(rng.below(plan.stall_max.0 + 1));
+            }
+            begun.push((latency, Task::Synced));
+        }
+        for (delay, task) in begun {
+            self.schedule(delay, Event::Task(store, run, task));
+        }
+    }
+
+    fn send(&mut self, run: Run, message: Box<PeerMessage>) {
+        let (from, to) = (message.from.store, message.to.store);
+        match self.net.carry(from, to) {
+            Fate::Arrives(delays) => {
+                for delay in delays {
+                    self.schedule(delay, Event::Message(message.clone()));
+                }
+            }
+            Fate::Lost { is_noticed: true } => {
+                let task = Task::Unreachable(message.region, message.to.id);
+                self.schedule(Span::from_millis(5), Event::Task(from, run, task));
+            }
+            Fate::Lost { is_noticed: false } => {}
+        }
+    }
+
+    fn bootstrap(&mut self, store: StoreId, region: RegionId) {
+        let Some(region) = self.regions.iter().find(|it| it.id == region).cloned() else { return };
+        let leads = region.peers.first().is_some_and(|peer| peer.store == store);
+        self.at_store(store, |node, desk| {
+            node.bootstrap(&region, leads, desk);
+            Ok(())
+        });
+    }
+
+    fn request(&mut self, store: StoreId, request: Request) {
+        let ticket = request.ticket;
+        let mut is_heard = false;
+        self.at_store(store, |node, desk| {
+            is_heard = node.request(request, desk).is_some();
+            Ok(())
+        });
+        if !is_heard {
+            self.tell(ticket, Answer::Refused);
+        }
+    }
+
+    fn read(&mut self, store: StoreId, ticket: Ticket, index: Index) -> Verdict {
+        let client = &self.clients[self.attempts[number(ticket)]];
+        let Some(operation) = client.waits_for(ticket) else { return Ok(()) };
+        let key = operation.key.clone();
+        let Some(region) = self.region_of(&key).map(|region| region.id) else { return Ok(()) };
+        let (value, applied) = self.store(store).read(region, &key, index)?;
+        let content = self.judges.applied.content(region, &key, applied);
+        require(content.map(|(_, value)| value) == value.as_ref(), "data follows the log", || {
+            format!("store {store}: {key:?} at {applied} is {value:?}")
+        })?;
+        self.judges.tickets.on_answer(ticket, Outcome::Done)?;
+        self.tell(ticket, Answer::Value(value));
+        Ok(())
+    }
+
+    fn tell(&mut self, ticket: Ticket, answer: Answer) {
+        if let Fate::Arrives(delays) = self.net.carry_client() {
+            for delay in delays {
+                self.schedule(delay, Event::Answer(ticket, answer.clone()));
+            }
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) -> Verdict {
+        let client = self.attempts[number(ticket)];
+        let Some(operation) = self.clients[client].waits_for(ticket) else { return Ok(()) };
+        let Some(region) = self.region_of(&operation.key).cloned() else { return Ok(()) };
+        match &answer {
+            Answer::Reply(Reply::Written) => {
+                let position = self.judges.applied.position(ticket);
+                self.judges.register.on_written(ticket, position)?;
+            }
+            Answer::Value(value) => {
+                let writer = value.as_ref().and_then(|value| ticket_of(value));
+                let position = writer.and_then(|writer| self.judges.applied.position(writer));
+                self.judges.register.on_read(ticket, position.unwrap_or_default())?;
+            }
+            Answer::Reply(_) | Answer::Refused => {}
+        }
+        let next = self.clients[client].on_answer(&region, &answer);
+        self.follow(client, next);
+        Ok(())
+    }
+
+    fn ask(&mut self, client: usize) {
+        let ticket = Ticket(self.attempts.len() as u64);
+        let Some(operation) = self.clients[client].operation() else { return };
+        operation.ticket = Some(ticket);
+        let (key, is_read) = (operation.key.clone(), operation.is_read);
+        let Some(region) = self.region_of(&key).cloned() else { return };
+        self.attempts.push(client);
+        self.judges.tickets.on_attempt(ticket);
+        self.judges.register.on_begin(ticket, key.clone());
+        let asking = &mut self.clients[client];
+        let value = (!is_read).then(|| asking.value(ticket));
+        let store = asking.target(&region);
+        let request = Box::new(Request { ticket, region: region.id, key, value });
+        if let Fate::Arrives(delays) = self.net.carry_client() {
+            for delay in delays {
+                self.schedule(delay, Event::Request(store, request.clone()));
+            }
+        }
+        self.schedule(self.plan.load.patience, Event::Impatient(client, ticket));
+    }
+
+    fn lose_patience(&mut self, client: usize, ticket: Ticket) {
+        let Some(operation) = self.clients[client].waits_for(ticket) else { return };
+        let Some(region) = self.region_of(&operation.key).cloned() else { return };
+        let next = self.clients[client].on_silence(&region);
+        self.follow(client, next);
+    }
+
+    fn follow(&mut self, client: usize, next: Next) {
+        let delay = match next {
+            Next::Done(delay) => {
+                self.record.summary.operations += 1;
+                delay
+            }
+            Next::Again(delay) => delay,
+        };
+        self.schedule(delay, Event::Begin(client));
+    }
+
+    fn next_fault(&mut self) {
+        if self.record.is_healed {
+            return;
+        }
+        let leaders = self.regions.iter().filter_map(|region| self.leader(region.id));
+        let leaders: Vec<StoreId> = leaders.map(|(store, _)| store).collect();
+        if let Some((order, length)) = self.chance.nemesis.draw(&leaders) {
+            self.trace(|| format!("{order:?} for {length}"));
+            match order {
+                Order::Cut(directions) => {
+                    self.cut(&directions);
+                    self.schedule(length, Event::Mend(Fault::Cut(directions)));
+                }
+                Order::Crash(stores, 0) => {
+                    for store in stores {
+                        self.crash(store);
+                        self.restart_later(store);
+                    }
+                }
+                Order::Crash(stores, steps) => {
+                    for store in stores {
+                        self.slot(store).0.doom(steps);
+                    }
+                }
+                Order::Pause(store) => self.due(store).paused_until = self.now + length,
+            }
+        }
+        let interval = self.chance.nemesis.interval();
+        self.schedule(interval, Event::NextFault);
+    }
+
+    fn restart_later(&mut self, store: StoreId) {
+        let length = self.chance.nemesis.length();
+        self.schedule(length, Event::Mend(Fault::Down(store)));
+    }
+
+    fn mend(&mut self, fault: Fault) {
+        match fault {
+            Fault::Cut(directions) => self.open(&directions),
+            Fault::Down(store) => {
+                if self.store(store).run().is_none() {
+                    self.start(store);
+                }
+            }
+        }
+    }
+
+    /// Compares all replicas with what was applied and acknowledged.
+    fn check_end(&mut self) -> Verdict {
+        for region in &self.regions {
+            let last = self.judges.applied.last(region.id);
+            for peer in &region.peers {
+                let node = self.store(peer.store);
+                let applied = node.replica(region.id).map(|replica| replica.applied());
+                require(applied == Some(last), "liveness: all replicas apply everything", || {
+                    format!("store {} region {}: {applied:?} of {last}", peer.store, region.id)
+                })?;
+                let judge = &self.judges.applied;
+                node.disk().image().look(|image| judge.check_data(peer.store, region, image))?;
+            }
+        }
+        for (key, floor) in self.judges.register.floors() {
+            let Some(region) = self.region_of(key) else { continue };
+            let last = self.judges.applied.last(region.id);
+            let content = self.judges.applied.content(region.id, key, last);
+            let found = content.map(|(index, _)| *index).unwrap_or_default();
+            require(found >= floor, "an acknowledged write is never lost", || {
+                format!("{key:?} was at {floor}, is at {found}")
+            })?;
+        }
+        for (node, _) in &mut self.stores {
+            let waiting = node.close();
+            require(waiting.is_empty(), "liveness: every ticket is answered", || {
+                format!("{waiting:?}")
+            })?;
+            let is_idle = !(node.wants_apply());
+            require(is_idle, "liveness: queues run empty", || "entries wait".to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn region_of(&self, key: &[u8]) -> Option<&Region> {
+        self.regions.iter().find(|region| region.range.contains(key))
+    }
+
+    fn schedule(&mut self, delay: Span, event: Event) {
+        self.sequence += 1;
+        let scheduled = Scheduled { at: self.now + delay, sequence: self.sequence, event };
+        self.queue.push(Reverse(scheduled));
+    }
+
+    fn slot(&mut self, store: StoreId) -> &mut (StoreNode, Due) {
+        &mut self.stores[position(store)]
+    }
+
+    fn due(&mut self, store: StoreId) -> &mut Due {
+        &mut self.slot(store).1
+    }
+
+    fn trace(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.record.trace {
+            let _never_fails = writeln!(trace, "{:>14} {}", self.now.to_string(), line());
+        }
+    }
+}
+
+fn position(store: StoreId) -> usize {
+    usize::try_from(store.get() - 1).unwrap_or(0)
+}
+
+fn number(ticket: Ticket) -> usize {
+    usize::try_from(ticket.0).unwrap_or(0)
+}
+
+/// The regions with keys side by side, and the guard region behind them.
+fn regions(plan: &Plan) -> Vec<Region> {
+    let count = plan.topology.regions.min(plan.load.keys);
+    let border = |number: u64| match number {
+        0 => bytes::Bytes::new(),
+        _ if number == count => guard_border(),
+        _ if number > count => bytes::Bytes::new(),
+        _ => key_name(number * plan.load.keys / count),
+    };
+    let region = |number: u64| {
+        let id = RegionId(2 + number);
+        let stores = plan.topology.stores;
+        let peer = |step: u64| {
+            let store = StoreId(1 + (number + step) % stores);
+            Peer::voter(PeerId(id.get() * 100 + store.get()), store)
+        };
+        Region {
+            id,
+            range: KeyRange::new(border(number), border(number + 1)),
+            epoch: Epoch::FIRST,
+            peers: (0..plan.topology.replicas).map(peer).collect(),
+        }
+    };
+    (0..=count).map(region).collect()
+}
