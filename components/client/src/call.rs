@@ -5,13 +5,15 @@ use std::time::Duration;
 use flotilla_base::{Moment, key};
 use flotilla_proto::kvrpcpb;
 use flotilla_routing::{
-    Access, Attempts, Correction, Decision, Failure, Next, Route, Step, decide,
+    Access, Applied, Attempts, Correction, Decision, Ending, Failure, Next, NoRoute, Route, Step,
+    decide,
 };
 use tokio::time::timeout_at;
 
 use crate::{
     core::{Core, Place},
     error::{Effort, Error, ErrorKind},
+    links::Link,
     options::CallOptions,
     wire::{Answer as _, Rpc, refusal, status_failure},
 };
@@ -47,6 +49,9 @@ pub(crate) struct Call<'a> {
     subject: Subject<'a>,
     attempts: Attempts,
     started: Moment,
+    /// What the last attempt met. A call that runs out of time while it looks for the way reports
+    /// this, not the innocent server that it was about to ask.
+    last: Option<Failure>,
 }
 
 impl<'a> Call<'a> {
@@ -72,7 +77,7 @@ impl<'a> Call<'a> {
         deadline: Moment,
     ) -> Self {
         let attempts = Attempts::new(access, deadline, core.next_seed());
-        Self { core, subject, attempts, started: core.now() }
+        Self { core, subject, attempts, started: core.now(), last: None }
     }
 
     /// Finds the way to `place`, however long that takes within the deadline.
@@ -82,9 +87,9 @@ impl<'a> Call<'a> {
             let failure = match timeout_at(deadline, self.core.route(place)).await {
                 Ok(Ok(route)) => return Ok(route),
                 Ok(Err(failure)) => failure,
-                Err(_elapsed) => unanswered(),
+                Err(_elapsed) => return Err(self.out_of_time(unanswered())),
             };
-            self.after(None, &failure).await?;
+            self.after(None, failure).await?;
         }
     }
 
@@ -95,7 +100,16 @@ impl<'a> Call<'a> {
         route: &Route,
         request: R,
     ) -> Result<Option<R::Answer>, Error> {
-        let failure = match self.send(route, request).await {
+        let deadline = self.core.instant(self.attempts.deadline());
+        let sent = match timeout_at(deadline, self.core.link(route.peer.store)).await {
+            Ok(Ok((address, link))) => self.send(route, &address, &link, request).await,
+            Ok(Err(failure)) => Err(failure),
+            Err(_elapsed) => {
+                let text = "no connection came about before the deadline".to_owned();
+                return Err(self.out_of_time(Failure::Unsent(text)));
+            }
+        };
+        let failure = match sent {
             Ok(answer) => {
                 if self.attempts.failures() > 0 {
                     self.core.cache.write().confirm(route);
@@ -104,7 +118,7 @@ impl<'a> Call<'a> {
             }
             Err(failure) => failure,
         };
-        self.after(Some(route), &failure).await.map(|()| None)
+        self.after(Some(route), failure).await.map(|()| None)
     }
 
     /// Asks the placement driver until it answers.
@@ -117,24 +131,26 @@ impl<'a> Call<'a> {
             let failure = match timeout_at(deadline, question()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(failure)) => failure,
-                Err(_elapsed) => unanswered(),
+                Err(_elapsed) => return Err(self.out_of_time(unanswered())),
             };
-            self.after(None, &failure).await?;
+            self.after(None, failure).await?;
         }
     }
 
-    async fn send<R: Rpc>(&self, route: &Route, mut request: R) -> Result<R::Answer, Failure> {
+    async fn send<R: Rpc>(
+        &self,
+        route: &Route,
+        address: &str,
+        link: &Link,
+        mut request: R,
+    ) -> Result<R::Answer, Failure> {
         let deadline = self.core.instant(self.attempts.deadline());
-        let connected = timeout_at(deadline, self.core.link(route.peer.store)).await;
-        let (address, link) = connected.unwrap_or_else(|_elapsed| {
-            Err(Failure::Unsent("no connection came about before the deadline".to_owned()))
-        })?;
         request.set_context(self.context(route));
         let client = flotilla_proto::tikvpb::tikv_client::TikvClient::new(link.channel.clone());
         let mut answer = match timeout_at(deadline, request.send(client)).await {
             Err(_elapsed) => return Err(Failure::Late),
             Ok(Err(status)) => {
-                let failure = status_failure(&address, &status);
+                let failure = status_failure(address, &status);
                 if matches!(failure, Failure::Lost(_) | Failure::Unsent(_)) {
                     link.discard();
                 }
@@ -162,33 +178,39 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn after(&mut self, route: Option<&Route>, failure: &Failure) -> Result<(), Error> {
-        let decision = decide(failure, route);
+    async fn after(&mut self, route: Option<&Route>, failure: Failure) -> Result<(), Error> {
+        tracing::debug!(verb = self.subject.verb, %failure, "attempt failed");
+        let decision = decide(&failure, route);
         let now = self.core.now();
         if let Some(route) = route.filter(|_| decision.correction != Correction::Nothing) {
             self.core.cache.write().correct(now, route, &decision.correction);
         }
         let peers = route.map_or(1, |route| route.region.peers.len());
-        match self.attempts.after(now, &decision, peers) {
-            Step::Retry => self.count(&decision),
-            Step::Wait(until) => {
-                self.count(&decision);
-                if let Some(route) = route.filter(|_| self.attempts.is_search_long()) {
-                    self.core.cache.write().doubt(route.region.id);
-                }
-                tokio::time::sleep_until(self.core.instant(until)).await;
-            }
-            Step::GiveUp(ending) => {
-                let elapsed = Duration::from(now.since(self.started));
-                let effort = Effort { attempts: self.attempts.failures(), elapsed };
-                let error = Error::ended(self.subject.failed(), ending, failure, effort);
-                let is_unknown = ending.applied == flotilla_routing::Applied::Unknown;
-                self.core.stats.count_failure(is_unknown);
-                return Err(error);
-            }
+        let step = self.attempts.after(now, &decision, peers);
+        if let Step::GiveUp(ending) = step {
+            return Err(self.end(ending, &failure));
         }
-        tracing::debug!(verb = self.subject.verb, %failure, "attempt failed");
+        self.last = Some(failure);
+        self.count(&decision);
+        if let Step::Wait(until) = step {
+            if let Some(route) = route.filter(|_| self.attempts.is_search_long()) {
+                self.core.cache.write().doubt(route.region.id);
+            }
+            tokio::time::sleep_until(self.core.instant(until)).await;
+        }
         Ok(())
+    }
+
+    fn out_of_time(&mut self, cut_off: Failure) -> Error {
+        let failure = self.last.take().unwrap_or(cut_off);
+        self.end(self.attempts.out_of_time(), &failure)
+    }
+
+    fn end(&self, ending: Ending, failure: &Failure) -> Error {
+        let elapsed = Duration::from(self.core.now().since(self.started));
+        let effort = Effort { attempts: self.attempts.failures(), elapsed };
+        self.core.stats.count_failure(ending.applied == Applied::Unknown);
+        Error::ended(self.subject.failed(), ending, failure, effort)
     }
 
     fn count(&self, decision: &Decision) {
@@ -204,7 +226,7 @@ impl<'a> Call<'a> {
 /// The placement driver did not answer before the deadline: nothing was sent to a store.
 fn unanswered() -> Failure {
     let text = "it did not answer before the deadline".to_owned();
-    Failure::NoRoute(flotilla_routing::NoRoute::PlacementDriver(text))
+    Failure::NoRoute(NoRoute::PlacementDriver(text))
 }
 
 /// The first contact. A cluster that nobody listens for is reported at once; one that answers but

@@ -24,6 +24,10 @@ pub const BUSY_PAUSES: Pauses =
 /// After so many pauses a search doubts the region itself, in case its peers have all moved.
 pub const PAUSES_BEFORE_RELOAD: u32 = 5;
 
+/// A write is not repeated with less time than this left: it would hardly be answered in time, and
+/// would turn a certain "not applied" into a doubt.
+pub const LAST_WRITE_LEAST: Span = Span::from_millis(20);
+
 /// A series of pauses: each twice the one before, between two limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pauses {
@@ -143,20 +147,37 @@ impl Attempts {
             Next::End(ended) => return self.give_up(ended),
             Next::Again(_) if (self.hasty as usize) + 1 < peers.max(2) => {
                 self.hasty += 1;
-                return if now < self.deadline { Step::Retry } else { self.give_up(Ended::Late) };
+                return if self.is_worth_it(now) { Step::Retry } else { self.give_up(Ended::Late) };
             }
             Next::Again(cause) | Next::Pause(cause) => self.pause(cause),
             Next::PauseFor(cause, least) => self.pause(cause).max(least.min(BUSY_PAUSES.most)),
         };
         self.hasty = 0;
-        // A pause that ends at the deadline cannot be followed by anything: say so now.
+        // A pause that ends too late cannot be followed by anything: say so now.
         let until = now + wait;
-        if until < self.deadline { Step::Wait(until) } else { self.give_up(Ended::Late) }
+        if self.is_worth_it(until) { Step::Wait(until) } else { self.give_up(Ended::Late) }
     }
 
-    fn give_up(&self, ended: Ended) -> Step {
+    /// The end of a call whose deadline passed while it looked for the way, with nothing sent.
+    #[must_use]
+    pub const fn out_of_time(&self) -> Ending {
+        self.ending(Ended::Late)
+    }
+
+    fn is_worth_it(&self, at: Moment) -> bool {
+        match self.access {
+            Access::Read => at < self.deadline,
+            Access::Write { .. } => at + LAST_WRITE_LEAST < self.deadline,
+        }
+    }
+
+    const fn give_up(&self, ended: Ended) -> Step {
+        Step::GiveUp(self.ending(ended))
+    }
+
+    const fn ending(&self, ended: Ended) -> Ending {
         let applied = if self.may_have_happened { Applied::Unknown } else { Applied::No };
-        Step::GiveUp(Ending { ended, applied })
+        Ending { ended, applied }
     }
 
     fn pause(&mut self, cause: Cause) -> Span {

@@ -53,10 +53,17 @@ async fn an_election_longer_than_the_deadline_is_a_timeout() {
     for store in 1..=3 {
         fake.script(store, (0..1_000).map(|_| no_leader()));
     }
-    let error = raw.put("k", "1").await.unwrap_err();
+    let error = raw.get("k").await.unwrap_err();
     assert_eq!((error.kind(), error.applied()), (ErrorKind::Timeout, Applied::No));
     assert!(error.is_retryable() && error.attempts() > 1, "{error:?}");
-    assert_eq!(error.what(), "cannot put key k");
+    assert_eq!(error.what(), "cannot get key k");
+    // On a slow machine the deadline may meet a write under way. Then it is in doubt, as it must
+    // be; it is never claimed to be certain. The exact case stands in the goldens of routing.
+    let error = raw.put("k", "1").await.unwrap_err();
+    let told = (error.kind(), error.applied());
+    let honest = [(ErrorKind::Timeout, Applied::No), (ErrorKind::OutcomeUnknown, Applied::Unknown)];
+    assert!(honest.contains(&told), "{error:?}");
+    assert_eq!(fake.world().writes, 0);
 }
 
 #[tokio::test]
@@ -135,7 +142,9 @@ async fn stores_that_exchanged_addresses_are_found() {
 async fn a_busy_store_is_waited_for_until_the_deadline() {
     let fake = Fake::start();
     let raw = fake.client().await.raw().with_deadline(SHORT);
-    fake.script(1, (0..100).map(|_| refuse(|e| e.server_is_busy = Some(<_>::default()))));
+    // It asks to be left alone for longer than the call may last.
+    let busy = errorpb::ServerIsBusy { backoff_ms: 60_000, ..errorpb::ServerIsBusy::default() };
+    fake.script(1, [refuse(|error| error.server_is_busy = Some(busy))]);
     let error = raw.put("k", "1").await.unwrap_err();
     assert_eq!((error.kind(), error.applied()), (ErrorKind::Busy, Applied::No));
 }
@@ -238,14 +247,15 @@ async fn a_batch_that_fails_in_part_is_unknown() {
     let fake = Fake::start();
     fake.split(&["m"]);
     let raw = fake.client_with(careful()).await.raw().with_deadline(SHORT);
-    // Both regions are led by store 1; the second request that it gets is refused.
     let oversized = |error: &mut errorpb::Error| error.raft_entry_too_large = Some(<_>::default());
-    fake.script(1, [refuse(oversized)]);
-    let error = raw.batch_put([("a", "1"), ("z", "1")]).await.unwrap_err();
-    assert_eq!((error.kind(), error.applied()), (ErrorKind::OutcomeUnknown, Applied::Unknown));
+    // One region first: a batch of several leaves requests behind that would meet a later fault.
     fake.script(1, [refuse(oversized)]);
     let error = raw.batch_put([("a", "1"), ("b", "1")]).await.unwrap_err();
     assert_eq!((error.kind(), error.applied()), (ErrorKind::TooLarge, Applied::No));
+    // Both regions are led by store 1; one of its two requests is refused.
+    fake.script(1, [refuse(oversized)]);
+    let error = raw.batch_put([("a", "1"), ("z", "1")]).await.unwrap_err();
+    assert_eq!((error.kind(), error.applied()), (ErrorKind::OutcomeUnknown, Applied::Unknown));
 }
 
 #[tokio::test]
