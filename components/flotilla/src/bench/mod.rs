@@ -1,0 +1,172 @@
+//! `flotilla bench`: a closed loop of many clients, and what it measured.
+
+mod fill;
+mod record;
+mod report;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use flotilla_base::Rng;
+use flotilla_client::{ClientOptions, KeyRange, RawKv};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
+
+use self::record::{Operation, Recorder};
+use crate::{
+    args::{BenchArgs, Globals, Workload},
+    catalogue, context,
+    fault::Fault,
+};
+
+/// Keys of one scan.
+const SCAN_KEYS: u32 = 100;
+/// Random bytes that values are cut from: no two neighbouring values are equal, and none compresses.
+const POOL_BYTES: usize = 64 << 10;
+/// How often the progress bar moves.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
+
+/// Runs a benchmark.
+pub(crate) async fn run(globals: &Globals, args: BenchArgs) -> Result<(), Fault> {
+    let options = ClientOptions {
+        deadline: globals.timeout,
+        connections_per_store: usize::from(args.connections),
+        ..ClientOptions::default()
+    };
+    let client = context::connect_with(globals, options).await?;
+    let values = Values::new(args.value_size);
+    if args.workload != Workload::Put {
+        fill::fill(&client.raw(), &args, &values).await?;
+    }
+    let run = Arc::new(Run {
+        raw: client.raw(),
+        workload: args.workload,
+        keys: args.keys,
+        values,
+        operations: AtomicU64::new(0),
+        is_over: AtomicBool::new(false),
+    });
+    let started = Instant::now();
+    let mut clients = JoinSet::new();
+    for number in 0..args.clients {
+        clients.spawn(Arc::clone(&run).client(number));
+    }
+    show_progress(&run, args.duration).await;
+    run.is_over.store(true, Ordering::Relaxed);
+    let elapsed = started.elapsed();
+    let mut total = Recorder::default();
+    while let Some(ended) = clients.join_next().await {
+        let recorder =
+            ended.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?;
+        total.add(recorder);
+    }
+    report::print(globals, &args, &report::Outcome { elapsed, total, stats: client.stats() })
+}
+
+/// What all clients share.
+struct Run {
+    raw: RawKv,
+    workload: Workload,
+    keys: u64,
+    values: Values,
+    operations: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Run {
+    async fn client(self: Arc<Self>, number: u32) -> Recorder {
+        let mut rng = Rng::lane(0x0f10_7111_a000, u64::from(number));
+        let mut recorder = Recorder::default();
+        while !self.is_over.load(Ordering::Relaxed) {
+            let operation = match self.workload {
+                Workload::Get => Operation::Get,
+                Workload::Put => Operation::Put,
+                Workload::Scan => Operation::Scan,
+                Workload::Mixed if rng.chance(500) => Operation::Get,
+                Workload::Mixed => Operation::Put,
+            };
+            let started = Instant::now();
+            let outcome = self.operate(operation, &mut rng).await;
+            recorder.record(operation, started.elapsed(), outcome.err());
+            self.operations.fetch_add(1, Ordering::Relaxed);
+        }
+        recorder
+    }
+
+    async fn operate(
+        &self,
+        operation: Operation,
+        rng: &mut Rng,
+    ) -> Result<(), flotilla_client::Error> {
+        let key = key(rng.below(self.keys));
+        match operation {
+            Operation::Get => self.raw.get(key).await.map(|_value| ()),
+            Operation::Put => self.raw.put(key, self.values.draw(rng)).await,
+            Operation::Scan => {
+                let range = KeyRange::new(key, "bench;");
+                let scan = self.raw.scan(range).limit(u64::from(SCAN_KEYS)).page(SCAN_KEYS);
+                scan.collect().await.map(|_pairs| ())
+            }
+        }
+    }
+}
+
+/// The key of a number: 16 bytes, in the order of the numbers.
+fn key(number: u64) -> Bytes {
+    Bytes::from(format!("bench:{number:010}"))
+}
+
+/// Where values come from.
+struct Values {
+    pool: Bytes,
+    size: usize,
+}
+
+impl Values {
+    fn new(size: usize) -> Self {
+        let mut rng = Rng::new(7);
+        let words = (POOL_BYTES + size) / 8 + 1;
+        let pool: Vec<u8> = (0..words).flat_map(|_| rng.next().to_le_bytes()).collect();
+        Self { pool: pool.into(), size }
+    }
+
+    fn draw(&self, rng: &mut Rng) -> Bytes {
+        let offset = usize::try_from(rng.below(POOL_BYTES as u64)).unwrap_or(0);
+        self.pool.slice(offset..offset + self.size)
+    }
+}
+
+/// A bar on the terminal; nothing elsewhere.
+fn progress_bar(length: u64, label: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template("{prefix:<5} {bar:32} {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.set_prefix(label);
+    bar
+}
+
+async fn show_progress(run: &Run, duration: Duration) {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let bar = progress_bar(millis(duration), "run");
+    let started = Instant::now();
+    let (mut last, mut last_operations) = (started, 0);
+    while started.elapsed() < duration {
+        tokio::time::sleep(PROGRESS_PERIOD.min(duration.saturating_sub(started.elapsed()))).await;
+        let (now, operations) = (Instant::now(), run.operations.load(Ordering::Relaxed));
+        #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
+        let rate = (operations - last_operations) as f64 / now.duration_since(last).as_secs_f64();
+        (last, last_operations) = (now, operations);
+        bar.set_position(millis(started.elapsed()));
+        let seconds = started.elapsed().as_secs_f64();
+        bar.set_message(format!("{seconds:.1} s   {rate:.0} op/s"));
+    }
+    bar.finish_and_clear();
+}

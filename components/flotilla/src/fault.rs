@@ -1,0 +1,175 @@
+//! An error as the user sees it: what, why, what to try, and whether anything was changed.
+
+use std::{
+    fmt::{self, Write as _},
+    io,
+};
+
+use flotilla_client::Applied;
+use serde_json::{Value, json};
+
+use crate::catalogue::{self, Entry, Exit};
+
+/// A failed command; one pointer in size.
+#[derive(Debug)]
+pub(crate) struct Fault(Box<Report>);
+
+#[derive(Debug)]
+struct Report {
+    entry: &'static Entry,
+    message: String,
+    why: Option<String>,
+    tries: Vec<String>,
+    applied: Applied,
+    is_retryable: bool,
+    /// The command ends without a word: the reader of its output has gone away, which is its right.
+    is_silent: bool,
+}
+
+impl Fault {
+    /// An error of the catalogue with its objects filled in.
+    pub(crate) fn new(entry: &'static Entry, message: impl Into<String>) -> Self {
+        Self(Box::new(Report {
+            entry,
+            message: message.into(),
+            why: None,
+            tries: Vec::new(),
+            applied: Applied::No,
+            is_retryable: false,
+            is_silent: false,
+        }))
+    }
+
+    /// The reason, in a few words.
+    #[must_use]
+    pub(crate) fn why(mut self, why: impl Into<String>) -> Self {
+        self.0.why = Some(why.into());
+        self
+    }
+
+    /// Something that the user can do; what is a command can be pasted.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.tries.push(hint.into());
+        self
+    }
+
+    /// A failure to read input or write output.
+    pub(crate) fn io(what: impl fmt::Display, cause: &io::Error) -> Self {
+        let mut fault = Self::new(&catalogue::OUTPUT, format!("{what}: {cause}"));
+        fault.0.is_silent = cause.kind() == io::ErrorKind::BrokenPipe;
+        fault
+    }
+
+    /// The reader of the output has gone away.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.0.is_silent
+    }
+
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        self.0.entry.exit
+    }
+
+    /// The first line, without the program's name.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The whole text for people.
+    pub(crate) fn to_text(&self) -> String {
+        let Report { entry, message, why, tries, applied, .. } = self.0.as_ref();
+        let mut text = format!("flotilla: {message}\n");
+        let mut add = |label: &str, line: &str| {
+            writeln!(text, "  {label:<4} {line}").expect("a string takes all that is written");
+        };
+        if let Some(why) = why {
+            add("why", why);
+        }
+        match applied {
+            Applied::No => {}
+            Applied::Yes => add("note", "the write took effect"),
+            Applied::Unknown => add("note", "the write may have taken effect"),
+        }
+        for (position, hint) in tries.iter().enumerate() {
+            add(if position == 0 { "try" } else { "" }, hint);
+        }
+        if why.is_some() || !tries.is_empty() {
+            let code = entry.code;
+            text.push_str(&format!("code {code}; more: flotilla explain {code}\n"));
+        }
+        text
+    }
+
+    /// The whole for programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let Report { entry, message, why, tries, applied, is_retryable, .. } = self.0.as_ref();
+        let applied = match applied {
+            Applied::No => "no",
+            Applied::Yes => "yes",
+            Applied::Unknown => "unknown",
+        };
+        json!({"error": {
+            "code": entry.code,
+            "kind": entry.kind,
+            "message": message,
+            "why": why,
+            "try": tries,
+            "applied": applied,
+            "retryable": is_retryable,
+        }})
+    }
+
+    /// The error that [`Fault::to_json`] wrote, as far as it can be told; another program may have
+    /// written it.
+    pub(crate) fn from_json(value: &Value) -> Self {
+        let error = &value["error"];
+        let text = |field: &str| error[field].as_str().map(str::to_owned);
+        let entry = text("code").and_then(|code| catalogue::find(&code));
+        let message = text("message").unwrap_or_else(|| "an error without a message".to_owned());
+        let mut fault = Self::new(entry.unwrap_or(&catalogue::INTERNAL), message);
+        fault.0.why = text("why");
+        let tries = error["try"].as_array().into_iter().flatten();
+        fault.0.tries = tries.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
+        fault
+    }
+}
+
+impl From<flotilla_client::Error> for Fault {
+    fn from(error: flotilla_client::Error) -> Self {
+        let entry = catalogue::find(error.code()).unwrap_or(&catalogue::INTERNAL);
+        let mut why = error.why().to_owned();
+        if error.attempts() > 1 {
+            let seconds = error.elapsed().as_secs_f64();
+            why.push_str(&format!(" ({} attempts in {seconds:.1} s)", error.attempts()));
+        }
+        let mut fault = Self::new(entry, error.what()).why(why);
+        fault.0.tries = error.hints().iter().map(|hint| (*hint).to_owned()).collect();
+        fault.0.applied = error.applied();
+        fault.0.is_retryable = error.is_retryable();
+        fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_four_parts_and_survives_json() {
+        let fault = Fault::new(&catalogue::PORT_IN_USE, "cannot start: port 2379 is in use")
+            .why("clients look there")
+            .hint("flotilla playground --port-offset 10000")
+            .hint("flotilla playground --host 127.0.0.2");
+        let text = "flotilla: cannot start: port 2379 is in use\n  \
+                    why  clients look there\n  \
+                    try  flotilla playground --port-offset 10000\n       \
+                    flotilla playground --host 127.0.0.2\n\
+                    code FLT-1004; more: flotilla explain FLT-1004\n";
+        assert_eq!(fault.to_text(), text);
+        assert_eq!(Fault::from_json(&fault.to_json()).to_text(), text);
+        let bare = Fault::new(&catalogue::KEY_NOT_FOUND, "key not found: k");
+        assert_eq!(bare.to_text(), "flotilla: key not found: k\n");
+        assert_eq!(Fault::from_json(&json!(7)).exit(), Exit::Failed);
+    }
+}

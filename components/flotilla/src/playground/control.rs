@@ -1,0 +1,117 @@
+//! The socket on which a running playground takes commands: one line of JSON each way.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::Notify,
+    task::spawn_blocking,
+};
+
+use super::{descriptor::Descriptor, fleet::Fleet};
+use crate::{catalogue, fault::Fault};
+
+/// Longest command.
+const LINE_BYTES_MAX: u64 = 4096;
+/// Time for a command to arrive after its connection.
+const LINE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What can be asked of a playground.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub(super) enum Command {
+    /// All nodes.
+    Status,
+    /// Kill one.
+    Kill { node: String },
+    /// Start one.
+    Start { node: String },
+    /// Stop everything. The connection stays open until the process is gone.
+    Stop,
+}
+
+/// The listening side.
+pub(super) struct Control {
+    fleet: Arc<Fleet>,
+    /// Told when a command asks for the end.
+    stop: Arc<Notify>,
+}
+
+impl Control {
+    /// Begins to listen, and returns the socket's path.
+    pub(super) fn listen(fleet: &Arc<Fleet>, stop: &Arc<Notify>) -> Result<PathBuf, Fault> {
+        let refused = |cause| Fault::io("cannot make the playground's socket", &cause);
+        let directory = Descriptor::directory().map_err(refused)?;
+        let path = directory.join(format!("{}.sock", std::process::id()));
+        // Left by a process that had the same id and was killed.
+        let _was_none = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).map_err(refused)?;
+        let control = Arc::new(Self { fleet: Arc::clone(fleet), stop: Arc::clone(stop) });
+        tokio::spawn(control.serve(listener));
+        Ok(path)
+    }
+
+    async fn serve(self: Arc<Self>, listener: UnixListener) {
+        while let Ok((stream, _address)) = listener.accept().await {
+            tokio::spawn(Arc::clone(&self).converse(stream));
+        }
+    }
+
+    async fn converse(self: Arc<Self>, stream: UnixStream) {
+        let (input, mut output) = stream.into_split();
+        let mut input = BufReader::new(input.take(LINE_BYTES_MAX));
+        let mut line = String::new();
+        let read = tokio::time::timeout(LINE_TIMEOUT, input.read_line(&mut line)).await;
+        if !matches!(read, Ok(Ok(bytes)) if bytes > 0) {
+            return;
+        }
+        let command = serde_json::from_str::<Command>(&line);
+        let is_stop = matches!(command, Ok(Command::Stop));
+        let answer = match command {
+            Ok(command) => self.obey(command).await,
+            Err(why) => {
+                let fault =
+                    Fault::new(&catalogue::INTERNAL, "the playground does not know this command");
+                Err(fault.why(why.to_string()))
+            }
+        };
+        let answer = answer.unwrap_or_else(|fault| fault.to_json());
+        if output.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
+            return;
+        }
+        if is_stop {
+            self.stop.notify_one();
+            // The other side takes the end of the connection for the end of the process.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn obey(&self, command: Command) -> Result<Value, Fault> {
+        match command {
+            Command::Status => Ok(json!({"nodes": self.fleet.to_json()})),
+            Command::Stop => Ok(json!({"stopping": true})),
+            Command::Kill { node } => {
+                let position = self.fleet.position(&node)?;
+                self.blocking(move |fleet| fleet.kill(position)).await?;
+                Ok(json!({"killed": node}))
+            }
+            Command::Start { node } => {
+                let position = self.fleet.position(&node)?;
+                let took = self.blocking(move |fleet| fleet.start(position)).await?;
+                Ok(json!({"started": node, "duration_seconds": took.as_secs_f64()}))
+            }
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Fleet) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let fleet = Arc::clone(&self.fleet);
+        let done = spawn_blocking(move || work(&fleet)).await;
+        done.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?
+    }
+}

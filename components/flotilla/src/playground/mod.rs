@@ -1,0 +1,166 @@
+//! A whole cluster from one command: decide, start, check, show, obey, stop.
+
+mod command;
+mod control;
+pub(crate) mod descriptor;
+mod fleet;
+mod node;
+mod plan;
+mod ready;
+mod screen;
+
+use std::{
+    process::ExitStatus,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use flotilla_client::Client;
+use tokio::{sync::Notify, task::JoinSet};
+
+use self::{control::Control, fleet::Fleet, plan::Plan};
+use crate::{
+    args::{Globals, PlaygroundArgs, PlaygroundStartArgs},
+    catalogue::{self, Exit},
+    fault::Fault,
+    output::{self, Format},
+    server::{self, port, signal},
+};
+
+/// `flotilla playground`; the exit code.
+pub(crate) async fn run(globals: &Globals, args: PlaygroundArgs) -> Result<u8, Fault> {
+    if let Some(command) = args.command {
+        command::run(globals, command).await?;
+        return Ok(Exit::Done as u8);
+    }
+    let plan = Plan::new(&args.start)?;
+    let fleet = Arc::new(Fleet::new(plan));
+    let outcome = live(globals, &args.start, &fleet).await;
+    let stopping = Instant::now();
+    let stopped = {
+        let fleet = Arc::clone(&fleet);
+        tokio::task::spawn_blocking(move || fleet.stop()).await
+    };
+    let is_deleted = fleet.plan().clean_up();
+    let is_shown = outcome.is_ok() && globals.output == Format::Table;
+    if is_shown && stopped.is_ok() {
+        let seconds = stopping.elapsed().as_secs_f64();
+        output::note(&format!("stopped in {seconds:.1} s"));
+        if is_deleted {
+            let data = fleet.plan().data.display();
+            output::note(&format!(
+                "deleted {data}. Keep the next one with: flotilla playground --name demo"
+            ));
+        }
+    }
+    outcome
+}
+
+/// From the start of the first node to the wish to stop.
+async fn live(
+    globals: &Globals,
+    args: &PlaygroundStartArgs,
+    fleet: &Arc<Fleet>,
+) -> Result<u8, Fault> {
+    let plan = fleet.plan();
+    let mut interrupts = signal::Interrupts::new()?;
+    server::init_logging("info", Some(&plan.log.join("playground.log")))?;
+    let is_table = globals.output == Format::Table;
+    let started = Instant::now();
+    if is_table {
+        screen::heading(plan)?;
+    }
+    let starting = async {
+        start_all(fleet, is_table).await?;
+        ready::wait(plan).await
+    };
+    let (client, readiness) = tokio::select! {
+        ready = starting => ready?,
+        signal = interrupts.next() => {
+            // Starts cannot be broken off; this process ends, and its children with it.
+            plan.clean_up();
+            signal::exit(signal);
+        }
+    };
+    let stop = Arc::new(Notify::new());
+    let socket = Control::listen(fleet, &stop)?;
+    let note = plan.descriptor(&socket);
+    let _published = note.publish().map_err(|cause| Fault::io("cannot write the note", &cause))?;
+    if let Some(path) = &args.ready_file {
+        let written = descriptor::write_whole(path, &note.to_json());
+        let what = format!("cannot write {}", path.display());
+        written.map_err(|cause| Fault::io(what, &cause))?;
+    }
+    if is_table {
+        screen::banner(plan, &readiness, started.elapsed())?;
+    } else {
+        output::print(&note.to_json())?;
+    }
+    let watching = watch(client, fleet, is_table && args.exec.is_empty());
+    let code = tokio::select! {
+        code = execute(args, plan) => code?,
+        () = stop.notified() => Exit::Done as u8,
+        _signal = interrupts.next() => Exit::Done as u8,
+        () = watching => Exit::Done as u8,
+    };
+    // Whoever asks again does not want to wait.
+    tokio::spawn(async move {
+        let signal = interrupts.next().await;
+        signal::exit(signal);
+    });
+    Ok(code)
+}
+
+async fn watch(client: Client, fleet: &Fleet, is_shown: bool) {
+    if is_shown {
+        screen::footer(client, fleet).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Starts all nodes at once: the first stores wait for the others before there are regions.
+async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
+    let plan = fleet.plan();
+    for node in &plan.nodes {
+        for address in [Some(node.address), node.status].into_iter().flatten() {
+            port::check(&node.name, address).map_err(|fault| {
+                fault
+                    .hint("flotilla playground --port-offset 10000")
+                    .hint("flotilla playground --host 127.0.0.2")
+            })?;
+        }
+    }
+    let mut starts = JoinSet::new();
+    for position in 0..plan.nodes.len() {
+        let fleet = Arc::clone(fleet);
+        starts.spawn_blocking(move || fleet.start(position).map(|took| (position, took)));
+    }
+    while let Some(started) = starts.join_next().await {
+        let started =
+            started.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?;
+        let (position, took): (usize, Duration) = started?;
+        if is_shown {
+            screen::node_ready(&plan.nodes[position], took)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the command of `--exec`; never ends where there is none.
+async fn execute(args: &PlaygroundStartArgs, plan: &Plan) -> Result<u8, Fault> {
+    let [program, arguments @ ..] = args.exec.as_slice() else {
+        return std::future::pending().await;
+    };
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).env("FLOTILLA_PD", plan.pd_address().to_string());
+    let refused = |cause| Fault::io(format!("cannot run {program}"), &cause);
+    let status = command.status().await.map_err(refused)?;
+    Ok(exit_code(status))
+}
+
+/// As a shell tells it: 128 and the signal for a command that was killed.
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Failed as u8)
+}

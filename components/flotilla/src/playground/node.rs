@@ -1,0 +1,187 @@
+//! A running node: part of this process, or a process of its own.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    os::unix::process::CommandExt as _,
+    process::{Child, ChildStdin, Command, Stdio},
+    thread::{self, JoinHandle},
+};
+
+use flotilla_store::Store;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::plan::{NodePlan, Plan, Role};
+use crate::{
+    catalogue,
+    fault::Fault,
+    server::{self, EmbeddedPd},
+};
+
+/// What is kept of a child's words, for the case that it does not start.
+const LAST_WORDS_LINES: usize = 50;
+
+/// A node that serves.
+pub(super) enum Node {
+    Pd(Box<EmbeddedPd>),
+    Store(Box<Store>),
+    Process(Process),
+}
+
+/// A child process.
+pub(super) struct Process {
+    child: Child,
+    /// The child ends when this is closed, so it never outlives the playground.
+    _leash: Option<ChildStdin>,
+    /// Copies the child's words into the playground's log.
+    words: Option<JoinHandle<Vec<String>>>,
+}
+
+/// Starts a node, and returns when it serves. Blocks.
+pub(super) fn start(plan: &Plan, node: &NodePlan) -> Result<Node, Fault> {
+    if plan.is_processes {
+        return Process::start(plan, node).map(Node::Process);
+    }
+    match node.role {
+        Role::Pd => {
+            let mut config = flotilla_pd::PdConfig::new(&node.name, &node.data, node.address);
+            config.max_replicas = plan.replicas;
+            let pd = EmbeddedPd::start(config);
+            pd.map(|pd| Node::Pd(Box::new(pd))).map_err(|error| server::pd_fault(&error))
+        }
+        Role::Store => {
+            let pd = vec![plan.pd_address().to_string()];
+            let mut config = flotilla_store::StoreConfig::new(&node.data, pd);
+            config.listen = node.address;
+            config.status_listen = node.status.unwrap_or(config.status_listen);
+            config.labels.clone_from(&node.labels);
+            let store = Store::start(config);
+            let store = store.map(|store| Node::Store(Box::new(store)));
+            store.map_err(|error| server::store_fault(&error))
+        }
+    }
+}
+
+impl Node {
+    /// Ends without a word to anyone: no leadership is handed over, nothing is flushed.
+    pub(super) fn kill(self) {
+        match self {
+            // A placement driver has nothing to hand over or to flush: its end is always like this.
+            Self::Pd(pd) => pd.stop(),
+            Self::Store(store) => store.kill(),
+            Self::Process(process) => process.end(Signal::KILL),
+        }
+    }
+
+    /// Ends in order.
+    pub(super) fn stop(self) {
+        match self {
+            Self::Pd(pd) => pd.stop(),
+            Self::Store(store) => store.shutdown(),
+            Self::Process(process) => process.end(Signal::TERM),
+        }
+    }
+
+    /// Whether it is still there: a process may have been ended by somebody else.
+    pub(super) fn is_running(&mut self) -> bool {
+        match self {
+            Self::Pd(_) | Self::Store(_) => true,
+            Self::Process(process) => matches!(process.child.try_wait(), Ok(None)),
+        }
+    }
+
+    /// Its process, where it has one of its own.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Pd(_) | Self::Store(_) => None,
+            Self::Process(process) => Some(process.child.id()),
+        }
+    }
+}
+
+impl Process {
+    fn start(plan: &Plan, node: &NodePlan) -> Result<Self, Fault> {
+        let refused = |cause: std::io::Error| {
+            let text = format!("cannot start {}", node.name);
+            Fault::new(&catalogue::START_FAILED, text).why(cause.to_string())
+        };
+        let mut child =
+            command(plan, node).and_then(|mut command| command.spawn()).map_err(refused)?;
+        let leash = child.stdin.take();
+        let words = child.stderr.take().map(|words| {
+            let name = node.name.clone();
+            thread::spawn(move || copy_words(&name, words))
+        });
+        let stdout = child.stdout.take();
+        let mut process = Self { child, _leash: leash, words };
+        let mut line = String::new();
+        let read = stdout.map(|stdout| BufReader::new(stdout).read_line(&mut line));
+        if matches!(read, Some(Ok(bytes)) if bytes > 0) {
+            return Ok(process);
+        }
+        let _exit_status = process.child.wait();
+        let words = process.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
+        let told = words.iter().rev().find_map(|line| serde_json::from_str(line).ok());
+        if let Some(error) = told {
+            return Err(Fault::from_json(&error));
+        }
+        let text = format!("cannot start {}: its process ended early", node.name);
+        let last = words.last().map_or("it said nothing", String::as_str);
+        Err(Fault::new(&catalogue::START_FAILED, text).why(last))
+    }
+
+    fn end(mut self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself; until it is waited for, no other process has its id.
+            let _gone = kill_process(pid, signal);
+        }
+        let _exit_status = self.child.wait();
+        if let Some(words) = self.words.take() {
+            let _last_words = words.join();
+        }
+    }
+}
+
+fn command(plan: &Plan, node: &NodePlan) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    match node.role {
+        Role::Pd => {
+            command.args(["pd", "--name", &node.name]);
+            command.args(["--max-replicas", &plan.replicas.to_string()]);
+        }
+        Role::Store => {
+            command.args(["store", "--pd", &plan.pd_address().to_string()]);
+            if let Some(status) = node.status {
+                command.args(["--status-listen", &status.to_string()]);
+            }
+            for (name, value) in &node.labels {
+                command.args(["--label", &format!("{name}={value}")]);
+            }
+        }
+    }
+    command.arg("--data").arg(&node.data);
+    command.args(["--listen", &node.address.to_string()]);
+    command.arg("--log-file").arg(plan.log.join(format!("{}.log", node.name)));
+    command.args(["--exit-on-stdin-eof", "--output", "json"]);
+    if plan.is_insecure {
+        command.arg("--insecure");
+    }
+    command.env_remove("FLOTILLA_PD").env_remove("FLOTILLA_CONFIG");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // In a group of its own, an interrupt from the keyboard reaches the playground alone, which then
+    // stops its nodes in order.
+    command.process_group(0);
+    Ok(command)
+}
+
+fn copy_words(name: &str, words: impl Read) -> Vec<String> {
+    let mut last = Vec::new();
+    for line in BufReader::new(words).lines() {
+        let Ok(line) = line else { break };
+        tracing::warn!(node = name, "{line}");
+        if last.len() == LAST_WORDS_LINES {
+            last.remove(0);
+        }
+        last.push(line);
+    }
+    last
+}

@@ -1,0 +1,192 @@
+//! What a playground consists of: names, addresses and directories, decided before anything starts.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    hash::{BuildHasher as _, RandomState},
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use flotilla_store::config::{SERVICE_PORT, STATUS_PORT};
+
+use super::descriptor::{Descriptor, StoreAddresses, start_ticks};
+use crate::{args::PlaygroundStartArgs, catalogue, fault::Fault, server::PD_PORT};
+
+/// Stores that hold each key, where there are that many.
+const REPLICAS: u32 = 3;
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Pd,
+    Store,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub(super) struct NodePlan {
+    pub name: String,
+    pub role: Role,
+    pub address: SocketAddr,
+    /// Where a store shows metrics; a placement driver shows them on its only address.
+    pub status: Option<SocketAddr>,
+    pub data: PathBuf,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What becomes of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// Deleted at the end.
+    Temporary,
+    /// Kept, and used again by the next start.
+    Kept,
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub name: Option<String>,
+    pub data: PathBuf,
+    pub lifetime: Lifetime,
+    pub log: PathBuf,
+    pub is_processes: bool,
+    pub is_insecure: bool,
+    pub replicas: u32,
+    /// The placement driver first.
+    pub nodes: Vec<NodePlan>,
+}
+
+impl Plan {
+    /// Decides, and makes the directories.
+    pub(super) fn new(args: &PlaygroundStartArgs) -> Result<Self, Fault> {
+        if !args.host.is_loopback() && !args.insecure {
+            return Err(exposed(args.host));
+        }
+        let (data, lifetime) = place(args)?;
+        let log = data.join("log");
+        let made = fs::create_dir_all(&log);
+        made.map_err(|cause| Fault::io(format!("cannot create {}", log.display()), &cause))?;
+        // A cluster that had more stores needs all of them.
+        let stores = args.stores.max(stores_in(&data));
+        let mut nodes = vec![NodePlan {
+            name: "pd-1".to_owned(),
+            role: Role::Pd,
+            address: address(args, PD_PORT, 0)?,
+            status: None,
+            data: data.join("pd-1"),
+            labels: BTreeMap::new(),
+        }];
+        for number in 1..=stores {
+            let name = format!("store-{number}");
+            let zone = format!("z{}", (number - 1) % 3 + 1);
+            nodes.push(NodePlan {
+                role: Role::Store,
+                address: address(args, SERVICE_PORT, number - 1)?,
+                status: Some(address(args, STATUS_PORT, number - 1)?),
+                data: data.join(&name),
+                labels: BTreeMap::from([("zone".to_owned(), zone)]),
+                name,
+            });
+        }
+        Ok(Self {
+            name: args.name.clone(),
+            data,
+            lifetime,
+            log,
+            is_processes: args.processes,
+            is_insecure: args.insecure,
+            replicas: REPLICAS.min(u32::from(stores)),
+            nodes,
+        })
+    }
+
+    /// Where clients find the cluster.
+    pub(super) fn pd_address(&self) -> SocketAddr {
+        self.nodes[0].address
+    }
+
+    /// The stores among the nodes.
+    pub(super) fn stores(&self) -> impl Iterator<Item = &NodePlan> {
+        self.nodes.iter().filter(|node| node.role == Role::Store)
+    }
+
+    /// The note for other commands.
+    pub(super) fn descriptor(&self, socket: &Path) -> Descriptor {
+        let pid = std::process::id();
+        let text = |address: SocketAddr| address.to_string();
+        let store = |node: &NodePlan| StoreAddresses {
+            name: node.name.clone(),
+            address: text(node.address),
+            status: node.status.map(text).unwrap_or_default(),
+        };
+        Descriptor {
+            name: self.name.clone(),
+            pid,
+            start_ticks: start_ticks(pid).unwrap_or_default(),
+            socket: socket.to_owned(),
+            pd: vec![text(self.pd_address())],
+            stores: self.stores().map(store).collect(),
+            data: self.data.clone(),
+            log: self.log.clone(),
+        }
+    }
+
+    /// Deletes data that is not kept; whether there was any.
+    pub(super) fn clean_up(&self) -> bool {
+        self.lifetime == Lifetime::Temporary && fs::remove_dir_all(&self.data).is_ok()
+    }
+}
+
+fn exposed(host: IpAddr) -> Fault {
+    let entry = &catalogue::EXPOSED;
+    Fault::new(entry, format!("address {host} is not a loopback address"))
+        .why(entry.cause)
+        .hint("flotilla playground --host 127.0.0.1")
+        .hint("flotilla playground --insecure …   in a closed network")
+}
+
+fn address(args: &PlaygroundStartArgs, port: u16, number: u16) -> Result<SocketAddr, Fault> {
+    let port = port.checked_add(number).and_then(|port| port.checked_add(args.port_offset));
+    let port = port.ok_or_else(|| {
+        let text = format!("port offset {} is too large", args.port_offset);
+        Fault::new(&catalogue::BAD_CONFIG, text).why("a port cannot be larger than 65535")
+    })?;
+    Ok(SocketAddr::new(args.host, port))
+}
+
+fn place(args: &PlaygroundStartArgs) -> Result<(PathBuf, Lifetime), Fault> {
+    if let Some(data) = &args.data {
+        let data = std::path::absolute(data)
+            .map_err(|cause| Fault::io(format!("cannot use {}", data.display()), &cause))?;
+        return Ok((data, Lifetime::Kept));
+    }
+    if let Some(name) = &args.name {
+        let is_plain = |letter: char| letter.is_alphanumeric() || "-_".contains(letter);
+        if name.is_empty() || !name.chars().all(is_plain) {
+            let text = format!("{name:?} is no name for a playground");
+            let fault = Fault::new(&catalogue::BAD_CONFIG, text);
+            return Err(fault.why("letters, digits, \"-\" and \"_\" are allowed"));
+        }
+        return Ok((user_data().join(name), Lifetime::Kept));
+    }
+    let random = RandomState::new().hash_one(std::process::id()) % 0xfff_ffff;
+    Ok((env::temp_dir().join(format!("flotilla-{random:07x}")), Lifetime::Temporary))
+}
+
+fn user_data() -> PathBuf {
+    let given = |name: &str| env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let data_home = given("XDG_DATA_HOME")
+        .or_else(|| given("HOME").map(|home| home.join(".local/share")))
+        .unwrap_or_else(env::temp_dir);
+    data_home.join("flotilla")
+}
+
+/// The largest number of a store that has a directory in `data`.
+fn stores_in(data: &Path) -> u16 {
+    let Ok(entries) = fs::read_dir(data) else { return 0 };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let numbers = names.filter_map(|name| name.strip_prefix("store-")?.parse().ok());
+    numbers.max().unwrap_or(0)
+}

@@ -1,0 +1,127 @@
+//! What a playground shows: nodes as they come up, where everything is, and a line on how it does.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use flotilla_client::{Client, KeyRange};
+
+use super::{
+    fleet::Fleet,
+    plan::{Lifetime, NodePlan, Plan, Role},
+    ready::Readiness,
+};
+use crate::{fault::Fault, output};
+
+/// How often the last line is brought up to date on a terminal, and looked at elsewhere.
+const TERMINAL_PERIOD: Duration = Duration::from_secs(1);
+const PLAIN_PERIOD: Duration = Duration::from_secs(10);
+/// How long the question for the last line may take.
+const FOOTER_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// The first lines.
+pub(super) fn heading(plan: &Plan) -> Result<(), Fault> {
+    let version = env!("CARGO_PKG_VERSION");
+    let stores = plan.stores().count();
+    let name = plan.name.as_deref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
+    let form = if plan.is_processes { "each in its own process" } else { "in one process" };
+    output::print(&format!(
+        "flotilla {version}  playground{name}  1 PD + {stores} stores {form}\n\n"
+    ))
+}
+
+/// One node serves.
+pub(super) fn node_ready(node: &NodePlan, took: Duration) -> Result<(), Fault> {
+    let status = node.status.map(|status| format!("   status {status}")).unwrap_or_default();
+    let zone = node.labels.get("zone").map(|zone| format!("   zone={zone}")).unwrap_or_default();
+    let (name, seconds, address) = (&node.name, took.as_secs_f64(), node.address);
+    output::print(&format!("  {name:<9} ready  {seconds:.2} s   {address}{status}{zone}\n"))
+}
+
+/// Everything is ready: where it is, and what to do next.
+pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Result<(), Fault> {
+    let Readiness { regions, voters } = readiness;
+    let seconds = took.as_secs_f64();
+    let mut text = format!(
+        "  {regions:<2} regions ready {seconds:.2} s   {voters} voters each; put and get checked on all\n\n"
+    );
+    let safety = match plan.replicas {
+        1 => "every key is stored once, no store may fail.".to_owned(),
+        2 => "every key is stored twice, no store may fail.".to_owned(),
+        more => format!("every key is stored {more} times, one store may fail."),
+    };
+    text.push_str(&format!("Playground is up: {safety}\n\n"));
+    let pd = plan.pd_address();
+    let mut row = |label: &str, place: String, remark: &str| {
+        text.push_str(format!("  {label:<9} {place:<24} {remark}").trim_end());
+        text.push('\n');
+    };
+    row("PD", pd.to_string(), "TiKV clients and pd-ctl connect here");
+    row("Metrics", format!("http://{pd}/metrics"), "");
+    for store in plan.stores() {
+        if let Some(status) = store.status {
+            row("", format!("http://{status}/metrics"), &store.name);
+        }
+    }
+    let fate = match plan.lifetime {
+        Lifetime::Temporary => "deleted on exit; keep it: --name NAME or --data DIR",
+        Lifetime::Kept => "kept",
+    };
+    row("Data", plan.data.display().to_string(), fate);
+    row("Logs", plan.log.display().to_string(), "");
+    text.push_str(
+        "\nIn another terminal:\n  \
+         flotilla put hello world && flotilla get hello\n  \
+         flotilla bench --duration 10s\n  \
+         flotilla ctl status\n",
+    );
+    let victim = plan.stores().next().filter(|_| plan.replicas > 2);
+    if let Some(NodePlan { name, role: Role::Store, .. }) = victim {
+        text.push_str(&format!("  flotilla playground kill {name}\n"));
+    }
+    output::print(&format!("{text}\nCtrl-C stops it.\n"))
+}
+
+/// Shows how the cluster does, until dropped: a line that is rewritten on a terminal; elsewhere a new
+/// line when something has changed, at most one in ten seconds.
+pub(super) async fn footer(client: Client, fleet: &Fleet) {
+    let is_terminal = io::stdout().is_terminal();
+    let period = if is_terminal { TERMINAL_PERIOD } else { PLAIN_PERIOD };
+    let started = Instant::now();
+    let mut shown = String::new();
+    loop {
+        tokio::time::sleep(period).await;
+        let line = summary(&client, fleet).await;
+        let written = if is_terminal {
+            let seconds = started.elapsed().as_secs();
+            let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+            write(&format!("\r\x1b[K {hours:02}:{minutes:02}:{seconds:02}  {line}"))
+        } else if line == shown {
+            Ok(())
+        } else {
+            write(&format!("{line}\n"))
+        };
+        shown = line;
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
+async fn summary(client: &Client, fleet: &Fleet) -> String {
+    let nodes = format!("{}/{} nodes up", fleet.up(), fleet.plan().nodes.len());
+    let admin = client.admin().with_deadline(FOOTER_TIMEOUT);
+    let Ok(regions) = admin.regions(KeyRange::all(), usize::MAX).await else {
+        return format!("{nodes}  pd does not answer");
+    };
+    let leaderless = regions.iter().filter(|info| info.leader.is_none()).count();
+    let state =
+        if leaderless == 0 { "all led".to_owned() } else { format!("{leaderless} leaderless") };
+    format!("{nodes}  regions {}  {state}", regions.len())
+}

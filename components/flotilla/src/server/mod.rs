@@ -1,0 +1,64 @@
+//! The two servers as processes: settings, signals, exit codes.
+
+mod fault;
+mod pd;
+mod pd_config;
+pub(crate) mod port;
+pub(crate) mod signal;
+mod store;
+
+use std::path::Path;
+
+use flotilla_store::config::ConfigError;
+use flotilla_telemetry::LoggingError;
+use rustix::process::{Signal, getpid, kill_process};
+
+pub(crate) use self::{
+    fault::{pd_fault, store_fault},
+    pd::{EmbeddedPd, run as run_pd},
+    store::run as run_store,
+};
+use crate::{args::ServerArgs, catalogue, fault::Fault};
+
+/// Port of a placement driver.
+pub(crate) const PD_PORT: u16 = 2379;
+
+/// Sets up the log of this process.
+pub(crate) fn init_logging(level: &str, file: Option<&Path>) -> Result<(), Fault> {
+    flotilla_telemetry::init_logging(level, file).map_err(|error| match error {
+        LoggingError::Level { .. } => Fault::new(&catalogue::BAD_CONFIG, error.to_string())
+            .hint("--log-level info,flotilla_store=debug"),
+        LoggingError::File { ref source, .. } => Fault::io(&error, source),
+        LoggingError::Already => Fault::new(&catalogue::INTERNAL, error.to_string()),
+    })
+}
+
+/// The text of the settings file, and its name for messages.
+fn read_config(args: &ServerArgs) -> Result<Option<(String, String)>, Fault> {
+    let Some(path) = &args.config else { return Ok(None) };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|cause| {
+        Fault::new(&catalogue::BAD_CONFIG, format!("cannot read {name}: {cause}"))
+    })?;
+    Ok(Some((name, text)))
+}
+
+fn config_fault(error: &ConfigError) -> Fault {
+    let code = error.problems.first().map_or("", |problem| problem.code);
+    let entry = catalogue::find(code).unwrap_or(&catalogue::BAD_CONFIG);
+    Fault::new(entry, error.to_string()).hint(entry.remedy)
+}
+
+/// Ends this process at once when standard input is closed: the playground that started it is gone.
+fn end_with_parent(args: &ServerArgs) -> Result<(), Fault> {
+    if !args.exit_on_stdin_eof {
+        return Ok(());
+    }
+    let watch = || {
+        let _end_or_error = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        // Nobody is left who would want an orderly end.
+        let _cannot_fail = kill_process(getpid(), Signal::KILL);
+    };
+    let watching = std::thread::Builder::new().name("parent-watch".to_owned()).spawn(watch);
+    watching.map(|_thread| ()).map_err(|cause| Fault::io("cannot start a thread", &cause))
+}

@@ -1,0 +1,80 @@
+//! Ports that somebody else has, and who that is.
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr, TcpListener},
+};
+
+use crate::{catalogue, fault::Fault};
+
+/// Refuses an address that cannot be listened on. Somebody may still take it before the node does.
+pub(crate) fn check(node: &str, address: SocketAddr) -> Result<(), Fault> {
+    match TcpListener::bind(address) {
+        Ok(_closed_at_once) => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Err(in_use(node, address)),
+        Err(cause) => {
+            let text = format!("cannot start: {node} cannot listen on {address}");
+            Err(Fault::new(&catalogue::START_FAILED, text).why(cause.to_string()))
+        }
+    }
+}
+
+/// The error for an address that is taken.
+pub(crate) fn in_use(node: &str, address: SocketAddr) -> Fault {
+    let owner = owner(address).map(|owner| format!(" ({owner})")).unwrap_or_default();
+    let text = format!("cannot start: port {} is in use{owner}", address.port());
+    let reason =
+        format!("{node} listens on {address}, so that clients find it at the usual address");
+    Fault::new(&catalogue::PORT_IN_USE, text).why(reason)
+}
+
+/// Who listens on the port, as far as this user may know: `etcd, pid 812`.
+fn owner(address: SocketAddr) -> Option<String> {
+    let table = match address.ip() {
+        IpAddr::V4(_) => "/proc/net/tcp",
+        IpAddr::V6(_) => "/proc/net/tcp6",
+    };
+    let inode = listening_inode(&fs::read_to_string(table).ok()?, address.port())?;
+    let link = format!("socket:[{inode}]");
+    for process in fs::read_dir("/proc").ok()?.filter_map(Result::ok) {
+        let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        let points = |file: fs::DirEntry| {
+            fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == link.as_str())
+        };
+        if files.filter_map(Result::ok).any(points) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("{}, pid {pid}", name.trim()));
+        }
+    }
+    None
+}
+
+/// The socket that listens on `port`, from the text of `/proc/net/tcp`.
+fn listening_inode(table: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    let suffix = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_number, local, _remote, state, ..] = fields.as_slice() else { return None };
+        let is_it = *state == LISTEN && local.ends_with(&suffix);
+        is_it.then(|| fields.get(9)?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_port_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let fault = check("pd-1", address).expect_err("taken");
+        assert!(fault.message().contains(&format!("port {} is in use", address.port())));
+        let pid = std::process::id();
+        assert!(fault.message().contains(&format!("pid {pid}")), "{}", fault.message());
+        drop(listener);
+        check("pd-1", address).expect("free again");
+    }
+}

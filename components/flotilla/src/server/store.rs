@@ -1,0 +1,61 @@
+//! A store as a process.
+
+use flotilla_store::{Store, StoreConfig, config::RawConfig};
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::{config_fault, read_config, signal, store_fault};
+use crate::{
+    args::{Globals, StoreArgs},
+    catalogue,
+    fault::Fault,
+    output,
+};
+
+/// `flotilla store`.
+pub(crate) async fn run(globals: &Globals, args: StoreArgs) -> Result<(), Fault> {
+    let config = resolve(globals, &args)?;
+    super::init_logging(&config.log.level, config.log.file.as_deref())?;
+    super::end_with_parent(&args.server)?;
+    let mut interrupts = signal::Interrupts::new()?;
+    let (listen, status) = (config.listen, config.status_listen);
+    let internal = |cause: JoinError| Fault::new(&catalogue::INTERNAL, cause.to_string());
+    let store = tokio::select! {
+        started = spawn_blocking(move || Store::start(config)) => {
+            started.map_err(internal)?.map_err(|error| store_fault(&error))?
+        }
+        interrupt = interrupts.next() => signal::exit(interrupt),
+    };
+    output::print(&format!("store {} serves on {listen}, status on {status}\n", store.id()))?;
+    let _wish = interrupts.next().await;
+    tokio::select! {
+        stopped = spawn_blocking(move || store.shutdown()) => stopped.map_err(internal),
+        interrupt = interrupts.next() => signal::exit(interrupt),
+    }
+}
+
+fn resolve(globals: &Globals, args: &StoreArgs) -> Result<StoreConfig, Fault> {
+    let server = &args.server;
+    let mut raw = match read_config(server)? {
+        Some((name, text)) => RawConfig::parse(&name, &text),
+        None => RawConfig::new("the command line"),
+    };
+    let path = |path: &std::path::PathBuf| path.display().to_string();
+    let pd: Vec<&str> =
+        globals.pd.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+    for (key, said) in [
+        ("data-dir", server.data.as_ref().map(path)),
+        ("pd", (!pd.is_empty()).then(|| pd.join(","))),
+        ("labels", (!args.labels.is_empty()).then(|| args.labels.join(","))),
+        ("advertise", server.advertise.clone()),
+        ("listen.client", server.listen.clone()),
+        ("listen.status", args.status_listen.clone()),
+        ("log.level", server.log_level.clone()),
+        ("log.file", server.log_file.as_ref().map(path)),
+        ("insecure", server.insecure.then(|| "true".to_owned())),
+    ] {
+        if let Some(said) = said {
+            raw.set(key, &said);
+        }
+    }
+    raw.resolve().map_err(|error| config_fault(&error))
+}

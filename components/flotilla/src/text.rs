@@ -1,0 +1,186 @@
+//! Keys and values as people write and see them, durations, and numbers with units.
+
+use std::time::Duration;
+
+/// The bytes that `text` stands for: `\xNN`, `\n`, `\r`, `\t`, `\0` and `\\` are single bytes, all else
+/// is itself.
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let (byte, after) = match rest {
+            [b'x', high, low, after @ ..] => {
+                let byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low);
+                (byte.ok_or("\\x needs two hexadecimal digits")?, after)
+            }
+            [b'x', ..] => return Err("\\x needs two hexadecimal digits".to_owned()),
+            [b'n', after @ ..] => (b'\n', after),
+            [b'r', after @ ..] => (b'\r', after),
+            [b't', after @ ..] => (b'\t', after),
+            [b'0', after @ ..] => (0, after),
+            [b'\\', after @ ..] => (b'\\', after),
+            [] => return Err("it ends with a single backslash".to_owned()),
+            [..] => return Err("a backslash stands before x, n, r, t, 0 or \\ only".to_owned()),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    Ok(bytes)
+}
+
+/// The bytes of pairs of hexadecimal digits.
+pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    let refused = || "it is no sequence of pairs of hexadecimal digits".to_owned();
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [high, low] => {
+                let byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low);
+                byte.ok_or_else(refused)
+            }
+            _ => Err(refused()),
+        })
+        .collect()
+}
+
+/// Pairs of hexadecimal digits, in small letters.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes for a table: printable text as it is, other bytes escaped.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() => text
+            .chars()
+            .map(|letter| match letter {
+                '\\' => "\\\\".to_owned(),
+                '\n' => "\\n".to_owned(),
+                letter if letter.is_control() => {
+                    letter.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect()
+                }
+                letter => letter.to_string(),
+            })
+            .collect(),
+        _ => flotilla_base::key::display(bytes),
+    }
+}
+
+/// The same, cut to a number of characters with the full length behind it.
+pub(crate) fn shortened(bytes: &[u8], characters_max: usize) -> String {
+    let whole = shown(bytes);
+    if whole.chars().count() <= characters_max {
+        return whole;
+    }
+    let start: String = whole.chars().take(characters_max).collect();
+    format!("{start}…  ({} B)", bytes.len())
+}
+
+/// A duration such as `500ms`, `10s`, `1m30s`, `2h`. A bare number is refused.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let refused =
+        || format!("{text:?} is no duration: a number and a unit is needed, e.g. \"10s\"");
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(refused)?;
+        let count: u64 = rest[..digits].parse().map_err(|_no_number| refused())?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
+        let millis = match &rest[..unit_end] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(refused()),
+        };
+        let part = Duration::from_millis(count.checked_mul(millis).ok_or_else(refused)?);
+        total = total.checked_add(part).ok_or_else(refused)?;
+        rest = &rest[unit_end..];
+    }
+    if text.trim().is_empty() { Err(refused()) } else { Ok(total) }
+}
+
+/// A size: a bare number of bytes, or a number with a unit.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let bytes = match text.parse::<u64>() {
+        Ok(bytes) => bytes,
+        Err(_no_number) => {
+            text.parse::<flotilla_base::ByteSize>().map_err(|error| error.to_string())?.bytes()
+        }
+    };
+    usize::try_from(bytes).map_err(|_too_large| format!("{text} is too large"))
+}
+
+/// A whole number in groups of three digits.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A latency with three significant digits.
+pub(crate) fn latency(micros: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let value = micros as f64;
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..100_000 => format!("{:.1} ms", value / 1e3),
+        100_000..1_000_000 => format!("{:.0} ms", value / 1e3),
+        _ => format!("{:.2} s", value / 1e6),
+    }
+}
+
+fn digit(letter: u8) -> Option<u8> {
+    char::from(letter).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_and_hex() {
+        assert_eq!(unescape(r"a\x00\xFFé\\\n").expect("fine"), b"a\0\xff\xc3\xa9\\\n");
+        for bad in [r"\", r"\x", r"\x1", r"\xg0", r"\q"] {
+            assert!(unescape(bad).is_err(), "{bad}");
+        }
+        assert_eq!(from_hex("00fF").expect("fine"), [0, 255]);
+        assert!(from_hex("0").is_err() && from_hex("0g").is_err() && from_hex("é").is_err());
+        assert_eq!(to_hex(&[0, 255]), "00ff");
+    }
+
+    #[test]
+    fn what_is_shown_can_be_typed() {
+        for bytes in [b"plain".as_slice(), b"a\\b\n", b"\0\xff", "größe".as_bytes()] {
+            assert_eq!(unescape(&shown(bytes)).expect("fine"), bytes);
+        }
+        assert_eq!(shown(b""), "\"\"");
+        assert_eq!(shortened(b"abcdef", 3), "abc…  (6 B)");
+    }
+
+    #[test]
+    fn durations_sizes_and_numbers() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        for bad in ["", "10", "s", "1d", "-1s", "99999999999999999999s", "1s5"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!((size("128"), size("4KiB")), (Ok(128), Ok(4096)));
+        assert!(size("4k").is_err());
+        assert_eq!((grouped(0), grouped(1_234_567)), ("0".to_owned(), "1,234,567".to_owned()));
+        assert_eq!((latency(999).as_str(), latency(1_900).as_str()), ("999 µs", "1.9 ms"));
+        assert_eq!((latency(120_000).as_str(), latency(2_500_000).as_str()), ("120 ms", "2.50 s"));
+    }
+}
