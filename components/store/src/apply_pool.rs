@@ -1,0 +1,80 @@
+//! Applies committed entries and answers their clients: one batch a turn, no sync.
+
+use flotilla_base::{Mutation, PeerId, RegionId};
+use flotilla_engine::WriteBatch;
+use flotilla_multiraft::{Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Input, Reply};
+use flotilla_poller::{self as poller, After, Handler, Mailbox};
+
+use crate::host::{Shared, answer, stop};
+use crate::router::Ticket;
+
+pub(crate) type ApplyMail = ApplyTask<Ticket>;
+pub(crate) type ApplyCells = poller::Router<Applier, ApplyMail>;
+pub(crate) type ApplyQueue = poller::ReadyQueue<Applier, ApplyMail>;
+
+/// A turn is closed early at this size, so that no client waits for a large batch of others.
+const TURN_BYTES: usize = 512 << 10;
+
+/// One worker of the apply pool.
+pub(crate) struct ApplyWorker {
+    shared: Shared,
+    effects: ApplyEffects<Ticket>,
+}
+
+impl ApplyWorker {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared, effects: ApplyEffects::default() }
+    }
+}
+
+impl Handler for ApplyWorker {
+    type State = Applier;
+    type Message = ApplyTask<Ticket>;
+
+    fn handle(
+        &mut self,
+        _cell: &Mailbox<Applier, ApplyTask<Ticket>>,
+        applier: &mut Applier,
+        tasks: &mut Vec<ApplyTask<Ticket>>,
+    ) -> After {
+        for task in tasks.drain(..) {
+            if let Err(fault) = applier.apply(task, &mut self.effects) {
+                stop("apply a committed entry", &fault);
+            }
+            if self.is_full() {
+                self.effects.finish(&mut StoreApplyHost(&self.shared));
+            }
+        }
+        After::Keep
+    }
+
+    fn closed(&mut self, _applier: &mut Applier, tasks: Vec<ApplyTask<Ticket>>) {
+        // Dropped tickets say that the outcome is not known, which is the truth.
+        drop(tasks);
+    }
+
+    fn is_full(&self) -> bool {
+        self.effects.batch_bytes() >= TURN_BYTES
+    }
+
+    fn end(&mut self) {
+        self.effects.finish(&mut StoreApplyHost(&self.shared));
+    }
+}
+
+struct StoreApplyHost<'a>(&'a Shared);
+
+impl ApplyHost<Ticket> for StoreApplyHost<'_> {
+    fn write(&mut self, batch: Vec<Mutation>) {
+        let batch = WriteBatch::from(batch);
+        self.0.engine.write(&batch).unwrap_or_else(|error| stop("apply", &error));
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        answer(ticket, reply);
+    }
+
+    fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {
+        self.0.router.notify(region, peer, Input::Applied(applied));
+    }
+}

@@ -1,0 +1,113 @@
+//! What a store does before it serves: read its peers back, and take part in the cluster's bootstrap.
+
+use std::sync::Arc;
+
+use flotilla_base::codec::RecordWriter;
+use flotilla_base::{Family, KvRead, Mutation, PeerId, Region, RegionId};
+use flotilla_engine::{Engine, EngineError, WriteBatch};
+use flotilla_multiraft::{
+    Applier, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, recover_store,
+};
+use flotilla_raftgroup::disk;
+use flotilla_telemetry::MonotonicClock;
+use tokio::sync::watch;
+
+use crate::host::Shared;
+use crate::network::Inbound;
+use crate::node::StoreError;
+use crate::router::PeerState;
+
+/// Kind of the record that says that this store has received its share of the first regions. Without it
+/// a store that lost a region later would make it anew from the plan.
+const BOOTSTRAPPED_KIND: u8 = 0x01;
+
+/// One region of the bootstrap plan, and the peer that campaigns at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) region: Region,
+    pub(crate) first_leader: PeerId,
+}
+
+/// The peers of a store as they were before it stopped.
+pub(crate) struct Recovered {
+    pub(crate) replicas: Vec<PeerState>,
+    pub(crate) appliers: Vec<(RegionId, Applier)>,
+}
+
+/// Reads all peers back and claims their keys; damaged ones keep their slots and take part in nothing.
+pub(crate) fn recover(
+    config: &ReplicaConfig,
+    table: &mut RegionTable,
+    clock: MonotonicClock,
+) -> Result<Recovered, StoreError> {
+    let found = recover_store(config.disk.as_ref()).map_err(StoreError::Read)?;
+    let mut recovered = Recovered { replicas: Vec::new(), appliers: Vec::new() };
+    for peer in found {
+        match &peer {
+            RecoveredPeer::Damaged { region, peer, cause } => {
+                tracing::error!(region = region.get(), %cause, "peer is damaged and stays out of service");
+                table.quarantine(*region, *peer);
+            }
+            RecoveredPeer::Uninitialised { region, peer, .. } => {
+                table.create_uninitialised(*region, *peer).map_err(StoreError::Claim)?;
+            }
+            RecoveredPeer::Normal { peer, region, apply, .. } => {
+                table.initialise(*peer, region).map_err(StoreError::Claim)?;
+                let applier = Applier::new(region.clone(), *peer, *apply);
+                recovered.appliers.push((region.id, applier));
+            }
+        }
+        let replica = Replica::restart(config.clone(), peer, clock.now())?;
+        recovered.replicas.extend(replica.map(Box::new));
+    }
+    Ok(recovered)
+}
+
+/// Whether this store has its share of the first regions.
+pub(crate) fn is_bootstrapped(engine: &Engine) -> Result<bool, StoreError> {
+    let key = disk::meta_key(BOOTSTRAPPED_KIND, RegionId(0));
+    let record = engine.get(Family::RaftMeta, &key).map_err(StoreError::Read)?;
+    Ok(record.is_some())
+}
+
+/// Gives this store its peers of the first regions, and returns when they are durable.
+pub(crate) async fn bootstrap(
+    shared: Shared,
+    inbound: Arc<Inbound>,
+    plan: Vec<Planned>,
+    mut initialised: watch::Receiver<usize>,
+) -> Result<(), StoreError> {
+    let started = plan.into_iter().filter(|planned| start_first_peer(&shared, &inbound, planned));
+    let wanted = started.count();
+    // The sender lives as long as the store's threads; without it there is nothing left to wait for.
+    let _store_stopped = initialised.wait_for(|count| *count >= wanted).await.is_err();
+    let engine = shared.engine.clone();
+    let written = tokio::task::spawn_blocking(move || mark_bootstrapped(&engine)).await;
+    written.map_err(|_cancelled| StoreError::Stopped)?.map_err(StoreError::Engine)
+}
+
+/// Whether a peer was started: not where the store has no share in the region, or has it already.
+fn start_first_peer(shared: &Shared, inbound: &Inbound, planned: &Planned) -> bool {
+    let Planned { region, first_leader } = planned;
+    let Some(peer) = region.peer_on(shared.router.store_id()) else { return false };
+    if matches!(shared.router.table().read().slot(region.id), Some(Slot::Live(..))) {
+        return false;
+    }
+    inbound.create(region.id, peer.id);
+    if let Err(error) = shared.router.table().write().initialise(peer.id, region) {
+        tracing::error!(region = region.id.get(), %error, "first region cannot be made");
+        return false;
+    }
+    let leads = *first_leader == peer.id;
+    let input = Input::Bootstrap { region: Box::new(region.clone()), leads };
+    shared.router.notify(region.id, peer.id, input);
+    true
+}
+
+fn mark_bootstrapped(engine: &Engine) -> Result<(), EngineError> {
+    let key = disk::meta_key(BOOTSTRAPPED_KIND, RegionId(0));
+    let mark = Mutation::Put(Family::RaftMeta, key, RecordWriter::new(1).finish());
+    // Behind the peers in the write-ahead log: where the mark survives, so do they.
+    engine.write(&WriteBatch::from(vec![mark]))?;
+    engine.sync()
+}

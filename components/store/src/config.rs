@@ -1,0 +1,309 @@
+//! What a store is started with, in two stages: [`RawConfig`] is what a file and flags say, checked for
+//! form; [`StoreConfig`] is what the store uses, checked for meaning. All problems are told at once.
+//!
+//! Settings of the cluster as a whole (replicas, election times) are no business of a store's file.
+
+mod problem;
+mod raw;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use flotilla_base::ByteSize;
+use flotilla_engine::{EngineOptions, MemtableOptions};
+use flotilla_raftgroup::Timing;
+use serde_json::{Value, json};
+
+pub use problem::{ConfigError, Place, Problem};
+pub use raw::{KEYS, RawConfig};
+
+/// Port of a store for clients and other stores.
+pub const SERVICE_PORT: u16 = 20160;
+/// Port of a store for metrics, health and configuration.
+pub const STATUS_PORT: u16 = 20180;
+/// Port of a placement driver.
+const PD_PORT: u16 = 2379;
+
+/// Settings of one store.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Directory that belongs to it alone.
+    pub data_dir: PathBuf,
+    /// Where clients and other stores connect.
+    pub listen: SocketAddr,
+    /// `host:port` under which they reach it; `None` for `listen`.
+    pub advertise: Option<String>,
+    /// Where metrics, health and configuration are served over HTTP.
+    pub status_listen: SocketAddr,
+    /// Members of the placement driver, each `host:port`; at least one.
+    pub pd_endpoints: Vec<String>,
+    /// Location and other properties, for placement.
+    pub labels: BTreeMap<String, String>,
+    /// Sizes of the database.
+    pub engine: EngineOptions,
+    /// Free space that must be there at the start.
+    pub free_min: ByteSize,
+    /// Times that decide elections; equal on all stores of a cluster.
+    pub timing: Timing,
+    /// How many threads do what.
+    pub threads: Threads,
+    /// Bytes of writes in flight, over all regions, before new ones have to wait.
+    pub write_memory: ByteSize,
+    /// Where the process's log goes. For the binary: a store itself sets no logging up.
+    pub log: LogConfig,
+}
+
+/// How many threads of each kind a store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    /// Network and requests.
+    pub runtime: usize,
+    /// Replicas: propose, append, vote.
+    pub raft: usize,
+    /// Committed entries.
+    pub apply: usize,
+    /// Scans and batches of reads.
+    pub read: usize,
+}
+
+/// Level and place of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level, or levels by target: `info,flotilla_store=debug`.
+    pub level: String,
+    /// The file; standard error where there is none.
+    pub file: Option<PathBuf>,
+}
+
+impl StoreConfig {
+    /// The usual settings of a store on loopback.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>, pd_endpoints: Vec<String>) -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::new(loopback, SERVICE_PORT),
+            advertise: None,
+            status_listen: SocketAddr::new(loopback, STATUS_PORT),
+            pd_endpoints,
+            labels: BTreeMap::new(),
+            engine: EngineOptions::default(),
+            free_min: ByteSize::mib(256),
+            timing: Timing::default(),
+            threads: Threads { runtime: 2, raft: 2, apply: 2, read: 2 },
+            write_memory: ByteSize::mib(256),
+            log: LogConfig { level: "info".to_owned(), file: None },
+        }
+    }
+
+    /// `host:port` that is told to others.
+    #[must_use]
+    pub fn advertised(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
+    }
+
+    /// The settings in use, as the status server shows them. Tools read `storage.api-version` and
+    /// `storage.enable-ttl`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let memtable = |options: MemtableOptions| options.size.to_string();
+        json!({
+            "data-dir": self.data_dir,
+            "pd": self.pd_endpoints,
+            "labels": self.labels,
+            "advertise": self.advertised(),
+            "listen": { "client": self.listen, "status": self.status_listen },
+            "storage": {
+                "api-version": 1,
+                "enable-ttl": true,
+                "block-cache": self.engine.block_cache.to_string(),
+                "memtable": memtable(self.engine.data_memtables),
+                "log-memtable": memtable(self.engine.log_memtables),
+                "open-files": self.engine.open_files_max,
+                "background-jobs": self.engine.background_jobs,
+                "min-free-disk": self.free_min.to_string(),
+            },
+            "server": {
+                "runtime-threads": self.threads.runtime,
+                "raft-threads": self.threads.raft,
+                "apply-threads": self.threads.apply,
+                "read-threads": self.threads.read,
+                "write-memory": self.write_memory.to_string(),
+            },
+            "log": { "level": self.log.level, "file": self.log.file },
+        })
+    }
+}
+
+impl RawConfig {
+    /// Checks what the settings mean together, and fills in what they leave out.
+    ///
+    /// # Errors
+    /// Every problem of form and of meaning.
+    pub fn resolve(mut self) -> Result<StoreConfig, ConfigError> {
+        let data_dir = self.text("data-dir").unwrap_or_default();
+        if data_dir.is_empty() && !self.is_refused("data-dir") {
+            let why = "a store needs a directory of its own, e.g. data-dir = \"/var/lib/flotilla\"";
+            self.missing("data-dir", why);
+        }
+        let pd = self.list("pd");
+        if pd.is_empty() && !self.is_refused("pd") {
+            self.missing("pd", "a store needs a placement driver, e.g. pd = [\"127.0.0.1:2379\"]");
+        }
+        let pd = pd.iter().filter_map(|text| self.endpoint("pd", text, PD_PORT)).collect();
+        let mut config = StoreConfig::new(data_dir, pd);
+        self.resolve_addresses(&mut config);
+        self.resolve_sizes(&mut config);
+        config.labels = self.table("labels");
+        set(&mut config.log.level, self.text("log.level"));
+        config.log.file = self.text("log.file").map(PathBuf::from);
+        self.into_result(config)
+    }
+
+    fn resolve_addresses(&mut self, config: &mut StoreConfig) {
+        set(&mut config.listen, self.address("listen.client"));
+        set(&mut config.status_listen, self.address("listen.status"));
+        let advertise = self.text("advertise");
+        config.advertise =
+            advertise.and_then(|text| self.endpoint("advertise", &text, config.listen.port()));
+        if config.listen.ip().is_unspecified() && config.advertise.is_none() {
+            let why = "others cannot connect to this address: say with \"advertise\" how they reach it";
+            self.wrong("listen.client", &config.listen.to_string(), why);
+        }
+        if self.flag("insecure").unwrap_or(false) {
+            return;
+        }
+        for (key, address) in
+            [("listen.client", config.listen), ("listen.status", config.status_listen)]
+        {
+            if !address.ip().is_loopback() {
+                self.exposed(key, &address.to_string());
+            }
+        }
+    }
+
+    fn resolve_sizes(&mut self, config: &mut StoreConfig) {
+        let engine = &mut config.engine;
+        set(&mut engine.block_cache, self.size("storage.block-cache"));
+        set(&mut engine.data_memtables.size, self.size("storage.memtable"));
+        set(&mut engine.log_memtables.size, self.size("storage.log-memtable"));
+        set(&mut engine.open_files_max, self.count("storage.open-files", 16..=1 << 20));
+        set(&mut engine.background_jobs, self.count("storage.background-jobs", 1..=64));
+        set(&mut config.free_min, self.size("storage.min-free-disk"));
+        set(&mut config.write_memory, self.size("server.write-memory"));
+        let threads = &mut config.threads;
+        for (key, threads) in [
+            ("server.runtime-threads", &mut threads.runtime),
+            ("server.raft-threads", &mut threads.raft),
+            ("server.apply-threads", &mut threads.apply),
+            ("server.read-threads", &mut threads.read),
+        ] {
+            set(threads, self.count(key, 1..=256).map(|count| count as usize));
+        }
+        if config.write_memory < ByteSize::mib(16) {
+            let why = "one batch of writes may take 16MiB, so there must be room for it";
+            self.wrong("server.write-memory", &config.write_memory.to_string(), why);
+        }
+    }
+}
+
+/// Replaces a default by what was said.
+fn set<T>(place: &mut T, said: Option<T>) {
+    if let Some(said) = said {
+        *place = said;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+data-dir = "/var/lib/flotilla"
+pd       = ["127.0.0.1:2379", "http://127.0.0.2:2379"]
+labels   = { zone = "z1", host = "h7" }
+[listen]
+client = "127.0.0.5:20160"
+[storage]
+block-cache = "128MiB"
+[log]
+level = "debug"
+"#;
+
+    #[test]
+    fn a_file_says_only_what_differs() {
+        let config = RawConfig::parse("store.toml", GOOD).resolve().expect("no problem");
+        assert_eq!(config.pd_endpoints, ["127.0.0.1:2379", "127.0.0.2:2379"]);
+        assert_eq!(config.listen.to_string(), "127.0.0.5:20160");
+        assert_eq!(config.status_listen.port(), STATUS_PORT);
+        assert_eq!(config.engine.block_cache, ByteSize::mib(128));
+        assert_eq!(config.labels["host"], "h7");
+        assert_eq!(config.log.level, "debug");
+        assert_eq!(config.to_json()["storage"]["api-version"], 1);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let mut raw = RawConfig::parse("store.toml", GOOD);
+        raw.set("listen.client", "127.0.0.9:1");
+        raw.set("pd", "127.0.0.3:2379,127.0.0.4:2379");
+        raw.set("server.raft-threads", "7");
+        raw.set("labels", "zone=z2");
+        let config = raw.resolve().expect("no problem");
+        assert_eq!(config.listen.to_string(), "127.0.0.9:1");
+        assert_eq!(config.pd_endpoints, ["127.0.0.3:2379", "127.0.0.4:2379"]);
+        assert_eq!(config.threads.raft, 7);
+        assert_eq!(config.labels, BTreeMap::from([("zone".to_owned(), "z2".to_owned())]));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let text = r#"data-dri = "/x"
+[listen]
+client = "0.0.0.0:20160"
+status = "somewhere"
+[storage]
+block-cache = "8"
+memtable = 32
+open-files = "many"
+[raft-store]
+size = 1
+[schedule]
+max-replicas = 3
+"#;
+        let error = RawConfig::parse("store.toml", text).resolve().expect_err("many problems");
+        let expected = r#"store.toml has 11 problems; nothing was started
+  1:1    unknown key "data-dri"                   did you mean "data-dir"?
+  3:10   listen.client = "0.0.0.0:20160"          others cannot connect to this address: say with "advertise" how they reach it
+  3:10   listen.client = "0.0.0.0:20160"          not a loopback address, and connections are not encrypted: listen on loopback, or set insecure = true
+  4:10   listen.status = "somewhere"              an address needs an IP and a port, e.g. "127.0.0.1:20180"
+  6:15   storage.block-cache = "8"                a size needs a unit, e.g. "8MiB"
+  7:12   storage.memtable = 32                    a size needs a unit, e.g. "8MiB"
+  8:14   storage.open-files = "many"              a whole number is needed
+  9:2    unknown key "raft-store"                 all keys are in the documentation of the store's configuration
+  11:2   unknown key "schedule"                   a setting of the cluster, not of a store: it is given to the placement driver
+  -      data-dir                                 a store needs a directory of its own, e.g. data-dir = "/var/lib/flotilla"
+  -      pd                                       a store needs a placement driver, e.g. pd = ["127.0.0.1:2379"]"#;
+        assert_eq!(error.to_string(), expected);
+        assert!(error.problems.iter().any(|problem| problem.code == "FLT-1008"));
+    }
+
+    #[test]
+    fn insecure_and_advertise_open_a_store_to_the_network() {
+        let text = "data-dir = \"d\"\npd = [\"pd-1\"]\ninsecure = true\nadvertise = \"db7\"\n\
+                    [listen]\nclient = \"0.0.0.0:20161\"\n";
+        let config = RawConfig::parse("store.toml", text).resolve().expect("no problem");
+        assert_eq!(config.advertised(), "db7:20161");
+        assert_eq!(config.pd_endpoints, ["pd-1:2379"]);
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_place() {
+        let error = RawConfig::parse("x.toml", "data-dir = \npd = []\n").resolve();
+        let error = error.expect_err("no TOML").to_string();
+        assert!(error.contains("\n  1:12 "), "{error}");
+    }
+}

@@ -1,0 +1,30 @@
+//! A store: the threads, sockets and disk around the replicas of [`flotilla_multiraft`].
+//!
+//! A request travels: service (decode, admit) → [`Router`] (ticket, inbox) → raft pool (propose, one
+//! write a round) → syncer (one sync for many rounds) → apply pool (write, answer). Reads ask the raft
+//! pool for a barrier and then read the engine themselves.
+//!
+//! **Knows nothing of** scheduling policy, raft rules, lock rules, or where regions should be.
+//!
+//! Entry types: [`Store`], [`StoreConfig`], [`Router`].
+//! Reading order: [`config`], [`node`], [`router`], [`raft_pool`], [`host`], [`apply_pool`],
+//! [`network`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod node;
+pub mod router;
+mod raft_pool;
+mod host;
+mod apply_pool;
+mod network;
+mod boot;
+pub mod value;
+pub mod service;
+pub mod pd_link;
+pub mod metrics;
+mod status;
+
+pub use config::StoreConfig;
+pub use node::{Store, StoreError};
+pub use router::{Router, WriteOutcome};

@@ -1,0 +1,378 @@
+//! One store as a value: started, asked, stopped. Nothing of it is global; several run in one process.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_base::{ClusterId, ReadError, RegionId, Rng, StoreId};
+use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
+use flotilla_engine::{Engine, EngineError, EngineOptions};
+use flotilla_multiraft::region_table::ClaimError;
+use flotilla_multiraft::{Input, RegionTable, ReplicaConfig, Report};
+use flotilla_poller::{
+    Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions,
+};
+use flotilla_raftgroup::{GroupError, GroupLimits};
+use flotilla_telemetry::{MonotonicClock, StatusServer};
+use flotilla_transport::{Identity, Limits, Peers, RaftService};
+use parking_lot::RwLock;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::apply_pool::{ApplyCells, ApplyWorker};
+use crate::boot::{self, Planned, Recovered};
+use crate::config::StoreConfig;
+use crate::host::{Shared, StoreHost, SyncerHost};
+use crate::metrics::StoreMetrics;
+use crate::network::Inbound;
+use crate::pd_link::PdLink;
+use crate::raft_pool::{RaftWorker, RoundToken};
+use crate::router::{PeerCells, PeerMail, PeerState, Router};
+use crate::{service, status};
+
+/// Mail that may be refused: of one replica, and of all of a store.
+const INBOX_QUOTA: Quota = Quota { cell_bytes: 64 << 20, total_bytes: 256 << 20 };
+/// How long the last requests may take when a store is stopped in order.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
+/// Why a store does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data directory may not be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The storage engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What is on disk cannot be read.
+    #[error(transparent)]
+    Read(ReadError),
+    /// Two regions on disk own the same keys.
+    #[error("regions on disk contradict each other: {0}")]
+    Claim(ClaimError),
+    /// A group on disk cannot be started.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The placement driver refuses this store, or speaks of another cluster.
+    #[error("the placement driver refuses this store: {0}")]
+    Refused(String),
+    /// A thread or the runtime could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The store was stopped meanwhile.
+    #[error("the store was stopped")]
+    Stopped,
+}
+
+/// A running store.
+pub struct Store {
+    id: StoreId,
+    cluster: ClusterId,
+    shared: Shared,
+    threads: Threads,
+    stopping: watch::Sender<bool>,
+    runtime: Runtime,
+    /// Held for as long as anything of this store may touch its disk; dropped last.
+    data_dir: DataDir,
+}
+
+/// Dropped in the order of the fields: who sends stops before who receives.
+struct Threads {
+    raft_pool: Pool<RaftWorker>,
+    alarm: Arc<Alarm>,
+    syncer: Arc<Syncer<RoundToken>>,
+    apply_pool: Pool<ApplyWorker>,
+}
+
+/// What is bound before anything else: a port in use must not cost a half-started store.
+struct Sockets {
+    service: TcpListener,
+    status: StatusServer,
+}
+
+impl Store {
+    /// Starts a store and returns when it serves. Blocks; must not be called on a runtime's thread.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what is wrong; nothing is left running.
+    pub fn start(config: StoreConfig) -> Result<Self, StoreError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads.runtime)
+            .thread_name("store-io")
+            .enable_all()
+            .build()?;
+        let expect = Expect { free_min: config.free_min, ..Expect::of(Role::Store) };
+        let mut data_dir = DataDir::open(&config.data_dir, &expect)?;
+        let options = EngineOptions { log_deletion: data_dir.log_deletion(), ..config.engine };
+        let sockets = runtime.block_on(bind(&config))?;
+        let engine = Engine::open(&data_dir.database_path(), &options)?;
+        let link = Arc::new(runtime.block_on(join_cluster(&config, &mut data_dir))?);
+        let (stopping, stopped) = watch::channel(false);
+        let assembly = Assembly { config, engine, link, runtime: &runtime };
+        let (shared, threads) = assembly.run(&data_dir, sockets, stopped)?;
+        let (id, cluster) = (data_dir.store_id(), data_dir.cluster_id());
+        tracing::info!(store = id.get(), cluster = cluster.get(), "store serves");
+        Ok(Self { id, cluster, shared, threads, stopping, runtime, data_dir })
+    }
+
+    /// This store's id.
+    #[must_use]
+    pub const fn id(&self) -> StoreId {
+        self.id
+    }
+
+    /// The cluster it belongs to.
+    #[must_use]
+    pub const fn cluster_id(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// The way to its replicas, for callers in the same process.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.shared.router
+    }
+
+    /// The connections to other stores: tests cut them.
+    #[must_use]
+    pub const fn peers(&self) -> &Arc<Peers> {
+        &self.shared.peers
+    }
+
+    /// Stops in order: no new requests, those under way get a moment, everything written is synced.
+    pub fn shutdown(self) {
+        self.stopping.send_replace(true);
+        self.stop(DRAIN_TIME);
+    }
+
+    /// Drops everything at once: no request is finished, no lead handed over, nothing synced. What the
+    /// operating system holds of the write-ahead log survives, as it would for a killed process.
+    pub fn kill(self) {
+        self.stop(Duration::ZERO);
+    }
+
+    fn stop(self, patience: Duration) {
+        let Self { shared, threads, runtime, data_dir, stopping, .. } = self;
+        shared.peers.close();
+        runtime.shutdown_timeout(patience.max(Duration::from_millis(1)));
+        let Threads { raft_pool, alarm, syncer, apply_pool } = threads;
+        raft_pool.shutdown();
+        drop((alarm, syncer));
+        apply_pool.shutdown();
+        // Replicas and appliers hold the engine; their cells would keep it open.
+        for cell in shared.router.cells().drain() {
+            drop(cell.dispose());
+        }
+        for cell in shared.apply_cells.drain() {
+            drop(cell.dispose());
+        }
+        drop((shared, stopping));
+        // Only now may another process, or the next run, use the directory.
+        drop(data_dir);
+    }
+}
+
+async fn bind(config: &StoreConfig) -> Result<Sockets, StoreError> {
+    let refused = |address| move |cause| StoreError::Listen { address, cause };
+    let service = TcpListener::bind(config.listen).await.map_err(refused(config.listen))?;
+    let status = StatusServer::bind(config.status_listen).await.map_err(|error| {
+        StoreError::Listen { address: config.status_listen, cause: io::Error::other(error) }
+    })?;
+    Ok(Sockets { service, status })
+}
+
+/// Learns the cluster, takes an id where this directory has none, and announces this run. The identity
+/// is durable before the placement driver hears of it.
+async fn join_cluster(
+    config: &StoreConfig,
+    data_dir: &mut DataDir,
+) -> Result<PdLink, StoreError> {
+    let refused = |error: crate::pd_link::PdLinkError| StoreError::Refused(error.to_string());
+    let link = PdLink::connect(&config.pd_endpoints, data_dir.cluster_id()).await.map_err(refused)?;
+    let mut id = data_dir.store_id();
+    if id.is_none() {
+        id = StoreId(link.alloc_id().await.map_err(refused)?);
+    }
+    data_dir.claim(link.cluster_id(), id)?;
+    link.register(config, id, data_dir.incarnation()).await.map_err(refused)?;
+    Ok(link)
+}
+
+/// Everything that is needed once, while a store is put together.
+struct Assembly<'a> {
+    config: StoreConfig,
+    engine: Engine,
+    link: Arc<PdLink>,
+    runtime: &'a Runtime,
+}
+
+impl Assembly<'_> {
+    fn run(
+        self,
+        data_dir: &DataDir,
+        sockets: Sockets,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<(Shared, Threads), StoreError> {
+        let clock = MonotonicClock::start();
+        let metrics = Arc::new(StoreMetrics::new(&self.engine));
+        let replicas = self.replica_config(data_dir);
+        let mut table = RegionTable::new(data_dir.store_id());
+        let recovered = boot::recover(&replicas, &mut table, clock)?;
+        let cells = Arc::new(PeerCells::new());
+        let table = Arc::new(RwLock::new(table));
+        let router = Router::new(data_dir.store_id(), Arc::clone(&cells), table);
+        let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
+        let inbound = Arc::new(Inbound {
+            router: router.clone(),
+            queue: queue.clone(),
+            replicas,
+            clock,
+            metrics: Arc::clone(&metrics),
+        });
+        let identity = Identity {
+            cluster_id: data_dir.cluster_id(),
+            store_id: data_dir.store_id(),
+            incarnation: data_dir.incarnation(),
+        };
+        let peers = Peers::new(
+            identity,
+            self.link.resolver(),
+            Arc::clone(&inbound) as Arc<_>,
+            Limits::default(),
+            self.runtime.handle().clone(),
+        );
+        let (initialised_sender, initialised) = watch::channel(0_usize);
+        let link = Arc::clone(&self.link);
+        let (apply_queue, apply_ready) = ReadyQueue::new(INBOX_QUOTA);
+        let shared = Shared {
+            engine: self.engine.clone(),
+            router,
+            peers,
+            metrics,
+            clock,
+            apply_cells: Arc::new(ApplyCells::new()),
+            apply_queue,
+            reports: Arc::new(move |report: &Report| {
+                if matches!(report, Report::Initialised { .. }) {
+                    initialised_sender.send_modify(|count| *count += 1);
+                }
+                link.report(report);
+            }),
+        };
+        let threads = self.start_threads(&shared, ready, apply_ready)?;
+        start_peers(&shared, &queue, recovered);
+        self.watch(&shared, queue, data_dir);
+        self.start_services(&shared, sockets, stopped)?;
+        self.start_bootstrap(&shared, inbound, initialised)?;
+        Ok((shared, threads))
+    }
+
+    fn replica_config(&self, data_dir: &DataDir) -> ReplicaConfig {
+        let run = data_dir.incarnation().get();
+        ReplicaConfig {
+            store: data_dir.store_id(),
+            seed: Rng::lane(data_dir.cluster_id().get(), data_dir.store_id().get() ^ (run << 32)).next(),
+            run,
+            timing: self.config.timing,
+            limits: GroupLimits::default(),
+            disk: Arc::new(self.engine.clone()),
+        }
+    }
+
+    fn start_threads(
+        &self,
+        shared: &Shared,
+        ready: Ready<PeerState, PeerMail>,
+        apply_ready: Ready<flotilla_multiraft::Applier, crate::apply_pool::ApplyMail>,
+    ) -> Result<Threads, StoreError> {
+        let apply = PoolOptions::new("apply", self.config.threads.apply);
+        let apply_pool = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()))?;
+        let host = SyncerHost { shared: shared.clone() };
+        let syncer = Arc::new(Syncer::start(SyncerOptions::new("raft-sync"), host)?);
+        let router = shared.router.clone();
+        let wake = move |key, _generation| {
+            if let Some(cell) = router.cells().get(key) {
+                let _closed_means_gone = cell.send(Input::Wake).is_err();
+            }
+        };
+        let alarm = Arc::new(Alarm::start("raft-alarm", shared.clock.reader(), wake)?);
+        let raft = PoolOptions::new("raft", self.config.threads.raft);
+        let raft_pool = Pool::start(&raft, ready, |_| {
+            let host = StoreHost::new(shared.clone(), Arc::clone(&syncer), Arc::clone(&alarm));
+            RaftWorker::new(host, Arc::clone(&syncer))
+        })?;
+        Ok(Threads { raft_pool, alarm, syncer, apply_pool })
+    }
+
+    /// What is looked up only when somebody reads the metrics.
+    fn watch(&self, shared: &Shared, queue: ReadyQueue<PeerState, PeerMail>, data_dir: &DataDir) {
+        let metrics = &shared.metrics;
+        metrics.watch_transport(&shared.peers);
+        metrics.watch_inbox(move || queue.waiting_bytes());
+        metrics.watch_volume(data_dir.path().to_owned());
+    }
+
+    fn start_services(
+        &self,
+        shared: &Shared,
+        sockets: Sockets,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        let raft = RaftService::server(Arc::clone(&shared.peers));
+        let routes = service::routes(&self.config, shared, &self.link, raft)?;
+        self.runtime.spawn(service::serve(sockets.service, routes, stopped.clone()));
+        let routes = status::routes(&self.config, shared, &self.link);
+        let until = async move {
+            let mut stopped = stopped;
+            let _sender_gone_means_stopped = stopped.wait_for(|stop| *stop).await.is_err();
+        };
+        self.runtime.spawn(sockets.status.serve(routes, until));
+        self.link.start_reporting(self.runtime.handle(), shared);
+        Ok(())
+    }
+
+    /// Waits for the first regions in the background: a cluster may get its other stores tomorrow.
+    fn start_bootstrap(
+        &self,
+        shared: &Shared,
+        inbound: Arc<Inbound>,
+        initialised: watch::Receiver<usize>,
+    ) -> Result<(), StoreError> {
+        if boot::is_bootstrapped(&shared.engine)? {
+            return Ok(());
+        }
+        let (link, shared) = (Arc::clone(&self.link), shared.clone());
+        self.runtime.spawn(async move {
+            let plan: Vec<Planned> = link.await_bootstrap().await;
+            if let Err(error) = boot::bootstrap(shared, inbound, plan, initialised).await {
+                tracing::error!(%error, "the first regions are not complete on this store");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Puts recovered peers into their cells and wakes them once, which sets their first deadlines.
+fn start_peers(shared: &Shared, queue: &ReadyQueue<PeerState, PeerMail>, recovered: Recovered) {
+    for (region, applier) in recovered.appliers {
+        let cell = shared.apply_queue.cell(region.get(), applier.peer().get(), applier);
+        let is_first = shared.apply_cells.register(cell).is_ok();
+        debug_assert!(is_first, "a region has one peer on a store");
+    }
+    for replica in recovered.replicas {
+        let (region, peer): (RegionId, _) = (replica.region().id, replica.peer());
+        let cell = queue.cell(region.get(), peer.get(), replica);
+        let is_first = shared.router.cells().register(cell).is_ok();
+        debug_assert!(is_first, "a region has one peer on a store");
+        shared.router.notify(region, peer, Input::Wake);
+    }
+}

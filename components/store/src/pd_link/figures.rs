@@ -1,0 +1,75 @@
+//! Reports of the store itself, and the sizes of its regions.
+
+use std::{path::PathBuf, sync::Arc};
+
+use flotilla_base::{RegionId, StoreId};
+use flotilla_engine::Engine;
+use flotilla_proto::pdpb::{self, pd_client::PdClient};
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions, unix_millis};
+use crate::{metrics::Volume, router::Router};
+
+/// Where the figures of a store come from.
+#[derive(Clone)]
+pub(super) struct Figures {
+    pub(super) store: StoreId,
+    pub(super) started_unix_seconds: u64,
+    pub(super) data_dir: PathBuf,
+    pub(super) engine: Engine,
+    pub(super) router: Router,
+}
+
+/// Measures and reports, for ever. Reading the engine may wait for the disk, so it has its own thread.
+pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figures: Figures) {
+    let mut ticks = interval(REPORT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (measured, ranges) = (figures.clone(), led.ranges());
+        let measure = spawn_blocking(move || {
+            let sizes: Vec<(RegionId, u64)> = ranges
+                .into_iter()
+                .map(|(region, range)| (region, measured.engine.approximate_size(&range)))
+                .collect();
+            (measured.stats(), sizes)
+        });
+        let Ok((stats, sizes)) = measure.await else { continue };
+        led.measured(&sizes);
+        let ask = |channel, header: pdpb::RequestHeader| {
+            let (header, stats) = (Some(header), Some(stats.clone()));
+            let request = pdpb::StoreHeartbeatRequest { header, stats };
+            async move {
+                let answer = PdClient::new(channel).store_heartbeat(request).await?;
+                check_header(answer.into_inner().header)
+            }
+        };
+        if let Err(error) = leader.ask(REPORT_INTERVAL / 2, ask).await {
+            tracing::warn!(%error, "the store's report was not taken");
+        }
+    }
+}
+
+impl Figures {
+    fn stats(&self) -> pdpb::StoreStats {
+        let engine = self.engine.stats();
+        let tables: u64 = engine.families.iter().map(|family| family.table_bytes).sum();
+        let volume = Volume::of(&self.data_dir);
+        let now = unix_millis() / 1000;
+        let start_timestamp = now.saturating_sub(REPORT_INTERVAL.as_secs());
+        pdpb::StoreStats {
+            store_id: self.store.get(),
+            capacity: volume.capacity.bytes(),
+            available: volume.available.bytes(),
+            region_count: u32::try_from(self.router.regions().len()).unwrap_or(u32::MAX),
+            start_time: u32::try_from(self.started_unix_seconds).unwrap_or(u32::MAX),
+            is_busy: engine.is_write_stopped,
+            used_size: tables + engine.wal_bytes,
+            interval: Some(pdpb::TimeInterval { start_timestamp, end_timestamp: now }),
+            ..pdpb::StoreStats::default()
+        }
+    }
+}

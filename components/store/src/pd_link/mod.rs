@@ -1,0 +1,261 @@
+//! A store's link to its placement driver: joins the cluster, reports regions and the store itself, and
+//! looks up where other stores are.
+//!
+//! The placement driver may be away at any time: regions go on, reports wait (the latest of each region,
+//! no queue), and addresses that were known stay known.
+//!
+//! Reading order: [`leader`] (finding whom to ask), this file, [`regions`], [`figures`], [`addresses`].
+
+mod addresses;
+mod figures;
+mod leader;
+mod regions;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use flotilla_base::{ClusterId, Incarnation, PeerId, Region, StoreId};
+use flotilla_multiraft::Report;
+use flotilla_proto::{
+    metapb, pdpb,
+    pdpb::pd_client::PdClient,
+    store_link::{
+        AwaitBootstrapRequest, BootstrapPlan, RegisterStoreRequest,
+        store_link_client::StoreLinkClient,
+    },
+};
+use flotilla_transport::ResolveStore;
+use tokio::runtime::Handle;
+use tonic::Status;
+
+use crate::{boot::Planned, config::StoreConfig, host::Shared};
+
+use self::{addresses::StoreAddresses, leader::Leader, regions::LedRegions};
+
+pub use leader::PdLinkError;
+
+/// Version of the public protocol that is spoken, with our own behind it. Clients parse the front.
+pub const SERVED_VERSION: &str = concat!("8.5.0-flotilla-", env!("CARGO_PKG_VERSION"));
+
+/// How long a store that starts waits for its placement driver.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One call that waits for the bootstrap ends by itself before this.
+const BOOTSTRAP_ANSWER: Duration = Duration::from_secs(60);
+
+/// How often a store and its regions are reported where nothing changes.
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The link of one store.
+pub struct PdLink {
+    leader: Arc<Leader>,
+    addresses: Arc<StoreAddresses>,
+    led: Arc<LedRegions>,
+    is_bootstrapped: AtomicBool,
+    /// Set once registered.
+    store: OnceLock<Registered>,
+}
+
+/// This store as the placement driver knows it.
+struct Registered {
+    id: StoreId,
+    data_dir: PathBuf,
+    started_unix_seconds: u64,
+}
+
+/// What a store learns when it is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// How many replicas each region should have.
+    pub max_replicas: u32,
+}
+
+impl PdLink {
+    /// Finds the leader of the placement driver at `endpoints` (each `host:port`). A `cluster` of zero
+    /// takes whatever cluster it speaks for. Waits up to a minute for one to be there.
+    ///
+    /// # Errors
+    /// [`PdLinkError`]: nobody is there, or it speaks for another cluster.
+    pub async fn connect(endpoints: &[String], cluster: ClusterId) -> Result<Self, PdLinkError> {
+        let leader = Arc::new(Leader::new(endpoints, cluster));
+        leader.find(JOIN_PATIENCE).await?;
+        Ok(Self {
+            addresses: Arc::new(StoreAddresses::new(Arc::clone(&leader))),
+            leader,
+            led: Arc::default(),
+            is_bootstrapped: AtomicBool::new(false),
+            store: OnceLock::new(),
+        })
+    }
+
+    /// The cluster; never zero.
+    #[must_use]
+    pub fn cluster_id(&self) -> ClusterId {
+        self.leader.cluster()
+    }
+
+    /// A fresh id.
+    ///
+    /// # Errors
+    /// [`PdLinkError`] where the placement driver refuses, or is away for too long.
+    pub async fn alloc_id(&self) -> Result<u64, PdLinkError> {
+        let ask = |channel, header| async move {
+            let request = pdpb::AllocIdRequest { header: Some(header), count: 1 };
+            let answer = PdClient::new(channel).alloc_id(request).await?.into_inner();
+            leader::check_header(answer.header)?;
+            Ok(answer.id)
+        };
+        self.leader.ask(JOIN_PATIENCE, ask).await
+    }
+
+    /// Announces this run of the store.
+    ///
+    /// # Errors
+    /// [`PdLinkError`] where it is refused: another store has its address, or a later run of it is known.
+    pub async fn register(
+        &self,
+        config: &StoreConfig,
+        id: StoreId,
+        incarnation: Incarnation,
+    ) -> Result<Registration, PdLinkError> {
+        let started_unix_seconds = unix_millis() / 1000;
+        let store = describe(config, id, started_unix_seconds);
+        let ask = |channel, header: pdpb::RequestHeader| {
+            let request = RegisterStoreRequest {
+                cluster_id: header.cluster_id,
+                store: Some(store.clone()),
+                incarnation: incarnation.get(),
+            };
+            async move { Ok(StoreLinkClient::new(channel).register_store(request).await?.into_inner()) }
+        };
+        let answer = self.leader.ask(JOIN_PATIENCE, ask).await?;
+        let data_dir = config.data_dir.clone();
+        // A second registration announces the same run again.
+        let _same_run = self.store.set(Registered { id, data_dir, started_unix_seconds }).is_err();
+        let (cluster_id, max_replicas) = (ClusterId(answer.cluster_id), answer.max_replicas);
+        Ok(Registration { cluster_id, max_replicas })
+    }
+
+    /// Waits for the first regions of the cluster, for as long as it takes.
+    pub(crate) async fn await_bootstrap(&self) -> Vec<Planned> {
+        let store = self.store_id();
+        loop {
+            let ask = |channel, header: pdpb::RequestHeader| async move {
+                let request = AwaitBootstrapRequest {
+                    cluster_id: header.cluster_id,
+                    store_id: store.get(),
+                };
+                Ok(StoreLinkClient::new(channel).await_bootstrap(request).await?.into_inner())
+            };
+            match self.leader.ask_long(BOOTSTRAP_ANSWER, ask).await.and_then(read_plan) {
+                Ok(plan) => {
+                    self.is_bootstrapped.store(true, Ordering::Release);
+                    return plan;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "still waiting for the first regions");
+                    self.leader.pause().await;
+                }
+            }
+        }
+    }
+
+    /// Whether the first regions of the cluster were announced to this run.
+    #[must_use]
+    pub fn is_bootstrapped(&self) -> bool {
+        self.is_bootstrapped.load(Ordering::Acquire)
+    }
+
+    /// Where other stores are.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<dyn ResolveStore> {
+        Arc::clone(&self.addresses) as Arc<dyn ResolveStore>
+    }
+
+    /// Notes what changed; a new lead is reported at once. Never blocks.
+    pub fn report(&self, report: &Report) {
+        self.led.note(report);
+    }
+
+    /// How many regions this store leads.
+    #[must_use]
+    pub fn led_regions(&self) -> usize {
+        self.led.len()
+    }
+
+    /// Reports this store and the regions it leads, until `runtime` ends.
+    pub(crate) fn start_reporting(&self, runtime: &Handle, shared: &Shared) {
+        let Some(Registered { id, data_dir, started_unix_seconds }) = self.store.get() else {
+            debug_assert!(false, "a store registers before it reports");
+            return;
+        };
+        let figures = figures::Figures {
+            store: *id,
+            started_unix_seconds: *started_unix_seconds,
+            data_dir: data_dir.clone(),
+            engine: shared.engine.clone(),
+            router: shared.router.clone(),
+        };
+        let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
+        runtime.spawn(regions::report_regions(Arc::clone(&leader), Arc::clone(&led), *id));
+        runtime.spawn(figures::report_store(leader, led, figures));
+    }
+
+    /// This store; zero before it is registered.
+    fn store_id(&self) -> StoreId {
+        self.store.get().map_or(StoreId(0), |store| store.id)
+    }
+}
+
+impl std::fmt::Debug for PdLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PdLink").field("cluster", &self.cluster_id()).finish_non_exhaustive()
+    }
+}
+
+/// The wall clock in milliseconds since 1970; zero where it stands before.
+pub(crate) fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn describe(config: &StoreConfig, id: StoreId, started_unix_seconds: u64) -> metapb::Store {
+    let label = |(key, value): (&String, &String)| metapb::StoreLabel {
+        key: key.clone(),
+        value: value.clone(),
+    };
+    metapb::Store {
+        id: id.get(),
+        address: config.advertised(),
+        labels: config.labels.iter().map(label).collect(),
+        version: SERVED_VERSION.to_owned(),
+        status_address: config.status_listen.to_string(),
+        start_timestamp: i64::try_from(started_unix_seconds).unwrap_or(i64::MAX),
+        ..metapb::Store::default()
+    }
+}
+
+fn read_plan(plan: BootstrapPlan) -> Result<Vec<Planned>, PdLinkError> {
+    let read = |planned: flotilla_proto::store_link::PlannedRegion| {
+        let region = planned.region.ok_or_else(|| "a region is absent".to_owned())?;
+        let region = Region::try_from(region).map_err(|why| why.to_string())?;
+        Ok(Planned { region, first_leader: PeerId(planned.first_leader_peer) })
+    };
+    let regions = plan.regions.into_iter().map(read).collect::<Result<_, String>>();
+    regions.map_err(|why| PdLinkError::Refused(format!("the plan of the first regions: {why}")))
+}
+
+/// A status for what is wrong with an answer that came.
+fn unusable(why: String) -> Status {
+    Status::failed_precondition(why)
+}

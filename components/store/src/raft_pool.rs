@@ -1,0 +1,79 @@
+//! Runs replicas in rounds: many inboxes, one write.
+
+use std::sync::Arc;
+
+use flotilla_base::Moment;
+use flotilla_multiraft::{AfterPersist, Effects, Round};
+use flotilla_poller::{After, Handler, Mailbox, Syncer};
+
+use crate::host::StoreHost;
+use crate::router::{PeerMail, PeerState, Ticket};
+
+/// A round is closed early at this size: a larger batch would only delay the sync of what it holds.
+const ROUND_BYTES: usize = 1 << 20;
+
+/// What the syncer carries from the write to the sync.
+pub(crate) type RoundToken = Vec<AfterPersist>;
+
+/// One worker of the raft pool.
+pub(crate) struct RaftWorker {
+    effects: Effects<Ticket>,
+    host: StoreHost,
+    syncer: Arc<Syncer<RoundToken>>,
+    now: Moment,
+    regions: usize,
+}
+
+impl RaftWorker {
+    pub(crate) fn new(host: StoreHost, syncer: Arc<Syncer<RoundToken>>) -> Self {
+        Self { effects: Effects::default(), host, syncer, now: Moment::default(), regions: 0 }
+    }
+}
+
+impl Handler for RaftWorker {
+    type State = PeerState;
+    type Message = PeerMail;
+
+    fn begin(&mut self) {
+        self.now = self.host.now();
+        self.regions = 0;
+    }
+
+    fn handle(
+        &mut self,
+        cell: &Mailbox<PeerState, PeerMail>,
+        replica: &mut PeerState,
+        messages: &mut Vec<PeerMail>,
+    ) -> After {
+        // Deadlines last: the message that makes one void may wait behind it in the inbox.
+        let is_wake = |input: &PeerMail| matches!(input, PeerMail::Wake);
+        let wakes = messages.iter().any(is_wake);
+        for input in messages.drain(..).filter(|input| !is_wake(input)) {
+            replica.handle(self.now, input, &mut self.effects);
+        }
+        if wakes {
+            replica.handle(self.now, PeerMail::Wake, &mut self.effects);
+        }
+        self.regions += 1;
+        // Without room nothing is collected: the cell is woken when there is some.
+        if self.syncer.has_room_or_wake(cell.key()) {
+            replica.drain(self.now, &mut self.effects);
+        }
+        After::Keep
+    }
+
+    fn closed(&mut self, replica: &mut PeerState, messages: Vec<PeerMail>) {
+        // Dropped tickets say that the outcome is not known, which is the truth.
+        drop((replica.close(), messages));
+    }
+
+    fn is_full(&self) -> bool {
+        self.effects.log_bytes() >= ROUND_BYTES
+    }
+
+    fn end(&mut self) {
+        self.host.metrics().ready_batch(self.regions, self.effects.log_bytes());
+        Round::finish(&mut self.effects, &mut self.host);
+        self.host.flush();
+    }
+}

@@ -1,0 +1,124 @@
+//! The way of a request to its replica, and of the answer back.
+
+use std::sync::Arc;
+
+use flotilla_base::{PeerId, Region, RegionId, StoreId};
+use flotilla_multiraft::{
+    Input, Proposal, ReadRequest, RegionTable, Replica, Reply, RequestError, RequestHeader,
+    WriteCommand,
+};
+use flotilla_poller as poller;
+use parking_lot::RwLock;
+use tokio::sync::oneshot;
+
+/// Where an answer goes. Dropped without an answer, it says that the outcome is not known.
+pub(crate) type Ticket = oneshot::Sender<Reply>;
+pub(crate) type PeerState = Box<Replica<Ticket>>;
+pub(crate) type PeerMail = Input<Ticket>;
+pub(crate) type PeerCells = poller::Router<PeerState, PeerMail>;
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// It was answered: applied, or refused without effect.
+    Done(Reply),
+    /// The store stops, or lost the ticket, after the write may have been proposed.
+    Unknown,
+}
+
+/// Finds the replica of a region on this store and waits for its answers. Clones are handles to one store.
+#[derive(Clone)]
+pub struct Router {
+    store: StoreId,
+    cells: Arc<PeerCells>,
+    table: Arc<RwLock<RegionTable>>,
+}
+
+impl Router {
+    pub(crate) fn new(store: StoreId, cells: Arc<PeerCells>, table: Arc<RwLock<RegionTable>>) -> Self {
+        Self { store, cells, table }
+    }
+
+    /// Replicates a write and waits until it is applied here.
+    pub async fn write(
+        &self,
+        region: RegionId,
+        header: RequestHeader,
+        command: WriteCommand,
+    ) -> WriteOutcome {
+        let bytes = command.mutations.iter().map(flotilla_base::Mutation::size_bytes).sum();
+        let (ticket, answer) = oneshot::channel();
+        let proposal = Proposal { header, command, ticket };
+        if let Err(reply) = self.submit(region, Input::Propose(Box::new(proposal)), bytes) {
+            return WriteOutcome::Done(reply);
+        }
+        answer.await.map_or(WriteOutcome::Unknown, WriteOutcome::Done)
+    }
+
+    /// Waits until the data on this store holds everything that was acknowledged before the call. A
+    /// snapshot that is taken after it may be read.
+    pub async fn read_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
+        let (ticket, answer) = oneshot::channel();
+        if let Err(reply) = self.submit(region, Input::Read(ReadRequest { header, ticket }), 0) {
+            return reply;
+        }
+        let lost = |_ticket_dropped| {
+            Reply::Failed(RequestError::NotLeader { region, leader: None })
+        };
+        answer.await.unwrap_or_else(lost)
+    }
+
+    /// The region as it lives on this store.
+    #[must_use]
+    pub fn region(&self, region: RegionId) -> Option<Region> {
+        match self.table.read().slot(region) {
+            Some(flotilla_multiraft::Slot::Live(_, region)) => Some(region.clone()),
+            _ => None,
+        }
+    }
+
+    /// Every region that lives on this store, by start key.
+    #[must_use]
+    pub fn regions(&self) -> Vec<Region> {
+        self.table.read().regions().cloned().collect()
+    }
+
+    /// This store.
+    #[must_use]
+    pub const fn store_id(&self) -> StoreId {
+        self.store
+    }
+
+    pub(crate) fn table(&self) -> &RwLock<RegionTable> {
+        &self.table
+    }
+
+    pub(crate) fn cells(&self) -> &PeerCells {
+        &self.cells
+    }
+
+    /// Delivers what must not be lost, if that very peer still lives.
+    pub(crate) fn notify(&self, region: RegionId, peer: PeerId, input: PeerMail) {
+        let cell = self.cells.get(region.get()).filter(|cell| cell.generation() == peer.get());
+        if let Some(cell) = cell {
+            // A closed cell has answered its tickets already: nobody waits for the notice.
+            let _closed_means_gone = cell.send(input).is_err();
+        }
+    }
+
+    fn submit(&self, region: RegionId, input: PeerMail, bytes: usize) -> Result<(), Reply> {
+        self.cells.try_send(region.get(), input, bytes).map_err(|refused| {
+            Reply::Failed(match refused {
+                poller::SendError::Full(_) => RequestError::Busy(region),
+                poller::SendError::Closed(_) => self.why_absent(region),
+            })
+        })
+    }
+
+    fn why_absent(&self, region: RegionId) -> RequestError {
+        match self.table.read().slot(region) {
+            Some(flotilla_multiraft::Slot::Quarantined(_)) => RequestError::Quarantined(region),
+            _ => RequestError::RegionNotFound(region),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Accepts connections, whatever is at the other end: one that does not say in time what it wants is
+//! closed, and running out of files is no reason to stop listening.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    time::{Sleep, sleep},
+};
+use tokio_stream::Stream;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// What every client of HTTP/2 sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that has not sent it by then is closed.
+const PREFACE_TIME: Duration = Duration::from_secs(10);
+
+/// How long to let others close their files when the process has none left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The connections of a listener; never ends, never fails.
+pub(super) struct Accept {
+    listener: TcpListener,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// A connection that fails unless it starts as HTTP/2 in time.
+pub(super) struct Greeted {
+    stream: TcpStream,
+    /// Bytes of the preface that have arrived.
+    seen: usize,
+    /// `None` once all have.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Accept {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener, pause: None }
+    }
+}
+
+impl Stream for Accept {
+    type Item = io::Result<Greeted>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(self.listener.poll_accept(cx)) {
+                Ok((stream, _)) => return Poll::Ready(Some(Ok(Greeted::new(stream)))),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was not accepted");
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+            }
+        }
+    }
+}
+
+impl Greeted {
+    fn new(stream: TcpStream) -> Self {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "small messages of a connection may be delayed");
+        }
+        Self { stream, seen: 0, timer: Some(Box::pin(sleep(PREFACE_TIME))) }
+    }
+
+    /// Compares what arrived with the preface.
+    fn check(&mut self, arrived: &[u8]) -> io::Result<()> {
+        if self.timer.is_none() {
+            return Ok(());
+        }
+        let expected = &PREFACE[self.seen..];
+        let length = expected.len().min(arrived.len());
+        if arrived[..length] != expected[..length] {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP/2"));
+        }
+        self.seen += length;
+        if self.seen == PREFACE.len() {
+            self.timer = None;
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Greeted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let start = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        Poll::Ready(self.check(&buffer.filled()[start..]))
+    }
+}
+
+impl AsyncWrite for Greeted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Connected for Greeted {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}

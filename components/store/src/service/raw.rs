@@ -1,0 +1,294 @@
+//! The raw part of `tikvpb.Tikv`: what each call asks for, and the shape of its answer.
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+use flotilla_base::{Family, Mutation, ScanDirection};
+use flotilla_engine::Engine;
+use flotilla_proto::{
+    errorpb,
+    kvrpcpb::{
+        KeyError, KvPair, RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest,
+        RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse, RawDeleteRangeRequest,
+        RawDeleteRangeResponse, RawDeleteRequest, RawDeleteResponse, RawGetKeyTtlRequest,
+        RawGetKeyTtlResponse, RawGetRequest, RawGetResponse, RawPutRequest, RawPutResponse,
+        RawScanRequest, RawScanResponse,
+    },
+    tikvpb::tikv_server::{Tikv, TikvServer},
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Regions,
+    admission::Admission,
+    context::{Identity, Rejection},
+    read::Scan,
+    read_pool::ReadPool,
+    rpc_metrics::{Op, Outcome, RpcMetrics},
+    write::{check_key, check_value},
+};
+use crate::value::RawValue;
+
+/// What the service works with.
+pub(super) struct Parts<R> {
+    pub(super) regions: R,
+    pub(super) engine: Engine,
+    pub(super) identity: Identity,
+    pub(super) admission: Admission,
+    pub(super) pool: ReadPool,
+    pub(super) metrics: RpcMetrics,
+    /// The wall clock in milliseconds since 1970.
+    pub(super) clock_millis: fn() -> u64,
+}
+
+/// Raw keys and values.
+pub(super) struct RawService<R> {
+    pub(super) parts: Arc<Parts<R>>,
+}
+
+/// A response that can carry a refusal.
+trait Answer: Default {
+    fn set_region_error(&mut self, error: errorpb::Error);
+    fn set_refusal(&mut self, text: String);
+}
+
+macro_rules! answer_with_error_text {
+    ($($response:ty),* $(,)?) => {$(
+        impl Answer for $response {
+            fn set_region_error(&mut self, error: errorpb::Error) {
+                self.region_error = Some(error);
+            }
+            fn set_refusal(&mut self, text: String) {
+                self.error = text;
+            }
+        }
+    )*};
+}
+
+answer_with_error_text! {
+    RawGetResponse, RawGetKeyTtlResponse, RawPutResponse, RawBatchPutResponse, RawDeleteResponse,
+    RawBatchDeleteResponse, RawDeleteRangeResponse,
+}
+
+impl Answer for RawBatchGetResponse {
+    fn set_region_error(&mut self, error: errorpb::Error) {
+        self.region_error = Some(error);
+    }
+
+    fn set_refusal(&mut self, text: String) {
+        self.pairs = vec![refused_pair(text)];
+    }
+}
+
+impl Answer for RawScanResponse {
+    fn set_region_error(&mut self, error: errorpb::Error) {
+        self.region_error = Some(error);
+    }
+
+    fn set_refusal(&mut self, text: String) {
+        self.kvs = vec![refused_pair(text)];
+    }
+}
+
+/// How a response without a place for errors tells one.
+fn refused_pair(text: String) -> KvPair {
+    let error = KeyError { abort: text, ..KeyError::default() };
+    KvPair { error: Some(error), ..KvPair::default() }
+}
+
+impl<R: Regions> RawService<R> {
+    pub(super) const fn new(parts: Arc<Parts<R>>) -> Self {
+        Self { parts }
+    }
+
+    pub(super) fn into_server(self) -> TikvServer<Self> {
+        TikvServer::new(self)
+    }
+
+    /// Gives a call's result the shape of its response, and counts it.
+    async fn answer<T: Answer>(
+        &self,
+        op: Op,
+        work: impl Future<Output = Result<T, Rejection>> + Send,
+    ) -> Result<Response<T>, Status> {
+        let start = Instant::now();
+        let mut response = T::default();
+        let (outcome, result) = match work.await {
+            Ok(done) => (Outcome::Done, Ok(done)),
+            Err(Rejection::Region(error)) => {
+                response.set_region_error(*error);
+                (Outcome::RegionError, Ok(response))
+            }
+            Err(Rejection::Refused(text)) => {
+                response.set_refusal(text);
+                (Outcome::Refused, Ok(response))
+            }
+            Err(Rejection::Call(status)) => (Outcome::Refused, Err(status)),
+        };
+        self.parts.metrics.count(op, outcome, start.elapsed());
+        result.map(Response::new)
+    }
+
+    /// Seconds since 1970, rounded down: the time from which life times are counted.
+    fn now_seconds(&self) -> u64 {
+        (self.parts.clock_millis)() / 1000
+    }
+}
+
+#[tonic::async_trait]
+impl<R: Regions> Tikv for RawService<R> {
+    async fn raw_get(
+        &self,
+        request: Request<RawGetRequest>,
+    ) -> Result<Response<RawGetResponse>, Status> {
+        let RawGetRequest { context, key, cf } = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            let found = self.get(&target, key).await?;
+            let not_found = found.is_none();
+            let value = found.unwrap_or_default().bytes;
+            Ok(RawGetResponse { value, not_found, ..RawGetResponse::default() })
+        };
+        self.answer(Op::Get, work).await
+    }
+
+    async fn raw_get_key_ttl(
+        &self,
+        request: Request<RawGetKeyTtlRequest>,
+    ) -> Result<Response<RawGetKeyTtlResponse>, Status> {
+        let RawGetKeyTtlRequest { context, key, cf } = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            let found = self.get(&target, key).await?;
+            let not_found = found.is_none();
+            let ttl = found.map_or(0, |value| value.ttl_seconds(self.now_seconds()));
+            Ok(RawGetKeyTtlResponse { ttl, not_found, ..RawGetKeyTtlResponse::default() })
+        };
+        self.answer(Op::GetTtl, work).await
+    }
+
+    async fn raw_batch_get(
+        &self,
+        request: Request<RawBatchGetRequest>,
+    ) -> Result<Response<RawBatchGetResponse>, Status> {
+        let RawBatchGetRequest { context, keys, cf } = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            let pairs = self.batch_get(&target, keys).await?;
+            Ok(RawBatchGetResponse { pairs, ..RawBatchGetResponse::default() })
+        };
+        self.answer(Op::BatchGet, work).await
+    }
+
+    async fn raw_scan(
+        &self,
+        request: Request<RawScanRequest>,
+    ) -> Result<Response<RawScanResponse>, Status> {
+        let RawScanRequest { context, start_key, limit, key_only, cf, reverse, end_key } =
+            request.into_inner();
+        let direction =
+            if reverse { ScanDirection::Reverse } else { ScanDirection::Forward };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            let scan = Scan { start: start_key, end: end_key, limit, key_only, direction };
+            let kvs = self.scan(&target, scan).await?;
+            Ok(RawScanResponse { kvs, ..RawScanResponse::default() })
+        };
+        self.answer(Op::Scan, work).await
+    }
+
+    async fn raw_put(
+        &self,
+        request: Request<RawPutRequest>,
+    ) -> Result<Response<RawPutResponse>, Status> {
+        // Every write is ordered with every other one, so `for_cas` asks for nothing more.
+        let RawPutRequest { context, key, value, cf, ttl, for_cas: _ } = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            check_key(&key)?;
+            check_value(&value)?;
+            let value = RawValue::new(value, ttl, self.now_seconds()).encode();
+            self.write(&target, vec![Mutation::Put(Family::Raw, key, value)]).await?;
+            Ok(RawPutResponse::default())
+        };
+        self.answer(Op::Put, work).await
+    }
+
+    async fn raw_batch_put(
+        &self,
+        request: Request<RawBatchPutRequest>,
+    ) -> Result<Response<RawBatchPutResponse>, Status> {
+        let request = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(request.context.clone(), &request.cf)?;
+            let mutations = puts(request, self.now_seconds())?;
+            self.write(&target, mutations).await?;
+            Ok(RawBatchPutResponse::default())
+        };
+        self.answer(Op::BatchPut, work).await
+    }
+
+    async fn raw_delete(
+        &self,
+        request: Request<RawDeleteRequest>,
+    ) -> Result<Response<RawDeleteResponse>, Status> {
+        let RawDeleteRequest { context, key, cf, for_cas: _ } = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            check_key(&key)?;
+            self.write(&target, vec![Mutation::Delete(Family::Raw, key)]).await?;
+            Ok(RawDeleteResponse::default())
+        };
+        self.answer(Op::Delete, work).await
+    }
+
+    async fn raw_batch_delete(
+        &self,
+        request: Request<RawBatchDeleteRequest>,
+    ) -> Result<Response<RawBatchDeleteResponse>, Status> {
+        let RawBatchDeleteRequest { context, keys, cf, for_cas: _ } = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            keys.iter().try_for_each(|key| check_key(key))?;
+            let deletions = keys.into_iter().map(|key| Mutation::Delete(Family::Raw, key));
+            self.write(&target, deletions.collect()).await?;
+            Ok(RawBatchDeleteResponse::default())
+        };
+        self.answer(Op::BatchDelete, work).await
+    }
+
+    async fn raw_delete_range(
+        &self,
+        request: Request<RawDeleteRangeRequest>,
+    ) -> Result<Response<RawDeleteRangeResponse>, Status> {
+        let RawDeleteRangeRequest { context, start_key, end_key, cf } = request.into_inner();
+        let work = async {
+            let target = self.parts.identity.check(context, &cf)?;
+            check_key(&start_key)?;
+            check_key(&end_key)?;
+            let range = self.deletion_range(&target, start_key, end_key)?;
+            self.write(&target, vec![Mutation::DeleteRange(Family::Raw, range)]).await?;
+            Ok(RawDeleteRangeResponse::default())
+        };
+        self.answer(Op::DeleteRange, work).await
+    }
+}
+
+/// The writes of a batch: all are checked before any is made.
+#[expect(deprecated, reason = "clients that know one life time only still send it there")]
+fn puts(request: RawBatchPutRequest, now_seconds: u64) -> Result<Vec<Mutation>, Rejection> {
+    let RawBatchPutRequest { pairs, ttl, ttls, .. } = request;
+    if ttls.len() > 1 && ttls.len() != pairs.len() {
+        let text = "The length of ttls does not equal to the length of pairs".to_owned();
+        return Err(Rejection::Refused(text));
+    }
+    let for_all = ttls.first().copied().unwrap_or(ttl);
+    let put = |(position, pair): (usize, KvPair)| {
+        check_key(&pair.key)?;
+        check_value(&pair.value)?;
+        let ttl = if ttls.len() > 1 { ttls[position] } else { for_all };
+        let value = RawValue::new(pair.value, ttl, now_seconds).encode();
+        Ok(Mutation::Put(Family::Raw, pair.key, value))
+    };
+    pairs.into_iter().enumerate().map(put).collect()
+}

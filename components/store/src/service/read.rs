@@ -1,0 +1,233 @@
+//! Reads: a barrier, then a view of the engine, then a look at the region's shape, in this order.
+
+use bytes::Bytes;
+use flotilla_base::{Family, Key, KeyRange, KvRead, Region, ScanDirection};
+use flotilla_engine::Engine;
+use flotilla_multiraft::{Reply, RequestError};
+use flotilla_proto::kvrpcpb::KvPair;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Regions,
+    admission::PATIENCE,
+    context::{Rejection, Target},
+    error::{self, region_error},
+    raw::RawService,
+    read_pool::{NotRead, Patience},
+};
+use crate::value::{self, RawValue};
+
+/// A long read looks up every so many keys whether anybody still waits for it.
+const KEYS_BETWEEN_LOOKS: usize = 256;
+
+/// A scan as the client asked for it.
+pub(super) struct Scan {
+    pub(super) start: Key,
+    pub(super) end: Key,
+    pub(super) limit: usize,
+    pub(super) key_only: bool,
+    pub(super) direction: ScanDirection,
+}
+
+/// What a read needs on the thread that does it.
+#[derive(Clone)]
+struct Reader<R> {
+    regions: R,
+    engine: Engine,
+    target: Target,
+    now_seconds: u64,
+}
+
+impl<R: Regions> RawService<R> {
+    /// The value of a key, if it has one that is not expired.
+    pub(super) async fn get(
+        &self,
+        target: &Target,
+        key: Key,
+    ) -> Result<Option<RawValue>, Rejection> {
+        self.barrier(target).await?;
+        let reader = self.reader(target);
+        let stored = reader.engine.get(Family::Raw, &key).map_err(internal)?;
+        reader.region_with(&key)?;
+        let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
+        Ok(value.filter(|value| !value.is_expired(reader.now_seconds)))
+    }
+
+    /// The pairs of those keys that have a value, in the order of `keys`.
+    pub(super) async fn batch_get(
+        &self,
+        target: &Target,
+        keys: Vec<Key>,
+    ) -> Result<Vec<KvPair>, Rejection> {
+        self.on_pool(target, move |reader, patience| reader.batch_get(keys, patience)).await
+    }
+
+    /// The pairs of a scan within its region.
+    pub(super) async fn scan(
+        &self,
+        target: &Target,
+        scan: Scan,
+    ) -> Result<Vec<KvPair>, Rejection> {
+        self.on_pool(target, move |reader, patience| reader.scan(&scan, patience)).await
+    }
+
+    async fn barrier(&self, target: &Target) -> Result<(), Rejection> {
+        let barrier = self.parts.regions.read_barrier(target.region, target.header);
+        match timeout_at(target.deadline, barrier).await {
+            Ok(Reply::ReadAt(_)) => Ok(()),
+            Ok(Reply::Failed(refusal)) => Err(self.refusal(refusal, target)),
+            Ok(Reply::Written) => Err(internal("a read was answered as a write")),
+            Err(_elapsed) => Err(Rejection::deadline()),
+        }
+    }
+
+    fn reader(&self, target: &Target) -> Reader<R> {
+        Reader {
+            regions: self.parts.regions.clone(),
+            engine: self.parts.engine.clone(),
+            target: *target,
+            now_seconds: (self.parts.clock_millis)() / 1000,
+        }
+    }
+
+    async fn on_pool<T: Send + 'static>(
+        &self,
+        target: &Target,
+        read: impl FnOnce(&Reader<R>, &Patience<'_>) -> Result<T, Rejection> + Send + 'static,
+    ) -> Result<T, Rejection> {
+        self.barrier(target).await?;
+        let reader = self.reader(target);
+        let wait_until = target.deadline.min(Instant::now() + PATIENCE);
+        let read = move |patience: &Patience<'_>| read(&reader, patience);
+        match self.parts.pool.run(wait_until, target.deadline, read).await {
+            Ok(result) => result,
+            Err(NotRead::Full) => {
+                Err(Rejection::region(error::server_is_busy("too many reads are waiting")))
+            }
+            Err(NotRead::Panicked) => Err(internal("the read failed inside; see the store's log")),
+        }
+    }
+
+    /// The region as it is now, if it has the shape that the request means.
+    pub(super) fn region(&self, target: &Target) -> Result<Region, Rejection> {
+        region(&self.parts.regions, target)
+    }
+
+    /// What the client is told where its replica refuses.
+    pub(super) fn refusal(&self, refusal: RequestError, target: &Target) -> Rejection {
+        Rejection::region(region_error(refusal, &target.header, &self.parts.regions))
+    }
+
+    /// What the client is told where a key is outside.
+    pub(super) fn outside(&self, region: &Region, key: Key) -> Rejection {
+        outside(&self.parts.regions, region, key)
+    }
+}
+
+impl<R: Regions> Reader<R> {
+    /// The region as it is now; its shape must be the request's, and it must own `key`.
+    fn region_with(&self, key: &[u8]) -> Result<Region, Rejection> {
+        let region = region(&self.regions, &self.target)?;
+        if region.range.contains(key) {
+            return Ok(region);
+        }
+        Err(outside(&self.regions, &region, Bytes::copy_from_slice(key)))
+    }
+
+    fn batch_get(&self, keys: Vec<Key>, patience: &Patience<'_>) -> Result<Vec<KvPair>, Rejection> {
+        let view = self.engine.snapshot();
+        let region = region(&self.regions, &self.target)?;
+        let mut pairs = Vec::with_capacity(keys.len());
+        for (position, key) in keys.into_iter().enumerate() {
+            if position % KEYS_BETWEEN_LOOKS == 0 && patience.is_over() {
+                return Err(Rejection::deadline());
+            }
+            if !region.range.contains(&key) {
+                return Err(outside(&self.regions, &region, key));
+            }
+            let stored = view.get(Family::Raw, &key).map_err(internal)?;
+            let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
+            if let Some(value) = value.filter(|value| !value.is_expired(self.now_seconds)) {
+                pairs.push(KvPair { key, value: value.bytes, ..KvPair::default() });
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn scan(&self, scan: &Scan, patience: &Patience<'_>) -> Result<Vec<KvPair>, Rejection> {
+        let view = self.engine.snapshot();
+        let region = region(&self.regions, &self.target)?;
+        let Some(range) = self.clip(scan, &region)? else { return Ok(Vec::new()) };
+        let (mut pairs, mut visited, mut failure) = (Vec::new(), 0_usize, None);
+        view.scan(Family::Raw, &range, scan.direction, &mut |key, stored| {
+            visited += 1;
+            if visited % KEYS_BETWEEN_LOOKS == 0 && patience.is_over() {
+                failure = Some(Rejection::deadline());
+                return false;
+            }
+            match value::live_bytes(stored, self.now_seconds) {
+                Ok(Some(live)) => pairs.push(pair(key, if scan.key_only { &[] } else { live })),
+                Ok(None) => {}
+                Err(damage) => failure = Some(internal(damage)),
+            }
+            failure.is_none() && pairs.len() < scan.limit
+        })
+        .map_err(internal)?;
+        failure.map_or(Ok(pairs), Err)
+    }
+
+    /// The part of a scan that lies in the region; `None` where that is nothing. A scan must begin in
+    /// the region: going down, it may begin at its end.
+    fn clip(&self, scan: &Scan, region: &Region) -> Result<Option<KeyRange>, Rejection> {
+        let is_reverse = scan.direction == ScanDirection::Reverse;
+        let begins_here = match scan.start.is_empty() && is_reverse {
+            true => true,
+            false => region.range.contains_or_ends_at(&scan.start),
+        };
+        if !begins_here {
+            return Err(outside(&self.regions, region, scan.start.clone()));
+        }
+        let (start, end) = match scan.direction {
+            ScanDirection::Forward => (scan.start.clone(), scan.end.clone()),
+            ScanDirection::Reverse => (scan.end.clone(), scan.start.clone()),
+        };
+        let asked = KeyRange { start, end };
+        if scan.limit == 0 || asked.is_empty() {
+            return Ok(None);
+        }
+        Ok(region.range.intersection(&asked))
+    }
+}
+
+fn region<R: Regions>(regions: &R, target: &Target) -> Result<Region, Rejection> {
+    let refuse =
+        |refusal| Err(Rejection::region(region_error(refusal, &target.header, regions)));
+    let Some(region) = regions.region(target.region) else {
+        return refuse(RequestError::RegionNotFound(target.region));
+    };
+    if region.epoch.version != target.header.version {
+        return refuse(RequestError::EpochNotMatch { current: Box::new(region) });
+    }
+    Ok(region)
+}
+
+fn outside<R: Regions>(regions: &R, region: &Region, key: Key) -> Rejection {
+    let (id, range) = (region.id, region.range.clone());
+    let refusal = RequestError::KeyNotInRegion { region: id, key, range };
+    Rejection::region(region_error(refusal, &Default::default(), regions))
+}
+
+fn pair(key: &[u8], value: &[u8]) -> KvPair {
+    KvPair {
+        key: Bytes::copy_from_slice(key),
+        value: Bytes::copy_from_slice(value),
+        ..KvPair::default()
+    }
+}
+
+/// A failure of the store itself: no other store does better by being asked the same.
+fn internal(cause: impl std::fmt::Display) -> Rejection {
+    let cause = cause.to_string();
+    tracing::error!(cause, "a read failed");
+    Rejection::Refused(cause)
+}

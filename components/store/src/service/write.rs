@@ -1,0 +1,112 @@
+//! Writes: checked, admitted, replicated.
+
+use flotilla_base::{
+    Key, KeyRange, Mutation,
+    limit::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+};
+use flotilla_multiraft::{Reply, RequestError, WriteCommand};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Regions,
+    admission::PATIENCE,
+    context::{Rejection, Target},
+    error,
+    raw::RawService,
+};
+use crate::router::WriteOutcome;
+
+/// Refuses a key that is longer than keys may be.
+pub(super) fn check_key(key: &[u8]) -> Result<(), Rejection> {
+    check_length("key", key, KEY_BYTES_MAX)
+}
+
+/// Refuses a value that is longer than values may be.
+pub(super) fn check_value(value: &[u8]) -> Result<(), Rejection> {
+    check_length("value", value, VALUE_BYTES_MAX)
+}
+
+fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Rejection> {
+    if bytes.len() <= limit {
+        return Ok(());
+    }
+    let text = format!(
+        "{what} of {} bytes exceeds the limit of {limit} bytes; nothing was written",
+        bytes.len()
+    );
+    Err(Rejection::Refused(text))
+}
+
+impl<R: Regions> RawService<R> {
+    /// Replicates `mutations` all or none, and returns when they are applied.
+    pub(super) async fn write(
+        &self,
+        target: &Target,
+        mutations: Vec<Mutation>,
+    ) -> Result<(), Rejection> {
+        if mutations.is_empty() {
+            return Ok(());
+        }
+        let parts = &self.parts;
+        let bytes = mutations.iter().map(Mutation::size_bytes).sum();
+        let wait_until = target.deadline.min(Instant::now() + PATIENCE);
+        let admitted = parts.admission.admit(bytes, wait_until).await;
+        let _admitted = admitted.map_err(|_full| refused_in_time(target))?;
+        let version = target.header.version;
+        let clock_millis = (parts.clock_millis)();
+        let command = WriteCommand { version, clock_millis, mutations };
+        loop {
+            let replicate = parts.regions.write(target.region, target.header, command.clone());
+            let outcome = timeout_at(target.deadline, replicate).await;
+            let refusal = match outcome {
+                Ok(WriteOutcome::Done(Reply::Written)) => return Ok(()),
+                Ok(WriteOutcome::Done(Reply::Failed(refusal))) => refusal,
+                Ok(WriteOutcome::Done(Reply::ReadAt(_)) | WriteOutcome::Unknown) => {
+                    return Err(undetermined("the store stops"));
+                }
+                Err(_elapsed) => {
+                    return Err(undetermined("it was not committed before its deadline"));
+                }
+            };
+            if !matches!(refusal, RequestError::Busy(_)) {
+                return Err(self.refusal(refusal, target));
+            }
+            // Nothing was proposed: it may be tried again as soon as another write is out of the way.
+            let finished = parts.admission.some_finished(wait_until).await;
+            finished.map_err(|_full| refused_in_time(target))?;
+        }
+    }
+
+    /// The range of a deletion with the bounds that its region gives it. No stored key lies behind the
+    /// end of a region without one, so a key that is longer than all of them bounds it.
+    pub(super) fn deletion_range(
+        &self,
+        target: &Target,
+        start: Key,
+        end: Key,
+    ) -> Result<KeyRange, Rejection> {
+        let region = self.region(target)?;
+        if !region.range.contains_or_ends_at(&start) {
+            return Err(self.outside(&region, start));
+        }
+        if !end.is_empty() {
+            return Ok(KeyRange { start, end });
+        }
+        let is_bounded = !region.range.end.is_empty();
+        let above_all = || vec![0xff; KEY_BYTES_MAX + 1].into();
+        let end = if is_bounded { region.range.end } else { above_all() };
+        Ok(KeyRange { start, end })
+    }
+}
+
+fn undetermined(why: &str) -> Rejection {
+    Rejection::region(error::undetermined(why))
+}
+
+/// Nothing was proposed: for lack of time if the client gave little, otherwise for lack of room.
+fn refused_in_time(target: &Target) -> Rejection {
+    if Instant::now() >= target.deadline {
+        return Rejection::deadline();
+    }
+    Rejection::region(error::server_is_busy("too many writes are in flight"))
+}
