@@ -49,6 +49,8 @@ impl<T> Replica<T> {
         self.log_gc.requested = requested;
         let target = self.log_gc.target(self.applied)?;
         let position = self.group.position(target)?;
+        // Before the applier deletes anything: the group must not look for an entry that is gone.
+        self.group.on_truncated(position);
         self.log_gc.requested = target;
         self.log_gc.bytes_since = 0;
         Some(position)

@@ -264,11 +264,7 @@ impl<T> Replica<T> {
             Err(error) => return effects.refuse(ticket, error),
         };
         match self.group.propose(data) {
-            Ok(position) => {
-                for lost in self.proposals.push(position, ticket) {
-                    effects.refuse(lost, RequestError::StaleCommand(self.region.id));
-                }
-            }
+            Ok(position) => self.proposals.push(position, ticket),
             Err(ProposeError::Busy) => effects.refuse(ticket, RequestError::Busy(self.region.id)),
             Err(ProposeError::NotLeader(leader)) => {
                 let leader = leader.and_then(|leader| self.region.peer(leader));
@@ -317,7 +313,6 @@ impl<T> Replica<T> {
     fn handle_applied(&mut self, applied: Applied, effects: &mut Effects<T>) {
         self.applied = self.applied.max(applied.index);
         self.group.on_applied(applied.index);
-        self.group.on_truncated(applied.truncated);
         self.answer_reads(effects);
     }
 
@@ -435,7 +430,12 @@ impl<T> Replica<T> {
         hard_state.commit = first.index;
         let raft = RaftState { hard_state, last: first };
         let apply = ApplyState::starting_at(first);
-        let origin = if leads && !promised { Origin::CreatedToLead } else { Origin::Created };
+        let origin = match (promised, leads) {
+            // It may have promised its gate, too: to a leader that it heard before it had data.
+            (true, _) => Origin::Restarted,
+            (false, true) => Origin::CreatedToLead,
+            (false, false) => Origin::Created,
+        };
         let life = Lifecycle::Active;
         let start = Start { region, peer: self.peer, raft, apply, life, origin };
         let group = new_group(&self.config, &start, now)

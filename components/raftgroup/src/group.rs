@@ -238,7 +238,7 @@ impl Group {
     /// # Errors
     /// [`StepError`] where it was not stepped; only damage is a fault of this peer.
     pub fn step(&mut self, now: Moment, message: Message) -> Result<(), StepError> {
-        guard::check(&message, &self.guard_view(message.term))?;
+        guard::check(&message, &self.guard_view(&message))?;
         let (kind, from, term) = (message.kind, message.from, message.term);
         if matches!(kind, MessageKind::RequestVote | MessageKind::RequestPreVote) {
             self.open_or_refuse(now, term)?;
@@ -378,7 +378,8 @@ impl Group {
         }
     }
 
-    /// The log on disk now starts behind `position`.
+    /// Nothing up to `position` will be read from the log any more. To be called before it is deleted:
+    /// the group has no other way to know that an entry is gone.
     pub fn on_truncated(&mut self, position: LogPosition) {
         self.raw.mut_store().truncate(position);
     }
@@ -478,14 +479,15 @@ impl Group {
         self.config.timing
     }
 
-    fn guard_view(&self, term: Term) -> GuardView {
+    fn guard_view(&self, message: &Message) -> GuardView {
         let raft = &self.raw.raft;
         GuardView {
             peer: self.config.peer,
             last: Index(raft.raft_log.last_index()),
             committed: Index(raft.raft_log.committed),
-            is_current_term: raft.term == term.get(),
+            is_current_term: raft.term == message.term.get(),
             is_leader: raft.state == StateRole::Leader,
+            matched: Index(raft.prs().get(message.from.get()).map_or(0, |it| it.matched)),
         }
     }
 

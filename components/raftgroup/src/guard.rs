@@ -45,6 +45,8 @@ pub(crate) struct GuardView {
     pub(crate) committed: Index,
     pub(crate) is_current_term: bool,
     pub(crate) is_leader: bool,
+    /// What this leader knows durable at the sender.
+    pub(crate) matched: Index,
 }
 
 /// Checks what the crate takes for granted.
@@ -67,8 +69,18 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
         MessageKind::AppendResponse if claims_too_much(message, view) => {
             Err(StepError::Senseless("a follower acknowledges more than this leader's log"))
         }
+        MessageKind::AppendResponse if refuses_what_it_holds(message, view) => {
+            Err(StepError::Senseless("a follower refuses entries that it acknowledged before"))
+        }
         _ => Ok(()),
     }
+}
+
+/// A refusal that was overtaken by the acknowledgement. The crate would probe from there on: in front of
+/// a shortened log, where there is nothing left to send, and so for ever.
+fn refuses_what_it_holds(message: &Message, view: &GuardView) -> bool {
+    let is_own_term = view.is_leader && view.is_current_term;
+    is_own_term && message.reject.is_some() && message.index <= view.matched
 }
 
 fn claims_too_much(message: &Message, view: &GuardView) -> bool {

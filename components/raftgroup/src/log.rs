@@ -78,7 +78,7 @@ impl LogView {
         }
     }
 
-    /// The log on disk now starts behind `position`.
+    /// The log starts behind `position` from now on, whatever the disk still holds.
     pub(crate) fn truncate(&mut self, position: LogPosition) {
         assert!(position.index <= self.last.index, "truncation behind the end of the log");
         if position.index > self.truncated.index {

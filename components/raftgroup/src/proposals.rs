@@ -22,22 +22,20 @@ impl<T> Default for Proposals<T> {
 impl<T> Proposals<T> {
     /// Remembers the ticket of the entry at `position`, which was just appended by this leader.
     ///
-    /// Older tickets at or behind that index belong to entries that this append replaced; they are
-    /// returned as lost.
-    pub fn push(&mut self, position: LogPosition, ticket: T) -> Vec<T> {
-        let mut lost = Vec::new();
-        while self.waiting.back().is_some_and(|(last, _)| last.index >= position.index) {
-            lost.extend(self.waiting.pop_back().map(|(_, ticket)| ticket));
-        }
+    /// Older tickets at or behind that index stay: this leader's log lacks their entries, but another
+    /// peer may still hold them and commit them in a later term. Only a committed entry proves a loss.
+    pub fn push(&mut self, position: LogPosition, ticket: T) {
         self.waiting.push_back((position, ticket));
-        lost
     }
 
-    /// The ticket of a committed `entry`, and those which that entry proves lost.
+    /// The ticket of a committed `entry`, and those which that entry proves lost. To be called for every
+    /// committed entry, in order.
     pub fn committed(&mut self, entry: &Entry) -> (Option<T>, Vec<T>) {
         let mut lost = Vec::new();
         while let Some((position, _)) = self.waiting.front() {
-            if position.index > entry.index {
+            // Terms never fall along a log: behind an entry of a newer term none of an older can follow.
+            let is_decided = position.index <= entry.index || position.term < entry.term;
+            if !is_decided {
                 break;
             }
             let is_own = *position == entry.position();
@@ -85,8 +83,8 @@ mod tests {
     #[test]
     fn tickets_leave_with_their_entry_or_as_lost() {
         let mut proposals = Proposals::default();
-        assert!(proposals.push(at(2, 7), 'a').is_empty());
-        assert!(proposals.push(at(2, 8), 'b').is_empty());
+        proposals.push(at(2, 7), 'a');
+        proposals.push(at(2, 8), 'b');
         assert_eq!(proposals.committed(&entry(2, 6)), (None, vec![]));
         assert_eq!(proposals.committed(&entry(2, 7)), (Some('a'), vec![]));
         assert_eq!(proposals.committed(&entry(3, 8)), (None, vec!['b']));
@@ -94,11 +92,24 @@ mod tests {
     }
 
     #[test]
-    fn an_append_over_older_entries_loses_their_tickets() {
+    fn an_entry_of_a_newer_term_loses_everything_older_behind_it() {
         let mut proposals = Proposals::default();
         proposals.push(at(2, 7), 'a');
         proposals.push(at(2, 8), 'b');
-        assert_eq!(proposals.push(at(4, 8), 'c'), vec!['b']);
-        assert_eq!(proposals.committed(&entry(4, 8)), (Some('c'), vec!['a']));
+        proposals.push(at(2, 9), 'c');
+        assert_eq!(proposals.committed(&entry(3, 7)), (None, vec!['a', 'b', 'c']));
+    }
+
+    /// The append at 7 in term 4 replaced 7 and 8 of term 2 here. Another peer still has them, leads
+    /// in term 6 and commits them after all.
+    #[test]
+    fn an_append_proves_no_loss() {
+        let mut proposals = Proposals::default();
+        proposals.push(at(2, 7), 'a');
+        proposals.push(at(2, 8), 'b');
+        proposals.push(at(4, 7), 'c');
+        assert_eq!(proposals.committed(&entry(2, 7)), (Some('a'), vec![]));
+        assert_eq!(proposals.committed(&entry(2, 8)), (Some('b'), vec![]));
+        assert_eq!(proposals.committed(&entry(6, 9)), (None, vec!['c']));
     }
 }

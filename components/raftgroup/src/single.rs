@@ -74,7 +74,7 @@ impl<T> Single<T> {
     pub fn propose(&mut self, command: Bytes, ticket: T) -> Result<LogPosition, (T, ProposeError)> {
         match self.group.propose(command) {
             Ok(position) => {
-                self.lost.extend(self.proposals.push(position, ticket));
+                self.proposals.push(position, ticket);
                 Ok(position)
             }
             Err(error) => Err((ticket, error)),

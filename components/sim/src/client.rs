@@ -9,6 +9,9 @@ use flotilla_multiraft::{Reply, RequestError};
 use crate::event::{Answer, Ticket};
 use crate::plan::LoadPlan;
 
+/// Operations of each client after all faults.
+const LAST_OPERATIONS: u64 = 3;
+
 /// What a client wants to be done.
 #[derive(Clone, Debug)]
 pub struct Operation {
@@ -52,6 +55,11 @@ impl SimClient {
     #[must_use]
     pub const fn is_finished(&self) -> bool {
         self.left == 0 && self.operation.is_none()
+    }
+
+    /// Comes to an end: a few operations more, so that the judges see the cluster serve again.
+    pub fn wind_down(&mut self) {
+        self.left = self.left.min(LAST_OPERATIONS);
     }
 
     /// How many attempts failed or were given up.
@@ -99,12 +107,13 @@ impl SimClient {
             return Next::Done(Span(self.rng.below(self.plan.think_max.0 + 1)));
         }
         match answer {
-            Answer::Reply(Reply::Failed(RequestError::NotLeader { leader: Some(leader), .. })) => {
+            Answer::Reply(Reply::Failed(RequestError::NotLeader {
+                leader: Some(leader), ..
+            })) => {
                 self.leaders.insert(region.id, leader.store);
             }
-            Answer::Reply(Reply::Failed(
-                RequestError::Busy(_) | RequestError::StaleCommand(_),
-            )) => {}
+            Answer::Reply(Reply::Failed(RequestError::Busy(_) | RequestError::StaleCommand(_))) => {
+            }
             _ => self.turn_elsewhere(region),
         }
         self.again()

@@ -128,7 +128,12 @@ impl StoreNode {
     ///
     /// # Errors
     /// What is on disk is not what a crash may leave.
-    pub fn start(&mut self, clock: LocalClock, config: ReplicaConfigSeed, desk: &mut Desk<'_>) -> Verdict {
+    pub fn start(
+        &mut self,
+        clock: LocalClock,
+        config: ReplicaConfigSeed,
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
         self.run = Run(self.run.0 + 1);
         let mut process = Process {
             table: RegionTable::new(self.id),
@@ -347,7 +352,12 @@ impl StoreNode {
     ///
     /// # Errors
     /// The data is older than a confirmed read may see.
-    pub fn read(&self, region: RegionId, key: &[u8], at: Index) -> Result<(Option<bytes::Bytes>, Index), crate::Violation> {
+    pub fn read(
+        &self,
+        region: RegionId,
+        key: &[u8],
+        at: Index,
+    ) -> Result<(Option<bytes::Bytes>, Index), crate::Violation> {
         let image = self.disk.image();
         let applied = disk::read_apply_state(image.as_ref(), region)
             .ok()
@@ -364,9 +374,9 @@ impl StoreNode {
     /// Whether replicas have inputs.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| {
-            process.cells.values().any(|cell| !cell.inbox.is_empty())
-        })
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.cells.values().any(|cell| !cell.inbox.is_empty()))
     }
 
     /// Whether appliers have entries.

@@ -27,6 +27,9 @@ use crate::summary::Summary;
 /// Long enough for every follower to hear of the last commit and apply it.
 const SETTLING: Span = Span::from_millis(4_000);
 
+/// What a client waits for at least when nothing is broken: the slowest disks take that long.
+const LAST_PATIENCE: Span = Span::from_millis(3_000);
+
 /// What is under way at a store.
 #[derive(Debug, Default)]
 struct Due {
@@ -198,6 +201,8 @@ impl World {
         self.record.is_healed = true;
         self.net.heal();
         self.plan.disk.stall_permille = 0;
+        self.plan.load.patience = self.plan.load.patience.max(LAST_PATIENCE);
+        self.clients.iter_mut().for_each(SimClient::wind_down);
         for id in 1..=self.plan.topology.stores {
             let (node, due) = self.slot(StoreId(id));
             due.paused_until = Moment(0);
@@ -280,20 +285,23 @@ impl World {
     /// Who leads a region in the newest term that has a leader which runs.
     #[must_use]
     pub fn leader(&self, region: RegionId) -> Option<(StoreId, Term)> {
-        let roles = self.regions.iter().find(|it| it.id == region)?.peers.iter().filter_map(|peer| {
-            let group = self.store(peer.store).replica(region)?.group();
-            group.is_leader().then(|| (group.role().term, peer.store))
-        });
+        let roles =
+            self.regions.iter().find(|it| it.id == region)?.peers.iter().filter_map(|peer| {
+                let group = self.store(peer.store).replica(region)?.group();
+                group.is_leader().then(|| (group.role().term, peer.store))
+            });
         roles.max().map(|(term, store)| (store, term))
     }
 
     /// What happened so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let replicas = self.stores.iter().flat_map(|(node, _)| {
-            self.regions.iter().filter_map(|region| node.replica(region.id))
-        });
-        let truncated = |index: Index| index.get().saturating_sub(flotilla_base::limit::FIRST_INDEX);
+        let replicas = self
+            .stores
+            .iter()
+            .flat_map(|(node, _)| self.regions.iter().filter_map(|region| node.replica(region.id)));
+        let truncated =
+            |index: Index| index.get().saturating_sub(flotilla_base::limit::FIRST_INDEX);
         Summary {
             failures: self.clients.iter().map(SimClient::failures).sum(),
             elections: self.judges.election.elections(),

@@ -134,9 +134,8 @@ impl AppliedJudge {
         let found = image.family(Family::Raw).iter().filter(|(key, _)| region.range.contains(key));
         let found: BTreeMap<&Key, &Bytes> = found.collect();
         let keys = self.regions.get(&region.id).into_iter().flat_map(|it| it.versions.keys());
-        let expected = keys.filter_map(|key| {
-            self.content(region.id, key, applied).map(|(_, value)| (key, value))
-        });
+        let expected = keys
+            .filter_map(|key| self.content(region.id, key, applied).map(|(_, value)| (key, value)));
         let expected: BTreeMap<&Key, &Bytes> = expected.collect();
         require(found == expected, ATOMIC, || {
             let differs = |key: &&Key| found.get(*key) != expected.get(*key);

@@ -70,7 +70,12 @@ impl LogJudge {
     ///
     /// # Errors
     /// An earlier promise is gone.
-    pub fn on_synced(&mut self, store: StoreId, regions: &[RegionId], synced: &dyn KvRead) -> Verdict {
+    pub fn on_synced(
+        &mut self,
+        store: StoreId,
+        regions: &[RegionId],
+        synced: &dyn KvRead,
+    ) -> Verdict {
         for &region in regions {
             let state = disk::read_raft_state(synced, region)
                 .map_err(|error| Violation { rule: PROMISE, what: error.to_string() })?
