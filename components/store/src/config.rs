@@ -170,7 +170,8 @@ impl RawConfig {
         config.advertise =
             advertise.and_then(|text| self.endpoint("advertise", &text, config.listen.port()));
         if config.listen.ip().is_unspecified() && config.advertise.is_none() {
-            let why = "others cannot connect to this address: say with \"advertise\" how they reach it";
+            let why =
+                "others cannot connect to this address: say with \"advertise\" how they reach it";
             self.wrong("listen.client", &config.listen.to_string(), why);
         }
         if self.flag("insecure").unwrap_or(false) {

@@ -24,11 +24,6 @@ const READY_BYTES: Metric = Metric::new(
     "flotilla_raft_ready_batch_bytes",
     "Bytes that one round of replicas wrote together.",
 );
-const PROPOSALS: Metric = Metric::labelled(
-    "flotilla_raft_proposals_total",
-    "Writes handed to replicas, by their outcome.",
-    &["result"],
-);
 const SYNC_SECONDS: Metric = Metric::new(
     "flotilla_raft_append_fsync_seconds",
     "Time to make written log entries durable, in seconds.",
@@ -81,7 +76,6 @@ pub struct StoreMetrics {
     registry: Registry,
     ready_regions: Histogram,
     ready_bytes: Histogram,
-    proposals: IntCounterVec,
     sync_seconds: Histogram,
     sync_entries: Histogram,
     elections: IntCounterVec,
@@ -108,7 +102,6 @@ impl StoreMetrics {
             registry: registry.clone(),
             ready_regions: registry.histogram(&READY_REGIONS, Buckets::Counts),
             ready_bytes: registry.histogram(&READY_BYTES, Buckets::Sizes),
-            proposals: registry.counters(&PROPOSALS),
             sync_seconds: registry.histogram(&SYNC_SECONDS, Buckets::Latency),
             sync_entries: registry.histogram(&SYNC_ENTRIES, Buckets::Counts),
             elections: registry.counters(&ELECTIONS),
@@ -146,11 +139,6 @@ impl StoreMetrics {
         if entries > 0 {
             self.sync_entries.observe(number(entries));
         }
-    }
-
-    /// A write was answered; `result` is one of a few fixed words.
-    pub fn proposed(&self, result: &'static str) {
-        self.proposals.with_label_values(&[result]).inc();
     }
 
     /// A replica changed its role.

@@ -41,6 +41,12 @@ impl StoreAddresses {
         Self { leader, known: Mutex::default() }
     }
 
+    /// Makes every address old.
+    #[cfg(test)]
+    pub(super) fn expire(&self) {
+        self.known.lock().values_mut().for_each(|known| known.asked -= FRESH);
+    }
+
     /// `None` where the placement driver does not answer.
     async fn ask(&self, store: StoreId) -> Option<Resolved> {
         let ask = |channel, header: pdpb::RequestHeader| async move {

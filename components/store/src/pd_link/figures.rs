@@ -10,7 +10,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions, unix_millis};
+use super::{
+    REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions, unix_millis,
+};
 use crate::{metrics::Volume, router::Router};
 
 /// Where the figures of a store come from.
@@ -40,7 +42,7 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
         let Ok((stats, sizes)) = measure.await else { continue };
         led.measured(&sizes);
         let ask = |channel, header: pdpb::RequestHeader| {
-            let (header, stats) = (Some(header), Some(stats.clone()));
+            let (header, stats) = (Some(header), Some(stats));
             let request = pdpb::StoreHeartbeatRequest { header, stats };
             async move {
                 let answer = PdClient::new(channel).store_heartbeat(request).await?;

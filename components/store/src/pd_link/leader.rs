@@ -246,10 +246,9 @@ impl Leader {
         }
         let swapped = self.cluster.compare_exchange(0, theirs, Ordering::AcqRel, Ordering::Acquire);
         match swapped {
-            Err(ours) if ours != theirs => Err(PdLinkError::OtherCluster {
-                ours: ClusterId(ours),
-                theirs: ClusterId(theirs),
-            }),
+            Err(ours) if ours != theirs => {
+                Err(PdLinkError::OtherCluster { ours: ClusterId(ours), theirs: ClusterId(theirs) })
+            }
             _ => Ok(()),
         }
     }

@@ -151,10 +151,8 @@ impl PdLink {
         let store = self.store_id();
         loop {
             let ask = |channel, header: pdpb::RequestHeader| async move {
-                let request = AwaitBootstrapRequest {
-                    cluster_id: header.cluster_id,
-                    store_id: store.get(),
-                };
+                let request =
+                    AwaitBootstrapRequest { cluster_id: header.cluster_id, store_id: store.get() };
                 Ok(StoreLinkClient::new(channel).await_bootstrap(request).await?.into_inner())
             };
             match self.leader.ask_long(BOOTSTRAP_ANSWER, ask).await.and_then(read_plan) {

@@ -1,0 +1,287 @@
+//! The link against a placement driver that is played by a script.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::atomic::{AtomicU8, Ordering as AtomicOrdering},
+    time::Duration,
+};
+
+use flotilla_base::{Epoch, KeyRange, Peer, RegionId, Term};
+use flotilla_proto::{
+    pdpb::pd_server::{Pd, PdServer},
+    store_link::{
+        self, RegisterStoreResponse,
+        store_link_server::{StoreLink, StoreLinkServer},
+    },
+};
+use flotilla_raftgroup::{Role, RoleChange};
+use flotilla_transport::Resolved;
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
+
+use super::*;
+
+/// Nothing that is waited for takes so long unless it never comes.
+const LIVENESS: Duration = Duration::from_secs(30);
+const CLUSTER: u64 = 77;
+
+/// An address that no other test of any process uses.
+fn address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let last = NEXT.fetch_add(1, AtomicOrdering::SeqCst);
+    SocketAddr::from(([127, high | 0x80, low, last], 2379))
+}
+
+/// What a played placement driver says and hears.
+#[derive(Clone)]
+struct Played {
+    address: SocketAddr,
+    cluster: u64,
+    /// Statuses before the plan.
+    before_plan: Arc<Mutex<VecDeque<Status>>>,
+    refusal: Option<Status>,
+    heard: mpsc::UnboundedSender<(u64, u64)>,
+}
+
+impl Played {
+    fn new(cluster: u64) -> (Self, mpsc::UnboundedReceiver<(u64, u64)>) {
+        let (heard, hears) = mpsc::unbounded_channel();
+        let (address, before_plan) = (address(), Arc::default());
+        (Self { address, cluster, before_plan, refusal: None, heard }, hears)
+    }
+
+    /// Serves on a runtime of its own: when that goes, all connections go.
+    fn start(&self) -> Server {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = std::net::TcpListener::bind(self.address).expect("an address");
+        listener.set_nonblocking(true).expect("a listener");
+        let played = self.clone();
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            let served = tonic::transport::Server::builder()
+                .add_service(PdServer::new(played.clone()))
+                .add_service(StoreLinkServer::new(played))
+                .serve_with_incoming(TcpListenerStream::new(listener));
+            served.await.expect("serves until its runtime ends");
+        });
+        Server(Some(runtime))
+    }
+
+    fn header(&self) -> Option<pdpb::ResponseHeader> {
+        Some(pdpb::ResponseHeader { cluster_id: self.cluster, error: None })
+    }
+
+    async fn connect(&self) -> Result<PdLink, PdLinkError> {
+        PdLink::connect(&[self.address.to_string()], ClusterId(0)).await
+    }
+}
+
+/// A placement driver that can be killed.
+struct Server(Option<tokio::runtime::Runtime>);
+
+impl Server {
+    async fn kill(mut self) {
+        let runtime = self.0.take().expect("killed once");
+        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(LIVENESS));
+        ended.await.expect("ended");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Pd for Played {
+    async fn get_members(
+        &self,
+        _: Request<pdpb::GetMembersRequest>,
+    ) -> Result<Response<pdpb::GetMembersResponse>, Status> {
+        let client_urls = vec![format!("http://{}", self.address)];
+        let leader = pdpb::Member { member_id: 1, client_urls, ..Default::default() };
+        Ok(Response::new(pdpb::GetMembersResponse {
+            header: self.header(),
+            members: vec![leader.clone()],
+            leader: Some(leader),
+            ..pdpb::GetMembersResponse::default()
+        }))
+    }
+
+    async fn alloc_id(
+        &self,
+        _: Request<pdpb::AllocIdRequest>,
+    ) -> Result<Response<pdpb::AllocIdResponse>, Status> {
+        Ok(Response::new(pdpb::AllocIdResponse { header: self.header(), id: 1001, count: 1 }))
+    }
+
+    async fn get_store(
+        &self,
+        request: Request<pdpb::GetStoreRequest>,
+    ) -> Result<Response<pdpb::GetStoreResponse>, Status> {
+        let id = request.into_inner().store_id;
+        let state = if id == 9 { metapb::StoreState::Tombstone } else { metapb::StoreState::Up };
+        let address = format!("store-{id}:20160");
+        let store = metapb::Store { id, address, state: state.into(), ..Default::default() };
+        let header = self.header();
+        Ok(Response::new(pdpb::GetStoreResponse { header, store: Some(store), stats: None }))
+    }
+
+    async fn region_heartbeat(
+        &self,
+        request: Request<Streaming<pdpb::RegionHeartbeatRequest>>,
+    ) -> Result<Response<BoxStream<pdpb::RegionHeartbeatResponse>>, Status> {
+        let mut reports = request.into_inner();
+        // The answer begins with the first report, as a server may do.
+        let first = reports.message().await?.ok_or_else(|| Status::cancelled("no report"))?;
+        let heard = self.heard.clone();
+        let hear = move |report: pdpb::RegionHeartbeatRequest| {
+            let region = report.region.unwrap_or_default().id;
+            let _test_is_over = heard.send((region, report.term));
+        };
+        hear(first);
+        tokio::spawn(async move {
+            while let Ok(Some(report)) = reports.message().await {
+                hear(report);
+            }
+        });
+        Ok(Response::new(Box::pin(tokio_stream::pending())))
+    }
+}
+
+#[tonic::async_trait]
+impl StoreLink for Played {
+    async fn register_store(
+        &self,
+        request: Request<RegisterStoreRequest>,
+    ) -> Result<Response<RegisterStoreResponse>, Status> {
+        let request = request.into_inner();
+        let store = request.store.unwrap_or_default();
+        assert_eq!((request.cluster_id, request.incarnation), (self.cluster, 4));
+        assert!(store.version.starts_with("8.5.0-flotilla-"), "{}", store.version);
+        assert_eq!((store.id, store.address.as_str()), (1001, "127.0.0.1:20160"));
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        let answer = RegisterStoreResponse { cluster_id: self.cluster, max_replicas: 3 };
+        Ok(Response::new(answer))
+    }
+
+    async fn await_bootstrap(
+        &self,
+        _: Request<AwaitBootstrapRequest>,
+    ) -> Result<Response<BootstrapPlan>, Status> {
+        if let Some(status) = self.before_plan.lock().pop_front() {
+            return Err(status);
+        }
+        let first_leader_peer = 4;
+        let planned =
+            store_link::PlannedRegion { region: Some((&region(2)).into()), first_leader_peer };
+        Ok(Response::new(BootstrapPlan { cluster_id: self.cluster, regions: vec![planned] }))
+    }
+}
+
+fn region(id: u64) -> Region {
+    Region {
+        id: RegionId(id),
+        range: KeyRange::all(),
+        epoch: Epoch::FIRST,
+        peers: vec![Peer::voter(PeerId(4), StoreId(1001))],
+    }
+}
+
+fn role(id: u64, role: Role, term: u64) -> Report {
+    let change = RoleChange { role, term: Term(term), leader: Some(PeerId(4)) };
+    Report::Role { region: region(id), peer: PeerId(4), change }
+}
+
+#[tokio::test]
+async fn a_store_joins() {
+    let (played, _) = Played::new(CLUSTER);
+    let statuses = [Status::deadline_exceeded("call again"), Status::unavailable("not leader")];
+    played.before_plan.lock().extend(statuses);
+    let config = StoreConfig::new("data", Vec::new());
+    let join = async {
+        let link = played.connect().await?;
+        assert_eq!(link.cluster_id(), ClusterId(CLUSTER));
+        let id = StoreId(link.alloc_id().await?);
+        let registration = link.register(&config, id, Incarnation(4)).await?;
+        assert_eq!(registration.max_replicas, 3);
+        assert!(!link.is_bootstrapped());
+        let plan = link.await_bootstrap().await;
+        assert_eq!((plan.len(), plan[0].first_leader), (1, PeerId(4)));
+        assert_eq!(plan[0].region, region(2));
+        assert!(link.is_bootstrapped());
+        Ok::<_, PdLinkError>(())
+    };
+    // The store is there first and waits.
+    let start = async { played.start() };
+    let (joined, _server) = tokio::join!(timeout(LIVENESS, join), start);
+    joined.expect("in time").expect("joined");
+}
+
+#[tokio::test]
+async fn refusals_end_waiting_at_once() {
+    let (mut played, _) = Played::new(CLUSTER);
+    let text = "store 7 has this address";
+    played.refusal = Some(Status::already_exists(text));
+    let _server = played.start();
+    let link = played.connect().await.expect("connected");
+    let config = StoreConfig::new("data", Vec::new());
+    let refused = link.register(&config, StoreId(1001), Incarnation(4)).await;
+    assert_eq!(refused, Err(PdLinkError::Refused(text.to_owned())));
+    let other = PdLink::connect(&[played.address.to_string()], ClusterId(78)).await;
+    let (ours, theirs) = (ClusterId(78), ClusterId(CLUSTER));
+    assert_eq!(other.map(|_link| ()), Err(PdLinkError::OtherCluster { ours, theirs }));
+}
+
+#[tokio::test]
+async fn led_regions_are_reported_at_once_and_again_to_a_new_listener() {
+    let (played, mut heard) = Played::new(CLUSTER);
+    let server = played.start();
+    let link = played.connect().await.expect("connected");
+    link.report(&role(2, Role::Leader, 6));
+    let reporting =
+        regions::report_regions(Arc::clone(&link.leader), Arc::clone(&link.led), StoreId(1001));
+    let reporting = tokio::spawn(reporting);
+    let mut next = async || timeout(LIVENESS, heard.recv()).await.expect("in time");
+    assert_eq!(next().await, Some((2, 6)));
+    link.report(&role(3, Role::Leader, 7));
+    assert_eq!(next().await, Some((3, 7)));
+    link.report(&role(3, Role::Follower, 8));
+    assert_eq!(link.led_regions(), 1);
+    link.led.measured(&[(RegionId(2), 4096), (RegionId(3), 1)]);
+    assert_eq!(next().await, Some((2, 6)));
+
+    server.kill().await;
+    link.report(&role(2, Role::Leader, 9));
+    link.report(&role(2, Role::Leader, 10));
+    let _server = played.start();
+    while next().await != Some((2, 10)) {}
+    reporting.abort();
+}
+
+#[tokio::test]
+async fn addresses_stay_known_while_the_placement_driver_is_away() {
+    let (played, _) = Played::new(CLUSTER);
+    let server = played.start();
+    let link = played.connect().await.expect("connected");
+    let resolver = link.resolver();
+    assert_eq!(resolver.resolve(StoreId(5)).await, Resolved::At("store-5:20160".to_owned()));
+    assert_eq!(resolver.resolve(StoreId(9)).await, Resolved::Gone);
+    server.kill().await;
+    link.addresses.expire();
+    assert_eq!(resolver.resolve(StoreId(5)).await, Resolved::At("store-5:20160".to_owned()));
+    assert_eq!(resolver.resolve(StoreId(6)).await, Resolved::Unknown);
+}

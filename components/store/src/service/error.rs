@@ -64,10 +64,8 @@ pub(super) fn region_error(
 
 /// The address belongs to another store than the client thinks.
 pub(super) fn store_not_match(wanted: StoreId, actual: StoreId) -> errorpb::Error {
-    let store_not_match = errorpb::StoreNotMatch {
-        request_store_id: wanted.get(),
-        actual_store_id: actual.get(),
-    };
+    let store_not_match =
+        errorpb::StoreNotMatch { request_store_id: wanted.get(), actual_store_id: actual.get() };
     errorpb::Error {
         message: format!("this is store {actual}, not {wanted}"),
         store_not_match: Some(store_not_match),

@@ -27,7 +27,7 @@ mod tests;
 
 use std::future::Future;
 
-use flotilla_base::{Region, RegionId, StoreId};
+use flotilla_base::{Region, RegionId};
 use flotilla_multiraft::{Reply, RequestHeader, WriteCommand};
 
 use crate::router::{Router, WriteOutcome};
@@ -56,9 +56,6 @@ pub(crate) trait Regions: Clone + Send + Sync + 'static {
 
     /// Every region that lives on this store, by start key.
     fn regions(&self) -> Vec<Region>;
-
-    /// This store.
-    fn store_id(&self) -> StoreId;
 }
 
 impl Regions for Router {
@@ -85,9 +82,5 @@ impl Regions for Router {
 
     fn regions(&self) -> Vec<Region> {
         Self::regions(self)
-    }
-
-    fn store_id(&self) -> StoreId {
-        Self::store_id(self)
     }
 }

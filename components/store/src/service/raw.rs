@@ -185,8 +185,7 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawScanResponse>, Status> {
         let RawScanRequest { context, start_key, limit, key_only, cf, reverse, end_key } =
             request.into_inner();
-        let direction =
-            if reverse { ScanDirection::Reverse } else { ScanDirection::Forward };
+        let direction = if reverse { ScanDirection::Reverse } else { ScanDirection::Forward };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let work = async {
             let target = self.parts.identity.check(context, &cf)?;

@@ -63,11 +63,7 @@ impl<R: Regions> RawService<R> {
     }
 
     /// The pairs of a scan within its region.
-    pub(super) async fn scan(
-        &self,
-        target: &Target,
-        scan: Scan,
-    ) -> Result<Vec<KvPair>, Rejection> {
+    pub(super) async fn scan(&self, target: &Target, scan: Scan) -> Result<Vec<KvPair>, Rejection> {
         self.on_pool(target, move |reader, patience| reader.scan(&scan, patience)).await
     }
 
@@ -200,8 +196,7 @@ impl<R: Regions> Reader<R> {
 }
 
 fn region<R: Regions>(regions: &R, target: &Target) -> Result<Region, Rejection> {
-    let refuse =
-        |refusal| Err(Rejection::region(region_error(refusal, &target.header, regions)));
+    let refuse = |refusal| Err(Rejection::region(region_error(refusal, &target.header, regions)));
     let Some(region) = regions.region(target.region) else {
         return refuse(RequestError::RegionNotFound(target.region));
     };

@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(pool.run(later, later, |patience| patience.is_over()).await, Ok(false));
         assert_eq!(pool.run(later, Instant::now(), |patience| patience.is_over()).await, Ok(true));
 
-        let (release, held) = crossbeam_channel::bounded::<()>(0);
+        let (release, held) = bounded::<()>(0);
         let (started, running) = oneshot::channel();
         let hold = pool.run(later, later, move |_| {
             let _told = started.send(());

@@ -16,6 +16,12 @@ const DURATION: Metric = Metric::labelled(
     &["op"],
 );
 
+const PROPOSALS: Metric = Metric::labelled(
+    "flotilla_raft_proposals_total",
+    "Writes handed to replicas, by what became of them.",
+    &["result"],
+);
+
 /// What a client can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
@@ -56,6 +62,19 @@ impl Outcome {
     const ALL: [&'static str; 3] = ["done", "region_error", "refused"];
 }
 
+/// What became of a write that was handed to its replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proposed {
+    Applied,
+    Refused,
+    Busy,
+    Unknown,
+}
+
+impl Proposed {
+    const ALL: [&'static str; 4] = ["applied", "refused", "busy", "unknown"];
+}
+
 /// The metrics of one kind of call.
 struct OpMetrics {
     outcomes: [IntCounter; Outcome::ALL.len()],
@@ -65,6 +84,7 @@ struct OpMetrics {
 /// The metrics of all calls, looked up by position.
 pub(super) struct RpcMetrics {
     ops: [OpMetrics; Op::ALL.len()],
+    proposals: [IntCounter; Proposed::ALL.len()],
 }
 
 impl RpcMetrics {
@@ -78,7 +98,12 @@ impl RpcMetrics {
                 duration: durations.with_label_values(&[name]),
             }
         });
-        Self { ops }
+        let proposals = registry.counters(&PROPOSALS);
+        Self { ops, proposals: Proposed::ALL.map(|result| proposals.with_label_values(&[result])) }
+    }
+
+    pub(super) fn proposed(&self, result: Proposed) {
+        self.proposals[result as usize].inc();
     }
 
     pub(super) fn count(&self, op: Op, outcome: Outcome, took: Duration) {

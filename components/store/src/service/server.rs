@@ -8,8 +8,14 @@ use tokio::{net::TcpListener, sync::watch};
 use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 
 use super::{
-    admission::Admission, context::Identity, health::HealthService, listener::Accept,
-    raw::{Parts, RawService}, read_pool::ReadPool, rpc_metrics::RpcMetrics,
+    Regions,
+    admission::Admission,
+    context::Identity,
+    health::HealthService,
+    listener::Accept,
+    raw::{Parts, RawService},
+    read_pool::ReadPool,
+    rpc_metrics::RpcMetrics,
 };
 use crate::{config::StoreConfig, host::Shared, pd_link::PdLink};
 
@@ -45,11 +51,16 @@ pub(crate) fn routes(
         metrics: RpcMetrics::new(shared.metrics.registry()),
         clock_millis: crate::pd_link::unix_millis,
     };
+    Ok(client_routes(parts).add_service(raft))
+}
+
+/// The services for clients.
+pub(super) fn client_routes<R: Regions>(parts: Parts<R>) -> Routes {
     let raw = RawService::new(Arc::new(parts))
         .into_server()
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Gzip);
-    Ok(Routes::new(raw).add_service(HealthService::server()).add_service(raft))
+    Routes::new(raw).add_service(HealthService::server())
 }
 
 /// Serves until `stopped` says so; calls under way get a moment then.

@@ -1,0 +1,253 @@
+//! The services over a real engine and replicas that are played by a script.
+
+mod calls;
+mod network;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use flotilla_base::{
+    ByteSize, ClusterId, Epoch, Index, KeyRange, Mutation, Peer, PeerId, Region, RegionId, StoreId,
+    Version,
+};
+use flotilla_engine::{Engine, EngineOptions, WriteBatch};
+use flotilla_multiraft::{Reply, RequestError, RequestHeader, WriteCommand};
+use flotilla_proto::{errorpb, kvrpcpb, metapb, tikvpb::tikv_server::Tikv};
+use flotilla_telemetry::Registry;
+use parking_lot::Mutex;
+use tonic::{Request, Response, Status};
+
+use super::{
+    Regions,
+    admission::Admission,
+    context::Identity,
+    raw::{Parts, RawService},
+    read_pool::ReadPool,
+    rpc_metrics::RpcMetrics,
+};
+use crate::router::WriteOutcome;
+
+const STORE: StoreId = StoreId(1);
+const CLUSTER: ClusterId = ClusterId(77);
+const REGION: RegionId = RegionId(2);
+
+/// The wall clock of all tests: only they move it forward.
+static CLOCK_MILLIS: AtomicU64 = AtomicU64::new(1_000_000);
+
+fn clock() -> u64 {
+    CLOCK_MILLIS.load(Ordering::SeqCst)
+}
+
+/// What the next write or read meets instead of a healthy replica.
+#[derive(Clone, Debug)]
+enum Fate {
+    Refused(RequestError),
+    Unknown,
+    /// Never answered.
+    Lost,
+}
+
+#[derive(Default)]
+struct Script {
+    fates: VecDeque<Fate>,
+    /// Writes that were handed over.
+    proposed: usize,
+}
+
+/// Replicas that apply at once.
+#[derive(Clone)]
+struct Played {
+    engine: Engine,
+    /// By start key.
+    regions: Arc<Mutex<Vec<Region>>>,
+    script: Arc<Mutex<Script>>,
+}
+
+impl Played {
+    async fn meet(&self) -> Option<Fate> {
+        let fate = self.script.lock().fates.pop_front();
+        if let Some(Fate::Lost) = fate {
+            std::future::pending::<()>().await;
+        }
+        fate
+    }
+
+    fn check(&self, region: RegionId, header: RequestHeader) -> Result<Region, RequestError> {
+        let found = self.region(region).ok_or(RequestError::RegionNotFound(region))?;
+        let actual = found.peer_on(STORE).expect("lives here").id;
+        if !header.peer.is_none() && header.peer != actual {
+            return Err(RequestError::PeerMismatch { region, requested: header.peer, actual });
+        }
+        if found.epoch.version != header.version {
+            return Err(RequestError::EpochNotMatch { current: Box::new(found) });
+        }
+        Ok(found)
+    }
+
+    fn apply(
+        &self,
+        id: RegionId,
+        header: RequestHeader,
+        write: WriteCommand,
+    ) -> Result<(), RequestError> {
+        let region = self.check(id, header)?;
+        for mutation in &write.mutations {
+            let (key, is_inside) = match mutation {
+                Mutation::Put(_, key, _) | Mutation::Delete(_, key) => {
+                    (key, region.range.contains(key))
+                }
+                Mutation::DeleteRange(_, range) => (&range.start, region.range.covers(range)),
+            };
+            if !is_inside {
+                let (key, range) = (key.clone(), region.range);
+                return Err(RequestError::KeyNotInRegion { region: id, key, range });
+            }
+        }
+        self.engine.write(&WriteBatch::from(write.mutations)).expect("written");
+        Ok(())
+    }
+}
+
+impl Regions for Played {
+    async fn write(
+        &self,
+        region: RegionId,
+        header: RequestHeader,
+        command: WriteCommand,
+    ) -> WriteOutcome {
+        self.script.lock().proposed += 1;
+        match self.meet().await {
+            Some(Fate::Refused(refusal)) => WriteOutcome::Done(Reply::Failed(refusal)),
+            Some(Fate::Unknown | Fate::Lost) => WriteOutcome::Unknown,
+            None => WriteOutcome::Done(match self.apply(region, header, command) {
+                Ok(()) => Reply::Written,
+                Err(refusal) => Reply::Failed(refusal),
+            }),
+        }
+    }
+
+    async fn read_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
+        match self.meet().await {
+            Some(Fate::Refused(refusal)) => Reply::Failed(refusal),
+            Some(Fate::Unknown | Fate::Lost) | None => match self.check(region, header) {
+                Ok(_) => Reply::ReadAt(Index(7)),
+                Err(refusal) => Reply::Failed(refusal),
+            },
+        }
+    }
+
+    fn region(&self, region: RegionId) -> Option<Region> {
+        self.regions.lock().iter().find(|known| known.id == region).cloned()
+    }
+
+    fn regions(&self) -> Vec<Region> {
+        self.regions.lock().clone()
+    }
+}
+
+/// A service and its script, on a directory of its own.
+struct Fixture {
+    service: RawService<Played>,
+    played: Played,
+    _directory: tempfile::TempDir,
+}
+
+fn region(id: u64, start: &'static str, end: &'static str, version: u64) -> Region {
+    Region {
+        id: RegionId(id),
+        range: KeyRange::new(start, end),
+        epoch: Epoch { version: Version(version), ..Epoch::FIRST },
+        peers: vec![
+            Peer::voter(PeerId(id * 10), STORE),
+            Peer::voter(PeerId(id * 10 + 1), StoreId(2)),
+        ],
+    }
+}
+
+impl Fixture {
+    /// A store with the region `["b", "m")` and the last one, `["m", "")`.
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
+        let regions = vec![region(2, "b", "m", 3), region(3, "m", "", 3)];
+        let regions = Arc::new(Mutex::new(regions));
+        let played = Played { engine, regions, script: Arc::default() };
+        let service = RawService::new(Arc::new(parts(&played)));
+        Self { service, played, _directory: directory }
+    }
+
+    fn expect(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.played.script.lock().fates.extend(fates);
+    }
+
+    fn proposed(&self) -> usize {
+        self.played.script.lock().proposed
+    }
+
+    async fn put(&self, key: &[u8], value: &[u8], ttl: u64) -> kvrpcpb::RawPutResponse {
+        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        let context = Some(context());
+        let request = kvrpcpb::RawPutRequest { context, key, value, ttl, ..Default::default() };
+        done(self.service.raw_put(Request::new(request)).await)
+    }
+
+    async fn get(&self, key: &'static [u8]) -> kvrpcpb::RawGetResponse {
+        let (context, key) = (Some(context()), Bytes::from_static(key));
+        let request = kvrpcpb::RawGetRequest { context, key, ..Default::default() };
+        done(self.service.raw_get(Request::new(request)).await)
+    }
+
+    async fn scan(&self, start: &'static str, end: &'static str, reverse: bool) -> Vec<String> {
+        let mut request = scan_request(start, end);
+        request.reverse = reverse;
+        let response = done(self.service.raw_scan(Request::new(request)).await);
+        assert_eq!(response.region_error, None);
+        response.kvs.iter().map(|pair| String::from_utf8_lossy(&pair.key).into()).collect()
+    }
+}
+
+fn parts(played: &Played) -> Parts<Played> {
+    Parts {
+        regions: played.clone(),
+        engine: played.engine.clone(),
+        identity: Identity { cluster: CLUSTER, store: STORE },
+        admission: Admission::new(ByteSize::mib(16)),
+        pool: ReadPool::start(1).expect("a thread"),
+        metrics: RpcMetrics::new(&Registry::new()),
+        clock_millis: clock,
+    }
+}
+
+/// The context of a client that knows the region well.
+fn context() -> kvrpcpb::Context {
+    kvrpcpb::Context {
+        region_id: REGION.get(),
+        region_epoch: Some(metapb::RegionEpoch { version: 3, conf_ver: 1 }),
+        peer: Some(metapb::Peer { id: 20, store_id: STORE.get(), ..Default::default() }),
+        ..kvrpcpb::Context::default()
+    }
+}
+
+fn scan_request(start: &'static str, end: &'static str) -> kvrpcpb::RawScanRequest {
+    kvrpcpb::RawScanRequest {
+        context: Some(context()),
+        start_key: start.into(),
+        end_key: end.into(),
+        limit: 100,
+        ..kvrpcpb::RawScanRequest::default()
+    }
+}
+
+fn done<T>(result: Result<Response<T>, Status>) -> T {
+    result.expect("an answer").into_inner()
+}
+
+fn error_of(response: kvrpcpb::RawGetResponse) -> errorpb::Error {
+    response.region_error.expect("a region error")
+}

@@ -13,6 +13,7 @@ use super::{
     context::{Rejection, Target},
     error,
     raw::RawService,
+    rpc_metrics::Proposed,
 };
 use crate::router::WriteOutcome;
 
@@ -59,16 +60,23 @@ impl<R: Regions> RawService<R> {
             let replicate = parts.regions.write(target.region, target.header, command.clone());
             let outcome = timeout_at(target.deadline, replicate).await;
             let refusal = match outcome {
-                Ok(WriteOutcome::Done(Reply::Written)) => return Ok(()),
+                Ok(WriteOutcome::Done(Reply::Written)) => {
+                    parts.metrics.proposed(Proposed::Applied);
+                    return Ok(());
+                }
                 Ok(WriteOutcome::Done(Reply::Failed(refusal))) => refusal,
                 Ok(WriteOutcome::Done(Reply::ReadAt(_)) | WriteOutcome::Unknown) => {
+                    parts.metrics.proposed(Proposed::Unknown);
                     return Err(undetermined("the store stops"));
                 }
                 Err(_elapsed) => {
+                    parts.metrics.proposed(Proposed::Unknown);
                     return Err(undetermined("it was not committed before its deadline"));
                 }
             };
-            if !matches!(refusal, RequestError::Busy(_)) {
+            let is_busy = matches!(refusal, RequestError::Busy(_));
+            parts.metrics.proposed(if is_busy { Proposed::Busy } else { Proposed::Refused });
+            if !is_busy {
                 return Err(self.refusal(refusal, target));
             }
             // Nothing was proposed: it may be tried again as soon as another write is out of the way.

@@ -1,0 +1,81 @@
+//! The server on a real socket, and what strangers send to it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use flotilla_proto::{
+    health::{HealthCheckRequest, health_client::HealthClient},
+    tikvpb::tikv_client::TikvClient,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
+use tonic::codec::CompressionEncoding;
+
+use super::*;
+use crate::service::server::{client_routes, serve};
+
+/// Nothing that is waited for takes so long unless it never comes.
+const LIVENESS: Duration = Duration::from_secs(30);
+
+/// An address that no other test of any process uses.
+fn address() -> SocketAddr {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let last = u8::try_from(NEXT.fetch_add(1, Ordering::SeqCst)).expect("few tests");
+    SocketAddr::from(([127, high | 0x80, low, last], crate::config::SERVICE_PORT))
+}
+
+async fn start(
+    fixture: &Fixture,
+) -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind(address()).await.expect("an address");
+    let address = listener.local_addr().expect("bound");
+    let (stop, stopped) = watch::channel(false);
+    let served = tokio::spawn(serve(listener, client_routes(parts(&fixture.played)), stopped));
+    (address, stop, served)
+}
+
+#[tokio::test]
+async fn strangers_are_sent_away_and_clients_served() {
+    let fixture = Fixture::new();
+    let (address, stop, served) = start(&fixture).await;
+    let silent = TcpStream::connect(address).await.expect("connected");
+    for garbage in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 4096], b"PRI * HTTP/2.0\r\nno"] {
+        let mut stranger = TcpStream::connect(address).await.expect("connected");
+        // The server may have closed before all was sent.
+        let _sent = stranger.write_all(garbage).await;
+        let mut rest = Vec::new();
+        let closed = timeout(LIVENESS, stranger.read_to_end(&mut rest)).await;
+        let _closed_or_reset = closed.expect("closed by the server");
+    }
+    let mut half = TcpStream::connect(address).await.expect("connected");
+    half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12").await.expect("sent");
+    drop(half);
+
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+    let channel = channel.expect("an address").connect().await.expect("connected");
+    let checked = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
+    assert_eq!(checked.expect("an answer").into_inner().status, 1, "serving");
+    let mut client = TikvClient::new(channel).send_compressed(CompressionEncoding::Gzip);
+    let value = Bytes::from(vec![b'v'; 6 << 20]);
+    let (context, key) = (Some(context()), Bytes::from("c"));
+    let put = kvrpcpb::RawPutRequest {
+        context: context.clone(),
+        key: key.clone(),
+        value: value.clone(),
+        ..kvrpcpb::RawPutRequest::default()
+    };
+    assert_eq!(done(client.raw_put(put).await), Default::default());
+    let mut client = client.max_decoding_message_size(16 << 20);
+    let get = kvrpcpb::RawGetRequest { context, key, ..Default::default() };
+    assert!(done(client.raw_get(get).await).value == value);
+    let unknown = client.raw_compare_and_swap(kvrpcpb::RawCasRequest::default()).await;
+    assert_eq!(unknown.expect_err("not served yet").code(), tonic::Code::Unimplemented);
+
+    stop.send_replace(true);
+    timeout(LIVENESS, served).await.expect("ends with open connections").expect("no panic");
+    drop(silent);
+}
