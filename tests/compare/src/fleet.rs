@@ -28,6 +28,11 @@ pub(crate) struct Fleet {
 
 /// The part of the ready file that is needed here.
 #[derive(Debug, Deserialize)]
+struct ReadyFile {
+    playground: Ready,
+}
+
+#[derive(Debug, Deserialize)]
 struct Ready {
     pd: Vec<String>,
     stores: Vec<ReadyStore>,
@@ -56,7 +61,7 @@ impl Fleet {
             .arg(&ready_file);
         let mut nodes = vec![Node::start(&mut command, scratch.path("playground.log"))?];
         let ready = until("the playground's start", &mut nodes, async || {
-            Ok(serde_json::from_slice::<Ready>(&fs::read(&ready_file)?)?)
+            Ok(serde_json::from_slice::<ReadyFile>(&fs::read(&ready_file)?)?.playground)
         })
         .await?;
         ensure!(ready.stores.len() == 3, "the playground has not three stores");

@@ -22,6 +22,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use load::{Plan, Sample};
 use report::{Figures, Report};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Compare Flotilla with etcd on this machine.
 #[derive(Clone, Debug, Parser)]
@@ -67,10 +68,21 @@ async fn main() -> Result<()> {
     // Either way `run` is dropped or done before this returns, and with it processes and data.
     tokio::select! {
         done = run(args) => done,
-        interrupted = tokio::signal::ctrl_c() => {
+        interrupted = interruption() => {
             interrupted.context("cannot wait for an interruption")?;
             anyhow::bail!("interrupted; processes and data are removed")
         }
+    }
+}
+
+/// Waits for the terminal, or whoever started this, to end it.
+async fn interruption() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _terminated = terminate.recv() => Ok(()),
+        _hung_up = hang_up.recv() => Ok(()),
     }
 }
 
@@ -82,6 +94,7 @@ async fn run(args: Args) -> Result<()> {
     ensure!(args.flotilla.is_file(), "{} is not there", args.flotilla.display());
     let base = args.data.clone().unwrap_or_else(std::env::temp_dir);
     let disk = report::disk_of(&base)?;
+    let load = report::load_average()?;
     let plan = Plan {
         clients: args.clients,
         keys: args.keys,
@@ -115,7 +128,8 @@ async fn run(args: Args) -> Result<()> {
             }
         }
     }
-    let text = Report { figures: &figures, plan: &plan, args: &args, disk: &disk }.markdown()?;
+    let text = Report { figures: &figures, plan: &plan, args: &args, disk: &disk, load: &load }
+        .markdown()?;
     show(&text);
     if let Some(path) = &args.out {
         std::fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -18,6 +18,10 @@ use tokio::{
 /// How long a cluster may take to start or to stop.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often, and how far apart, the removal of a directory is tried.
+const REMOVALS_MAX: u32 = 50;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
+
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A directory that is removed at the end.
@@ -39,8 +43,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nothing is left to be told of a failure; the name says whose it was.
-        let _stays = fs::remove_dir_all(&self.0);
+        // The processes were killed, but those that they started follow a moment later, and may
+        // write until then: one removal can meet a file that has just come.
+        for _attempt in 0..REMOVALS_MAX {
+            if fs::remove_dir_all(&self.0).is_ok() || !self.0.exists() {
+                return;
+            }
+            std::thread::sleep(REMOVAL_PAUSE);
+        }
     }
 }
 

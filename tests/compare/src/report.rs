@@ -62,6 +62,8 @@ pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) args: &'a Args,
     pub(crate) disk: &'a str,
+    /// What else the machine did: a comparison beside other work is worth little.
+    pub(crate) load: &'a str,
 }
 
 impl Report<'_> {
@@ -101,6 +103,7 @@ impl Report<'_> {
         let cores = std::thread::available_parallelism()?;
         writeln!(text, "- Date: {}", output("date", &["-u", "+%Y-%m-%d"])?)?;
         writeln!(text, "- Machine: {}, {cores} cores, {disk}", cpu_model()?)?;
+        writeln!(text, "- Load average of the machine before the first round: {}", self.load)?;
         writeln!(text, "- Kernel: {}", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim())?;
         writeln!(
             text,
@@ -164,6 +167,12 @@ fn cpu_model() -> Result<String> {
     let info = fs::read_to_string("/proc/cpuinfo")?;
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     Ok(model.map_or_else(|| "unknown processor".to_owned(), |(_, model)| model.to_owned()))
+}
+
+/// The mean number of running tasks over the last minute.
+pub(crate) fn load_average() -> Result<String> {
+    let averages = fs::read_to_string("/proc/loadavg")?;
+    Ok(averages.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// The kind of file system under `path`. One in memory is refused: there a sync costs nothing, and
