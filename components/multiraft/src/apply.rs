@@ -33,6 +33,8 @@ pub struct Applied {
     pub index: Index,
     /// Where the log on disk starts now.
     pub truncated: LogPosition,
+    /// Bytes of the entries that were applied.
+    pub bytes: usize,
 }
 
 /// What a turn of appliers wants done, in this order: write `batch` (atomic, unsynced: the entries are
@@ -40,6 +42,8 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct ApplyEffects<T> {
     batch: Vec<Mutation>,
+    /// Bytes of `batch`, counted as it grows.
+    bytes: usize,
     replies: Vec<(T, Reply)>,
     applied: Vec<(RegionId, PeerId, Applied)>,
 }
@@ -56,21 +60,21 @@ pub trait ApplyHost<T> {
 
 impl<T> Default for ApplyEffects<T> {
     fn default() -> Self {
-        Self { batch: Vec::new(), replies: Vec::new(), applied: Vec::new() }
+        Self { batch: Vec::new(), bytes: 0, replies: Vec::new(), applied: Vec::new() }
     }
 }
 
 impl<T> ApplyEffects<T> {
     /// Bytes in the batch so far: a host may finish early.
     #[must_use]
-    pub fn batch_bytes(&self) -> usize {
-        self.batch.iter().map(Mutation::size_bytes).sum()
+    pub const fn batch_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Executes the effects and leaves them empty. Answers come after the write, so that a client that
     /// was answered reads what it wrote.
     pub fn finish(&mut self, host: &mut impl ApplyHost<T>) {
-        let Self { batch, replies, applied } = std::mem::take(self);
+        let Self { batch, bytes: _, replies, applied } = std::mem::take(self);
         if !batch.is_empty() {
             host.write(batch);
         }
@@ -156,7 +160,10 @@ impl Applier {
         task: ApplyTask<T>,
         effects: &mut ApplyEffects<T>,
     ) -> Result<(), ApplyFault> {
+        let first_new = effects.batch.len();
+        let mut bytes = 0;
         for (entry, ticket) in task.entries {
+            bytes += entry.data.len();
             let reply = self.apply_entry(&entry, &mut effects.batch)?;
             self.state.applied = entry.position();
             if let Some(ticket) = ticket {
@@ -168,7 +175,9 @@ impl Applier {
             self.truncate(position, &mut effects.batch);
         }
         effects.batch.push(disk::put_apply_state(self.region.id, &self.state));
-        let progress = Applied { index: self.state.applied.index, truncated: self.state.truncated };
+        effects.bytes += effects.batch[first_new..].iter().map(Mutation::size_bytes).sum::<usize>();
+        let (index, truncated) = (self.state.applied.index, self.state.truncated);
+        let progress = Applied { index, truncated, bytes };
         effects.applied.push((self.region.id, self.peer, progress));
         Ok(())
     }

@@ -28,6 +28,17 @@ pub struct LogWrite {
     pub after: Vec<AfterPersist>,
     /// Log entries in it, for the statistics.
     pub entries: usize,
+    /// Bytes of the batch, counted as it grows.
+    pub bytes: usize,
+}
+
+impl LogWrite {
+    pub(crate) fn extend(&mut self, mutations: impl IntoIterator<Item = Mutation>) {
+        for mutation in mutations {
+            self.bytes += mutation.size_bytes();
+            self.batch.push(mutation);
+        }
+    }
 }
 
 /// What the rest of the store and the placement driver should know.
@@ -74,6 +85,8 @@ pub struct Effects<T> {
     pub(crate) replies: Vec<(T, Reply)>,
     /// For the store and the placement driver.
     pub(crate) reports: Vec<Report>,
+    /// Peers that got their data: told once `log`, which holds it, is written.
+    pub(crate) births: Vec<Report>,
     /// When replicas want to be woken.
     pub(crate) alarms: Vec<(RegionId, Moment)>,
 }
@@ -86,6 +99,7 @@ impl<T> Default for Effects<T> {
             apply: Vec::new(),
             replies: Vec::new(),
             reports: Vec::new(),
+            births: Vec::new(),
             alarms: Vec::new(),
         }
     }
@@ -94,8 +108,8 @@ impl<T> Default for Effects<T> {
 impl<T> Effects<T> {
     /// Bytes that the round's batch holds so far: a host may close a round early.
     #[must_use]
-    pub fn log_bytes(&self) -> usize {
-        self.log.batch.iter().map(Mutation::size_bytes).sum()
+    pub const fn log_bytes(&self) -> usize {
+        self.log.bytes
     }
 
     /// Refuses what comes with snapshots and membership changes. The slots exist so that nothing that

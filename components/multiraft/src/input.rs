@@ -156,6 +156,8 @@ pub enum Reply {
     /// Data on this store, applied to at least this index, holds all that was acknowledged before the
     /// read began.
     ReadAt(Index),
+    /// The peer left its group before the fate of the write was known here.
+    Unknown,
     /// Not served.
     Failed(RequestError),
 }

@@ -47,7 +47,7 @@ impl<T> Replica<T> {
         }
         let requested = self.log_gc.requested.max(self.group.truncated().index);
         self.log_gc.requested = requested;
-        let target = self.log_gc.target(self.applied)?;
+        let target = self.log_gc.target(self.apply.applied)?;
         let position = self.group.position(target)?;
         // Before the applier deletes anything: the group must not look for an entry that is gone.
         self.group.on_truncated(position);

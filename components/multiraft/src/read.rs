@@ -35,6 +35,11 @@ impl<T> Reads<T> {
         tickets.extend(std::mem::take(&mut self.rounds).into_values().flatten());
         tickets
     }
+
+    /// Every ticket that waits for apply alone.
+    pub(crate) fn take_granted(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.granted).into_values().flatten().collect()
+    }
 }
 
 impl<T> Replica<T> {
@@ -74,10 +79,10 @@ impl<T> Replica<T> {
     /// Answers the reads whose index is applied.
     pub(crate) fn answer_reads(&mut self, effects: &mut Effects<T>) {
         while let Some(first) = self.reads.granted.first_entry() {
-            if *first.key() > self.applied {
+            if *first.key() > self.apply.applied {
                 break;
             }
-            let applied = self.applied;
+            let applied = self.apply.applied;
             let tickets = first.remove().into_iter();
             effects.replies.extend(tickets.map(|ticket| (ticket, Reply::ReadAt(applied))));
         }

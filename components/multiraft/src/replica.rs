@@ -14,11 +14,14 @@ use flotilla_raftgroup::{
 
 use crate::apply::{Applied, ApplyTask, check_write};
 use crate::effects::{AfterPersist, Effects, Report};
-use crate::input::{Input, PeerMessage, Proposal, RequestError, RequestHeader};
+use crate::input::{Input, PeerMessage, Proposal, Reply, RequestError, RequestHeader};
 use crate::log_gc::LogGc;
 use crate::persist::{RegionState, put_region_state};
 use crate::read::Reads;
 use crate::recover::RecoveredPeer;
+
+/// A follower takes no entries while so much waits to be applied.
+const APPLY_BACKLOG_BYTES_MAX: usize = 32 << 20;
 
 /// What the replicas of one store share.
 #[derive(Clone)]
@@ -62,12 +65,21 @@ pub struct Replica<T> {
     hard_state: HardState,
     proposals: Proposals<T>,
     pub(crate) reads: Reads<T>,
-    pub(crate) applied: Index,
+    pub(crate) apply: ApplyProgress,
     pub(crate) log_gc: LogGc,
     /// What only matters before the peer has data.
     embryo: Embryo,
     /// When the host was last asked to wake this replica.
     alarm_at: Moment,
+}
+
+/// How far the applier is, as the replica knows it.
+#[derive(Debug)]
+pub(crate) struct ApplyProgress {
+    /// Last applied entry.
+    pub(crate) applied: Index,
+    /// Bytes of entries that were handed over and are not applied yet.
+    backlog_bytes: usize,
 }
 
 /// What a peer without data keeps.
@@ -82,7 +94,7 @@ struct Embryo {
 
 impl<T> std::fmt::Debug for Replica<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} {:?} applied {}", self.group, self.life, self.applied)
+        write!(f, "{:?} {:?} applied {}", self.group, self.life, self.apply.applied)
     }
 }
 
@@ -186,7 +198,7 @@ impl<T> Replica<T> {
     /// Applied index.
     #[must_use]
     pub const fn applied(&self) -> Index {
-        self.applied
+        self.apply.applied
     }
 
     /// The group, for judges and metrics.
@@ -212,7 +224,7 @@ impl<T> Replica<T> {
             hard_state: raft.hard_state,
             proposals: Proposals::default(),
             reads: Reads::default(),
-            applied: apply.applied.index,
+            apply: ApplyProgress { applied: apply.applied.index, backlog_bytes: 0 },
             log_gc: LogGc::default(),
             embryo: Embryo::default(),
             alarm_at: Moment::NEVER,
@@ -232,6 +244,7 @@ impl<T> Replica<T> {
                 self.life = Lifecycle::Quarantined;
                 effects.reports.push(Report::Quarantined { region: self.region.id, damage });
                 self.fail_reads(effects);
+                self.give_up(effects);
             }
             // Dropped, as a network may; the sender's own clock repeats what matters.
             Err(_dropped) => {}
@@ -242,7 +255,10 @@ impl<T> Replica<T> {
     /// and the leader would make a snapshot for a peer that the bootstrap is about to fill.
     fn takes(&self, kind: MessageKind, commit: Index) -> bool {
         match self.life {
-            Lifecycle::Active => true,
+            // The leader sends them again; a slow disk must not pile them up in memory.
+            Lifecycle::Active => {
+                kind != MessageKind::Append || self.apply.backlog_bytes < APPLY_BACKLOG_BYTES_MAX
+            }
             Lifecycle::Quarantined => false,
             Lifecycle::Uninitialised => match kind {
                 MessageKind::RequestVote | MessageKind::RequestPreVote => true,
@@ -311,7 +327,8 @@ impl<T> Replica<T> {
     }
 
     fn handle_applied(&mut self, applied: Applied, effects: &mut Effects<T>) {
-        self.applied = self.applied.max(applied.index);
+        self.apply.applied = self.apply.applied.max(applied.index);
+        self.apply.backlog_bytes = self.apply.backlog_bytes.saturating_sub(applied.bytes);
         self.group.on_applied(applied.index);
         self.answer_reads(effects);
     }
@@ -324,11 +341,11 @@ impl<T> Replica<T> {
             if self.life == Lifecycle::Uninitialised {
                 // A vote that a crash forgets could be given twice in one term.
                 let state = RegionState::Uninitialised(self.peer);
-                effects.log.batch.push(put_region_state(self.region.id, &state));
+                effects.log.extend([put_region_state(self.region.id, &state)]);
             }
             effects.log.entries += ready.append.as_ref().map_or(0, |append| append.entries.len());
             let batch = single::write_log(&self.group, &mut self.hard_state, &ready);
-            effects.log.batch.extend(batch);
+            effects.log.extend(batch);
         }
         let send_now = ready.send_now.into_iter().filter_map(|message| self.address(message));
         effects.send_now.extend(send_now);
@@ -358,6 +375,16 @@ impl<T> Replica<T> {
         })
     }
 
+    /// Nothing more is applied here: what waits for it can only be told that its fate is not known.
+    fn give_up(&mut self, effects: &mut Effects<T>) {
+        let writes: Vec<T> = self.proposals.drain().collect();
+        effects.replies.extend(writes.into_iter().map(|ticket| (ticket, Reply::Unknown)));
+        let region = self.region.id;
+        for ticket in self.reads.take_granted() {
+            effects.refuse(ticket, RequestError::Quarantined(region));
+        }
+    }
+
     fn take_role_change(&mut self, change: RoleChange, effects: &mut Effects<T>) {
         let (region, peer) = (self.region.clone(), self.peer);
         effects.reports.push(Report::Role { region, peer, change });
@@ -377,36 +404,32 @@ impl<T> Replica<T> {
         let mut entries = Vec::with_capacity(committed.len());
         for entry in committed {
             self.log_gc.note_applied_bytes(entry.data.len());
+            self.apply.backlog_bytes += entry.data.len();
             let (ticket, lost) = self.proposals.committed(&entry);
             for lost in lost {
                 effects.refuse(lost, RequestError::StaleCommand(self.region.id));
             }
             entries.push((entry, ticket));
         }
-        self.push_apply(entries, None, effects);
+        // Every entry that is committed by now was in this Ready or an earlier one.
+        let task = self.apply_task(self.group.committed());
+        effects.apply.push(ApplyTask { entries, ..task });
     }
 
     fn shorten_log(&mut self, effects: &mut Effects<T>) {
         if self.life == Lifecycle::Active
             && let Some(position) = self.take_truncation()
         {
-            self.push_apply(Vec::new(), Some(position), effects);
+            // Not the group's commit index: that may speak of entries which no Ready has brought to disk
+            // yet, and a restart would take older ones in their places for committed.
+            let task = self.apply_task(self.apply.applied);
+            effects.apply.push(ApplyTask { truncate: Some(position), ..task });
         }
     }
 
-    fn push_apply(
-        &self,
-        entries: Vec<(flotilla_raftgroup::Entry, Option<T>)>,
-        truncate: Option<LogPosition>,
-        effects: &mut Effects<T>,
-    ) {
-        effects.apply.push(ApplyTask {
-            region: self.region.id,
-            peer: self.peer,
-            entries,
-            commit: self.group.committed(),
-            truncate,
-        });
+    fn apply_task(&self, commit: Index) -> ApplyTask<T> {
+        let (region, peer) = (self.region.id, self.peer);
+        ApplyTask { region, peer, entries: Vec::new(), commit, truncate: None }
     }
 
     /// Gives an uninitialised peer its region, at the same first state as every other member, and keeps
@@ -441,16 +464,17 @@ impl<T> Replica<T> {
         let group = new_group(&self.config, &start, now)
             .expect("a region that the bootstrap made has a sound first state");
         let region = start.region;
-        let batch = &mut effects.log.batch;
-        batch.push(put_region_state(region.id, &RegionState::Normal(self.peer, region.clone())));
-        batch.push(disk::put_raft_state(region.id, &raft));
-        batch.push(disk::put_apply_state(region.id, &apply));
+        effects.log.extend([
+            put_region_state(region.id, &RegionState::Normal(self.peer, region.clone())),
+            disk::put_raft_state(region.id, &raft),
+            disk::put_apply_state(region.id, &apply),
+        ]);
         self.group = group;
         self.hard_state = hard_state;
-        self.applied = first.index;
+        self.apply.applied = first.index;
         self.life = life;
         self.region = region.clone();
-        effects.reports.push(Report::Initialised { region, peer: self.peer, apply });
+        effects.births.push(Report::Initialised { region, peer: self.peer, apply });
     }
 
     /// Alarms only ever move earlier: one that rings too soon finds nothing due and is set again, which

@@ -41,7 +41,8 @@ pub struct Round;
 impl Round {
     /// Executes `effects` and leaves them empty.
     pub fn finish<T>(effects: &mut Effects<T>, host: &mut impl Host<T>) {
-        let Effects { send_now, log, apply, replies, reports, alarms } = std::mem::take(effects);
+        let Effects { send_now, log, apply, replies, reports, births, alarms } =
+            std::mem::take(effects);
         // Local readers and the placement driver hear of a lost lead before anybody else can act on it.
         for report in reports {
             host.report(report);
@@ -50,17 +51,21 @@ impl Round {
         if !send_now.is_empty() {
             host.send(send_now);
         }
+        // F8: refusals and grants only; they promise nothing about the write, and need not wait for it.
+        for (ticket, reply) in replies {
+            host.reply(ticket, reply);
+        }
         // F3. What waits for it travels with it, so F4 and F5 are kept by `deliver` alone.
         if !log.batch.is_empty() || !log.after.is_empty() {
             host.persist(log);
         }
+        // Who hears of a new peer may rely on its being in the log, in front of all that he writes.
+        for birth in births {
+            host.report(birth);
+        }
         // F6: these entries were durable before this round began.
         for task in apply {
             host.apply(task);
-        }
-        // F8: refusals and grants only.
-        for (ticket, reply) in replies {
-            host.reply(ticket, reply);
         }
         for (region, at) in alarms {
             host.alarm(region, at);

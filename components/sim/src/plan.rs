@@ -193,7 +193,7 @@ impl Plan {
             disk: swarm_disk(&mut rng),
             load: swarm_load(&mut rng),
             faults: swarm_faults(&mut rng),
-            safety: millis(5_000 + rng.below(15_000)),
+            safety: millis(5_000 + rng.below(25_000)),
             limits: swarm_limits(&mut rng),
             ..Self::calm(seed)
         }
@@ -252,7 +252,7 @@ fn swarm_faults(rng: &mut Rng) -> FaultPlan {
     }
     FaultPlan {
         families,
-        interval: Span::from_millis(pick(rng, [100, 500, 1_500])),
+        interval: Span::from_millis(pick(rng, [200, 1_000, 3_000])),
         length_max: Span::from_millis(pick(rng, [300, 1_500, 5_000])),
     }
 }

@@ -64,6 +64,11 @@ fn check_vote(message: &PeerMessage, synced: &RaftState, vote: flotilla_base::Pe
 /// An acknowledged entry is durable in the form in which it was written last, unless a later term has
 /// written something else since.
 fn check_acknowledged(message: &PeerMessage, disk: &SimDisk, synced: &RaftState) -> Verdict {
+    if synced.hard_state.term > message.message.term {
+        // It held the entry when it said so, and has durably left that term since: whoever it votes
+        // for now has the entry, or never needed it.
+        return Ok(());
+    }
     let index = message.message.index;
     let place = Place(message.from.store, message.region);
     require(synced.last.index >= index, F4, || {

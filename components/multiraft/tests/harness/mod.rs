@@ -1,0 +1,201 @@
+//! Stores that do one step at a time and write down what they do.
+
+mod disk;
+mod show;
+mod store;
+
+use std::error::Error;
+
+use flotilla_base::{
+    Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term,
+};
+use flotilla_multiraft::{Input, PeerMessage};
+use flotilla_raftgroup::{Message, MessageKind};
+use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+
+use store::Store;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Three stores, and the messages between them. Regions are numbered from 2 on; the peer of region 2 on
+/// store 3 has the id 23.
+#[derive(Default)]
+pub(crate) struct Stores {
+    now: Moment,
+    stores: Vec<Store>,
+    network: Vec<PeerMessage>,
+}
+
+impl Runner for Stores {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _context: &Context) -> Outcome<String> {
+        let mut args = command.consume_args();
+        let output = self.execute(&command.name, &mut args)?;
+        args.reject_next()?;
+        Ok(output)
+    }
+}
+
+impl Stores {
+    fn execute(&mut self, verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
+        let mut lines = Vec::new();
+        match verb {
+            // stores COUNT: empty stores.
+            "stores" => {
+                let count: u64 = number(args)?;
+                self.stores = (1..=count).map(|id| Store::new(StoreId(id))).collect();
+            }
+            // bootstrap REGION [only=STORE]: the order reaches the stores; the first one is to lead.
+            "bootstrap" => {
+                let only = args.take_key("only").map(str::parse).transpose()?;
+                self.bootstrap(RegionId(number(args)?), only.map(StoreId))?;
+            }
+            // lead REGION: bootstraps the region and lets everything happen; store 1 leads.
+            "lead" => {
+                let region = RegionId(number(args)?);
+                self.bootstrap(region, None)?;
+                self.settle();
+                self.store(1)?.post_all(|| Input::Wake);
+                self.settle();
+                if self.store(1)?.is_leader(region) {
+                    lines.push("store 1 leads".to_owned());
+                }
+            }
+            // after MILLIS: time passes.
+            "after" => self.now = self.now + Span::from_millis(number(args)?),
+            // wake STORE / put STORE KEY VALUE / get STORE: inputs; ticket=NAME names the answer.
+            "wake" => self.at(args)?.post_all(|| Input::Wake),
+            "put" => {
+                let ticket = args.take_key("ticket").unwrap_or("put").to_owned();
+                let region = region_of(args)?;
+                let version = args.take_key("version").unwrap_or("1").parse()?;
+                let (store, key, value) = (number(args)?, word(args)?, word(args)?);
+                self.store(store)?.put(region, (key, value), version, ticket);
+            }
+            "get" => {
+                let ticket = args.take_key("ticket").unwrap_or("get").to_owned();
+                let region = region_of(args)?;
+                self.at(args)?.get(region, ticket);
+            }
+            // turn STORE: its replicas take all their inputs, and the round ends.
+            "turn" => {
+                let now = self.now;
+                let sent = self.at(args)?.turn(now, &mut lines);
+                self.network.extend(sent);
+            }
+            // sync STORE: what it has written is durable now.
+            "sync" => {
+                let sent = self.at(args)?.sync(&mut lines);
+                self.network.extend(sent);
+            }
+            // apply STORE: its appliers take all their entries.
+            "apply" => self.at(args)?.apply(&mut lines),
+            // deliver / lose [to=STORE] [from=STORE]: what becomes of messages under way.
+            "deliver" | "lose" => self.arrive(verb == "deliver", args, &mut lines)?,
+            // settle: everything happens until nothing is left; not written down.
+            "settle" => self.settle(),
+            "crash" => {
+                let kept = args.take_key("keeps").map(str::parse).transpose()?;
+                self.at(args)?.crash(kept.unwrap_or(0), &mut lines);
+            }
+            "restart" => {
+                let now = self.now;
+                self.at(args)?.restart(now, &mut lines)?;
+            }
+            "show" => lines.push(self.at(args)?.show()),
+            // heartbeat FROM TO TERM COMMIT: a message made by hand.
+            "heartbeat" => {
+                let (from, to): (u64, u64) = (number(args)?, number(args)?);
+                let (term, commit) = (Term(number(args)?), Index(number(args)?));
+                let (from, to) = (peer(2, from), peer(2, to));
+                let mut message = Message::new(MessageKind::Heartbeat, from.id, to.id, term);
+                message.commit = commit;
+                let (region, epoch) = (RegionId(2), Epoch::FIRST);
+                let matched_by_all = Index(0);
+                let message = PeerMessage { region, from, to, epoch, matched_by_all, message };
+                self.network.push(message);
+            }
+            name => return Err(format!("unknown command {name}").into()),
+        }
+        Ok(lines.join("\n"))
+    }
+
+    fn bootstrap(&mut self, region: RegionId, only: Option<StoreId>) -> Outcome<()> {
+        let region = self.region(region);
+        let now = self.now;
+        let chosen = |store: &&mut Store| only.is_none_or(|only| only == store.id);
+        self.stores.iter_mut().filter(chosen).try_for_each(|store| store.bootstrap(&region, now))
+    }
+
+    fn arrive(
+        &mut self,
+        is_delivered: bool,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        let to: Option<u64> = args.take_key("to").map(str::parse).transpose()?;
+        let from: Option<u64> = args.take_key("from").map(str::parse).transpose()?;
+        let is_meant = |message: &PeerMessage| {
+            to.is_none_or(|to| message.to.store.get() == to)
+                && from.is_none_or(|from| message.from.store.get() == from)
+        };
+        let (chosen, others) = std::mem::take(&mut self.network).into_iter().partition(is_meant);
+        self.network = others;
+        let chosen: Vec<PeerMessage> = chosen;
+        for message in chosen {
+            lines.push(show::message(&message));
+            if is_delivered {
+                let (store, now) = (message.to.store.get(), self.now);
+                self.store(store)?.receive(message, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) {
+        let mut ignored = Vec::new();
+        while !self.network.is_empty() || self.stores.iter().any(Store::is_busy) {
+            for message in std::mem::take(&mut self.network) {
+                let store = &mut self.stores[usize::try_from(message.to.store.get()).unwrap() - 1];
+                store.receive(message, self.now).expect("a sound message");
+            }
+            for store in &mut self.stores {
+                self.network.extend(store.turn(self.now, &mut ignored));
+                self.network.extend(store.sync(&mut ignored));
+                store.apply(&mut ignored);
+            }
+        }
+    }
+
+    fn region(&self, id: RegionId) -> Region {
+        let peers = self.stores.iter().map(|store| peer(id.get(), store.id.get())).collect();
+        let (start, end) = if id.get() == 2 { ("", "m") } else { ("m", "") };
+        Region { id, range: KeyRange::new(start, end), epoch: Epoch::FIRST, peers }
+    }
+
+    fn at(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome<&mut Store> {
+        let store = number(args)?;
+        self.store(store)
+    }
+
+    fn store(&mut self, id: u64) -> Outcome<&mut Store> {
+        self.stores.get_mut(usize::try_from(id)? - 1).ok_or_else(|| "no such store".into())
+    }
+}
+
+fn peer(region: u64, store: u64) -> Peer {
+    Peer::voter(PeerId(region * 10 + store), StoreId(store))
+}
+
+fn region_of(args: &mut ArgumentConsumer<'_>) -> Outcome<RegionId> {
+    Ok(RegionId(args.take_key("region").unwrap_or("2").parse()?))
+}
+
+fn word(args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
+    Ok(args.next_pos().ok_or("an argument is missing")?.to_owned())
+}
+
+fn number(args: &mut ArgumentConsumer<'_>) -> Outcome<u64> {
+    Ok(word(args)?.parse()?)
+}

@@ -1,0 +1,90 @@
+//! Effects as text.
+
+use bytes::Bytes;
+use flotilla_base::{Family, KvRead, Mutation, RegionId, key::display};
+use flotilla_multiraft::{PeerMessage, Reply, Report};
+use flotilla_raftgroup::disk;
+
+pub(crate) fn message(message: &PeerMessage) -> String {
+    let PeerMessage { region, from, to, message, .. } = message;
+    let mut text = format!(
+        "{}->{} region {region} {:?} term {}",
+        from.store, to.store, message.kind, message.term
+    );
+    if message.index.get() > 0 {
+        text += &format!(" at {}/{}", message.log_term, message.index);
+    }
+    if message.commit.get() > 0 {
+        text += &format!(" commit {}", message.commit);
+    }
+    if let (Some(first), Some(last)) = (message.entries.first(), message.entries.last()) {
+        text += &format!(" entries {}..={}", first.index, last.index);
+    }
+    if let Some(hint) = message.reject {
+        text += &format!(" rejected, hint {hint}");
+    }
+    text
+}
+
+/// What a batch writes; states are read back from `view`, which already shows it.
+pub(crate) fn batch(batch: &[Mutation], view: &dyn KvRead) -> String {
+    let shown: Vec<String> = batch.iter().map(|change| mutation(change, view)).collect();
+    format!("[{}]", shown.join(", "))
+}
+
+fn mutation(change: &Mutation, view: &dyn KvRead) -> String {
+    match change {
+        Mutation::Put(Family::RaftLog, key, _) => format!("entry {}", position(key)),
+        Mutation::Delete(Family::RaftLog, key) => format!("no entry {}", position(key)),
+        Mutation::Put(Family::RaftMeta, key, _) => record(key, view),
+        Mutation::Put(_, key, value) => format!("{}={}", display(key), display(value)),
+        other => format!("{other:?}"),
+    }
+}
+
+fn position(key: &Bytes) -> String {
+    format!("{}/{}", number(&key[..8]), number(&key[8..]))
+}
+
+fn record(key: &Bytes, view: &dyn KvRead) -> String {
+    let region = RegionId(number(&key[1..]));
+    match key[0] {
+        0x10 => format!("region {region}"),
+        0x20 => {
+            let state = disk::read_raft_state(view, region).unwrap().unwrap();
+            let (term, vote) = (state.hard_state.term, state.hard_state.vote);
+            format!("raft state {region}: term {term} vote {vote} last {}", state.last.index)
+        }
+        _ => {
+            let state = disk::read_apply_state(view, region).unwrap().unwrap();
+            format!("apply state {region}: applied {}", state.applied.index)
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    u64::from_be_bytes(bytes.try_into().unwrap())
+}
+
+pub(crate) fn reply(ticket: &str, reply: &Reply) -> String {
+    match reply {
+        Reply::Written => format!("reply {ticket}: written"),
+        Reply::ReadAt(index) => format!("reply {ticket}: read at {index}"),
+        Reply::Unknown => format!("reply {ticket}: outcome not known"),
+        Reply::Failed(error) => format!("reply {ticket}: {error}"),
+    }
+}
+
+pub(crate) fn report(report: &Report) -> String {
+    match report {
+        Report::Role { region, change, .. } => {
+            let leader = change.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
+            let (role, term) = (change.role, change.term);
+            format!("report region {}: {role:?} in term {term}, {leader} leads", region.id)
+        }
+        Report::Quarantined { region, damage } => {
+            format!("report region {region} quarantined: {damage}")
+        }
+        Report::Initialised { region, .. } => format!("report region {} initialised", region.id),
+    }
+}

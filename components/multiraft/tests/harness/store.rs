@@ -1,0 +1,289 @@
+//! One store: replicas, appliers, a disk, and a host that writes down what it is asked to do.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use flotilla_base::{Family, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version};
+use flotilla_multiraft::{
+    AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Delivery, Effects, Host,
+    Input, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer, Replica, ReplicaConfig,
+    Reply, Report, RequestHeader, Round, WriteCommand, recover_store,
+};
+use flotilla_raftgroup::{GroupLimits, ReadyNumber, Timing};
+
+use super::{disk::Disk, show};
+
+type Ticket = String;
+
+#[derive(Default)]
+pub(crate) struct Store {
+    pub(crate) id: StoreId,
+    run: u64,
+    disk: Disk,
+    replicas: BTreeMap<RegionId, Replica<Ticket>>,
+    appliers: BTreeMap<RegionId, Applier>,
+    inputs: Vec<(RegionId, Input<Ticket>)>,
+    tasks: Vec<ApplyTask<Ticket>>,
+    unsynced: Vec<AfterPersist>,
+}
+
+/// Writes down each call, in the order of the calls.
+struct Recorder<'a> {
+    store: &'a mut Store,
+    lines: &'a mut Vec<String>,
+    sent: Vec<PeerMessage>,
+}
+
+impl Store {
+    pub(crate) fn new(id: StoreId) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    pub(crate) fn bootstrap(&mut self, region: &Region, now: Moment) -> Result<(), Box<dyn Error>> {
+        let peer = region.peer_on(self.id).ok_or("not a member")?.id;
+        self.create(region.id, peer, now)?;
+        let leads = region.peers.first().is_some_and(|first| first.id == peer);
+        self.post(region.id, Input::Bootstrap { region: Box::new(region.clone()), leads });
+        Ok(())
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        message: PeerMessage,
+        now: Moment,
+    ) -> Result<(), Box<dyn Error>> {
+        self.create(message.region, message.to.id, now)?;
+        self.post(message.region, Input::Message(Box::new(message)));
+        Ok(())
+    }
+
+    pub(crate) fn post_all(&mut self, input: impl Fn() -> Input<Ticket>) {
+        self.inputs.extend(self.replicas.keys().map(|region| (*region, input())));
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        region: RegionId,
+        pair: (String, String),
+        version: u64,
+        ticket: Ticket,
+    ) {
+        let version = Version(version);
+        let header = RequestHeader { version, ..RequestHeader::default() };
+        let mutations = vec![Mutation::Put(Family::Raw, pair.0.into(), pair.1.into())];
+        let command = WriteCommand { version, clock_millis: 1, mutations };
+        self.post(region, Input::Propose(Box::new(Proposal { header, command, ticket })));
+    }
+
+    pub(crate) fn get(&mut self, region: RegionId, ticket: Ticket) {
+        let header = RequestHeader { version: Version(1), ..RequestHeader::default() };
+        self.post(region, Input::Read(ReadRequest { header, ticket }));
+    }
+
+    pub(crate) fn turn(&mut self, now: Moment, lines: &mut Vec<String>) -> Vec<PeerMessage> {
+        let mut effects = Effects::default();
+        let mut woken = Vec::new();
+        for (region, input) in std::mem::take(&mut self.inputs) {
+            if let Some(replica) = self.replicas.get_mut(&region) {
+                replica.handle(now, input, &mut effects);
+                woken.push(region);
+            }
+        }
+        for (region, replica) in &mut self.replicas {
+            if woken.contains(region) {
+                replica.drain(now, &mut effects);
+            }
+        }
+        let mut recorder = Recorder { store: self, lines, sent: Vec::new() };
+        Round::finish(&mut effects, &mut recorder);
+        recorder.sent
+    }
+
+    pub(crate) fn sync(&mut self, lines: &mut Vec<String>) -> Vec<PeerMessage> {
+        self.disk.sync();
+        let after = std::mem::take(&mut self.unsynced);
+        let mut recorder = Recorder { store: self, lines, sent: Vec::new() };
+        for waiting in after {
+            waiting.deliver(&mut recorder);
+        }
+        recorder.sent
+    }
+
+    pub(crate) fn apply(&mut self, lines: &mut Vec<String>) {
+        let mut effects = ApplyEffects::default();
+        for task in std::mem::take(&mut self.tasks) {
+            let applier = self.appliers.get_mut(&task.region).expect("an applier");
+            applier.apply(task, &mut effects).expect("sound entries");
+        }
+        effects.finish(&mut Recorder { store: self, lines, sent: Vec::new() });
+    }
+
+    pub(crate) fn crash(&mut self, kept: usize, lines: &mut Vec<String>) {
+        let lost = self.disk.crash(kept);
+        lines.push(format!("store {} lost {lost} batches", self.id));
+        *self = Self {
+            id: self.id,
+            run: self.run,
+            disk: std::mem::take(&mut self.disk),
+            ..Self::default()
+        };
+    }
+
+    pub(crate) fn restart(
+        &mut self,
+        now: Moment,
+        lines: &mut Vec<String>,
+    ) -> Result<(), Box<dyn Error>> {
+        self.run += 1;
+        for found in recover_store(self.disk.view.as_ref())? {
+            let region = match &found {
+                RecoveredPeer::Normal { peer, region, apply, .. } => {
+                    let applier = Applier::new(region.clone(), *peer, *apply);
+                    self.appliers.insert(region.id, applier);
+                    region.id
+                }
+                RecoveredPeer::Uninitialised { region, .. }
+                | RecoveredPeer::Damaged { region, .. } => *region,
+            };
+            lines.push(match &found {
+                RecoveredPeer::Normal { raft, apply, .. } => format!(
+                    "region {region}: term {} vote {} last {} applied {}",
+                    raft.hard_state.term,
+                    raft.hard_state.vote,
+                    raft.last.index,
+                    apply.applied.index
+                ),
+                other => format!("{other:?}"),
+            });
+            if let Some(replica) = Replica::restart(self.config(), found, now)? {
+                self.replicas.insert(region, replica);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn show(&self) -> String {
+        let shown = self.replicas.values().map(|replica| {
+            let role = replica.role();
+            let (region, life, applied) = (replica.region().id, replica.life(), replica.applied());
+            let committed = replica.group().committed();
+            format!(
+                "region {region}: {:?} {life:?} in term {}, committed {committed}, applied {applied}",
+                role.role, role.term
+            )
+        });
+        shown.collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn is_leader(&self, region: RegionId) -> bool {
+        self.replicas.get(&region).is_some_and(|replica| replica.group().is_leader())
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !(self.inputs.is_empty() && self.tasks.is_empty() && self.unsynced.is_empty())
+    }
+
+    fn create(
+        &mut self,
+        region: RegionId,
+        peer: PeerId,
+        now: Moment,
+    ) -> Result<(), Box<dyn Error>> {
+        if !self.replicas.contains_key(&region) {
+            let replica = Replica::uninitialised(self.config(), region, peer, now)?;
+            self.replicas.insert(region, replica);
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> ReplicaConfig {
+        ReplicaConfig {
+            store: self.id,
+            seed: self.id.get(),
+            run: self.run,
+            timing: Timing::default(),
+            limits: GroupLimits::default(),
+            disk: Arc::clone(&self.disk.view) as _,
+        }
+    }
+
+    fn post(&mut self, region: RegionId, input: Input<Ticket>) {
+        self.inputs.push((region, input));
+    }
+
+    fn write(&mut self, batch: Vec<Mutation>) -> String {
+        let copy = batch.clone();
+        self.disk.write(batch);
+        show::batch(&copy, self.disk.view.as_ref())
+    }
+}
+
+impl Recorder<'_> {
+    fn transmit(&mut self, messages: Vec<PeerMessage>) {
+        for message in &messages {
+            self.lines.push(format!("send {}", show::message(message)));
+        }
+        self.sent.extend(messages);
+    }
+}
+
+impl Host<Ticket> for Recorder<'_> {
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        self.transmit(messages);
+    }
+
+    fn persist(&mut self, write: LogWrite) {
+        let shown = self.store.write(write.batch);
+        self.lines.push(format!("persist {shown}"));
+        self.store.unsynced.extend(write.after);
+    }
+
+    fn apply(&mut self, task: ApplyTask<Ticket>) {
+        let entries: Vec<String> =
+            task.entries.iter().map(|(entry, _)| entry.index.to_string()).collect();
+        self.lines.push(format!("apply region {}: {}", task.region, entries.join(" ")));
+        self.store.tasks.push(task);
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.lines.push(show::reply(&ticket, &reply));
+    }
+
+    fn report(&mut self, report: Report) {
+        self.lines.push(show::report(&report));
+        if let Report::Initialised { region, peer, apply } = report {
+            self.store.appliers.insert(region.id, Applier::new(region, peer, apply));
+        }
+    }
+
+    /// Deadlines depend on drawn spreads; scripts wake by hand.
+    fn alarm(&mut self, _region: RegionId, _at: Moment) {}
+}
+
+impl Delivery for Recorder<'_> {
+    fn persisted(&mut self, region: RegionId, _peer: PeerId, number: ReadyNumber) {
+        self.lines.push(format!("persisted region {region}"));
+        self.store.post(region, Input::Persisted(number));
+    }
+
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        self.transmit(messages);
+    }
+}
+
+impl ApplyHost<Ticket> for Recorder<'_> {
+    fn write(&mut self, batch: Vec<Mutation>) {
+        let shown = self.store.write(batch);
+        self.lines.push(format!("write {shown}"));
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.lines.push(show::reply(&ticket, &reply));
+    }
+
+    fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {
+        self.lines.push(format!("applied region {region}: {}", applied.index));
+        self.store.post(region, Input::Applied(applied));
+    }
+}

@@ -1,0 +1,60 @@
+//! Scripts of `testscripts/`: the order in which a store's effects become actions, one script for each
+//! rule of `round.rs`. Regenerate with `UPDATE_GOLDENFILES=1`, and read what changed.
+
+mod harness;
+
+use harness::Stores;
+
+fn run(script: &str) -> std::io::Result<()> {
+    goldenscript::run(&mut Stores::default(), format!("tests/testscripts/{script}"))
+}
+
+#[test]
+fn f0_terms_before_messages() -> std::io::Result<()> {
+    run("f0_terms_before_messages")
+}
+
+#[test]
+fn f2_leader_sends_before_its_write() -> std::io::Result<()> {
+    run("f2_leader_sends_before_its_write")
+}
+
+#[test]
+fn f3_one_batch_for_the_round() -> std::io::Result<()> {
+    run("f3_one_batch_for_the_round")
+}
+
+#[test]
+fn f4_promises_are_durable() -> std::io::Result<()> {
+    run("f4_promises_are_durable")
+}
+
+#[test]
+fn f5_notice_before_messages() -> std::io::Result<()> {
+    run("f5_notice_before_messages")
+}
+
+#[test]
+fn f6_applied_is_committed_and_durable() -> std::io::Result<()> {
+    run("f6_applied_is_committed_and_durable")
+}
+
+#[test]
+fn f8_appliers_answer_writes() -> std::io::Result<()> {
+    run("f8_appliers_answer_writes")
+}
+
+#[test]
+fn reads() -> std::io::Result<()> {
+    run("reads")
+}
+
+#[test]
+fn bootstrap_and_restart() -> std::io::Result<()> {
+    run("bootstrap_and_restart")
+}
+
+#[test]
+fn damage() -> std::io::Result<()> {
+    run("damage")
+}
