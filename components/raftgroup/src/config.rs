@@ -49,7 +49,8 @@ pub struct GroupLimits {
     pub uncommitted_bytes_max: u64,
     /// Bytes of committed entries handed out at once.
     pub committed_bytes_max: u64,
-    /// Readys that are written but not yet durable.
+    /// Readys that are written but not yet durable. A bound for the worst case only: at the bound not even
+    /// heartbeats leave, and the host bounds rounds and bytes of all groups together long before.
     pub outstanding_max: usize,
     /// Bytes of applied entries that stay in memory for slow followers.
     pub cache_bytes_max: usize,
@@ -62,7 +63,7 @@ impl Default for GroupLimits {
             inflight_messages_max: 128,
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 4 << 20,
-            outstanding_max: 16,
+            outstanding_max: 128,
             cache_bytes_max: 4 << 20,
         }
     }

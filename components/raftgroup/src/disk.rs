@@ -282,6 +282,42 @@ fn last_entry(reader: &dyn KvRead, group: RegionId) -> Result<Option<LogPosition
         .map_err(|cause| DiskError::Record { group, what: "last log entry", cause })
 }
 
+/// Visits the entries of `range` in order until `visit` returns `false`; all of them must be there.
+///
+/// # Errors
+/// [`DiskError`] where one is missing or damaged, or the engine fails.
+pub fn read_entries(
+    reader: &dyn KvRead,
+    group: RegionId,
+    range: std::ops::Range<Index>,
+    visit: &mut dyn FnMut(Entry) -> bool,
+) -> Result<(), DiskError> {
+    let keys = KeyRange::new(entry_key(group, range.start), entry_key(group, range.end));
+    let mut due = range.start;
+    let mut stopped = false;
+    let mut failed = None;
+    reader.scan(Family::RaftLog, &keys, ScanDirection::Forward, &mut |key, record| {
+        if *key != *entry_key(group, due) {
+            return false;
+        }
+        match decode_entry(due, &Bytes::copy_from_slice(record)) {
+            Ok(entry) => {
+                due = due.next();
+                stopped = !visit(entry);
+            }
+            Err(cause) => failed = Some(DiskError::Record { group, what: "log entry", cause }),
+        }
+        !stopped && failed.is_none()
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if !stopped && due < range.end {
+        return Err(DiskError::Contradiction { group, what: format!("entry {due} is missing") });
+    }
+    Ok(())
+}
+
 /// Reads one entry that must be there.
 ///
 /// # Errors

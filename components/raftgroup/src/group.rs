@@ -177,6 +177,8 @@ pub struct Group {
     /// The leader's next heartbeat, and its next check that a majority answered.
     heartbeat_at: Moment,
     quorum_check_at: Moment,
+    /// The last quorum check was put off because this process stood still.
+    is_stall_excused: bool,
     /// (term, vote) that would survive a crash now. Nothing of a newer term leaves this peer.
     durable: (Term, PeerId),
     outstanding: VecDeque<Outstanding>,
@@ -224,6 +226,7 @@ impl Group {
             clock,
             heartbeat_at: Moment::NEVER,
             quorum_check_at: Moment::NEVER,
+            is_stall_excused: false,
             durable: (hard_state.term, hard_state.vote),
             outstanding: VecDeque::new(),
             reads_started: 0,
@@ -243,7 +246,7 @@ impl Group {
         if matches!(kind, MessageKind::RequestVote | MessageKind::RequestPreVote) {
             self.open_or_refuse(now, term)?;
         }
-        let vote_before = self.raw.raft.vote;
+        let vote_before = (self.raw.raft.term, self.raw.raft.vote);
         // The crate's own errors say that a message has no place here (an unknown peer): dropped.
         let _unknown_peer_is_dropped = self.raw.step(message_to_raft(message));
         let raft = &self.raw.raft;
@@ -252,7 +255,7 @@ impl Group {
             && raft.term == term.get();
         if is_from_leader {
             self.clock.heard_leader(now, self.rank(from));
-        } else if raft.vote != vote_before && raft.vote == from.get() {
+        } else if (raft.term, raft.vote) != vote_before && raft.vote == from.get() {
             self.clock.granted_vote(now);
         }
         self.follow_role(now);
@@ -331,6 +334,7 @@ impl Group {
         if self.outstanding.len() >= self.config.limits.outstanding_max || !self.raw.has_ready() {
             return None;
         }
+        self.raw.mut_store().refill_reads();
         let mut ready = self.raw.ready();
         assert!(ready.snapshot().is_empty(), "a snapshot passed the guard");
         let entries = ready.take_entries();
@@ -338,7 +342,8 @@ impl Group {
         // The crate looks entries up in the log from the next line on.
         self.raw.mut_store().append(&entries);
         let hard_state = self.changed_hard_state(&ready);
-        let messages = [ready.take_messages(), ready.take_persisted_messages()].concat();
+        let mut messages = ready.take_messages();
+        messages.append(&mut ready.take_persisted_messages());
         let mut work = GroupReady {
             number: ReadyNumber(ready.number()),
             hard_state,
@@ -485,9 +490,10 @@ impl Group {
             peer: self.config.peer,
             last: Index(raft.raft_log.last_index()),
             committed: Index(raft.raft_log.committed),
-            is_current_term: raft.term == message.term.get(),
+            term: message.term.get().cmp(&raft.term),
             is_leader: raft.state == StateRole::Leader,
             matched: Index(raft.prs().get(message.from.get()).map_or(0, |it| it.matched)),
+            is_from_member: raft.prs().get(message.from.get()).is_some(),
         }
     }
 
@@ -510,10 +516,12 @@ impl Group {
     fn wake_leader(&mut self, now: Moment) {
         if now >= self.quorum_check_at {
             let is_stalled = now.since(self.quorum_check_at) > self.timing().stall;
-            if is_stalled {
+            // Excused once, not again and again: a leader without followers must find out.
+            if is_stalled && !std::mem::replace(&mut self.is_stall_excused, true) {
                 // Answers of the last gate may still be waiting to be read.
                 self.quorum_check_at = now + self.timing().heartbeat * 2;
             } else {
+                self.is_stall_excused = false;
                 self.quorum_check_at = now + self.timing().gate;
                 let message = RaftMessage {
                     msg_type: MessageType::MsgCheckQuorum,
@@ -552,7 +560,11 @@ impl Group {
         } else if !is_leader && had_deadlines {
             self.heartbeat_at = Moment::NEVER;
             self.quorum_check_at = Moment::NEVER;
-            self.clock.stepped_down(now, self.rank(PeerId(0)));
+            // Where a new leader made this one step down, its silence is what the clock measures already.
+            if self.leader().is_none() {
+                let rank = self.rank(PeerId(0));
+                self.clock.stepped_down(now, rank);
+            }
         }
     }
 

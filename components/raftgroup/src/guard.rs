@@ -1,6 +1,8 @@
 //! What stands in front of the crate's `step`: it panics on messages that contradict its log, and a
 //! message comes from the network.
 
+use std::cmp::Ordering;
+
 use flotilla_base::{Index, PeerId};
 
 use crate::message::{Message, MessageKind};
@@ -43,10 +45,13 @@ pub(crate) struct GuardView {
     pub(crate) peer: PeerId,
     pub(crate) last: Index,
     pub(crate) committed: Index,
-    pub(crate) is_current_term: bool,
+    /// The message's term, compared with this peer's.
+    pub(crate) term: Ordering,
     pub(crate) is_leader: bool,
     /// What this leader knows durable at the sender.
     pub(crate) matched: Index,
+    /// The sender is one of the group as this peer knows it.
+    pub(crate) is_from_member: bool,
 }
 
 /// Checks what the crate takes for granted.
@@ -64,7 +69,14 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
         | MessageKind::ReadIndexResponse => Err(StepError::Unsupported(message.kind)),
         MessageKind::Append => check_append(message, view),
         MessageKind::Heartbeat if message.commit > view.last => {
-            Err(Damage { committed: message.commit, last: view.last }.into())
+            // Only a leader of this group can prove that this peer lost what it had acknowledged.
+            if view.is_from_member && view.term.is_ge() {
+                return Err(Damage { committed: message.commit, last: view.last }.into());
+            }
+            Err(StepError::Senseless("a commit index beyond the log, from no leader of this group"))
+        }
+        MessageKind::AppendResponse if message.reject.is_some_and(|hint| hint > message.index) => {
+            Err(StepError::Senseless("a refusal hints at more than it refuses"))
         }
         MessageKind::AppendResponse if claims_too_much(message, view) => {
             Err(StepError::Senseless("a follower acknowledges more than this leader's log"))
@@ -79,18 +91,25 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
 /// A refusal that was overtaken by the acknowledgement. The crate would probe from there on: in front of
 /// a shortened log, where there is nothing left to send, and so for ever.
 fn refuses_what_it_holds(message: &Message, view: &GuardView) -> bool {
-    let is_own_term = view.is_leader && view.is_current_term;
+    let is_own_term = view.is_leader && view.term.is_eq();
     is_own_term && message.reject.is_some() && message.index <= view.matched
 }
 
 fn claims_too_much(message: &Message, view: &GuardView) -> bool {
-    let is_own_term = view.is_leader && view.is_current_term;
+    let is_own_term = view.is_leader && view.term.is_eq();
     is_own_term && message.reject.is_none() && message.index > view.last
 }
 
 /// Entries must follow `index` one by one with terms that never fall; and what this peer knows
 /// committed must not be replaced, which would be a second truth.
 fn check_append(message: &Message, view: &GuardView) -> Result<(), StepError> {
+    // Every entry has a term, and the crate takes none for that of an entry it does not know.
+    if message.log_term.is_none() && !message.index.is_none() {
+        return Err(StepError::Senseless("it follows an entry without a term"));
+    }
+    if message.index.get().checked_add(message.entries.len() as u64 + 1).is_none() {
+        return Err(StepError::Senseless("its entries are behind the last possible index"));
+    }
     let mut previous = (message.index, message.log_term);
     for entry in &message.entries {
         if entry.index != previous.0.next() || entry.term < previous.1 || entry.term > message.term
@@ -99,7 +118,7 @@ fn check_append(message: &Message, view: &GuardView) -> Result<(), StepError> {
         }
         previous = (entry.index, entry.term);
     }
-    if view.is_leader && view.is_current_term {
+    if view.is_leader && view.term.is_eq() {
         return Err(StepError::Senseless("two leaders in one term"));
     }
     debug_assert!(view.committed <= view.last, "committed beyond the log");

@@ -1,5 +1,6 @@
 //! The group's view of its log: recent entries in memory, older ones read from disk.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -9,6 +10,9 @@ use raft::{GetEntriesContext, RaftState as RaftInitialState, Storage, StorageErr
 
 use crate::disk;
 use crate::message::{HardState, LogPosition, Voters, entry_to_raft};
+
+/// Bytes that are read from the disk for followers between two Readys; soft, one message always fits.
+const DISK_READS_BYTES: usize = 2 << 20;
 
 /// Implements the crate's `Storage` over a cache and a reader of the disk.
 ///
@@ -24,6 +28,10 @@ pub(crate) struct LogView {
     /// Entries `(last.index - cache.len(), last.index]`.
     cache: VecDeque<Entry>,
     cache_bytes: usize,
+    /// The entry in front of the cache, where one was dropped from it: its term is asked for all the time.
+    before_cache: LogPosition,
+    /// Bytes that may still be read from the disk for followers before the next Ready.
+    reads_left: Cell<usize>,
 }
 
 /// What a log starts from.
@@ -51,6 +59,8 @@ impl LogView {
             last,
             cache: VecDeque::new(),
             cache_bytes: 0,
+            before_cache: truncated,
+            reads_left: Cell::new(DISK_READS_BYTES),
         }
     }
 
@@ -98,7 +108,9 @@ impl LogView {
         while self.cache_bytes > bytes_max
             && self.cache.front().is_some_and(|entry| entry.index <= up_to.get())
         {
-            self.cache_bytes -= self.cache.pop_front().map_or(0, |entry| entry_bytes(&entry));
+            let Some(entry) = self.cache.pop_front() else { break };
+            self.cache_bytes -= entry_bytes(&entry);
+            self.before_cache = LogPosition { term: Term(entry.term), index: Index(entry.index) };
         }
     }
 
@@ -107,16 +119,56 @@ impl LogView {
         self.cache.get(usize::try_from(offset).ok()?)
     }
 
+    /// A follower that was away asks for more than memory holds. What is read for it in one turn is
+    /// bounded: the reads stand between this group's worker and everybody's heartbeats.
+    pub(crate) fn refill_reads(&mut self) {
+        self.reads_left.set(DISK_READS_BYTES);
+    }
+
     fn read(&self, index: u64) -> raft::Result<Entry> {
         disk::read_entry(self.disk.as_ref(), self.group, Index(index))
             .map(entry_to_raft)
-            .map_err(|error| raft::Error::Store(StorageError::Other(Box::new(error))))
+            .map_err(unreadable)
+    }
+
+    fn read_into(&self, taken: &mut Taken, low: u64, high: u64) -> raft::Result<()> {
+        let before = taken.bytes;
+        disk::read_entries(self.disk.as_ref(), self.group, Index(low)..Index(high), &mut |entry| {
+            taken.push(entry_to_raft(entry))
+        })
+        .map_err(unreadable)?;
+        let read = usize::try_from(taken.bytes - before).unwrap_or(usize::MAX);
+        self.reads_left.set(self.reads_left.get().saturating_sub(read));
+        Ok(())
+    }
+}
+
+/// Entries that are being collected, up to a number of bytes; the first one always fits.
+struct Taken {
+    entries: Vec<Entry>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Taken {
+    /// Whether the entry was taken.
+    fn push(&mut self, entry: Entry) -> bool {
+        self.bytes += entry_bytes(&entry) as u64;
+        let fits = self.bytes <= self.bytes_max || self.entries.is_empty();
+        if fits {
+            self.entries.push(entry);
+        }
+        fits
     }
 }
 
 fn entry_bytes(entry: &Entry) -> usize {
     const OVERHEAD: usize = size_of::<Entry>();
     OVERHEAD + entry.data.len() + entry.context.len()
+}
+
+fn unreadable(error: disk::DiskError) -> raft::Error {
+    raft::Error::Store(StorageError::Other(Box::new(error)))
 }
 
 fn ids(peers: &[PeerId]) -> Vec<u64> {
@@ -144,7 +196,7 @@ impl Storage for LogView {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
         assert!(
             high <= self.last.index.get() + 1,
@@ -154,20 +206,23 @@ impl Storage for LogView {
             return Err(raft::Error::Store(StorageError::Compacted));
         }
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for index in low..high {
-            let entry = match self.cached(index) {
-                Some(entry) => entry.clone(),
-                None => self.read(index)?,
-            };
-            bytes += entry_bytes(&entry) as u64;
-            if bytes > bytes_max && !entries.is_empty() {
+        let cache_start = self.cache.front().map_or(high, |entry| entry.index).min(high);
+        let mut taken = Taken { entries: Vec::new(), bytes: 0, bytes_max };
+        if low < cache_start {
+            if self.reads_left.get() == 0 && context.can_async() {
+                // The crate asks again with the follower's next answer; other groups come first.
+                return Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable));
+            }
+            self.read_into(&mut taken, low, cache_start)?;
+        }
+        let is_gapless = taken.entries.len() as u64 == cache_start.saturating_sub(low);
+        let mut rest = low.max(cache_start)..high;
+        while is_gapless && let Some(entry) = rest.next().and_then(|index| self.cached(index)) {
+            if !taken.push(entry.clone()) {
                 break;
             }
-            entries.push(entry);
         }
-        Ok(entries)
+        Ok(taken.entries)
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
@@ -176,6 +231,9 @@ impl Storage for LogView {
         }
         if index == self.last.index.get() {
             return Ok(self.last.term.get());
+        }
+        if index == self.before_cache.index.get() {
+            return Ok(self.before_cache.term.get());
         }
         if index < self.truncated.index.get() {
             return Err(raft::Error::Store(StorageError::Compacted));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flotilla_base::{Moment, Mutation, PeerId, RegionId};
+use flotilla_base::{Moment, PeerId, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::{
     Applier, ApplyTask, Delivery, Host, Input, LogWrite, PeerMessage, Reply, Report,
@@ -74,7 +74,7 @@ impl Host<Ticket> for StoreHost {
 
     fn persist(&mut self, write: LogWrite) {
         let must_sync = !write.batch.is_empty();
-        let bytes = write.batch.iter().map(Mutation::size_bytes).sum();
+        let bytes = write.bytes;
         self.shared.metrics.appended(write.entries);
         if must_sync {
             let batch = WriteBatch::from(write.batch);
@@ -87,6 +87,7 @@ impl Host<Ticket> for StoreHost {
     }
 
     fn apply(&mut self, task: ApplyTask<Ticket>) {
+        self.shared.metrics.apply_lag(task.entries.len());
         let cell = self.shared.apply_cells.get(task.region.get());
         if let Some(cell) = cell.filter(|cell| cell.generation() == task.peer.get()) {
             let _closed_means_gone = cell.send(task).is_err();

@@ -11,19 +11,19 @@
 //! [`network`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
 #![warn(missing_docs)]
 
-pub mod config;
-pub mod node;
-pub mod router;
-mod raft_pool;
-mod host;
 mod apply_pool;
-mod network;
 mod boot;
-pub mod value;
-pub mod service;
-pub mod pd_link;
+pub mod config;
+mod host;
 pub mod metrics;
+mod network;
+pub mod node;
+pub mod pd_link;
+mod raft_pool;
+pub mod router;
+pub mod service;
 mod status;
+pub mod value;
 
 pub use config::StoreConfig;
 pub use node::{Store, StoreError};

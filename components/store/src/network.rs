@@ -8,9 +8,7 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{Admission, Input, PeerMessage, Replica, ReplicaConfig};
 use flotilla_poller::ReadyQueue;
-use flotilla_proto::raft::{
-    RaftEntry, RaftEntryKind, RaftEnvelope, RaftMessage, RaftMessageKind,
-};
+use flotilla_proto::raft::{RaftEntry, RaftEntryKind, RaftEnvelope, RaftMessage, RaftMessageKind};
 use flotilla_raftgroup::{Entry, EntryKind, Message, MessageKind};
 use flotilla_telemetry::MonotonicClock;
 use flotilla_transport::{Lane, Peers, Target, TransportEvents};
@@ -71,7 +69,10 @@ impl Inbound {
 
     /// A peer that the bootstrap has not reached yet: it must be able to vote.
     pub(crate) fn create(&self, region: RegionId, peer: PeerId) {
-        if self.router.table().write().create_uninitialised(region, peer).is_err() {
+        // Slot and cell appear together: whoever sees the slot may send to the cell. Making a replica
+        // without data touches no disk.
+        let mut table = self.router.table().write();
+        if table.create_uninitialised(region, peer).is_err() {
             return;
         }
         let now = self.clock.now();
@@ -130,6 +131,9 @@ fn encode(message: PeerMessage) -> RaftEnvelope {
 fn decode(envelope: RaftEnvelope) -> Option<PeerMessage> {
     let body = envelope.message?;
     let kind = decode_kind(body.kind())?;
+    if kind != MessageKind::Append && !body.entries.is_empty() {
+        return None;
+    }
     let from = Peer::voter(PeerId(envelope.from_peer), StoreId(envelope.from_store));
     let to = Peer::voter(PeerId(envelope.to_peer), StoreId(envelope.to_store));
     Some(PeerMessage {

@@ -9,9 +9,7 @@ use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
 use flotilla_engine::{Engine, EngineError, EngineOptions};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{Input, RegionTable, ReplicaConfig, Report};
-use flotilla_poller::{
-    Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions,
-};
+use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
 use flotilla_telemetry::{MonotonicClock, StatusServer};
 use flotilla_transport::{Identity, Limits, Peers, RaftService};
@@ -192,12 +190,10 @@ async fn bind(config: &StoreConfig) -> Result<Sockets, StoreError> {
 
 /// Learns the cluster, takes an id where this directory has none, and announces this run. The identity
 /// is durable before the placement driver hears of it.
-async fn join_cluster(
-    config: &StoreConfig,
-    data_dir: &mut DataDir,
-) -> Result<PdLink, StoreError> {
+async fn join_cluster(config: &StoreConfig, data_dir: &mut DataDir) -> Result<PdLink, StoreError> {
     let refused = |error: crate::pd_link::PdLinkError| StoreError::Refused(error.to_string());
-    let link = PdLink::connect(&config.pd_endpoints, data_dir.cluster_id()).await.map_err(refused)?;
+    let link =
+        PdLink::connect(&config.pd_endpoints, data_dir.cluster_id()).await.map_err(refused)?;
     let mut id = data_dir.store_id();
     if id.is_none() {
         id = StoreId(link.alloc_id().await.map_err(refused)?);
@@ -268,9 +264,10 @@ impl Assembly<'_> {
                 link.report(report);
             }),
         };
+        let waiting = queue.clone();
+        shared.metrics.watch_inbox(move || waiting.waiting_bytes());
         let threads = self.start_threads(&shared, ready, apply_ready)?;
         start_peers(&shared, &queue, recovered);
-        self.watch(&shared, queue, data_dir);
         self.start_services(&shared, sockets, stopped)?;
         self.start_bootstrap(&shared, inbound, initialised)?;
         Ok((shared, threads))
@@ -280,7 +277,8 @@ impl Assembly<'_> {
         let run = data_dir.incarnation().get();
         ReplicaConfig {
             store: data_dir.store_id(),
-            seed: Rng::lane(data_dir.cluster_id().get(), data_dir.store_id().get() ^ (run << 32)).next(),
+            seed: Rng::lane(data_dir.cluster_id().get(), data_dir.store_id().get() ^ (run << 32))
+                .next(),
             run,
             timing: self.config.timing,
             limits: GroupLimits::default(),
@@ -311,14 +309,6 @@ impl Assembly<'_> {
             RaftWorker::new(host, Arc::clone(&syncer))
         })?;
         Ok(Threads { raft_pool, alarm, syncer, apply_pool })
-    }
-
-    /// What is looked up only when somebody reads the metrics.
-    fn watch(&self, shared: &Shared, queue: ReadyQueue<PeerState, PeerMail>, data_dir: &DataDir) {
-        let metrics = &shared.metrics;
-        metrics.watch_transport(&shared.peers);
-        metrics.watch_inbox(move || queue.waiting_bytes());
-        metrics.watch_volume(data_dir.path().to_owned());
     }
 
     fn start_services(

@@ -35,7 +35,11 @@ pub struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(store: StoreId, cells: Arc<PeerCells>, table: Arc<RwLock<RegionTable>>) -> Self {
+    pub(crate) fn new(
+        store: StoreId,
+        cells: Arc<PeerCells>,
+        table: Arc<RwLock<RegionTable>>,
+    ) -> Self {
         Self { store, cells, table }
     }
 
@@ -52,7 +56,10 @@ impl Router {
         if let Err(reply) = self.submit(region, Input::Propose(Box::new(proposal)), bytes) {
             return WriteOutcome::Done(reply);
         }
-        answer.await.map_or(WriteOutcome::Unknown, WriteOutcome::Done)
+        match answer.await {
+            Ok(Reply::Unknown) | Err(_) => WriteOutcome::Unknown,
+            Ok(reply) => WriteOutcome::Done(reply),
+        }
     }
 
     /// Waits until the data on this store holds everything that was acknowledged before the call. A
@@ -62,9 +69,8 @@ impl Router {
         if let Err(reply) = self.submit(region, Input::Read(ReadRequest { header, ticket }), 0) {
             return reply;
         }
-        let lost = |_ticket_dropped| {
-            Reply::Failed(RequestError::NotLeader { region, leader: None })
-        };
+        let lost =
+            |_ticket_dropped| Reply::Failed(RequestError::NotLeader { region, leader: None });
         answer.await.unwrap_or_else(lost)
     }
 

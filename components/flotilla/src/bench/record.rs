@@ -7,6 +7,8 @@ use hdrhistogram::Histogram;
 
 /// Digits that a latency keeps.
 const DIGITS: u8 = 3;
+/// Latencies above ten minutes count as ten minutes.
+const LONGEST_MICROS: u64 = 600_000_000;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,9 @@ pub(super) struct Series {
 
 impl Default for Series {
     fn default() -> Self {
-        let latencies = Histogram::new(DIGITS).expect("three digits are allowed");
+        // Bounded: a histogram that grows would clamp what `saturating_record` brings to its first bucket.
+        let latencies =
+            Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS).expect("the bounds are in order");
         Self { latencies, errors: 0 }
     }
 }
@@ -58,14 +62,15 @@ impl Recorder {
             return;
         }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        series.latencies.saturating_record(micros.max(1));
+        // The histogram grows as it must, so it refuses nothing.
+        series.latencies.record(micros.max(1)).expect("a histogram that grows takes any value");
     }
 
     /// Adds what another client measured.
     pub(super) fn add(&mut self, other: Self) {
         for (sum, part) in self.series.iter_mut().zip(other.series) {
             sum.errors += part.errors;
-            sum.latencies.add(part.latencies).expect("a histogram that grows takes any other");
+            sum.latencies.add(part.latencies).expect("all histograms have the same bounds");
         }
         self.first_error = self.first_error.take().or(other.first_error);
     }
@@ -76,5 +81,24 @@ impl Recorder {
 
     pub(super) const fn first_error(&self) -> Option<&Error> {
         self.first_error.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_of_all_clients_add_up() {
+        let mut total = Recorder::default();
+        for millis in [1, 20, 3_000] {
+            let mut one = Recorder::default();
+            one.record(Operation::Get, Duration::from_millis(millis), None);
+            total.add(one);
+        }
+        let latencies = &total.series(Operation::Get).latencies;
+        assert_eq!((latencies.len(), latencies.min()), (3, 1_000));
+        assert!((19_900..=20_100).contains(&latencies.value_at_quantile(0.5)));
+        assert!((2_990_000..=3_010_000).contains(&latencies.max()));
     }
 }

@@ -72,7 +72,7 @@ impl<R: Regions> RawService<R> {
         match timeout_at(target.deadline, barrier).await {
             Ok(Reply::ReadAt(_)) => Ok(()),
             Ok(Reply::Failed(refusal)) => Err(self.refusal(refusal, target)),
-            Ok(Reply::Written) => Err(internal("a read was answered as a write")),
+            Ok(Reply::Written | Reply::Unknown) => Err(internal("a read was answered as a write")),
             Err(_elapsed) => Err(Rejection::deadline()),
         }
     }

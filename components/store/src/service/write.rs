@@ -65,7 +65,9 @@ impl<R: Regions> RawService<R> {
                     return Ok(());
                 }
                 Ok(WriteOutcome::Done(Reply::Failed(refusal))) => refusal,
-                Ok(WriteOutcome::Done(Reply::ReadAt(_)) | WriteOutcome::Unknown) => {
+                Ok(
+                    WriteOutcome::Done(Reply::ReadAt(_) | Reply::Unknown) | WriteOutcome::Unknown,
+                ) => {
                     parts.metrics.proposed(Proposed::Unknown);
                     return Err(undetermined("the store stops"));
                 }
