@@ -15,6 +15,9 @@ use crate::{
     text,
 };
 
+/// Characters of a border in a table.
+const BORDER_CHARACTERS_MAX: usize = 60;
+
 /// `flotilla ctl`.
 pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fault> {
     let client = context::connect(globals).await?;
@@ -144,8 +147,8 @@ async fn regions(globals: &Globals, client: &Client, limit: usize) -> Result<(),
         let epoch = info.region.epoch;
         table.row(vec![
             info.region.id.to_string(),
-            key::display(&info.region.range.start),
-            key::display(&info.region.range.end),
+            border(&info.region.range.start),
+            border(&info.region.range.end),
             leader,
             voters.join(","),
             format!("{}.{}", epoch.version, epoch.conf_ver),
@@ -155,12 +158,21 @@ async fn regions(globals: &Globals, client: &Client, limit: usize) -> Result<(),
     output::print(&table.render())
 }
 
+/// A border for a table. The guard region's is the same everywhere, and long.
+fn border(key: &[u8]) -> String {
+    if key == key::guard_border() {
+        "(guard)".to_owned()
+    } else {
+        text::shortened(key, BORDER_CHARACTERS_MAX)
+    }
+}
+
 fn region_state(info: &RegionInfo) -> &'static str {
     if info.leader.is_none() {
         "leaderless"
     } else if !info.down.is_empty() {
         "under-replicated"
-    } else if info.region.range.start == key::guard_border() {
+    } else if info.region.is_guard() {
         "guard"
     } else {
         "ok"

@@ -67,6 +67,7 @@ async fn live(
     server::init_logging("info", Some(&plan.log.join("playground.log")))?;
     let is_table = globals.output == Format::Table;
     let started = Instant::now();
+    check_ports(plan)?;
     if is_table {
         screen::heading(plan)?;
     }
@@ -118,9 +119,8 @@ async fn watch(client: Client, fleet: &Fleet, is_shown: bool) {
     std::future::pending::<()>().await;
 }
 
-/// Starts all nodes at once: the first stores wait for the others before there are regions.
-async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
-    let plan = fleet.plan();
+/// Refuses addresses that somebody else has, before anything is started.
+fn check_ports(plan: &Plan) -> Result<(), Fault> {
     for node in &plan.nodes {
         for address in [Some(node.address), node.status].into_iter().flatten() {
             port::check(&node.name, address).map_err(|fault| {
@@ -130,12 +130,24 @@ async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
             })?;
         }
     }
+    Ok(())
+}
+
+/// Starts all nodes: a new cluster one after the other, so that stores get their numbers as ids; one
+/// with data at once, because each may have a lot to read.
+async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
+    let plan = fleet.plan();
+    let lanes = if plan.is_new { 1 } else { plan.nodes.len() };
     let mut starts = JoinSet::new();
-    for position in 0..plan.nodes.len() {
-        let fleet = Arc::clone(fleet);
-        starts.spawn_blocking(move || fleet.start(position).map(|took| (position, took)));
-    }
-    while let Some(started) = starts.join_next().await {
+    let mut positions = 0..plan.nodes.len();
+    loop {
+        while starts.len() < lanes
+            && let Some(position) = positions.next()
+        {
+            let fleet = Arc::clone(fleet);
+            starts.spawn_blocking(move || fleet.start(position).map(|took| (position, took)));
+        }
+        let Some(started) = starts.join_next().await else { return Ok(()) };
         let started =
             started.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?;
         let (position, took): (usize, Duration) = started?;
@@ -143,7 +155,6 @@ async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
             screen::node_ready(&plan.nodes[position], took)?;
         }
     }
-    Ok(())
 }
 
 /// Runs the command of `--exec`; never ends where there is none.

@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub log: PathBuf,
     pub is_processes: bool,
     pub is_insecure: bool,
+    /// There is no data yet.
+    pub is_new: bool,
     pub replicas: u32,
     /// The placement driver first.
     pub nodes: Vec<NodePlan>,
@@ -61,10 +63,15 @@ pub(super) struct Plan {
 impl Plan {
     /// Decides, and makes the directories.
     pub(super) fn new(args: &PlaygroundStartArgs) -> Result<Self, Fault> {
+        if args.host.is_unspecified() {
+            let text = format!("{} is no address that clients can connect to", args.host);
+            return Err(Fault::new(&catalogue::BAD_CONFIG, text).hint("--host 127.0.0.1"));
+        }
         if !args.host.is_loopback() && !args.insecure {
             return Err(exposed(args.host));
         }
         let (data, lifetime) = place(args)?;
+        let is_new = !data.join("pd-1").exists();
         let log = data.join("log");
         let made = fs::create_dir_all(&log);
         made.map_err(|cause| Fault::io(format!("cannot create {}", log.display()), &cause))?;
@@ -97,6 +104,7 @@ impl Plan {
             log,
             is_processes: args.processes,
             is_insecure: args.insecure,
+            is_new,
             replicas: REPLICAS.min(u32::from(stores)),
             nodes,
         })

@@ -54,11 +54,11 @@ pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Resu
     text.push_str(&format!("Playground is up: {safety}\n\n"));
     let pd = plan.pd_address();
     let mut row = |label: &str, place: String, remark: &str| {
-        text.push_str(format!("  {label:<9} {place:<24} {remark}").trim_end());
+        text.push_str(format!("  {label:<9} {place:<32} {remark}").trim_end());
         text.push('\n');
     };
     row("PD", pd.to_string(), "TiKV clients and pd-ctl connect here");
-    row("Metrics", format!("http://{pd}/metrics"), "");
+    row("Metrics", format!("http://{pd}/metrics"), "pd-1");
     for store in plan.stores() {
         if let Some(status) = store.status {
             row("", format!("http://{status}/metrics"), &store.name);

@@ -1,0 +1,334 @@
+//! The command line from outside: results, exit codes, and clear answers to what makes no sense.
+
+mod common;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    time::Duration,
+};
+
+use common::{LIVENESS, Playground, Sandbox};
+use serde_json::Value;
+
+#[test]
+fn a_session_of_commands() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &[]);
+    sandbox.ok(&["put", "greeting", "hello, world"]);
+    assert_eq!(sandbox.ok(&["get", "greeting"]), "hello, world");
+    let pair = sandbox.json(&["get", "greeting"]);
+    assert_eq!(pair["pair"]["value"], "hello, world");
+    sandbox.fails(&["get", "nope"], 3, "key not found: nope");
+    sandbox.ok(&["put", r"\xff\x00", "odd"]);
+    assert_eq!(sandbox.ok(&["get", "--hex", "ff00"]), "odd");
+    sandbox.fails(&["get", r"a\q"], 2, "FLT-2002");
+    let put = sandbox.run_with_input(&["put", "--stdin", "binary"], b"\0\x01\xff\n");
+    assert_eq!(put.code, 0, "{}", put.stderr);
+    assert_eq!(sandbox.json(&["get", "binary"])["pair"]["value_hex"], "0001ff0a");
+    sandbox.ok(&["del", "binary", "nope"]);
+    sandbox.fails(&["get", "binary"], 3, "not found");
+    sandbox.fails(&["put", &"k".repeat(9 << 10), "v"], 1, "FLT-2105");
+
+    load_and_dump(&sandbox);
+    cluster_views(&sandbox);
+
+    let bench = ["bench", "--duration", "1s", "--keys", "100", "--clients", "4"];
+    for workload in ["put", "get", "mixed", "scan"] {
+        let mut args = bench.to_vec();
+        args.push(workload);
+        let bench = sandbox.json(&args);
+        let results = bench["bench"]["results"].as_array().expect("a list");
+        assert_eq!(results.len(), if workload == "mixed" { 2 } else { 1 });
+        for result in results {
+            assert!(result["operations"].as_u64() > Some(0), "{result}");
+            assert_eq!(result["errors"], 0, "{bench}");
+        }
+    }
+    let table = sandbox.ok(&bench);
+    assert!(table.contains("P99.9") && table.contains("ERRORS"), "{table}");
+    playground.stop();
+    sandbox.fails(&["get", "greeting", "--timeout", "1s"], 4, "FLT-2101");
+}
+
+fn load_and_dump(sandbox: &Sandbox) {
+    let records: String = (0..5_000)
+        .map(|number| format!("{{\"key\":\"user:{number:05}\",\"value\":\"{number}\"}}\n"))
+        .collect();
+    let loaded = sandbox.run_with_input(&["kv", "load"], records.as_bytes());
+    assert_eq!(loaded.code, 0, "{}", loaded.stderr);
+    assert!(loaded.stdout.contains("loaded 5,000 keys"), "{}", loaded.stdout);
+    assert_eq!(sandbox.ok(&["kv", "dump", "--prefix", "user:"]), records);
+    assert_eq!(sandbox.ok(&["scan", "--prefix", "user:", "--count"]), "5000\n");
+    let page = sandbox.run(&["scan", "user:00010", "--limit", "3"]);
+    assert_eq!(page.stdout, "KEY         VALUE\nuser:00010  10\nuser:00011  11\nuser:00012  12\n");
+    assert!(page.stderr.contains("more follow from user:00013"), "{}", page.stderr);
+    let last =
+        sandbox.json(&["scan", "--prefix", "user:", "--reverse", "--limit", "1", "--keys-only"]);
+    assert_eq!(last["pairs"][0]["key"], "user:04999");
+    assert!(last["pairs"][0].get("value").is_none());
+    let bad =
+        sandbox.run_with_input(&["kv", "load"], b"{\"key\":\"a\",\"value\":\"b\"}\n{\"key\":1}\n");
+    assert_eq!(bad.code, 1);
+    assert!(bad.stderr.contains("line 2") && bad.stderr.contains("FLT-2003"), "{}", bad.stderr);
+    // Of two records with one key, the later one wins.
+    let twice: String = (0..2_000)
+        .map(|number| format!("{{\"key\":\"twice\",\"value\":\"{number}\"}}\n"))
+        .collect();
+    assert_eq!(sandbox.run_with_input(&["kv", "load"], twice.as_bytes()).code, 0);
+    assert_eq!(sandbox.ok(&["get", "twice"]), "1999");
+}
+
+fn cluster_views(sandbox: &Sandbox) {
+    assert!(sandbox.ok(&["ctl", "status", "--check"]).contains("can lose 1 store"));
+    let stores = sandbox.json(&["ctl", "stores"]);
+    let stores = stores["stores"].as_array().expect("a list").clone();
+    let leaders: u64 = stores.iter().filter_map(|store| store["leaders"].as_u64()).sum();
+    assert_eq!((stores.len(), leaders), (3, 2));
+    let regions = sandbox.json(&["ctl", "regions"]);
+    let states: Vec<&str> = regions["regions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|region| region["state"].as_str())
+        .collect();
+    assert_eq!(states, ["ok", "guard"]);
+    assert!(sandbox.ok(&["ctl", "regions"]).contains("LEADER"));
+    assert!(sandbox.ok(&["ctl", "stores"]).contains("ADDRESS"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_exit_code_2() {
+    let sandbox = Sandbox::new();
+    for args in [
+        &["frobnicate"][..],
+        &["get"],
+        &["get", "a", "--timeout", "10"],
+        &["put", "a"],
+        &["bench", "--duration", "1"],
+        &["bench", "--clients", "0"],
+        &["playground", "--stores", "0"],
+        &["scan", "--prefix", "a", "--to", "b"],
+        &["get", "a", "-o", "yaml"],
+    ] {
+        let finished = sandbox.run(args);
+        assert_eq!((finished.code, finished.stdout.as_str()), (2, ""), "{args:?}");
+        assert!(finished.stderr.contains("error"), "{args:?}: {}", finished.stderr);
+    }
+    assert_eq!(sandbox.run::<&str>(&[]).code, 0);
+    sandbox.fails(&["explain", "FLT-9999"], 3, "FLT-9999");
+    assert!(sandbox.ok(&["explain", "flt-1004"]).contains("port"));
+    assert!(sandbox.ok(&["version"]).contains("data format"));
+}
+
+#[test]
+fn errors_are_objects_for_programs() {
+    let sandbox = Sandbox::new();
+    let pd = sandbox.pd();
+    for (args, exit, kind) in [
+        (&["get", "k", "--timeout", "500ms", "--pd", &pd][..], 4, "unreachable"),
+        (&["put", "k", "v", "--timeout", "500ms", "--pd", &pd], 4, "unreachable"),
+        (&["get", r"\q", "--pd", &pd], 2, "bad_key"),
+        (&["get", "k", "--pd", "not an address"], 2, "invalid_argument"),
+        (&["get"], 2, "invalid_argument"),
+        (&["playground", "status"], 3, "no_playground"),
+    ] {
+        let mut args = args.to_vec();
+        args.extend(["-o", "json"]);
+        let finished = sandbox.run(&args);
+        assert_eq!(
+            (finished.code, finished.stdout.as_str()),
+            (exit, ""),
+            "{args:?} {}",
+            finished.stderr
+        );
+        let error: Value = serde_json::from_str(&finished.stderr).expect("an object");
+        let error = &error["error"];
+        assert_eq!((error["kind"].as_str(), error["applied"].as_str()), (Some(kind), Some("no")));
+        assert!(error["code"].as_str().is_some_and(|code| code.starts_with("FLT-")), "{error}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_owner() {
+    let sandbox = Sandbox::new();
+    let data = sandbox.path().join("node").display().to_string();
+    let listener = TcpListener::bind(sandbox.pd()).expect("free");
+    let owner = format!("pid {}", std::process::id());
+    for form in [&["playground"][..], &["playground", "--processes"]] {
+        let text = sandbox.fails(form, 1, "FLT-1004");
+        assert!(text.contains("port 2379 is in use") && text.contains(&owner), "{text}");
+        assert!(text.contains("--port-offset"), "{text}");
+    }
+    let pd = sandbox.pd();
+    sandbox.fails(&["pd", "--data", &data, "--listen", &pd], 1, "FLT-1004");
+    drop(listener);
+    let listener = TcpListener::bind(format!("{}:20160", sandbox.host)).expect("free");
+    let listen = listener.local_addr().expect("bound").to_string();
+    let status = format!("{}:20180", sandbox.host);
+    let store =
+        ["store", "--data", &data, "--pd", &pd, "--listen", &listen, "--status-listen", &status];
+    let text = sandbox.fails(&store, 1, "FLT-1004");
+    assert!(text.contains(&owner), "{text}");
+}
+
+#[test]
+fn a_data_directory_is_used_once_and_by_its_owner() {
+    let (one, two) = (Sandbox::new(), Sandbox::new());
+    let data = one.path().join("data");
+    let data_text = data.display().to_string();
+    let playground = Playground::start(&one, &["--data", &data_text]);
+    one.ok(&["put", "k", "v"]);
+    for form in [
+        &["playground", "--data", &data_text][..],
+        &["playground", "--data", &data_text, "--processes"],
+    ] {
+        let text = two.fails(form, 1, "FLT-1001");
+        assert!(text.contains("in use"), "{text}");
+    }
+    playground.stop();
+
+    // A store of this cluster does not join another one, and a store is no placement driver.
+    let other = Playground::start(&two, &[]);
+    let store = data.join("store-1").display().to_string();
+    let (listen, status) = (format!("{}:20160", one.host), format!("{}:20180", one.host));
+    let pd = two.pd();
+    let args =
+        ["store", "--data", &store, "--pd", &pd, "--listen", &listen, "--status-listen", &status];
+    one.fails(&args, 6, "FLT-1002");
+    let pd_listen = one.pd();
+    one.fails(&["pd", "--data", &store, "--listen", &pd_listen], 6, "FLT-1007");
+    other.stop();
+
+    // A newer format is refused before anything is touched, a damaged ident as well.
+    let ident = data.join("store-2/ident");
+    let text = fs::read_to_string(&ident).expect("an ident");
+    write_ident(&ident, &text.replace("format = 1\n", "format = 99\n"));
+    let text_new = fs::read_to_string(&ident).expect("an ident");
+    one.fails(&["playground", "--data", &data_text], 6, "FLT-1003");
+    assert_eq!(fs::read_to_string(&ident).expect("an ident"), text_new);
+    fs::write(&ident, "something else").expect("written");
+    one.fails(&["playground", "--data", &data_text], 6, "FLT-1007");
+
+    // And nothing of all that has lost anything.
+    fs::write(&ident, text).expect("written");
+    let playground = Playground::start(&one, &["--data", &data_text]);
+    assert_eq!(one.ok(&["get", "k"]), "v");
+    playground.stop();
+}
+
+/// Writes an ident whose checksum is right.
+fn write_ident(path: &Path, text: &str) {
+    let (body, _checksum) = text.rsplit_once("checksum = ").expect("a checksum");
+    let sum = crc32c::crc32c(body.as_bytes());
+    fs::write(path, format!("{body}checksum = {sum:08x}\n")).expect("written");
+}
+
+#[test]
+fn a_bad_configuration_starts_nothing() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("node.toml");
+    let file_text = file.display().to_string();
+    let data = sandbox.path().join("node");
+    let data_text = data.display().to_string();
+    let (pd, listen) = (sandbox.pd(), format!("{}:20160", sandbox.host));
+    let status = format!("{}:20180", sandbox.host);
+    let store = [
+        "store",
+        "--config",
+        &file_text,
+        "--data",
+        &data_text,
+        "--pd",
+        &pd,
+        "--listen",
+        &listen,
+        "--status-listen",
+        &status,
+    ];
+    let pd_args = ["pd", "--config", &file_text, "--data", &data_text, "--listen", &pd];
+    for (text, part) in [
+        ("[storage]\nblock-cash = \"8MiB\"\n", "block-cash"),
+        ("[storage]\nblock-cache = \"8\"\n", "unit"),
+        ("data-dir = \n", "1:"),
+        ("[schedule]\nmax-replicas = 3\n", "schedule"),
+    ] {
+        fs::write(&file, text).expect("written");
+        let error = sandbox.fails(&store, 8, "FLT-1006");
+        assert!(error.contains(part), "{error}");
+    }
+    for (text, part) in [
+        ("max-replics = 3\n", "max-replics"),
+        ("min-free-disk = \"8\"\n", "unit"),
+        ("max-replicas = \"x\"\n", "1:"),
+    ] {
+        fs::write(&file, text).expect("written");
+        let error = sandbox.fails(&pd_args, 8, "FLT-1006");
+        assert!(error.contains(part), "{error}");
+    }
+    sandbox.fails(&["store", "--pd", &pd], 8, "data-dir");
+    sandbox.fails(&["pd", "--data", &data_text, "--listen", "0.0.0.0:2379"], 8, "FLT-1008");
+    sandbox.fails(&["playground", "--host", "192.0.2.1"], 8, "FLT-1008");
+    sandbox.fails(&["playground", "--port-offset", "65000"], 8, "65535");
+
+    fs::write(&file, "[storage]\nmin-free-disk = \"1000000TiB\"\n").expect("written");
+    sandbox.fails(&store, 1, "FLT-1005");
+    fs::write(&file, "min-free-disk = \"1000000TiB\"\n").expect("written");
+    sandbox.fails(&pd_args, 1, "FLT-1005");
+    assert!(!data.join("db").exists(), "nothing was started");
+}
+
+#[test]
+fn garbage_and_half_open_connections_harm_nobody() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &[]);
+    sandbox.ok(&["put", "k", "v"]);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
+    let oversized = [preface, &[0xff; 64], &[0; 4096]].concat();
+    let garbage: &[&[u8]] = &[
+        b"",
+        b"\0\0\0\0\0\0\0\0",
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 a greeting in TLS",
+        b"GET / HTTP/1.1\r\n",
+        b"GET /\xff\xfe HTTP/9.9\r\nA: \r\n\r\n",
+        b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        preface,
+        &oversized,
+        &[0xa5; 64 << 10],
+    ];
+    let mut half_open = Vec::new();
+    for address in playground.addresses() {
+        for bytes in garbage {
+            for keep in [true, false] {
+                let mut stream = TcpStream::connect(&address).expect("it listens");
+                stream.set_write_timeout(Some(LIVENESS)).expect("settable");
+                // It may have closed the connection already.
+                let _sent_or_refused = stream.write_all(bytes);
+                if keep {
+                    half_open.push(stream);
+                }
+            }
+        }
+    }
+    // Everyone else is served while all of those are open.
+    assert_eq!(sandbox.ok(&["get", "k"]), "v");
+    sandbox.ok(&["put", "k", "w"]);
+    sandbox.ok(&["ctl", "status", "--check"]);
+    for address in playground.addresses() {
+        if address.contains(":2018") {
+            let mut stream = TcpStream::connect(&address).expect("it listens");
+            stream.set_read_timeout(Some(Duration::from_secs(30))).expect("settable");
+            stream
+                .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                .expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+    drop(half_open);
+    assert_eq!(sandbox.ok(&["get", "k"]), "w");
+    playground.stop();
+}

@@ -1,0 +1,229 @@
+//! Measurements of whole programs. They assert nothing about time or size: they print what they found,
+//! for the documentation. `make failover`, `make idle`, `make startup` and `make full-load` run them.
+
+mod common;
+
+use std::{
+    fs,
+    future::Future,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use common::{LIVENESS, Playground, Sandbox, cluster::Cluster, say};
+use tikv_client::RawClient;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+const KILLS: usize = 30;
+/// Time from one probe to the next, where none has to wait.
+const PROBE_PERIOD: Duration = Duration::from_millis(5);
+/// Probes in a row that must succeed between two kills.
+const CALM_PROBES: u64 = 200;
+const STARTS: usize = 5;
+/// Ticks of the system's accounting of CPU time in a second.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Smallest, middle and largest of some durations, in seconds.
+fn spread(label: &str, mut durations: Vec<Duration>) -> String {
+    durations.sort();
+    let [first, .., last] = durations.as_slice() else { return format!("{label}: too few") };
+    let median = durations[durations.len() / 2].as_secs_f64();
+    let (first, last, count) = (first.as_secs_f64(), last.as_secs_f64(), durations.len());
+    format!("{label:<24} min {first:.3} s   median {median:.3} s   max {last:.3} s   of {count}")
+}
+
+/// A client that writes all the time, and the longest pause between two of its successes.
+struct Probe {
+    successes: watch::Sender<u64>,
+    errors: AtomicU64,
+    longest_micros: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Probe {
+    /// Probes with `put` until it is over.
+    fn start<F, E>(put: impl Fn(u64) -> F + Send + 'static) -> Arc<Self>
+    where
+        F: Future<Output = Result<(), E>> + Send,
+        E: Send,
+    {
+        let probe = Arc::new(Self {
+            successes: watch::Sender::new(0),
+            errors: AtomicU64::new(0),
+            longest_micros: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        });
+        let shared = Arc::clone(&probe);
+        tokio::spawn(async move {
+            let mut ticks = interval(PROBE_PERIOD);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut last = Instant::now();
+            let mut number = 0;
+            while !shared.is_over.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                number += 1;
+                if put(number).await.is_err() {
+                    shared.errors.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                let micros = u64::try_from(last.elapsed().as_micros()).expect("fits");
+                last = Instant::now();
+                shared.longest_micros.fetch_max(micros, Ordering::Relaxed);
+                shared.successes.send_modify(|count| *count += 1);
+            }
+        });
+        probe
+    }
+
+    /// Waits for a time without failure, and forgets the longest pause.
+    async fn calm(&self) {
+        let mut successes = self.successes.subscribe();
+        let wanted = *successes.borrow() + CALM_PROBES;
+        let waited = timeout(LIVENESS, successes.wait_for(|count| *count >= wanted)).await;
+        assert!(matches!(waited, Ok(Ok(_))), "the cluster does not come to rest");
+        self.longest_micros.store(0, Ordering::Relaxed);
+    }
+
+    /// The longest pause around a kill.
+    async fn gap(&self) -> Duration {
+        let mut successes = self.successes.subscribe();
+        // One success may have been on its way; the second one is the new leader's.
+        let wanted = *successes.borrow() + CALM_PROBES / 2;
+        let waited = timeout(LIVENESS, successes.wait_for(|count| *count >= wanted)).await;
+        assert!(matches!(waited, Ok(Ok(_))), "nobody leads any more");
+        Duration::from_micros(self.longest_micros.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+#[ignore = "a measurement: make failover"]
+fn failover() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut cluster = Cluster::start(3);
+        let client = cluster.client(LIVENESS).await;
+        let raw = client.raw();
+        let own = Probe::start(move |number| {
+            let raw = raw.clone();
+            async move { raw.put("probe/own", number.to_string()).await }
+        });
+        let raw = RawClient::new(vec![cluster.sandbox.pd()]).await.expect("the cluster answers");
+        let published = Probe::start(move |number| {
+            let raw = raw.clone();
+            async move { raw.put("probe/published".to_owned(), number.to_string()).await }
+        });
+        let (mut own_gaps, mut published_gaps) = (Vec::new(), Vec::new());
+        for kill in 1..=KILLS {
+            own.calm().await;
+            published.calm().await;
+            let victim = cluster.leader_of(&client, b"probe").await.expect("somebody leads");
+            cluster.kill(victim);
+            let (own_gap, published_gap) = tokio::join!(own.gap(), published.gap());
+            cluster.revive(victim);
+            say(&format!("kill {kill}/{KILLS}, store {victim}: own {own_gap:.3?}, published {published_gap:.3?}"));
+            own_gaps.push(own_gap);
+            published_gaps.push(published_gap);
+        }
+        own.is_over.store(true, Ordering::Relaxed);
+        published.is_over.store(true, Ordering::Relaxed);
+        say(&spread("own client", own_gaps));
+        say(&spread("published client", published_gaps));
+        say(&format!(
+            "errors returned: own client {}, published client {}",
+            own.errors.load(Ordering::Relaxed),
+            published.errors.load(Ordering::Relaxed),
+        ));
+    });
+}
+
+#[test]
+#[ignore = "a measurement: make startup"]
+fn startup() {
+    let (mut starts, mut stops) = (Vec::new(), Vec::new());
+    for _start in 0..STARTS {
+        let sandbox = Sandbox::new();
+        let started = Instant::now();
+        let playground = Playground::start(&sandbox, &[]);
+        starts.push(started.elapsed());
+        let stopping = Instant::now();
+        playground.stop();
+        stops.push(stopping.elapsed());
+    }
+    say(&spread("start until ready", starts));
+    say(&spread("stop", stops));
+}
+
+#[test]
+#[ignore = "a measurement: make idle"]
+fn idle() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &[]);
+    let process = playground.process.id();
+    // Nothing is waited for: the passing of time is what is measured.
+    std::thread::sleep(Duration::from_secs(30));
+    let resident = resident_kib(process) / 1024;
+    let before = cpu_seconds(process);
+    std::thread::sleep(Duration::from_secs(60));
+    let spent = cpu_seconds(process) - before;
+    say(&format!(
+        "resident memory after 30 s: {resident} MiB; CPU time of the minute after: {spent:.2} s"
+    ));
+    playground.stop();
+}
+
+fn resident_kib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+fn cpu_seconds(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks = |position: usize| fields[position].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+}
+
+/// `FLOTILLA_MINUTES` (30 where not given) of load by 64 clients, and the changes of leaders in it.
+#[test]
+#[ignore = "a measurement: make full-load"]
+fn full_load() {
+    let minutes = std::env::var("FLOTILLA_MINUTES").unwrap_or_else(|_unset| "30".to_owned());
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &[]);
+    let changes = || -> f64 {
+        let stores = playground.note["stores"].as_array().expect("a list");
+        let status = stores.iter().map(|store| store["status"].as_str().expect("an address"));
+        status.map(|address| metric(address, "flotilla_raft_leader_changes_total")).sum()
+    };
+    let before = changes();
+    let duration = format!("{minutes}m");
+    let mut command = sandbox.command(&["bench", "mixed", "--duration", &duration]);
+    let output = command.output().expect("it runs");
+    say(&String::from_utf8_lossy(&output.stdout));
+    say(&format!("changes of leaders in {minutes} minutes: {}", changes() - before));
+    playground.stop();
+}
+
+/// The sum of all series of a metric.
+fn metric(address: &str, name: &str) -> f64 {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let lines = answer.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}

@@ -1,0 +1,142 @@
+//! Playgrounds in both forms: start, kill, revive, stop, and what becomes of data and processes.
+
+mod common;
+
+use std::{fs, path::Path};
+
+use common::{LIVENESS, Playground, Process, Sandbox};
+
+#[test]
+fn nodes_in_one_process_are_killed_and_revived() {
+    kill_and_revive(&[]);
+}
+
+#[test]
+fn nodes_in_processes_are_killed_and_revived() {
+    kill_and_revive(&["--processes"]);
+}
+
+fn kill_and_revive(args: &[&str]) {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, args);
+    sandbox.ok(&["put", "k", "v"]);
+    for node in ["store-1", "store-2", "pd-1", "store-3"] {
+        let killed = sandbox.json(&["playground", "kill", node]);
+        assert_eq!(killed["kill"]["node"], node);
+        for region in killed["kill"]["regions"].as_array().expect("a list") {
+            assert!(region["gap_seconds"].is_f64(), "{node}: {killed}");
+        }
+        let status = sandbox.json(&["playground", "status"]);
+        let nodes = status["playground"]["nodes"].as_array().expect("a list");
+        for found in nodes {
+            let expected = if found["name"] == node { "down" } else { "up" };
+            assert_eq!(found["state"], expected, "{found}");
+        }
+        sandbox.fails(&["playground", "kill", node], 1, "FLT-1023");
+        if node != "pd-1" {
+            sandbox.ok(&["put", "k", node]);
+        }
+        sandbox.ok(&["playground", "start", node]);
+        sandbox.fails(&["playground", "start", node], 1, "FLT-1023");
+        if node != "pd-1" {
+            assert_eq!(sandbox.ok(&["get", "k"]), node);
+        }
+    }
+    sandbox.fails(&["playground", "kill", "store-9"], 3, "FLT-1022");
+    playground.stop();
+}
+
+#[test]
+fn a_temporary_directory_goes_and_a_named_one_stays() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "1"]);
+    let data = playground.data();
+    assert!(data.exists());
+    sandbox.ok(&["playground", "stop"]);
+    drop(playground);
+    assert!(!data.exists());
+
+    let playground = Playground::start(&sandbox, &["--name", "kept"]);
+    sandbox.ok(&["put", "k", "v"]);
+    let stores = sandbox.json(&["ctl", "stores"]);
+    for number in 1..=3 {
+        // Stores of a new cluster get their numbers as ids.
+        let store = &stores["stores"][number - 1];
+        let address = format!("{}:{}", sandbox.host, 20159 + number);
+        assert_eq!(
+            (store["id"].as_u64(), store["address"].as_str()),
+            (Some(number as u64), Some(address.as_str()))
+        );
+    }
+    playground.stop();
+    let playground = Playground::start(&sandbox, &["--name", "kept"]);
+    assert_eq!(sandbox.ok(&["get", "k"]), "v");
+    let data = playground.data();
+    playground.stop();
+    assert!(data.exists());
+}
+
+#[test]
+fn everything_at_once_is_killed_and_nothing_is_lost() {
+    let sandbox = Sandbox::new();
+    let data = sandbox.path().join("data").display().to_string();
+    let mut playground = Playground::start(&sandbox, &["--processes", "--data", &data]);
+    sandbox.ok(&["put", "k", "v"]);
+    let status = sandbox.json(&["playground", "status"]);
+    let nodes = status["playground"]["nodes"].as_array().expect("a list").clone();
+    playground.process.kill();
+    // No node outlives its playground: its standard input ends with it.
+    for node in nodes {
+        let pid = node["pid"].as_u64().expect("a process of its own");
+        let started = std::time::Instant::now();
+        while is_running(pid) {
+            assert!(started.elapsed() < LIVENESS, "{node} is still there");
+            std::thread::yield_now();
+        }
+    }
+    // What is left of the dead playground misleads nobody.
+    sandbox.fails(&["playground", "status"], 3, "FLT-1020");
+    let playground = Playground::start(&sandbox, &["--data", &data]);
+    assert_eq!(sandbox.ok(&["get", "k"]), "v");
+    playground.stop();
+}
+
+/// Whether a process is there and has not ended.
+fn is_running(pid: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+#[test]
+fn a_command_runs_in_it_and_gives_the_exit_code() {
+    let sandbox = Sandbox::new();
+    let script =
+        "test -n \"$FLOTILLA_PD\" && \"$0\" put k v && test \"$(\"$0\" get k)\" = v && exit 7";
+    let exec = ["playground", "--stores", "1", "--exec", "sh", "-c", script, common::FLOTILLA];
+    let finished = sandbox.run(&exec);
+    assert_eq!(finished.code, 7, "{} {}", finished.stdout, finished.stderr);
+}
+
+#[test]
+fn the_first_screen_says_where_everything_is() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("ready.json");
+    let file_text = file.display().to_string();
+    let mut command = sandbox.command(&["playground", "--ready-file", &file_text]);
+    let mut process = Process::spawn(&mut command);
+    for part in ["pd-1", "store-3", "regions ready", "every key is stored 3 times", "Data", "Logs"]
+    {
+        process.line_with(part);
+    }
+    process.line_with("flotilla put hello world && flotilla get hello");
+    process.line_with("Ctrl-C stops it");
+    let note: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&file).expect("the file")).expect("an object");
+    assert_eq!(note["playground"]["pd"][0], sandbox.pd());
+    assert!(Path::new(note["playground"]["log"].as_str().expect("a path")).exists());
+    process.signal("INT");
+    let finished = process.finish();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stderr.contains("deleted "), "{}", finished.stderr);
+}
