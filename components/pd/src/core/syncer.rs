@@ -8,7 +8,7 @@ use flotilla_telemetry::thread;
 use tokio::sync::mpsc;
 
 /// Rounds that may wait for the disk: more than the group keeps outstanding, so handing over never waits.
-const ROUNDS_MAX: usize = 64;
+const ROUNDS_MAX: usize = 256;
 
 /// The owner's end of the thread. Dropping it ends the thread and waits for that: the database is
 /// closed only when nobody holds it any more.
