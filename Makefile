@@ -19,10 +19,10 @@ ARGS ?=
 # Longer simulations: make sim SEEDS=10000
 SEEDS ?= 200
 
-.PHONY: help setup build playground verify test sim failover idle bench fix
+.PHONY: help setup build playground verify test sim kill-rounds failover startup idle full-load bench fix
 
 help: ## list these targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: ## install what the build needs from the system, where it is missing
 	@tests/setup/install
@@ -43,14 +43,23 @@ verify: setup ## formatting, house rules, lints and documentation; changes nothi
 test: setup ## all tests: units, models, simulation, clusters of processes with kills, documentation
 	$(CARGO) test $(RELEASE) --no-fail-fast $(ARGS) 2>&1 | tests/setup/summarise
 
-sim: ## simulate clusters (SEEDS=200, ARGS="--seed 7" replays one)
-	$(CARGO) run --release --package flotilla-sim -- --seeds $(SEEDS) $(ARGS)
+sim: ## simulate clusters (SEEDS=200; ARGS="run --seed 7 --trace" replays one)
+	$(CARGO) run --release --package flotilla-sim -- $(or $(ARGS),sweep --count $(SEEDS))
+
+kill-rounds: setup ## fifty rounds of kills under load, with clients that check what was acknowledged
+	$(CARGO) test $(RELEASE) --test kill_rounds -- --ignored --exact fifty_rounds --nocapture
 
 failover: setup ## measure the gap that clients see when a leader's store is killed
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact failover --nocapture
 
+startup: setup ## measure the time from the command to a ready cluster
+	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact startup --nocapture
+
 idle: setup ## measure memory and CPU time of a cluster that does nothing
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact idle --nocapture
+
+full-load: setup ## count elections in 30 minutes of full load
+	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact full_load --nocapture
 
 bench: setup ## measure throughput against etcd on this machine
 	$(CARGO) build $(RELEASE) --bins
