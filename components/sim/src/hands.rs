@@ -95,11 +95,14 @@ impl Bench<'_> {
 
 /// Records what a client is told.
 pub fn complete(judges: &mut Judges, ticket: Ticket, reply: &Reply) {
-    let is_refused = matches!(reply, Reply::Failed(_));
-    let outcome = if is_refused { Outcome::Refused } else { Outcome::Done };
+    let outcome = match reply {
+        Reply::Written | Reply::ReadAt(_) => Outcome::Done,
+        Reply::Failed(_) => Outcome::Refused,
+        Reply::Unknown => Outcome::Unknown,
+    };
     let verdict = judges.tickets.on_answer(ticket, outcome);
     judges.note(verdict);
-    if is_refused && judges.applied.position(ticket).is_some() {
+    if outcome == Outcome::Refused && judges.applied.position(ticket).is_some() {
         let what = format!("attempt {} is applied and is refused", ticket.0);
         judges.note(Err(Violation { rule: "a refused write has no effect", what }));
     }

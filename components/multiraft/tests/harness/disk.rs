@@ -21,7 +21,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn write(&mut self, batch: Vec<Mutation>) {
-        apply(&mut self.view.0.lock().unwrap(), &batch);
+        apply(&mut self.view.0.lock().expect("no test panics while it holds the disk"), &batch);
         self.pending.push(batch);
     }
 
@@ -59,7 +59,12 @@ fn apply(pairs: &mut Pairs, batch: &[Mutation]) {
 impl KvRead for View {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let key = Bytes::copy_from_slice(key);
-        Ok(self.0.lock().unwrap().get(&(family, key)).cloned())
+        Ok(self
+            .0
+            .lock()
+            .expect("no test panics while it holds the disk")
+            .get(&(family, key))
+            .cloned())
     }
 
     fn scan(
@@ -69,7 +74,7 @@ impl KvRead for View {
         direction: ScanDirection,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), ReadError> {
-        let pairs = self.0.lock().unwrap();
+        let pairs = self.0.lock().expect("no test panics while it holds the disk");
         let from = Bound::Included((family, range.start.clone()));
         let found = pairs.range((from, Bound::Unbounded));
         let found = found.take_while(|((kept, _), _)| *kept == family);

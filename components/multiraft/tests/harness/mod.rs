@@ -157,7 +157,8 @@ impl Stores {
         let mut ignored = Vec::new();
         while !self.network.is_empty() || self.stores.iter().any(Store::is_busy) {
             for message in std::mem::take(&mut self.network) {
-                let store = &mut self.stores[usize::try_from(message.to.store.get()).unwrap() - 1];
+                let store =
+                    &mut self.stores[usize::try_from(message.to.store.get()).expect("small") - 1];
                 store.receive(message, self.now).expect("a sound message");
             }
             for store in &mut self.stores {

@@ -51,19 +51,19 @@ fn record(key: &Bytes, view: &dyn KvRead) -> String {
     match key[0] {
         0x10 => format!("region {region}"),
         0x20 => {
-            let state = disk::read_raft_state(view, region).unwrap().unwrap();
+            let state = disk::read_raft_state(view, region).expect("sound").expect("written");
             let (term, vote) = (state.hard_state.term, state.hard_state.vote);
             format!("raft state {region}: term {term} vote {vote} last {}", state.last.index)
         }
         _ => {
-            let state = disk::read_apply_state(view, region).unwrap().unwrap();
+            let state = disk::read_apply_state(view, region).expect("sound").expect("written");
             format!("apply state {region}: applied {}", state.applied.index)
         }
     }
 }
 
 fn number(bytes: &[u8]) -> u64 {
-    u64::from_be_bytes(bytes.try_into().unwrap())
+    u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
 }
 
 pub(crate) fn reply(ticket: &str, reply: &Reply) -> String {

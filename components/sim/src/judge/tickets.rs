@@ -14,6 +14,8 @@ pub enum Outcome {
     Done,
     /// It certainly has no effect.
     Refused,
+    /// Its store does not know.
+    Unknown,
 }
 
 /// All tickets ever given.
