@@ -151,6 +151,7 @@ impl World {
     pub fn run(&mut self) -> Result<Summary, Violation> {
         self.run_for(self.plan.safety)?;
         self.heal();
+        let healed_at = self.now;
         let deadline = self.now + self.plan.liveness;
         while !self.clients.iter().all(SimClient::is_finished) {
             require(self.now < deadline, "liveness: all clients finish after the faults", || {
@@ -161,6 +162,9 @@ impl World {
             self.step()?;
         }
         self.run_for(SETTLING)?;
+        // What was sent late in the first phase may still be on its way.
+        let stragglers = healed_at + self.plan.net.straggler_max + SETTLING;
+        self.run_for(stragglers.since(self.now))?;
         let deadline = self.now + CATCHING_UP;
         while !self.is_converged() && self.now < deadline {
             self.run_for(SETTLING)?;
