@@ -39,6 +39,9 @@ pub(crate) fn database_options(options: &EngineOptions) -> Options {
     // The WAL append of one group overlaps the memtable insertion of the group before. Unordered
     // writes would break the immutability of snapshots.
     database.set_enable_pipelined_write(true);
+    // Two threads write at most, each into families of its own. One writer at a time finds the place of
+    // the next log entry right behind the last one, instead of searching the whole memtable for it.
+    database.set_allow_concurrent_memtable_write(false);
     database.set_unordered_write(false);
     // Atomic flush would force `min_write_buffer_number_to_merge` to 1; one WAL makes it needless.
     database.set_atomic_flush(false);

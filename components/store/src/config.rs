@@ -69,6 +69,24 @@ pub struct Threads {
     pub read: usize,
 }
 
+impl Threads {
+    /// What fits a machine: replicas and appliers do little besides waiting for the log, and every thread
+    /// more than needed costs switches.
+    #[must_use]
+    pub fn for_cores(cores: usize) -> Self {
+        Self {
+            runtime: (cores / 2).max(1),
+            raft: (cores / 4).clamp(1, 4),
+            apply: (cores / 4).clamp(1, 4),
+            read: cores.max(2),
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Level and place of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -93,7 +111,7 @@ impl StoreConfig {
             engine: EngineOptions::default(),
             free_min: ByteSize::mib(256),
             timing: Timing::default(),
-            threads: Threads { runtime: 2, raft: 2, apply: 2, read: 2 },
+            threads: Threads::for_cores(cores()),
             write_memory: ByteSize::mib(256),
             log: LogConfig { level: "info".to_owned(), file: None },
         }

@@ -45,12 +45,8 @@ impl<R: Regions> RawService<R> {
         target: &Target,
         key: Key,
     ) -> Result<Option<RawValue>, Rejection> {
-        self.barrier(target).await?;
-        let reader = self.reader(target);
-        let stored = reader.engine.get(Family::Raw, &key).map_err(internal)?;
-        reader.region_with(&key)?;
-        let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
-        Ok(value.filter(|value| !value.is_expired(reader.now_seconds)))
+        // Not in place: these threads also receive raft messages, which must not wait for a disk.
+        self.on_pool(target, move |reader, _patience| reader.get(&key)).await
     }
 
     /// The pairs of those keys that have a value, in the order of `keys`.
@@ -128,6 +124,13 @@ impl<R: Regions> Reader<R> {
             return Ok(region);
         }
         Err(outside(&self.regions, &region, Bytes::copy_from_slice(key)))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<RawValue>, Rejection> {
+        let stored = self.engine.get(Family::Raw, key).map_err(internal)?;
+        self.region_with(key)?;
+        let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
+        Ok(value.filter(|value| !value.is_expired(self.now_seconds)))
     }
 
     fn batch_get(&self, keys: Vec<Key>, patience: &Patience<'_>) -> Result<Vec<KvPair>, Rejection> {
