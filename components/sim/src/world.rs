@@ -163,7 +163,8 @@ impl World {
         }
         self.run_for(SETTLING)?;
         // What was sent late in the first phase may still be on its way.
-        let stragglers = healed_at + self.plan.net.straggler_max + SETTLING;
+        let latest = self.plan.net.straggler_max + self.plan.faults.length_max;
+        let stragglers = healed_at + latest + SETTLING;
         self.run_for(stragglers.since(self.now))?;
         let deadline = self.now + CATCHING_UP;
         while !self.is_converged() && self.now < deadline {

@@ -1,0 +1,323 @@
+//! Scripts of `testscripts/`: one group, step by step. Regenerate with `UPDATE_GOLDENFILES=1`, and read
+//! what changed.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use common::Disk;
+use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Span, Term};
+use flotilla_raftgroup::{
+    ApplyState, Group, GroupConfig, GroupLimits, GroupReady, HardState, Initial, LogPosition,
+    Message, MessageKind, Origin, RaftState, ReadyNumber, Timing, Voters, disk, single,
+};
+use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const GROUP: RegionId = RegionId(1);
+const FIRST: LogPosition = LogPosition { term: Term(5), index: Index(5) };
+
+#[test]
+fn f0_single_voter_with_learners() -> std::io::Result<()> {
+    run("f0_single_voter_with_learners")
+}
+
+#[test]
+fn f0_candidate() -> std::io::Result<()> {
+    run("f0_candidate")
+}
+
+#[test]
+fn gate_and_fence() -> std::io::Result<()> {
+    run("gate_and_fence")
+}
+
+#[test]
+fn quorum_check() -> std::io::Result<()> {
+    run("quorum_check")
+}
+
+#[test]
+fn guard() -> std::io::Result<()> {
+    run("guard")
+}
+
+fn run(script: &str) -> std::io::Result<()> {
+    goldenscript::run(&mut Peers::default(), format!("tests/testscripts/{script}"))
+}
+
+struct Peer {
+    group: Group,
+    disk: Disk,
+    hard_state: HardState,
+    waiting: Vec<(ReadyNumber, Vec<Message>)>,
+}
+
+/// The members of a group, and the messages between them.
+#[derive(Default)]
+struct Peers {
+    now: Moment,
+    voters: Voters,
+    peers: BTreeMap<PeerId, Peer>,
+    network: Vec<Message>,
+}
+
+impl Runner for Peers {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _context: &Context) -> Outcome<String> {
+        let mut args = command.consume_args();
+        let mut lines = Vec::new();
+        self.execute(&command.name, &mut args, &mut lines)?;
+        args.reject_next()?;
+        Ok(lines.join("\n"))
+    }
+}
+
+impl Peers {
+    fn execute(
+        &mut self,
+        verb: &str,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        match verb {
+            // group VOTERS [learners=COUNT]: new members; none of them leads.
+            "group" => {
+                let learners: u64 = args.take_key("learners").map_or(Ok(0), str::parse)?;
+                let voters = number(args)?;
+                self.create(voters, learners);
+            }
+            // restart PEER: after a crash that loses whatever is not durable.
+            "restart" => {
+                let id = self.id(args)?;
+                let mut peer = self.peers.remove(&id).ok_or("no such peer")?;
+                lines.push(format!("lost {} batches", peer.disk.unsynced()));
+                peer.disk.crash(0);
+                let found = disk::recover(peer.disk.view.as_ref(), GROUP)?.ok_or("empty")?;
+                let state = (found.raft, found.apply);
+                self.start(id, peer.disk, state, Origin::Restarted);
+            }
+            // after MILLIS: time passes.
+            "after" => self.now = self.now + Span::from_millis(number(args)?),
+            "wake" => {
+                let now = self.now;
+                self.peer(args)?.group.wake(now);
+            }
+            "propose" => {
+                let peer = self.peer(args)?;
+                let position = peer.group.propose(word(args)?.into());
+                lines.push(match position {
+                    Ok(position) => format!("at {}/{}", position.term, position.index),
+                    Err(error) => error.to_string(),
+                });
+            }
+            // collect PEER: all Readys, written but not durable.
+            "collect" => {
+                let sent = self.peer(args)?.collect(lines);
+                self.network.extend(sent);
+            }
+            // persist PEER: everything that it has written is durable.
+            "persist" => {
+                let sent = self.peer(args)?.persist(lines);
+                self.network.extend(sent);
+            }
+            // deliver / lose [to=PEER] [from=PEER]: what becomes of messages under way.
+            "deliver" | "lose" => self.arrive(verb == "deliver", args, lines)?,
+            // message KIND FROM TO term=T [index=I] [log_term=T] [commit=I] [hint=I]: made by hand.
+            "message" => {
+                let message = handmade(args)?;
+                let (now, to) = (self.now, message.to);
+                let peer = self.peers.get_mut(&to).ok_or("no such peer")?;
+                lines.push(match peer.group.step(now, message) {
+                    Ok(()) => "taken".to_owned(),
+                    Err(error) => format!("refused: {error}"),
+                });
+            }
+            "show" => {
+                let peer = self.peer(args)?;
+                let role = peer.group.role();
+                let committed = peer.group.committed();
+                let leader = role.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
+                lines.push(format!(
+                    "{:?} in term {}, {leader} leads, committed {committed}",
+                    role.role, role.term
+                ));
+            }
+            name => return Err(format!("unknown command {name}").into()),
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, voters: u64, learners: u64) {
+        let ids = |from: u64, count: u64| (from..from + count).map(PeerId).collect();
+        self.voters = Voters { voters: ids(1, voters), learners: ids(voters + 1, learners) };
+        let raft = RaftState {
+            hard_state: HardState { term: FIRST.term, vote: PeerId(0), commit: FIRST.index },
+            last: FIRST,
+        };
+        let apply = ApplyState::starting_at(FIRST);
+        for id in (1..=voters + learners).map(PeerId) {
+            let mut disk = Disk::default();
+            let batch =
+                vec![disk::put_raft_state(GROUP, &raft), disk::put_apply_state(GROUP, &apply)];
+            disk.write(batch);
+            disk.sync_one();
+            self.start(id, disk, (raft, apply), Origin::Created);
+        }
+    }
+
+    fn start(
+        &mut self,
+        peer: PeerId,
+        disk: Disk,
+        (raft, apply): (RaftState, ApplyState),
+        origin: Origin,
+    ) {
+        let (timing, limits) = (Timing::default(), GroupLimits::default());
+        let config = GroupConfig { group: GROUP, peer, seed: 1, run: 1, timing, limits };
+        let initial = Initial {
+            hard_state: raft.hard_state,
+            voters: self.voters.clone(),
+            applied: apply.applied.index,
+            truncated: apply.truncated,
+            last: raft.last,
+            origin,
+        };
+        let reader: Arc<dyn KvRead + Send + Sync> = Arc::clone(&disk.view) as _;
+        let group = Group::new(config, initial, reader, self.now).expect("sound state");
+        let hard_state = raft.hard_state;
+        self.peers.insert(peer, Peer { group, disk, hard_state, waiting: Vec::new() });
+    }
+
+    fn arrive(
+        &mut self,
+        is_delivered: bool,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        let to: Option<u64> = args.take_key("to").map(str::parse).transpose()?;
+        let from: Option<u64> = args.take_key("from").map(str::parse).transpose()?;
+        let is_meant = |message: &Message| {
+            to.is_none_or(|to| message.to.get() == to)
+                && from.is_none_or(|from| message.from.get() == from)
+        };
+        let (chosen, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.network).into_iter().partition(is_meant);
+        self.network = others;
+        for message in chosen {
+            let shown = show(&message);
+            let peer = self.peers.get_mut(&message.to).ok_or("no such peer")?;
+            let refused = is_delivered
+                .then(|| peer.group.step(self.now, message).err())
+                .flatten()
+                .map_or(String::new(), |error| format!(": {error}"));
+            lines.push(format!("{shown}{refused}"));
+        }
+        Ok(())
+    }
+
+    fn id(&self, args: &mut ArgumentConsumer<'_>) -> Outcome<PeerId> {
+        Ok(PeerId(number(args)?))
+    }
+
+    fn peer(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome<&mut Peer> {
+        let id = self.id(args)?;
+        self.peers.get_mut(&id).ok_or_else(|| "no such peer".into())
+    }
+}
+
+impl Peer {
+    fn collect(&mut self, lines: &mut Vec<String>) -> Vec<Message> {
+        let mut sent = Vec::new();
+        while let Some(ready) = self.group.collect() {
+            let batch = single::write_log(&self.group, &mut self.hard_state, &ready);
+            describe(&ready, lines);
+            sent.extend(ready.send_now);
+            if !ready.is_complete {
+                self.disk.write(batch);
+                self.waiting.push((ready.number, ready.send_after_persist));
+            }
+            for entry in &ready.committed {
+                self.group.on_applied(entry.index);
+            }
+        }
+        sent
+    }
+
+    fn persist(&mut self, lines: &mut Vec<String>) -> Vec<Message> {
+        let mut sent = Vec::new();
+        for (number, messages) in std::mem::take(&mut self.waiting) {
+            self.disk.sync_one();
+            self.group.on_persisted(number);
+            lines.extend(messages.iter().map(|message| format!("send {}", show(message))));
+            sent.extend(messages);
+        }
+        sent
+    }
+}
+
+fn describe(ready: &GroupReady, lines: &mut Vec<String>) {
+    if let Some(change) = ready.role_change {
+        lines.push(format!("now {:?} in term {}", change.role, change.term));
+    }
+    lines.extend(ready.send_now.iter().map(|message| format!("send {}", show(message))));
+    if let Some(HardState { term, vote, .. }) = ready.hard_state {
+        lines.push(format!("write term {term} vote {vote}"));
+    }
+    if let Some(append) = &ready.append {
+        let indices: Vec<String> =
+            append.entries.iter().map(|entry| format!("{}/{}", entry.term, entry.index)).collect();
+        lines.push(format!("write entries {}", indices.join(" ")));
+    }
+    lines.extend(ready.send_after_persist.iter().map(|message| format!("then {}", show(message))));
+    for entry in &ready.committed {
+        lines.push(format!("committed {}/{}", entry.term, entry.index));
+    }
+}
+
+fn show(message: &Message) -> String {
+    let Message { kind, from, to, term, .. } = message;
+    let mut text = format!("{from}->{to} {kind:?} term {term}");
+    if message.index.get() > 0 {
+        text += &format!(" at {}/{}", message.log_term, message.index);
+    }
+    if let (Some(first), Some(last)) = (message.entries.first(), message.entries.last()) {
+        text += &format!(" entries {}..={}", first.index, last.index);
+    }
+    if let Some(hint) = message.reject {
+        text += &format!(" rejected, hint {hint}");
+    }
+    text
+}
+
+fn handmade(args: &mut ArgumentConsumer<'_>) -> Outcome<Message> {
+    let mut key = |name| args.take_key(name).map_or(Ok(0), str::parse::<u64>);
+    let (term, log_term) = (key("term")?, key("log_term")?);
+    let (index, commit) = (key("index")?, key("commit")?);
+    let reject = args.take_key("hint").map(str::parse).transpose()?.map(Index);
+    let kind = match word(args)?.as_str() {
+        "vote" => MessageKind::RequestVote,
+        "prevote" => MessageKind::RequestPreVote,
+        "append" => MessageKind::Append,
+        "append_response" => MessageKind::AppendResponse,
+        "heartbeat" => MessageKind::Heartbeat,
+        "snapshot" => MessageKind::Snapshot,
+        "timeout_now" => MessageKind::TimeoutNow,
+        other => return Err(format!("unknown kind {other}").into()),
+    };
+    let (from, to) = (PeerId(number(args)?), PeerId(number(args)?));
+    let (log_term, index, commit) = (Term(log_term), Index(index), Index(commit));
+    Ok(Message { log_term, index, commit, reject, ..Message::new(kind, from, to, Term(term)) })
+}
+
+fn word(args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
+    Ok(args.next_pos().ok_or("an argument is missing")?.to_owned())
+}
+
+fn number(args: &mut ArgumentConsumer<'_>) -> Outcome<u64> {
+    Ok(word(args)?.parse()?)
+}
