@@ -104,13 +104,20 @@ impl Stores {
                 self.at(args)?.restart(now, &mut lines)?;
             }
             "show" => lines.push(self.at(args)?.show()),
-            // heartbeat FROM TO TERM COMMIT: a message made by hand.
-            "heartbeat" => {
+            // heartbeat FROM TO TERM COMMIT / vote FROM TO TERM: messages made by hand.
+            "heartbeat" | "vote" => {
+                let kind = match verb {
+                    "vote" => MessageKind::RequestVote,
+                    _ => MessageKind::Heartbeat,
+                };
                 let (from, to): (u64, u64) = (number(args)?, number(args)?);
-                let (term, commit) = (Term(number(args)?), Index(number(args)?));
                 let (from, to) = (peer(2, from), peer(2, to));
-                let mut message = Message::new(MessageKind::Heartbeat, from.id, to.id, term);
-                message.commit = commit;
+                let mut message = Message::new(kind, from.id, to.id, Term(number(args)?));
+                if kind == MessageKind::Heartbeat {
+                    message.commit = Index(number(args)?);
+                } else {
+                    (message.log_term, message.index) = (message.term, Index(99));
+                }
                 let (region, epoch) = (RegionId(2), Epoch::FIRST);
                 let matched_by_all = Index(0);
                 let message = PeerMessage { region, from, to, epoch, matched_by_all, message };
