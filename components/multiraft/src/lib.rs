@@ -10,7 +10,7 @@
 //! transactions, metrics, or who sent a request.
 //!
 //! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
-//! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`read`], [`log_gc`],
+//! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`log_gc`],
 //! [`apply`], [`persist`], [`region_table`], [`recover`].
 #![warn(missing_docs)]
 
@@ -20,6 +20,7 @@ pub mod effects;
 pub mod input;
 pub mod log_gc;
 pub mod persist;
+pub mod propose;
 pub mod read;
 pub mod recover;
 pub mod region_table;

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use flotilla_base::limit::{ENTRY_BYTES_MAX, FIRST_INDEX, FIRST_TERM};
+use flotilla_base::limit::{FIRST_INDEX, FIRST_TERM};
 use flotilla_base::{
     Epoch, Index, KvRead, Moment, Peer, PeerId, PeerRole, Region, RegionId, StoreId, Term,
 };
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
-    LogPosition, Message, MessageKind, Origin, Proposals, ProposeError, RaftState, Role,
-    RoleChange, StepError, Timing, Voters, disk, single,
+    LogPosition, Message, MessageKind, Origin, RaftState, Role, RoleChange, StepError, Timing,
+    Voters, disk, single,
 };
 
-use crate::apply::{Applied, ApplyTask, check_write};
+use crate::apply::{Applied, ApplyTask};
 use crate::effects::{AfterPersist, Effects, Report};
-use crate::input::{Input, PeerMessage, Proposal, Reply, RequestError, RequestHeader};
+use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
 use crate::log_gc::LogGc;
 use crate::persist::{RegionState, put_region_state};
+use crate::propose::Writes;
 use crate::read::Reads;
 use crate::recover::RecoveredPeer;
 
@@ -63,7 +64,7 @@ pub struct Replica<T> {
     pub(crate) group: Group,
     /// What was last written of (term, vote, commit).
     hard_state: HardState,
-    proposals: Proposals<T>,
+    pub(crate) writes: Writes<T>,
     pub(crate) reads: Reads<T>,
     pub(crate) apply: ApplyProgress,
     pub(crate) log_gc: LogGc,
@@ -162,6 +163,7 @@ impl<T> Replica<T> {
     pub fn drain(&mut self, now: Moment, effects: &mut Effects<T>) {
         self.bootstrap(now, effects);
         if self.life != Lifecycle::Quarantined {
+            self.propose_waiting(effects);
             self.start_reads(effects);
             while let Some(ready) = self.group.collect() {
                 self.take_ready(ready, effects);
@@ -209,7 +211,7 @@ impl<T> Replica<T> {
 
     /// Every ticket of a write that still waits, when the store stops: their fate is not known.
     pub fn close(&mut self) -> Vec<T> {
-        self.proposals.drain().collect()
+        self.writes.drain()
     }
 
     fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
@@ -222,7 +224,7 @@ impl<T> Replica<T> {
             life,
             group,
             hard_state: raft.hard_state,
-            proposals: Proposals::default(),
+            writes: Writes::default(),
             reads: Reads::default(),
             apply: ApplyProgress { applied: apply.applied.index, backlog_bytes: 0 },
             log_gc: LogGc::default(),
@@ -266,35 +268,6 @@ impl<T> Replica<T> {
                 _ => false,
             },
         }
-    }
-
-    fn handle_proposal(&mut self, proposal: Proposal<T>, effects: &mut Effects<T>) {
-        let Proposal { header, command, ticket } = proposal;
-        let checked = self
-            .check_leads(&header)
-            .and_then(|()| check_write(&self.region, &command))
-            .map(|()| command.encode())
-            .and_then(|data| self.check_size(data));
-        let data = match checked {
-            Ok(data) => data,
-            Err(error) => return effects.refuse(ticket, error),
-        };
-        match self.group.propose(data) {
-            Ok(position) => self.proposals.push(position, ticket),
-            Err(ProposeError::Busy) => effects.refuse(ticket, RequestError::Busy(self.region.id)),
-            Err(ProposeError::NotLeader(leader)) => {
-                let leader = leader.and_then(|leader| self.region.peer(leader));
-                let region = self.region.id;
-                effects.refuse(ticket, RequestError::NotLeader { region, leader });
-            }
-        }
-    }
-
-    fn check_size(&self, data: bytes::Bytes) -> Result<bytes::Bytes, RequestError> {
-        if data.len() <= ENTRY_BYTES_MAX {
-            return Ok(data);
-        }
-        Err(RequestError::EntryTooLarge { region: self.region.id, bytes: data.len() })
     }
 
     /// The checks that every request of a client passes, in the order of the wire contract.
@@ -375,16 +348,6 @@ impl<T> Replica<T> {
         })
     }
 
-    /// Nothing more is applied here: what waits for it can only be told that its fate is not known.
-    fn give_up(&mut self, effects: &mut Effects<T>) {
-        let writes: Vec<T> = self.proposals.drain().collect();
-        effects.replies.extend(writes.into_iter().map(|ticket| (ticket, Reply::Unknown)));
-        let region = self.region.id;
-        for ticket in self.reads.take_granted() {
-            effects.refuse(ticket, RequestError::Quarantined(region));
-        }
-    }
-
     fn take_role_change(&mut self, change: RoleChange, effects: &mut Effects<T>) {
         let (region, peer) = (self.region.clone(), self.peer);
         effects.reports.push(Report::Role { region, peer, change });
@@ -405,7 +368,7 @@ impl<T> Replica<T> {
         for entry in committed {
             self.log_gc.note_applied_bytes(entry.data.len());
             self.apply.backlog_bytes += entry.data.len();
-            let (ticket, lost) = self.proposals.committed(&entry);
+            let (ticket, lost) = self.writes.committed(&entry);
             for lost in lost {
                 effects.refuse(lost, RequestError::StaleCommand(self.region.id));
             }

@@ -1,0 +1,106 @@
+//! From a client's write to entries of the leader's log.
+//!
+//! Entries are proposed in bunches: while earlier ones wait for this store's disk, new ones wait here
+//! and leave together. A single client notices nothing, since nothing of its own is outstanding; many
+//! clients share a Ready, its messages, its write and its sync, and so does every follower. The bunches
+//! grow with the time that a sync takes, without any timer.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use flotilla_base::limit::ENTRY_BYTES_MAX;
+use flotilla_raftgroup::{Entry, Proposals, ProposeError};
+
+use crate::apply::check_write;
+use crate::effects::Effects;
+use crate::input::{Proposal, Reply, RequestError};
+use crate::replica::Replica;
+
+/// So many Readys may wait for the disk while further entries are proposed: one that is being synced,
+/// and one that is written meanwhile.
+const READYS_AHEAD: usize = 1;
+
+/// Writes on their way into the log. Each ticket is in exactly one of the two places.
+#[derive(Debug)]
+pub(crate) struct Writes<T> {
+    /// Checked and encoded, not proposed yet: they certainly have no effect.
+    waiting: VecDeque<(Bytes, T)>,
+    /// In the log, their fate not known yet.
+    proposed: Proposals<T>,
+}
+
+impl<T> Default for Writes<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), proposed: Proposals::default() }
+    }
+}
+
+impl<T> Writes<T> {
+    /// The ticket of a committed entry, and those which that entry proves lost.
+    pub(crate) fn committed(&mut self, entry: &Entry) -> (Option<T>, Vec<T>) {
+        self.proposed.committed(entry)
+    }
+
+    /// Every ticket, when the replica ends.
+    pub(crate) fn drain(&mut self) -> Vec<T> {
+        let waiting = self.waiting.drain(..).map(|(_, ticket)| ticket);
+        waiting.chain(self.proposed.drain()).collect()
+    }
+}
+
+impl<T> Replica<T> {
+    pub(crate) fn handle_proposal(&mut self, proposal: Proposal<T>, effects: &mut Effects<T>) {
+        let Proposal { header, command, ticket } = proposal;
+        let checked = self
+            .check_leads(&header)
+            .and_then(|()| check_write(&self.region, &command))
+            .map(|()| command.encode())
+            .and_then(|data| self.check_size(data));
+        match checked {
+            Ok(data) => self.writes.waiting.push_back((data, ticket)),
+            Err(error) => effects.refuse(ticket, error),
+        }
+    }
+
+    /// Proposes what waits, if the disk is not behind; refuses it if the lead is gone.
+    pub(crate) fn propose_waiting(&mut self, effects: &mut Effects<T>) {
+        if self.group.is_leader() && self.group.outstanding() > READYS_AHEAD {
+            // The notice that one of them is durable brings this replica back here.
+            return;
+        }
+        while let Some((data, ticket)) = self.writes.waiting.pop_front() {
+            match self.group.propose(data) {
+                Ok(position) => self.writes.proposed.push(position, ticket),
+                Err(error) => effects.refuse(ticket, self.refusal(error)),
+            }
+        }
+    }
+
+    /// Nothing more is applied here: what waits for it can only be told that its fate is not known.
+    pub(crate) fn give_up(&mut self, effects: &mut Effects<T>) {
+        let writes = self.writes.drain().into_iter();
+        effects.replies.extend(writes.map(|ticket| (ticket, Reply::Unknown)));
+        let region = self.region.id;
+        for ticket in self.reads.take_granted() {
+            effects.refuse(ticket, RequestError::Quarantined(region));
+        }
+    }
+
+    fn refusal(&self, error: ProposeError) -> RequestError {
+        let region = self.region.id;
+        match error {
+            ProposeError::Busy => RequestError::Busy(region),
+            ProposeError::NotLeader(leader) => {
+                let leader = leader.and_then(|leader| self.region.peer(leader));
+                RequestError::NotLeader { region, leader }
+            }
+        }
+    }
+
+    fn check_size(&self, data: Bytes) -> Result<Bytes, RequestError> {
+        if data.len() <= ENTRY_BYTES_MAX {
+            return Ok(data);
+        }
+        Err(RequestError::EntryTooLarge { region: self.region.id, bytes: data.len() })
+    }
+}
