@@ -296,7 +296,7 @@ fn garbage_and_half_open_connections_harm_nobody() {
         b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
         preface,
         &oversized,
-        &[0xa5; 64 << 10],
+        &vec![0xa5; 64 << 10],
     ];
     let mut half_open = Vec::new();
     for address in playground.addresses() {

@@ -21,11 +21,11 @@ use flotilla_base::Rng;
 use flotilla_client::{Applied, KeyRange, RawKv};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-const CLIENTS: u32 = 8;
+const CLIENTS: u32 = 16;
 /// Keys that each client writes again and again.
 const REGISTERS: u64 = 16;
 /// Rounds of every test run; `fifty_rounds` is for `make kill-rounds`.
-const SAMPLED_ROUNDS: u32 = 6;
+const SAMPLED_ROUNDS: u32 = 10;
 
 #[test]
 fn sampled_rounds() {
@@ -80,7 +80,7 @@ async fn rounds_of(rounds: u32, seed: u64) {
     let mut rng = Rng::lane(seed, 1_000);
     load.progress(100, "before the first round").await;
     for round in 1..=rounds {
-        load.progress(1 + rng.below(500), "under full load").await;
+        load.progress(1 + rng.below(3_000), "under full load").await;
         let (what, is_majority_left) = match rng.below(6) {
             0 => {
                 cluster.kill(Cluster::PD);

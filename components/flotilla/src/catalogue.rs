@@ -108,6 +108,14 @@ catalogue! {
         "the cluster was not ready in time",
         "All nodes started, but a region could not be written and read within 30 seconds.",
         "Read the logs that the message names; a very slow disk is the usual reason.";
+    NO_PD: "FLT-1011", "no_placement_driver", Failed,
+        "no placement driver answers at ADDRESSES",
+        "A store can only start with its cluster's placement driver, which did not answer for a minute.",
+        "Start the placement driver, or correct the addresses of --pd. Starting the store again is safe.";
+    STORE_REFUSED: "FLT-1012", "store_refused", Failed,
+        "the placement driver refuses this store",
+        "Another store has its address, or a later run of the same store is known.",
+        "Give the store an address of its own, and start each data directory once.";
     NO_PLAYGROUND: "FLT-1020", "no_playground", NotFound,
         "no playground is running",
         "Each running playground leaves a note of itself for this user; there is none that fits.",

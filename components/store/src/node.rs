@@ -60,9 +60,9 @@ pub enum StoreError {
         /// Why.
         cause: io::Error,
     },
-    /// The placement driver refuses this store, or speaks of another cluster.
-    #[error("the placement driver refuses this store: {0}")]
-    Refused(String),
+    /// The placement driver does not answer, refuses this store, or speaks of another cluster.
+    #[error("cannot join the cluster: {0}")]
+    Join(#[from] crate::pd_link::PdLinkError),
     /// A thread or the runtime could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -191,15 +191,13 @@ async fn bind(config: &StoreConfig) -> Result<Sockets, StoreError> {
 /// Learns the cluster, takes an id where this directory has none, and announces this run. The identity
 /// is durable before the placement driver hears of it.
 async fn join_cluster(config: &StoreConfig, data_dir: &mut DataDir) -> Result<PdLink, StoreError> {
-    let refused = |error: crate::pd_link::PdLinkError| StoreError::Refused(error.to_string());
-    let link =
-        PdLink::connect(&config.pd_endpoints, data_dir.cluster_id()).await.map_err(refused)?;
+    let link = PdLink::connect(&config.pd_endpoints, data_dir.cluster_id()).await?;
     let mut id = data_dir.store_id();
     if id.is_none() {
-        id = StoreId(link.alloc_id().await.map_err(refused)?);
+        id = StoreId(link.alloc_id().await?);
     }
     data_dir.claim(link.cluster_id(), id)?;
-    link.register(config, id, data_dir.incarnation()).await.map_err(refused)?;
+    link.register(config, id, data_dir.incarnation()).await?;
     Ok(link)
 }
 

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use flotilla_engine::{DataDirError, EngineError};
 use flotilla_pd::PdError;
-use flotilla_store::StoreError;
+use flotilla_store::{StoreError, pd_link::PdLinkError};
 
 use super::port;
 use crate::{
@@ -35,15 +35,31 @@ pub(crate) fn store_fault(error: &StoreError) -> Fault {
         StoreError::DataDir(error) => data_dir_fault(error),
         StoreError::Engine(error) => engine_fault("the store", error),
         StoreError::Listen { address, cause } => listen_fault("the store", *address, cause),
-        StoreError::Refused(why) => {
-            Fault::new(&catalogue::OTHER_CLUSTER, "the placement driver refuses this store")
-                .why(why)
-                .hint(catalogue::OTHER_CLUSTER.remedy)
-        }
+        StoreError::Join(error) => join_fault(error),
         StoreError::Read(_) | StoreError::Claim(_) => {
             explained(&catalogue::STORAGE, error.to_string())
         }
         _ => Fault::new(&catalogue::START_FAILED, "cannot start the store").why(error.to_string()),
+    }
+}
+
+fn join_fault(error: &PdLinkError) -> Fault {
+    match error {
+        PdLinkError::OtherCluster { ours, theirs } => {
+            let text =
+                format!("this store belongs to cluster {ours}, the placement driver to {theirs}");
+            explained(&catalogue::OTHER_CLUSTER, text)
+        }
+        PdLinkError::Unreachable { endpoints, cause } => {
+            let text = format!("no placement driver answers at {endpoints}");
+            Fault::new(&catalogue::NO_PD, text).why(cause).hint(catalogue::NO_PD.remedy)
+        }
+        PdLinkError::Refused(why) => {
+            let text = "the placement driver refuses this store";
+            Fault::new(&catalogue::STORE_REFUSED, text)
+                .why(why)
+                .hint(catalogue::STORE_REFUSED.remedy)
+        }
     }
 }
 
