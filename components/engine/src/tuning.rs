@@ -42,6 +42,8 @@ pub(crate) fn database_options(options: &EngineOptions) -> Options {
     // Two threads write at most, each into families of its own. One writer at a time finds the place of
     // the next log entry right behind the last one, instead of searching the whole memtable for it.
     database.set_allow_concurrent_memtable_write(false);
+    // Waiting writers sleep instead of spinning: on few cores a spin only delays whom it waits for.
+    database.set_enable_write_thread_adaptive_yield(false);
     database.set_unordered_write(false);
     // Atomic flush would force `min_write_buffer_number_to_merge` to 1; one WAL makes it needless.
     database.set_atomic_flush(false);
