@@ -46,7 +46,14 @@ pub struct SimClient {
 impl SimClient {
     /// A client that has its operations before it.
     #[must_use]
-    pub const fn new(plan: LoadPlan, rng: Rng) -> Self {
+    pub fn new(mut plan: LoadPlan, mut rng: Rng) -> Self {
+        // One that only reads stays with a leader that has lost its majority, while others write
+        // elsewhere: that is when a read could be stale.
+        match rng.below(4) {
+            0 => plan.read_permille = 1000,
+            1 => plan.read_permille = 0,
+            _ => {}
+        }
         let left = plan.operations;
         Self { plan, rng, left, operation: None, leaders: BTreeMap::new(), failures: 0 }
     }

@@ -218,18 +218,21 @@ impl Delivery for DeliveryHands<'_, '_> {
 pub struct ApplyHands<'a> {
     /// What it works with.
     pub bench: Bench<'a>,
+    /// Whether the batch of this turn is written.
+    pub is_written: bool,
 }
 
 impl ApplyHost<Ticket> for ApplyHands<'_> {
     fn write(&mut self, batch: Vec<Mutation>) {
         if self.bench.step() {
+            self.is_written = true;
             self.bench.write(batch);
         }
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         if self.bench.step() {
-            self.bench.judges.note(check_applier_reply(&reply));
+            self.bench.judges.note(check_applier_reply(&reply, self.is_written));
             self.bench.answer(ticket, reply);
         }
     }

@@ -319,7 +319,7 @@ impl StoreNode {
             judges: desk.judges,
             out: desk.out,
         };
-        effects.finish(&mut ApplyHands { bench });
+        effects.finish(&mut ApplyHands { bench, is_written: false });
         process.take_inputs();
         Ok(())
     }

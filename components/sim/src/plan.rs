@@ -236,7 +236,7 @@ fn swarm_load(rng: &mut Rng) -> LoadPlan {
         value_bytes_max: pick(rng, [32, 32, 200_000]),
         read_permille: pick(rng, [100, 500, 800]),
         think_max: Span::from_millis(pick(rng, [1, 20, 200])),
-        patience: Span::from_millis(pick(rng, [300, 1_000, 3_000])),
+        patience: Span::from_millis(pick(rng, [100, 300, 1_000, 3_000])),
     }
 }
 

@@ -36,8 +36,9 @@ pub fn check_round_reply(reply: &Reply) -> Verdict {
 /// An applier completes a ticket.
 ///
 /// # Errors
-/// The answer is none that the log alone decides.
-pub fn check_applier_reply(reply: &Reply) -> Verdict {
+/// The answer comes before the write, or is none that the log alone decides.
+pub fn check_applier_reply(reply: &Reply, is_written: bool) -> Verdict {
+    require(is_written, "F8: a write is answered when reads see it", || format!("{reply:?}"))?;
     let is_decided = match reply {
         Reply::Written => true,
         Reply::Failed(error) => matches!(
