@@ -1,4 +1,9 @@
-//! The world: a heap of events, and what becomes of each.
+//! The world: a heap of events, and what becomes of each. What clients do, what breaks, and how a run
+//! ends stand in the files below this one.
+
+mod clients;
+mod ending;
+mod faults;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,19 +13,16 @@ use flotilla_base::{
     Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Rng, Span, StoreId, Term,
     key::guard_border,
 };
-use flotilla_multiraft::{PeerMessage, Replica, Reply};
+use flotilla_multiraft::{PeerMessage, Reply};
 
-use crate::client::{Next, SimClient, key_name};
-use crate::clock::LocalClock;
+use crate::client::{SimClient, key_name};
 use crate::disk::BatchNumber;
-use crate::event::{Answer, Event, Request, Run, Task, Ticket};
-use crate::fault::{Fault, Nemesis, Order};
+use crate::event::{Answer, Event, Run, Task, Ticket};
+use crate::fault::Nemesis;
 use crate::hands::Out;
-use crate::judge::applied::ticket_of;
-use crate::judge::tickets::Outcome;
-use crate::judge::{Judges, Verdict, Violation, require};
+use crate::judge::{Judges, Verdict};
 use crate::net::{Fate, SimNet};
-use crate::node::{Desk, ReplicaConfigSeed, StoreNode};
+use crate::node::{Desk, StoreNode};
 use crate::plan::Plan;
 use crate::summary::Summary;
 
@@ -143,37 +145,6 @@ impl World {
         world
     }
 
-    /// Runs both phases: faults, then peace in which everything must come to an end; then compares
-    /// all replicas.
-    ///
-    /// # Errors
-    /// The first violation.
-    pub fn run(&mut self) -> Result<Summary, Violation> {
-        self.run_for(self.plan.safety)?;
-        self.heal();
-        let healed_at = self.now;
-        let deadline = self.now + self.plan.liveness;
-        while !self.clients.iter().all(SimClient::is_finished) {
-            require(self.now < deadline, "liveness: all clients finish after the faults", || {
-                let waiting = |client: &SimClient| !client.is_finished();
-                let count = self.clients.iter().filter(|client| waiting(client)).count();
-                format!("{count} clients still wait")
-            })?;
-            self.step()?;
-        }
-        self.run_for(SETTLING)?;
-        // What was sent late in the first phase may still be on its way.
-        let latest = self.plan.net.straggler_max + self.plan.faults.length_max;
-        let stragglers = healed_at + latest + SETTLING;
-        self.run_for(stragglers.since(self.now))?;
-        let deadline = self.now + CATCHING_UP;
-        while !self.is_converged() && self.now < deadline {
-            self.run_for(SETTLING)?;
-        }
-        self.check_end()?;
-        Ok(self.summary())
-    }
-
     /// Runs for a span of virtual time.
     ///
     /// # Errors
@@ -206,74 +177,6 @@ impl World {
         let verdict = self.happen(event);
         self.judges.note(verdict);
         self.judges.violation().cloned().map_or(Ok(()), Err)
-    }
-
-    /// Ends all faults and starts every store that is down.
-    pub fn heal(&mut self) {
-        self.record.is_healed = true;
-        self.net.heal();
-        self.plan.disk.stall_permille = 0;
-        self.plan.load.patience = self.plan.load.patience.max(LAST_PATIENCE);
-        self.clients.iter_mut().for_each(SimClient::wind_down);
-        for id in 1..=self.plan.topology.stores {
-            let (node, due) = self.slot(StoreId(id));
-            due.paused_until = Moment(0);
-            node.spare();
-            if node.run().is_none() {
-                self.start(StoreId(id));
-            }
-        }
-        self.trace(|| "all faults are mended".to_owned());
-    }
-
-    /// Crashes a store now.
-    pub fn crash(&mut self, store: StoreId) {
-        let rng = &mut self.chance.disk;
-        let (node, due) = &mut self.stores[position(store)];
-        if node.run().is_none() {
-            return;
-        }
-        let lost = node.crash(rng) as u64;
-        *due = Due::default();
-        self.record.summary.crashes += 1;
-        self.record.summary.lost_batches += lost;
-        self.trace(|| format!("store {store} crashes, {lost} batches are gone"));
-    }
-
-    /// Starts a store that is down.
-    pub fn start(&mut self, store: StoreId) {
-        let drift = self.plan.topology.drift_permille;
-        let rng = &mut self.chance.schedule;
-        let rate = 1000 - drift + rng.below(2 * drift + 1);
-        let offset = Moment(rng.below(1 << 40));
-        let clock = LocalClock::new(self.now, offset, rate);
-        let seed = Rng::lane(self.plan.seed, 1000 + store.get()).next();
-        let (timing, limits) = (self.plan.timing, self.plan.limits);
-        let config = ReplicaConfigSeed { seed, timing, limits };
-        self.trace(|| format!("store {store} starts"));
-        self.at_store(store, |node, desk| node.start(clock, config, desk));
-        let regions: Vec<RegionId> = self.regions.iter().map(|region| region.id).collect();
-        for region in regions {
-            let spread = self.plan.topology.bootstrap_spread;
-            let delay = Span(self.chance.schedule.below(spread.0 + 1));
-            self.schedule(delay, Event::Bootstrap(store, region));
-        }
-    }
-
-    /// Cuts these directions, from first to second.
-    pub fn cut(&mut self, directions: &[(StoreId, StoreId)]) {
-        for (from, to) in directions {
-            self.net.cut(*from, *to);
-        }
-        self.trace(|| format!("cut {directions:?}"));
-    }
-
-    /// Opens these directions.
-    pub fn open(&mut self, directions: &[(StoreId, StoreId)]) {
-        for (from, to) in directions {
-            self.net.open(*from, *to);
-        }
-        self.trace(|| format!("open {directions:?}"));
     }
 
     /// Virtual time.
@@ -465,200 +368,6 @@ impl World {
             }
             Fate::Lost { is_noticed: false } => {}
         }
-    }
-
-    fn bootstrap(&mut self, store: StoreId, region: RegionId) {
-        let Some(region) = self.regions.iter().find(|it| it.id == region).cloned() else { return };
-        let leads = region.peers.first().is_some_and(|peer| peer.store == store);
-        self.at_store(store, |node, desk| {
-            node.bootstrap(&region, leads, desk);
-            Ok(())
-        });
-    }
-
-    fn request(&mut self, store: StoreId, request: Request) {
-        let ticket = request.ticket;
-        let mut is_heard = false;
-        self.at_store(store, |node, desk| {
-            is_heard = node.request(request, desk).is_some();
-            Ok(())
-        });
-        if !is_heard {
-            self.tell(ticket, Answer::Refused);
-        }
-    }
-
-    fn read(&mut self, store: StoreId, ticket: Ticket, index: Index) -> Verdict {
-        let client = &self.clients[self.attempts[number(ticket)]];
-        let Some(operation) = client.waits_for(ticket) else { return Ok(()) };
-        let key = operation.key.clone();
-        let Some(region) = self.region_of(&key).map(|region| region.id) else { return Ok(()) };
-        let (value, applied) = self.store(store).read(region, &key, index)?;
-        let content = self.judges.applied.content(region, &key, applied);
-        require(content.map(|(_, value)| value) == value.as_ref(), "data follows the log", || {
-            format!("store {store}: {key:?} at {applied} is {value:?}")
-        })?;
-        self.judges.tickets.on_answer(ticket, Outcome::Done)?;
-        self.tell(ticket, Answer::Value(value));
-        Ok(())
-    }
-
-    fn tell(&mut self, ticket: Ticket, answer: Answer) {
-        if let Fate::Arrives(delays) = self.net.carry_client() {
-            for delay in delays {
-                self.schedule(delay, Event::Answer(ticket, answer.clone()));
-            }
-        }
-    }
-
-    fn answer(&mut self, ticket: Ticket, answer: Answer) -> Verdict {
-        let client = self.attempts[number(ticket)];
-        let Some(operation) = self.clients[client].waits_for(ticket) else { return Ok(()) };
-        let Some(region) = self.region_of(&operation.key).cloned() else { return Ok(()) };
-        match &answer {
-            Answer::Reply(Reply::Written) => {
-                let position = self.judges.applied.position(ticket);
-                self.judges.register.on_written(ticket, position)?;
-            }
-            Answer::Value(value) => {
-                let writer = value.as_ref().and_then(|value| ticket_of(value));
-                let position = writer.and_then(|writer| self.judges.applied.position(writer));
-                self.judges.register.on_read(ticket, position.unwrap_or_default())?;
-            }
-            Answer::Reply(_) | Answer::Refused => {}
-        }
-        let next = self.clients[client].on_answer(&region, &answer);
-        self.follow(client, next);
-        Ok(())
-    }
-
-    fn ask(&mut self, client: usize) {
-        let ticket = Ticket(self.attempts.len() as u64);
-        let Some(operation) = self.clients[client].operation() else { return };
-        operation.ticket = Some(ticket);
-        let (key, is_read) = (operation.key.clone(), operation.is_read);
-        let Some(region) = self.region_of(&key).cloned() else { return };
-        self.attempts.push(client);
-        self.judges.tickets.on_attempt(ticket);
-        self.judges.register.on_begin(ticket, key.clone());
-        let asking = &mut self.clients[client];
-        let value = (!is_read).then(|| asking.value(ticket));
-        let store = asking.target(&region);
-        let request = Box::new(Request { ticket, region: region.id, key, value });
-        if let Fate::Arrives(delays) = self.net.carry_client() {
-            for delay in delays {
-                self.schedule(delay, Event::Request(store, request.clone()));
-            }
-        }
-        self.schedule(self.plan.load.patience, Event::Impatient(client, ticket));
-    }
-
-    fn lose_patience(&mut self, client: usize, ticket: Ticket) {
-        let Some(operation) = self.clients[client].waits_for(ticket) else { return };
-        let Some(region) = self.region_of(&operation.key).cloned() else { return };
-        let next = self.clients[client].on_silence(&region);
-        self.follow(client, next);
-    }
-
-    fn follow(&mut self, client: usize, next: Next) {
-        let delay = match next {
-            Next::Done(delay) => {
-                self.record.summary.operations += 1;
-                delay
-            }
-            Next::Again(delay) => delay,
-        };
-        self.schedule(delay, Event::Begin(client));
-    }
-
-    fn next_fault(&mut self) {
-        if self.record.is_healed {
-            return;
-        }
-        let leaders = self.regions.iter().filter_map(|region| self.leader(region.id));
-        let leaders: Vec<StoreId> = leaders.map(|(store, _)| store).collect();
-        if let Some((order, length)) = self.chance.nemesis.draw(&leaders) {
-            self.trace(|| format!("{order:?} for {length}"));
-            match order {
-                Order::Cut(directions) => {
-                    self.cut(&directions);
-                    self.schedule(length, Event::Mend(Fault::Cut(directions)));
-                }
-                Order::Crash(stores, 0) => {
-                    for store in stores {
-                        self.crash(store);
-                        self.restart_later(store);
-                    }
-                }
-                Order::Crash(stores, steps) => {
-                    for store in stores {
-                        self.slot(store).0.doom(steps);
-                    }
-                }
-                Order::Pause(store) => self.due(store).paused_until = self.now + length,
-            }
-        }
-        let interval = self.chance.nemesis.interval();
-        self.schedule(interval, Event::NextFault);
-    }
-
-    fn restart_later(&mut self, store: StoreId) {
-        let length = self.chance.nemesis.length();
-        self.schedule(length, Event::Mend(Fault::Down(store)));
-    }
-
-    fn mend(&mut self, fault: Fault) {
-        match fault {
-            Fault::Cut(directions) => self.open(&directions),
-            Fault::Down(store) => {
-                if self.store(store).run().is_none() {
-                    self.start(store);
-                }
-            }
-        }
-    }
-
-    fn is_converged(&self) -> bool {
-        self.stores.iter().all(|(node, _)| !node.wants_apply())
-            && self.regions.iter().all(|region| {
-                let last = self.judges.applied.last(region.id);
-                let replicas =
-                    region.peers.iter().map(|peer| self.store(peer.store).replica(region.id));
-                let mut applied = replicas.map(|replica| replica.map(Replica::applied));
-                applied.all(|applied| applied == Some(last))
-            })
-    }
-
-    /// Compares all replicas with what was applied and acknowledged.
-    fn check_end(&mut self) -> Verdict {
-        for region in &self.regions {
-            let last = self.judges.applied.last(region.id);
-            for peer in &region.peers {
-                let node = self.store(peer.store);
-                let applied = node.replica(region.id).map(Replica::applied);
-                require(applied == Some(last), "liveness: all replicas apply everything", || {
-                    format!("store {} region {}: {applied:?} of {last}", peer.store, region.id)
-                })?;
-                let judge = &self.judges.applied;
-                node.disk().image().look(|image| judge.check_data(peer.store, region, image))?;
-            }
-        }
-        for (key, floor) in self.judges.register.floors() {
-            let Some(region) = self.region_of(key) else { continue };
-            let last = self.judges.applied.last(region.id);
-            let content = self.judges.applied.content(region.id, key, last);
-            let found = content.map(|(index, _)| *index).unwrap_or_default();
-            require(found >= floor, "an acknowledged write is never lost", || {
-                format!("{key:?} was at {floor}, is at {found}")
-            })?;
-        }
-        for (node, _) in &mut self.stores {
-            let waiting = node.close();
-            require(waiting.is_empty(), "liveness: every ticket is answered", || {
-                format!("{waiting:?}")
-            })?;
-        }
-        Ok(())
     }
 
     fn region_of(&self, key: &[u8]) -> Option<&Region> {

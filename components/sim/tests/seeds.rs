@@ -3,7 +3,7 @@
 use flotilla_sim::{Plan, Summary, World};
 
 /// The optimised build is some twenty times faster.
-const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 300 };
+const SEEDS: u64 = if cfg!(debug_assertions) { 10 } else { 300 };
 
 #[test]
 fn every_rule_holds() {
