@@ -209,6 +209,7 @@ fn full_load() {
         status.map(|address| metric(address, "flotilla_raft_leader_changes_total")).sum()
     };
     let before = changes();
+    assert!(before >= 2.0, "the first leaders of both regions are counted");
     let duration = format!("{minutes}m");
     let mut command = sandbox.command(&["bench", "mixed", "--duration", &duration]);
     let output = command.output().expect("it runs");

@@ -45,7 +45,9 @@ pub(crate) async fn run(globals: &Globals, args: PlaygroundArgs) -> Result<u8, F
     let is_shown = outcome.is_ok() && globals.output == Format::Table;
     if is_shown && stopped.is_ok() {
         let seconds = stopping.elapsed().as_secs_f64();
-        output::note(&format!("stopped in {seconds:.1} s"));
+        // Behind the line that was being rewritten.
+        let line_end = if output::is_terminal() { "\n" } else { "" };
+        output::note(&format!("{line_end}stopped in {seconds:.1} s"));
         if is_deleted {
             let data = fleet.plan().data.display();
             output::note(&format!(
