@@ -67,7 +67,7 @@ impl Cluster {
                     .expect("the status server listens");
             status
                 .write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
-                .unwrap();
+                .expect("it takes a request");
             let mut text = String::new();
             status.read_to_string(&mut text).expect("metrics are text");
             let counts = |line: &&str| {

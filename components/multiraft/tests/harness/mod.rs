@@ -106,22 +106,7 @@ impl Stores {
             "show" => lines.push(self.at(args)?.show()),
             // heartbeat FROM TO TERM COMMIT / vote FROM TO TERM: messages made by hand.
             "heartbeat" | "vote" => {
-                let kind = match verb {
-                    "vote" => MessageKind::RequestVote,
-                    _ => MessageKind::Heartbeat,
-                };
-                let (from, to): (u64, u64) = (number(args)?, number(args)?);
-                let (from, to) = (peer(2, from), peer(2, to));
-                let mut message = Message::new(kind, from.id, to.id, Term(number(args)?));
-                if kind == MessageKind::Heartbeat {
-                    message.commit = Index(number(args)?);
-                } else {
-                    (message.log_term, message.index) = (message.term, Index(99));
-                }
-                let (region, epoch) = (RegionId(2), Epoch::FIRST);
-                let matched_by_all = Index(0);
-                let message = PeerMessage { region, from, to, epoch, matched_by_all, message };
-                self.network.push(message);
+                self.network.push(message_by_hand(verb, args)?);
             }
             name => return Err(format!("unknown command {name}").into()),
         }
@@ -206,4 +191,19 @@ fn word(args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
 
 fn number(args: &mut ArgumentConsumer<'_>) -> Outcome<u64> {
     Ok(word(args)?.parse()?)
+}
+
+fn message_by_hand(verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<PeerMessage> {
+    let (from, to): (u64, u64) = (number(args)?, number(args)?);
+    let (from, to) = (peer(2, from), peer(2, to));
+    let term = Term(number(args)?);
+    let mut message = Message::new(MessageKind::Heartbeat, from.id, to.id, term);
+    if verb == "vote" {
+        message.kind = MessageKind::RequestVote;
+        (message.log_term, message.index) = (term, Index(99));
+    } else {
+        message.commit = Index(number(args)?);
+    }
+    let (region, epoch, matched_by_all) = (RegionId(2), Epoch::FIRST, Index(0));
+    Ok(PeerMessage { region, from, to, epoch, matched_by_all, message })
 }
