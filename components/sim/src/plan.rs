@@ -168,7 +168,7 @@ impl Plan {
             },
             faults: FaultPlan::default(),
             safety: millis(10_000),
-            liveness: millis(90_000),
+            liveness: millis(240_000),
             limits: GroupLimits::default(),
             timing: Timing::default(),
         }

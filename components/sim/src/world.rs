@@ -32,8 +32,9 @@ const SETTLING: Span = Span::from_millis(500);
 /// What a replica that has heard nothing may take to catch up, entry by entry over the slowest disk.
 const CATCHING_UP: Span = Span::from_millis(120_000);
 
-/// What a client waits for at least when nothing is broken: the slowest disks take that long.
-const LAST_PATIENCE: Span = Span::from_millis(3_000);
+/// What a client waits for at least when nothing is broken: requests that it gave up before are still
+/// being written, and the slowest disks take long.
+const LAST_PATIENCE: Span = Span::from_millis(30_000);
 
 /// What is under way at a store.
 #[derive(Debug, Default)]
