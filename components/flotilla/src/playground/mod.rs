@@ -9,11 +9,7 @@ mod plan;
 mod ready;
 mod screen;
 
-use std::{
-    process::ExitStatus,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{process::ExitStatus, sync::Arc, time::Instant};
 
 use flotilla_client::Client;
 use tokio::{sync::Notify, task::JoinSet};
@@ -136,26 +132,32 @@ fn check_ports(plan: &Plan) -> Result<(), Fault> {
 }
 
 /// Starts all nodes: a new cluster one after the other, so that stores get their numbers as ids; one
-/// with data at once, because each may have a lot to read.
+/// with data at once behind its placement driver, because each store may have a lot to read.
+///
+/// Where one fails, those that are starting are waited for: this process must not end around the threads
+/// of a database that is being opened.
 async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
     let plan = fleet.plan();
-    let lanes = if plan.is_new { 1 } else { plan.nodes.len() };
     let mut starts = JoinSet::new();
     let mut positions = 0..plan.nodes.len();
+    let mut lanes = 1;
+    let mut outcome = Ok(());
     loop {
-        while starts.len() < lanes
+        while outcome.is_ok()
+            && starts.len() < lanes
             && let Some(position) = positions.next()
         {
             let fleet = Arc::clone(fleet);
             starts.spawn_blocking(move || fleet.start(position).map(|took| (position, took)));
         }
-        let Some(started) = starts.join_next().await else { return Ok(()) };
-        let started =
-            started.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?;
-        let (position, took): (usize, Duration) = started?;
-        if is_shown {
-            screen::node_ready(&plan.nodes[position], took)?;
+        let Some(started) = starts.join_next().await else { return outcome };
+        let started = started.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()));
+        match started.flatten() {
+            Ok((position, took)) if is_shown => screen::node_ready(&plan.nodes[position], took)?,
+            Ok(_quietly) => {}
+            Err(fault) => outcome = outcome.and(Err(fault)),
         }
+        lanes = if plan.is_new { 1 } else { plan.nodes.len() };
     }
 }
 

@@ -34,7 +34,7 @@ fn owner(address: SocketAddr) -> Option<String> {
         IpAddr::V4(_) => "/proc/net/tcp",
         IpAddr::V6(_) => "/proc/net/tcp6",
     };
-    let inode = listening_inode(&fs::read_to_string(table).ok()?, address.port())?;
+    let inode = listening_inode(&fs::read_to_string(table).ok()?, address)?;
     let link = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.filter_map(Result::ok) {
         let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else { continue };
@@ -50,14 +50,24 @@ fn owner(address: SocketAddr) -> Option<String> {
     None
 }
 
-/// The socket that listens on `port`, from the text of `/proc/net/tcp`.
-fn listening_inode(table: &str, port: u16) -> Option<u64> {
+/// The socket that listens on `address`, or on its port at all addresses, from the text of
+/// `/proc/net/tcp`. Others may listen on the same port of other addresses.
+fn listening_inode(table: &str, address: SocketAddr) -> Option<u64> {
     const LISTEN: &str = "0A";
-    let suffix = format!(":{port:04X}");
+    let port = format!(":{:04X}", address.port());
+    // The table shows each word of an address as the number it is in memory.
+    let own = match address.ip() {
+        IpAddr::V4(ip) => format!("{:08X}", u32::from_ne_bytes(ip.octets())),
+        IpAddr::V6(ip) => ip.octets().chunks_exact(4).fold(String::new(), |text, word| {
+            let word = u32::from_ne_bytes(word.try_into().unwrap_or_default());
+            format!("{text}{word:08X}")
+        }),
+    };
+    let is_meant = |ip: &str| ip == own || ip.bytes().all(|digit| digit == b'0');
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_number, local, _remote, state, ..] = fields.as_slice() else { return None };
-        let is_it = *state == LISTEN && local.ends_with(&suffix);
+        let is_it = *state == LISTEN && local.strip_suffix(&port).is_some_and(is_meant);
         is_it.then(|| fields.get(9)?.parse().ok()).flatten()
     })
 }
