@@ -15,7 +15,7 @@ use crate::{
     error::{Effort, Error, ErrorKind},
     links::Link,
     options::CallOptions,
-    wire::{Answer as _, Rpc, refusal, status_failure},
+    wire::{Answer as _, Rpc, refusal},
 };
 
 /// What a call is about, for the message of its error.
@@ -146,17 +146,15 @@ impl<'a> Call<'a> {
     ) -> Result<R::Answer, Failure> {
         let deadline = self.core.instant(self.attempts.deadline());
         request.set_context(self.context(route));
-        let client = flotilla_proto::tikvpb::tikv_client::TikvClient::new(link.channel.clone());
-        let mut answer = match timeout_at(deadline, request.send(client)).await {
+        let mut answer = match timeout_at(deadline, request.send(address, link)).await {
             Err(_elapsed) => return Err(Failure::Late),
-            Ok(Err(status)) => {
-                let failure = status_failure(address, &status);
+            Ok(Err(failure)) => {
                 if matches!(failure, Failure::Lost(_) | Failure::Unsent(_)) {
                     link.discard();
                 }
                 return Err(failure);
             }
-            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Ok(answer)) => answer,
         };
         if let Some(error) = answer.take_region_error() {
             return Err(Failure::Refused(refusal(error)));

@@ -32,6 +32,7 @@
 pub mod admin;
 mod batch;
 mod call;
+mod commands;
 mod core;
 pub mod error;
 mod flight;

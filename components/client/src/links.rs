@@ -14,7 +14,10 @@ use std::{
 use parking_lot::RwLock;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::flight::{Flight, Landed};
+use crate::{
+    commands::Commands,
+    flight::{Flight, Landed},
+};
 
 /// A connection that is silent for so long while calls wait on it is asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -30,9 +33,12 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     pub(crate) channel: Channel,
-    slot: Arc<Flight<Channel>>,
+    pub(crate) commands: Commands,
+    slot: Arc<Slot>,
     number: u64,
 }
+
+type Slot = Flight<(Channel, Commands)>;
 
 impl Link {
     /// Gives the connection up, so that the next call makes a new one.
@@ -43,7 +49,7 @@ impl Link {
 
 #[derive(Debug)]
 struct Lane {
-    slots: Vec<Arc<Flight<Channel>>>,
+    slots: Vec<Arc<Slot>>,
     turn: AtomicUsize,
 }
 
@@ -69,10 +75,23 @@ impl Links {
         let lane = self.lane(address);
         let turn = lane.turn.fetch_add(1, Ordering::Relaxed) % lane.slots.len();
         let slot = Arc::clone(&lane.slots[turn]);
-        let (address, timeout) = (Arc::clone(address), self.connect_timeout);
-        let landed = slot.get(|| async move { open(&address, timeout).await }).await?;
-        let Landed { value: channel, number } = landed;
-        Ok(Link { channel, slot, number })
+        let timeout = self.connect_timeout;
+        let connect = || {
+            let address = Arc::clone(address);
+            async move {
+                let channel = open(&address, timeout).await?;
+                let commands = Commands::open(channel.clone());
+                Ok((channel, commands))
+            }
+        };
+        let mut landed = slot.get(connect).await?;
+        if landed.value.1.is_over() {
+            // It was lost while nobody used it.
+            slot.discard(landed.number);
+            landed = slot.get(connect).await?;
+        }
+        let Landed { value: (channel, commands), number } = landed;
+        Ok(Link { channel, commands, slot, number })
     }
 
     fn lane(&self, address: &Arc<str>) -> Arc<Lane> {

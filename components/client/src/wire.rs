@@ -1,28 +1,42 @@
 //! From the wire's words to those of `flotilla-routing`, and the eight raw calls as one trait.
+//!
+//! Calls for single keys share a stream to each store; those that carry many keys or a page of a scan are calls of
+//! their own, so that no large message stands before small ones.
 
 use std::{error::Error as _, future::Future};
 
 use flotilla_base::{Peer, Region, Span};
-use flotilla_proto::{errorpb, kvrpcpb, metapb, tikvpb::tikv_client::TikvClient};
+use flotilla_proto::{
+    errorpb, kvrpcpb, metapb,
+    tikvpb::{
+        batch_commands_request::request::Cmd, batch_commands_response::response::Cmd as Answered,
+        tikv_client::TikvClient,
+    },
+};
 use flotilla_routing::{Failure, Refusal, Unready};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
-use crate::links::innermost;
+use crate::{
+    commands::Unanswered,
+    links::{Link, innermost},
+};
 
 /// Largest answer that is taken in. Reads have no "more" flag, so a page of a scan arrives whole or
 /// not at all; a page that does not fit is asked for again in smaller pieces.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// A unary call to a store.
+/// A call to a store.
 pub(crate) trait Rpc: Send + Sync {
     type Answer: Answer;
 
     fn set_context(&mut self, context: kvrpcpb::Context);
 
+    /// Sends it over `link`, which leads to `address`.
     fn send(
         self,
-        client: TikvClient<Channel>,
-    ) -> impl Future<Output = Result<tonic::Response<Self::Answer>, Status>> + Send;
+        address: &str,
+        link: &Link,
+    ) -> impl Future<Output = Result<Self::Answer, Failure>> + Send;
 }
 
 /// What the answers of all raw calls have in common.
@@ -33,9 +47,27 @@ pub(crate) trait Answer: Send {
     fn take_rejection(&mut self) -> Option<String>;
 }
 
-/// Answers that only read carry a rejection in their first pair, all others in a field of their own.
+/// How a call travels.
+macro_rules! travel {
+    (alone $method:ident, $request:expr, $address:expr, $link:expr) => {{
+        let client = TikvClient::new($link.channel.clone());
+        let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
+        match client.$method($request).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(status_failure($address, &status)),
+        }
+    }};
+    (together $command:ident, $request:expr, $address:expr, $link:expr) => {
+        match $link.commands.call(Cmd::$command($request)).await {
+            Ok(Some(Answered::$command(answer))) => Ok(answer),
+            Ok(_other) => Err(unknown_call($address)),
+            Err(unanswered) => Err(stream_failure($address, unanswered)),
+        }
+    };
+}
+
 macro_rules! raw_call {
-    ($request:ident, $answer:ident, $method:ident, $rejection:expr) => {
+    ($request:ident, $answer:ident, $way:ident $name:ident, $rejection:expr) => {
         impl Rpc for kvrpcpb::$request {
             type Answer = kvrpcpb::$answer;
 
@@ -43,12 +75,8 @@ macro_rules! raw_call {
                 self.context = Some(context);
             }
 
-            async fn send(
-                self,
-                client: TikvClient<Channel>,
-            ) -> Result<tonic::Response<Self::Answer>, Status> {
-                let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
-                client.$method(self).await
+            async fn send(self, address: &str, link: &Link) -> Result<Self::Answer, Failure> {
+                travel!($way $name, self, address, link)
             }
         }
 
@@ -65,18 +93,23 @@ macro_rules! raw_call {
     };
 }
 
-raw_call!(RawGetRequest, RawGetResponse, raw_get, |answer| text(&mut answer.error));
-raw_call!(RawPutRequest, RawPutResponse, raw_put, |answer| text(&mut answer.error));
-raw_call!(RawDeleteRequest, RawDeleteResponse, raw_delete, |answer| text(&mut answer.error));
-raw_call!(RawBatchGetRequest, RawBatchGetResponse, raw_batch_get, |answer| pair(&answer.pairs));
-raw_call!(RawBatchPutRequest, RawBatchPutResponse, raw_batch_put, |answer| {
+// Answers that only read carry a rejection in their first pair, all others in a field of their own.
+raw_call!(RawGetRequest, RawGetResponse, together RawGet, |answer| text(&mut answer.error));
+raw_call!(RawPutRequest, RawPutResponse, together RawPut, |answer| text(&mut answer.error));
+raw_call!(RawDeleteRequest, RawDeleteResponse, together RawDelete, |answer| {
     text(&mut answer.error)
 });
-raw_call!(RawBatchDeleteRequest, RawBatchDeleteResponse, raw_batch_delete, |answer| {
+raw_call!(RawBatchGetRequest, RawBatchGetResponse, alone raw_batch_get, |answer| {
+    pair(&answer.pairs)
+});
+raw_call!(RawBatchPutRequest, RawBatchPutResponse, alone raw_batch_put, |answer| {
     text(&mut answer.error)
 });
-raw_call!(RawScanRequest, RawScanResponse, raw_scan, |answer| pair(&answer.kvs));
-raw_call!(RawDeleteRangeRequest, RawDeleteRangeResponse, raw_delete_range, |answer| {
+raw_call!(RawBatchDeleteRequest, RawBatchDeleteResponse, alone raw_batch_delete, |answer| {
+    text(&mut answer.error)
+});
+raw_call!(RawScanRequest, RawScanResponse, alone raw_scan, |answer| pair(&answer.kvs));
+raw_call!(RawDeleteRangeRequest, RawDeleteRangeResponse, alone raw_delete_range, |answer| {
     text(&mut answer.error)
 });
 
@@ -168,9 +201,7 @@ pub(crate) fn status_failure(address: &str, status: &Status) -> Failure {
         | Code::AlreadyExists
         | Code::PermissionDenied
         | Code::Unauthenticated => Failure::Rejected(status.message().to_owned()),
-        Code::Unimplemented => {
-            Failure::Rejected(format!("the server at {address} does not know this call"))
-        }
+        Code::Unimplemented => unknown_call(address),
         // The channel made a new connection by itself, and that failed: nothing was sent.
         _ if is_connect_error(status) => Failure::Unsent(describe(address, status)),
         Code::Ok
@@ -183,6 +214,17 @@ pub(crate) fn status_failure(address: &str, status: &Status) -> Failure {
         | Code::Unavailable
         | Code::DataLoss => Failure::Lost(describe(address, status)),
     }
+}
+
+fn stream_failure(address: &str, unanswered: Unanswered) -> Failure {
+    match unanswered {
+        Unanswered::Unsent => Failure::Unsent(format!("{address}: the connection has ended")),
+        Unanswered::Broken(status) => status_failure(address, &status),
+    }
+}
+
+fn unknown_call(address: &str) -> Failure {
+    Failure::Rejected(format!("the server at {address} does not know this call"))
 }
 
 /// A status in plain words.

@@ -7,10 +7,11 @@
 //!
 //! Nothing here knows raft; all it asks of the rest of the store is [`Regions`].
 //!
-//! Reading order: [`context`], [`error`], [`raw`], `write`, `read`, [`admission`], [`read_pool`],
+//! Reading order: [`context`], [`error`], [`raw`], [`commands`], `write`, `read`, [`admission`], [`read_pool`],
 //! [`health`], [`listener`], [`server`].
 
 mod admission;
+mod commands;
 mod context;
 mod error;
 mod health;

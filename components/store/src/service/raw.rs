@@ -13,13 +13,17 @@ use flotilla_proto::{
         RawGetKeyTtlResponse, RawGetRequest, RawGetResponse, RawPutRequest, RawPutResponse,
         RawScanRequest, RawScanResponse,
     },
-    tikvpb::tikv_server::{Tikv, TikvServer},
+    tikvpb::{
+        BatchCommandsRequest, BatchCommandsResponse,
+        tikv_server::{Tikv, TikvServer},
+    },
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use super::{
     Regions,
     admission::Admission,
+    commands,
     context::{Identity, Rejection},
     read::Scan,
     read_pool::ReadPool,
@@ -43,6 +47,12 @@ pub(super) struct Parts<R> {
 /// Raw keys and values.
 pub(super) struct RawService<R> {
     pub(super) parts: Arc<Parts<R>>,
+}
+
+impl<R> Clone for RawService<R> {
+    fn clone(&self) -> Self {
+        Self { parts: Arc::clone(&self.parts) }
+    }
 }
 
 /// A response that can carry a refusal.
@@ -270,6 +280,14 @@ impl<R: Regions> Tikv for RawService<R> {
             Ok(RawDeleteRangeResponse::default())
         };
         self.answer(Op::DeleteRange, work).await
+    }
+
+    async fn batch_commands(
+        &self,
+        request: Request<Streaming<BatchCommandsRequest>>,
+    ) -> Result<Response<BoxStream<BatchCommandsResponse>>, Status> {
+        let requests = Box::pin(request.into_inner());
+        Ok(Response::new(commands::converse(self.clone(), requests)))
     }
 }
 

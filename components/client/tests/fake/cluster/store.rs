@@ -7,9 +7,16 @@ use flotilla_base::{KeyRange, Region};
 use flotilla_proto::{
     errorpb,
     kvrpcpb::{self, Context, KvPair},
-    tikvpb::tikv_server::Tikv,
+    tikvpb::{
+        BatchCommandsRequest, BatchCommandsResponse,
+        batch_commands_request::request::Cmd,
+        batch_commands_response::{Response as Answer, response::Cmd as Answered},
+        tikv_server::Tikv,
+    },
 };
-use tonic::{Request, Response, Status};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use super::{Fault, Shared, World};
 
@@ -260,6 +267,49 @@ impl Tikv for FakeStore {
             kvrpcpb::RawDeleteRangeResponse::default()
         })
         .await
+    }
+
+    async fn batch_commands(
+        &self,
+        request: Request<Streaming<BatchCommandsRequest>>,
+    ) -> Result<Response<BoxStream<BatchCommandsResponse>>, Status> {
+        let (mut requests, store) = (request.into_inner(), self.clone());
+        let (answers, stream) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = requests.message().await {
+                for (id, request) in message.request_ids.into_iter().zip(message.requests) {
+                    let (store, answers) = (store.clone(), answers.clone());
+                    tokio::spawn(async move {
+                        let outcome = store.command(id, request.cmd.expect("a command")).await;
+                        // The client may have gone away.
+                        drop(answers.send(outcome));
+                    });
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(stream))))
+    }
+}
+
+impl FakeStore {
+    async fn command(&self, id: u64, command: Cmd) -> Result<BatchCommandsResponse, Status> {
+        let cmd = match command {
+            Cmd::RawGet(call) => {
+                Answered::RawGet(self.raw_get(Request::new(call)).await?.into_inner())
+            }
+            Cmd::RawPut(call) => {
+                Answered::RawPut(self.raw_put(Request::new(call)).await?.into_inner())
+            }
+            Cmd::RawDelete(call) => {
+                Answered::RawDelete(self.raw_delete(Request::new(call)).await?.into_inner())
+            }
+            other => panic!("the client sends it alone: {other:?}"),
+        };
+        Ok(BatchCommandsResponse {
+            responses: vec![Answer { cmd: Some(cmd) }],
+            request_ids: vec![id],
+            transport_layer_load: 0,
+        })
     }
 }
 
