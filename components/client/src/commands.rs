@@ -212,3 +212,108 @@ fn gather(
     }
     message
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use flotilla_proto::{
+        kvrpcpb::{RawGetRequest, RawPutRequest},
+        tikvpb::batch_commands_response::Response,
+    };
+
+    use super::*;
+
+    type Caller = oneshot::Receiver<Outcome>;
+
+    fn queue(count: usize, bytes: usize) -> (mpsc::UnboundedReceiver<Waiting>, VecDeque<Caller>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let callers = std::iter::repeat_with(|| {
+            let request = RawPutRequest { value: vec![0; bytes].into(), ..<_>::default() };
+            let (answer, caller) = oneshot::channel();
+            sender.send(Waiting { cmd: Cmd::RawPut(request), answer }).expect("taken");
+            caller
+        });
+        let callers = callers.take(count).collect();
+        (receiver, callers)
+    }
+
+    /// The sizes of the messages that carry what waits.
+    fn sizes(waiting: &mut mpsc::UnboundedReceiver<Waiting>, ledger: &mut Ledger) -> Vec<usize> {
+        let next = || Some(gather(waiting.try_recv().ok()?, waiting, ledger).requests.len());
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn messages_are_closed_by_number_and_by_size() {
+        let mut ledger = Ledger::default();
+        let (mut waiting, _callers) = queue(300, 10);
+        assert_eq!(sizes(&mut waiting, &mut ledger), [128, 128, 44]);
+        let (mut waiting, _callers) = queue(5, 600 << 10);
+        assert_eq!(sizes(&mut waiting, &mut ledger), [2, 2, 1]);
+        assert_eq!(ledger.sent.len(), 305);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_sent() {
+        let mut ledger = Ledger::default();
+        let (mut waiting, mut callers) = queue(3, 1);
+        callers.remove(1);
+        assert_eq!(sizes(&mut waiting, &mut ledger), [2]);
+        assert_eq!(ledger.sent.len(), 2);
+    }
+
+    #[test]
+    fn answers_find_their_callers() {
+        let mut ledger = Ledger::default();
+        let (mut waiting, mut callers) = queue(2, 1);
+        sizes(&mut waiting, &mut ledger);
+        let answer = |value: &'static str| {
+            let found =
+                flotilla_proto::kvrpcpb::RawGetResponse { value: value.into(), ..<_>::default() };
+            Response { cmd: Some(Answered::RawGet(found)) }
+        };
+        let message = BatchCommandsResponse {
+            responses: vec![answer("second"), answer("nobody's"), answer("first")],
+            request_ids: vec![2, 77, 1],
+            transport_layer_load: 0,
+        };
+        ledger.settle(message).expect("one number for each");
+        for expected in ["first", "second"] {
+            let outcome = callers.pop_front().expect("a caller").try_recv().expect("an answer");
+            assert_eq!(outcome.expect("answered"), answer(expected).cmd);
+        }
+        let torn = BatchCommandsResponse { request_ids: vec![1], ..<_>::default() };
+        ledger.settle(torn).expect_err("no answer for the number");
+    }
+
+    #[test]
+    fn what_was_sent_is_in_doubt_when_the_stream_ends_or_is_dropped() {
+        for is_dropped in [false, true] {
+            let mut ledger = Ledger::default();
+            let (mut waiting, mut callers) = queue(1, 1);
+            sizes(&mut waiting, &mut ledger);
+            if is_dropped {
+                drop(ledger);
+            } else {
+                ledger.end(&Status::unavailable("gone"));
+            }
+            let outcome = callers.pop_front().expect("a caller").try_recv().expect("told");
+            outcome.expect_err("in doubt");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_is_known_to_be_so() {
+        let (waiting, mut receiver) = mpsc::unbounded_channel();
+        let commands = Commands { waiting };
+        let call = commands.call(Cmd::RawGet(RawGetRequest::default()));
+        let dropped = async { drop(receiver.recv().await.expect("the command")) };
+        let (outcome, ()) = tokio::join!(call, dropped);
+        assert!(matches!(outcome, Err(Unanswered::Unsent)));
+        drop(receiver);
+        assert!(commands.is_over());
+        let outcome = commands.call(Cmd::RawGet(RawGetRequest::default())).await;
+        assert!(matches!(outcome, Err(Unanswered::Unsent)));
+    }
+}

@@ -115,10 +115,7 @@ where
 {
     type Item = Result<BatchCommandsResponse, Status>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.listen(context)?;
         let message = self.collect(context)?;
         if !message.responses.is_empty() {

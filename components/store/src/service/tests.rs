@@ -1,6 +1,7 @@
 //! The services over a real engine and replicas that are played by a script.
 
 mod calls;
+mod commands;
 mod network;
 
 use std::{

@@ -1,0 +1,169 @@
+//! Many commands on one stream.
+
+use flotilla_proto::tikvpb::{
+    BatchCommandsEmptyRequest, BatchCommandsRequest, BatchCommandsResponse,
+    batch_commands_request::{Request as Command, request::Cmd},
+    batch_commands_response::response::Cmd as Answered,
+};
+use kvrpcpb::{RawBatchGetRequest, RawDeleteRequest, RawGetRequest, RawPutRequest};
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
+use tonic::{Code, codegen::BoxStream};
+
+use super::*;
+use crate::service::commands::converse;
+
+/// A stream whose other end is in hand.
+struct Line {
+    requests: Option<mpsc::UnboundedSender<Result<BatchCommandsRequest, Status>>>,
+    answers: BoxStream<BatchCommandsResponse>,
+}
+
+impl Line {
+    fn open(fixture: &Fixture) -> Self {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let receiver = Box::pin(UnboundedReceiverStream::new(receiver));
+        let answers = converse(fixture.service.clone(), receiver);
+        Self { requests: Some(requests), answers }
+    }
+
+    fn send(&self, commands: impl IntoIterator<Item = (u64, Cmd)>) {
+        let (request_ids, commands): (_, Vec<Cmd>) = commands.into_iter().unzip();
+        let requests = commands.into_iter().map(|cmd| Command { cmd: Some(cmd) }).collect();
+        self.send_message(BatchCommandsRequest { requests, request_ids });
+    }
+
+    fn send_message(&self, message: BatchCommandsRequest) {
+        let sender = self.requests.as_ref().expect("not hung up");
+        sender.send(Ok(message)).expect("somebody listens");
+    }
+
+    async fn message(&mut self) -> Option<Result<BatchCommandsResponse, Status>> {
+        self.answers.next().await
+    }
+
+    /// The next `count` answers, by their number.
+    async fn answers(&mut self, count: usize) -> Vec<(u64, Option<Answered>)> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let message = self.message().await.expect("more to come").expect("answers");
+            assert_eq!(message.responses.len(), message.request_ids.len());
+            let answers = message.responses.into_iter().map(|answer| answer.cmd);
+            all.extend(message.request_ids.into_iter().zip(answers));
+        }
+        all.sort_by_key(|(id, _)| *id);
+        all
+    }
+
+    async fn fails(&mut self) -> Status {
+        self.message().await.expect("an end with a reason").expect_err("a failure")
+    }
+}
+
+fn put(key: &'static str, value: Bytes) -> Cmd {
+    let context = Some(context());
+    Cmd::RawPut(RawPutRequest { context, key: key.into(), value, ..Default::default() })
+}
+
+fn get(key: &'static str) -> Cmd {
+    let context = Some(context());
+    Cmd::RawGet(RawGetRequest { context, key: key.into(), ..Default::default() })
+}
+
+#[tokio::test]
+async fn each_command_gets_the_answer_of_its_kind() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    line.send([(7, put("c", "1".into())), (3, put("d", "2".into()))]);
+    let written = Some(Answered::RawPut(<_>::default()));
+    assert_eq!(line.answers(2).await, [(3, written.clone()), (7, written)]);
+
+    let keys = vec!["c".into(), "d".into()];
+    let pairs = RawBatchGetRequest { context: Some(context()), keys, ..Default::default() };
+    let gone = RawDeleteRequest { context: None, key: "c".into(), ..Default::default() };
+    let probe = BatchCommandsEmptyRequest { test_id: 9, delay_time: 1 };
+    line.send([
+        (1, get("c")),
+        (2, Cmd::RawBatchGet(pairs)),
+        (3, Cmd::RawScan(scan_request("b", "m"))),
+        (4, Cmd::RawDelete(gone)),
+        (5, Cmd::Empty(probe)),
+    ]);
+    let answers = line.answers(5).await;
+    let kinds: Vec<_> = answers.into_iter().map(|(_, answer)| answer.expect("known")).collect();
+    let [
+        Answered::RawGet(found),
+        Answered::RawBatchGet(pairs),
+        Answered::RawScan(page),
+        Answered::RawDelete(refused),
+        Answered::Empty(alive),
+    ] = &kinds[..]
+    else {
+        panic!("another kind: {kinds:?}")
+    };
+    assert_eq!((&found.value[..], pairs.pairs.len(), page.kvs.len()), (&b"1"[..], 2, 2));
+    assert!(refused.region_error.is_some(), "a refusal is inside the answer");
+    assert_eq!(alive.test_id, 9);
+}
+
+#[tokio::test]
+async fn a_slow_command_delays_no_other() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    fixture.expect([Fate::Lost]);
+    line.send([(1, put("c", "1".into())), (2, put("d", "2".into()))]);
+    line.send([(3, get("d"))]);
+    let ids: Vec<u64> = line.answers(2).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [2, 3]);
+}
+
+#[tokio::test]
+async fn the_stream_ends_after_its_last_answer() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    line.send([(1, get("c"))]);
+    line.requests = None;
+    assert_eq!(line.answers(1).await.len(), 1);
+    assert!(line.message().await.is_none());
+}
+
+#[tokio::test]
+async fn what_this_version_does_not_know_is_answered_empty() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    let requests = vec![Command { cmd: None }];
+    line.send_message(BatchCommandsRequest { requests, request_ids: vec![5] });
+    assert_eq!(line.answers(1).await, [(5, None)]);
+}
+
+#[tokio::test]
+async fn commands_without_numbers_and_those_for_another_cluster_end_the_stream() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    let requests = vec![Command { cmd: Some(get("c")) }];
+    line.send_message(BatchCommandsRequest { requests, request_ids: Vec::new() });
+    let status = line.fails().await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.message(), "1 commands came with 0 ids; each needs one");
+
+    let mut line = Line::open(&fixture);
+    let elsewhere = kvrpcpb::Context { cluster_id: 1, ..context() };
+    let request = RawGetRequest { context: Some(elsewhere), ..Default::default() };
+    line.send([(1, Cmd::RawGet(request))]);
+    assert_eq!(line.fails().await.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn large_answers_travel_in_several_messages() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    line.send([(0, put("c", vec![b'x'; 600 << 10].into()))]);
+    line.answers(1).await;
+    line.send((1..=6).map(|id| (id, get("c"))));
+    let mut left = 6;
+    while left > 0 {
+        let message = line.message().await.expect("more").expect("answers");
+        assert!(message.responses.len() <= 2, "the second one closes the message");
+        left -= message.responses.len();
+    }
+}
