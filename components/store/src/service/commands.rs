@@ -21,7 +21,7 @@ use flotilla_proto::tikvpb::{
 use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
 use tokio_stream::Stream;
-use tonic::{Request, Status, codegen::BoxStream};
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{Regions, raw::RawService};
 
@@ -137,22 +137,31 @@ async fn run<R: Regions>(service: RawService<R>, id: u64, command: Command) -> O
 }
 
 async fn answer<R: Regions>(service: &RawService<R>, cmd: Cmd) -> Result<Answered, Status> {
-    macro_rules! call {
-        ($method:ident, $request:expr, $variant:ident) => {
-            Answered::$variant(service.$method(Request::new($request)).await?.into_inner())
-        };
-    }
     Ok(match cmd {
-        Cmd::RawGet(request) => call!(raw_get, request, RawGet),
-        Cmd::RawBatchGet(request) => call!(raw_batch_get, request, RawBatchGet),
-        Cmd::RawPut(request) => call!(raw_put, request, RawPut),
-        Cmd::RawBatchPut(request) => call!(raw_batch_put, request, RawBatchPut),
-        Cmd::RawDelete(request) => call!(raw_delete, request, RawDelete),
-        Cmd::RawBatchDelete(request) => call!(raw_batch_delete, request, RawBatchDelete),
-        Cmd::RawScan(request) => call!(raw_scan, request, RawScan),
-        Cmd::RawDeleteRange(request) => call!(raw_delete_range, request, RawDeleteRange),
+        Cmd::RawGet(call) => Answered::RawGet(body(service.raw_get(Request::new(call)).await)?),
+        Cmd::RawBatchGet(call) => {
+            Answered::RawBatchGet(body(service.raw_batch_get(Request::new(call)).await)?)
+        }
+        Cmd::RawPut(call) => Answered::RawPut(body(service.raw_put(Request::new(call)).await)?),
+        Cmd::RawBatchPut(call) => {
+            Answered::RawBatchPut(body(service.raw_batch_put(Request::new(call)).await)?)
+        }
+        Cmd::RawDelete(call) => {
+            Answered::RawDelete(body(service.raw_delete(Request::new(call)).await)?)
+        }
+        Cmd::RawBatchDelete(call) => {
+            Answered::RawBatchDelete(body(service.raw_batch_delete(Request::new(call)).await)?)
+        }
+        Cmd::RawScan(call) => Answered::RawScan(body(service.raw_scan(Request::new(call)).await)?),
+        Cmd::RawDeleteRange(call) => {
+            Answered::RawDeleteRange(body(service.raw_delete_range(Request::new(call)).await)?)
+        }
         Cmd::Empty(probe) => Answered::Empty(answer_probe(probe).await),
     })
+}
+
+fn body<T>(result: Result<Response<T>, Status>) -> Result<T, Status> {
+    result.map(Response::into_inner)
 }
 
 async fn answer_probe(probe: BatchCommandsEmptyRequest) -> BatchCommandsEmptyResponse {
