@@ -14,6 +14,8 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FLOTILLA := $(TARGET_DIR)/release/flotilla
 RELEASE := --release --workspace
+# The worker pool with locks and threads that try many schedules; nothing here links RocksDB.
+SCHEDULES := --release --package flotilla-poller --features shuttle --test shuttle
 # Passed on to what is run: make playground ARGS="--stores 5"
 ARGS ?=
 # Longer simulations: make sim SEEDS=10000
@@ -34,14 +36,16 @@ playground: setup ## build, then run a cluster in one process (ARGS="--stores 5"
 	$(CARGO) build $(RELEASE) --bins
 	exec $(FLOTILLA) playground $(ARGS)
 
-verify: setup ## formatting, house rules, lints and documentation; changes nothing
+verify: setup ## lock file, formatting, house rules, lints and documentation; changes no file
+	$(CARGO) metadata --locked --format-version 1 > /dev/null
 	$(CARGO) fmt --all --check
 	$(CARGO) test --package flotilla-tidy
 	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
+	$(CARGO) clippy $(SCHEDULES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --no-deps --document-private-items
 
 test: setup ## all tests: units, models, simulation, clusters of processes with kills, documentation
-	$(CARGO) test $(RELEASE) --no-fail-fast $(ARGS) 2>&1 | tests/setup/summarise
+	{ $(CARGO) test $(SCHEDULES); $(CARGO) test $(RELEASE) --no-fail-fast $(ARGS); } 2>&1 | tests/setup/summarise
 
 sim: ## simulate clusters (SEEDS=200; ARGS="run --seed 7 --trace" replays one)
 	$(CARGO) run --release --package flotilla-sim -- $(or $(ARGS),sweep --count $(SEEDS))

@@ -112,8 +112,7 @@ impl<T> Effects<T> {
         self.log.bytes
     }
 
-    /// Refuses what comes with snapshots and membership changes. The slots exist so that nothing that
-    /// arrives early is taken for something else.
+    /// Refuses a request of which nothing was proposed.
     pub(crate) fn refuse(&mut self, ticket: T, error: crate::RequestError) {
         self.replies.push((ticket, Reply::Failed(error)));
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{clock::unix_ms, status::Lease};
@@ -105,7 +105,8 @@ impl TsoGate {
                 Some(Ok(timestamp)) => return self.confirm(timestamp, count),
                 Some(Err(TsoError::Ahead { ahead_ms })) => {
                     // Only time itself helps here.
-                    sleep(Duration::from_millis(ahead_ms)).await;
+                    let enough = Instant::now() + Duration::from_millis(ahead_ms);
+                    sleep_until(enough.min(deadline)).await;
                 }
                 Some(Err(error @ (TsoError::ZeroCount | TsoError::TooMany(_)))) => {
                     return Err(TsoRefusal::BadCount(error));

@@ -93,7 +93,9 @@ impl TsoReign {
         if count_wide >= LOGICAL_END {
             return Err(TsoError::TooMany(count));
         }
-        // A clock that goes back changes nothing: the last value stays the floor.
+        // A clock that goes back changes nothing, for values and for how far ahead of it they may be: the last value
+        // stays the floor, and the latest time that was seen the clock.
+        self.floor_ms = self.floor_ms.max(now_ms);
         let base = self.last.max(Timestamp { physical_ms: now_ms, logical: 0 });
         let next = if base.logical + count_wide < LOGICAL_END {
             Timestamp { logical: base.logical + count_wide, ..base }
@@ -104,7 +106,7 @@ impl TsoReign {
         if next.physical_ms >= self.window_end_ms {
             return Err(TsoError::NeedWindow);
         }
-        let limit_ms = self.floor_ms.max(now_ms).saturating_add(AHEAD_MS_MAX);
+        let limit_ms = self.floor_ms.saturating_add(AHEAD_MS_MAX);
         if next.physical_ms > limit_ms {
             return Err(TsoError::Ahead { ahead_ms: next.physical_ms - limit_ms });
         }
@@ -140,6 +142,19 @@ mod tests {
         );
         assert_eq!(reign.alloc(0, 1001), Err(TsoError::ZeroCount));
         assert_eq!(reign.alloc(262_144, 1001), Err(TsoError::TooMany(262_144)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nobody() {
+        let mut reign = opened(0, 1000);
+        let later_ms = 7_200_000;
+        let end_ms = reign.window_wanted(later_ms).expect("the window is over");
+        reign.extend(end_ms);
+        let last = reign.alloc(1, later_ms).expect("handed out");
+        for _call in 0..100 {
+            let next = reign.alloc(1, later_ms - 3_600_000).expect("an hour back");
+            assert!(next > last && next.physical_ms == later_ms);
+        }
     }
 
     #[test]

@@ -15,8 +15,10 @@ const VIRTUAL: Metric =
 const THREADS: Metric = Metric::new("process_threads", "Number of threads.");
 const OPEN_FDS: Metric = Metric::new("process_open_fds", "Number of open file descriptors.");
 
-/// Registers `process_*`; they are read at every scrape. What the system does not tell stays at its last value.
+/// Registers `flotilla_build_info` and `process_*`; the latter are read at every scrape. What the system does not tell
+/// stays at its last value.
 pub fn register_process_metrics(registry: &Registry) {
+    crate::metrics::register_build_info(registry);
     let cpu = registry.sum(&CPU);
     let resident = registry.gauge(&RESIDENT);
     let virtual_size = registry.gauge(&VIRTUAL);

@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flotilla_client::{RegionInfo, StoreInfo, StoreState};
 
-/// A store reports every ten seconds; one that is silent for longer than this is not up.
-const SILENCE_MAX: Duration = Duration::from_secs(25);
+/// A store reports every ten seconds; one that is silent for longer than this is not up. The placement driver calls
+/// it disconnected after the same time.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// A store with what the regions say of it.
 #[derive(Debug)]

@@ -30,7 +30,11 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
     let mut ticks = interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _time = ticks.tick() => {}
+            // Whoever listens now may have started since, and takes this store for disconnected until it is heard of.
+            () = leader.connected() => ticks.reset(),
+        }
         let (measured, ranges) = (figures.clone(), led.ranges());
         let measure = spawn_blocking(move || {
             let sizes: Vec<(RegionId, u64)> = ranges

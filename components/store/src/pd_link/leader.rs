@@ -9,7 +9,10 @@ use std::{
 use flotilla_base::ClusterId;
 use flotilla_proto::pdpb::{self, pd_client::PdClient};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -67,6 +70,7 @@ pub(super) struct Leader {
     /// Zero until the first contact.
     cluster: AtomicU64,
     channel: Mutex<Option<Channel>>,
+    has_connected: Notify,
     /// Failures since the last success.
     failures: AtomicU64,
 }
@@ -77,6 +81,7 @@ impl Leader {
             known: Mutex::new(endpoints.iter().map(|text| plain(text)).collect()),
             cluster: AtomicU64::new(cluster.get()),
             channel: Mutex::new(None),
+            has_connected: Notify::new(),
             failures: AtomicU64::new(0),
         }
     }
@@ -161,7 +166,13 @@ impl Leader {
         }
         let channel = self.connect().await.inspect_err(|_error| self.count_failure())?;
         *self.channel.lock() = Some(channel.clone());
+        self.has_connected.notify_one();
         Ok(channel)
+    }
+
+    /// Waits until there is a connection that the last waiter did not see. For one waiter.
+    pub(super) async fn connected(&self) {
+        self.has_connected.notified().await;
     }
 
     /// Gives the connection up: another member may lead by now.

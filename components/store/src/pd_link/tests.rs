@@ -285,3 +285,21 @@ async fn addresses_stay_known_while_the_placement_driver_is_away() {
     assert_eq!(resolver.resolve(StoreId(5)).await, Resolved::At("store-5:20160".to_owned()));
     assert_eq!(resolver.resolve(StoreId(6)).await, Resolved::Unknown);
 }
+
+#[tokio::test]
+async fn each_new_connection_is_noticed_once() {
+    let (played, _hears) = Played::new(CLUSTER);
+    let server = played.start();
+    let link = played.connect().await.expect("a link");
+    timeout(LIVENESS, link.leader.connected()).await.expect("the first one");
+    let is_noticed_again = tokio::select! {
+        biased;
+        () = link.leader.connected() => true,
+        () = std::future::ready(()) => false,
+    };
+    assert!(!is_noticed_again, "nobody new listens");
+    server.kill().await;
+    let _server = played.start();
+    link.alloc_id().await.expect("an id");
+    timeout(LIVENESS, link.leader.connected()).await.expect("the one after the restart");
+}

@@ -5,6 +5,7 @@ use std::{
     future::Future as _,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
 use tokio_stream::Stream;
@@ -26,10 +28,16 @@ const PREFACE_TIME: Duration = Duration::from_secs(10);
 /// How long to let others close their files when the process has none left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections that are open at a time. Clients of YCSB's kind open more than a hundred each.
+const CONNECTIONS_MAX: usize = 16_384;
+
 /// The connections of a listener; never ends, never fails.
 pub(super) struct Accept {
     listener: TcpListener,
     pause: Option<Pin<Box<Sleep>>>,
+    room: Arc<Semaphore>,
+    /// Whether the last connection was turned away: only the first of them is worth a line in the log.
+    is_full: bool,
 }
 
 /// A connection that fails unless it starts as HTTP/2 in time.
@@ -39,11 +47,27 @@ pub(super) struct Greeted {
     seen: usize,
     /// `None` once all have.
     timer: Option<Pin<Box<Sleep>>>,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Accept {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, pause: None }
+        Self::bounded(listener, CONNECTIONS_MAX)
+    }
+
+    fn bounded(listener: TcpListener, connections_max: usize) -> Self {
+        let room = Arc::new(Semaphore::new(connections_max));
+        Self { listener, pause: None, room, is_full: false }
+    }
+
+    /// Takes a connection in, or closes it where there are too many.
+    fn admit(&mut self, stream: TcpStream) -> Option<Greeted> {
+        let room = Arc::clone(&self.room).try_acquire_owned().ok();
+        if room.is_none() && !self.is_full {
+            tracing::warn!("too many connections are open; new ones are closed");
+        }
+        self.is_full = room.is_none();
+        room.map(|room| Greeted::new(stream, room))
     }
 }
 
@@ -57,7 +81,11 @@ impl Stream for Accept {
                 self.pause = None;
             }
             match ready!(self.listener.poll_accept(cx)) {
-                Ok((stream, _)) => return Poll::Ready(Some(Ok(Greeted::new(stream)))),
+                Ok((stream, _)) => {
+                    if let Some(greeted) = self.admit(stream) {
+                        return Poll::Ready(Some(Ok(greeted)));
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
@@ -68,11 +96,11 @@ impl Stream for Accept {
 }
 
 impl Greeted {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, room: OwnedSemaphorePermit) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "small messages of a connection may be delayed");
         }
-        Self { stream, seen: 0, timer: Some(Box::pin(sleep(PREFACE_TIME))) }
+        Self { stream, seen: 0, timer: Some(Box::pin(sleep(PREFACE_TIME))), _room: room }
     }
 
     /// Compares what arrived with the preface.
@@ -145,5 +173,40 @@ impl Connected for Greeted {
 
     fn connect_info(&self) -> TcpConnectInfo {
         self.stream.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_are_closed_until_there_is_room() {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let address = ([127, high | 0x80, low, 250], crate::config::SERVICE_PORT);
+        let listener = TcpListener::bind(std::net::SocketAddr::from(address)).await;
+        let listener = listener.expect("an address of our own");
+        let address = listener.local_addr().expect("bound");
+        let mut accept = Accept::bounded(listener, 1);
+        let _first_client = TcpStream::connect(address).await.expect("connected");
+        let first = accept.next().await.expect("never ends").expect("never fails");
+
+        let mut second = TcpStream::connect(address).await.expect("connected");
+        let mut byte = [0];
+        let closed = tokio::select! {
+            read = second.read(&mut byte) => read,
+            _accepted = accept.next() => panic!("one too many"),
+        };
+        assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+
+        drop(first);
+        let mut third = TcpStream::connect(address).await.expect("connected");
+        let mut accepted = accept.next().await.expect("never ends").expect("never fails");
+        third.write_all(PREFACE).await.expect("sent");
+        let mut preface = vec![0; PREFACE.len()];
+        accepted.read_exact(&mut preface).await.expect("served");
     }
 }
