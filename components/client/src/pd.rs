@@ -262,8 +262,12 @@ async fn find_leader(
     }
     for Testimony { address, answer, .. } in &testimonies {
         let told = ClusterId(answer.header.as_ref().map_or(0, |header| header.cluster_id));
+        if told.is_none() {
+            // It is at its first start, and has not made the cluster yet.
+            return Err(format!("the placement driver at {address} {NO_LEADER}"));
+        }
         let expected = *cluster.get_or_init(|| told);
-        if told.is_none() || told != expected {
+        if told != expected {
             return Err(format!("{MISMATCH}: need {expected} but {address} belongs to {told}"));
         }
     }

@@ -60,10 +60,12 @@ impl RawKv {
     /// The value of `key`, or `None`. An empty value is a value.
     ///
     /// # Errors
-    /// [`Error`]; a read never has an outcome that matters.
+    /// [`ErrorKind::TooLarge`] for a key over 8 KiB; otherwise [`Error`] as it comes: a read never has an outcome
+    /// that matters.
     pub async fn get(&self, key: impl Into<Key>) -> Result<Option<Bytes>, Error> {
         let key = key.into();
         let subject = Subject { verb: "get", object: Object::Key(&key) };
+        check_size(subject, &key, &[])?;
         let mut call = Call::read(&self.core, subject, self.options);
         loop {
             let route = call.route(Place::At(&key)).await?;

@@ -47,9 +47,9 @@ pub(crate) trait Answer: Send {
     fn take_rejection(&mut self) -> Option<String>;
 }
 
-/// How a call travels.
-macro_rules! travel {
-    (alone $method:ident, $request:expr, $address:expr, $link:expr) => {{
+/// A call travels `alone` or `together` with others.
+macro_rules! raw_call {
+    (@travel alone $method:ident, $request:expr, $address:expr, $link:expr) => {{
         let client = TikvClient::new($link.channel.clone());
         let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
         match client.$method($request).await {
@@ -57,16 +57,13 @@ macro_rules! travel {
             Err(status) => Err(status_failure($address, &status)),
         }
     }};
-    (together $command:ident, $request:expr, $address:expr, $link:expr) => {
+    (@travel together $command:ident, $request:expr, $address:expr, $link:expr) => {
         match $link.commands.call(Cmd::$command($request)).await {
             Ok(Some(Answered::$command(answer))) => Ok(answer),
             Ok(_other) => Err(unknown_call($address)),
             Err(unanswered) => Err(stream_failure($address, unanswered)),
         }
     };
-}
-
-macro_rules! raw_call {
     ($request:ident, $answer:ident, $way:ident $name:ident, $rejection:expr) => {
         impl Rpc for kvrpcpb::$request {
             type Answer = kvrpcpb::$answer;
@@ -76,7 +73,7 @@ macro_rules! raw_call {
             }
 
             async fn send(self, address: &str, link: &Link) -> Result<Self::Answer, Failure> {
-                travel!($way $name, self, address, link)
+                raw_call!(@travel $way $name, self, address, link)
             }
         }
 
@@ -191,7 +188,10 @@ pub(crate) fn peer(peer: &metapb::Peer) -> Option<Peer> {
 /// What a failed call to the store at `address` proves.
 pub(crate) fn status_failure(address: &str, status: &Status) -> Failure {
     match status.code() {
-        Code::OutOfRange if status.message().contains("decoded message length") => {
+        Code::OutOfRange
+            if status.message().contains("decoded message length")
+                || status.message().contains("answer exceeds") =>
+        {
             Failure::AnswerTooLarge(status.message().to_owned())
         }
         Code::InvalidArgument
@@ -219,7 +219,12 @@ pub(crate) fn status_failure(address: &str, status: &Status) -> Failure {
 fn stream_failure(address: &str, unanswered: Unanswered) -> Failure {
     match unanswered {
         Unanswered::Unsent => Failure::Unsent(format!("{address}: the connection has ended")),
-        Unanswered::Broken(status) => status_failure(address, &status),
+        Unanswered::Broken(status) if status.code() == Code::Unimplemented => unknown_call(address),
+        Unanswered::Broken(status) if is_connect_error(&status) => {
+            Failure::Unsent(describe(address, &status))
+        }
+        // Whatever the status says, it says it of the stream: this command may have been carried out.
+        Unanswered::Broken(status) => Failure::Lost(describe(address, &status)),
     }
 }
 
@@ -316,6 +321,21 @@ mod tests {
         for (said, meant) in cases {
             assert_eq!(said, meant);
         }
+    }
+
+    #[test]
+    fn the_end_of_a_stream_leaves_what_was_sent_in_doubt() {
+        for code in 1..=16 {
+            let status = Status::new(Code::from(code), "why");
+            let failure = stream_failure("a:1", Unanswered::Broken(status));
+            if Code::from(code) == Code::Unimplemented {
+                assert!(matches!(failure, Failure::Rejected(_)), "the stream never began");
+            } else {
+                assert!(matches!(failure, Failure::Lost(_)), "{code}: {failure:?}");
+            }
+        }
+        let failure = stream_failure("a:1", Unanswered::Unsent);
+        assert!(matches!(failure, Failure::Unsent(_)));
     }
 
     #[test]

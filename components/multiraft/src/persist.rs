@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! family raftmeta   0x10 | region u64 BE -> region state record
-//! record(version 1): state u8 (1 uninitialised, 2 normal) | peer id
+//! record(version 1): state u8 (1 uninitialised, 2 normal, 3 quarantined) | peer id
 //!                    normal only: version | conf_ver | start bytes | end bytes | count | (peer id, store id, role u8)*
 //! ```
 
@@ -18,6 +18,7 @@ pub const REGION_STATE_KIND: u8 = 0x10;
 const VERSION: u8 = 1;
 const STATE_UNINITIALISED: u8 = 1;
 const STATE_NORMAL: u8 = 2;
+const STATE_QUARANTINED: u8 = 3;
 
 /// What a store remembers of one of its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub enum RegionState {
     Uninitialised(PeerId),
     /// The peer has data, or is to receive it by log.
     Normal(PeerId, Region),
+    /// The peer lacks what it once promised to keep. After a restart its records agree with each other again, and
+    /// it would vote with a log that is too short.
+    Quarantined(PeerId),
 }
 
 /// Key of the state of `region`.
@@ -46,6 +50,9 @@ pub fn put_region_state(region: RegionId, state: &RegionState) -> Mutation {
             record.byte(STATE_NORMAL).number(peer.get());
             encode_region(region, &mut record);
         }
+        RegionState::Quarantined(peer) => {
+            record.byte(STATE_QUARANTINED).number(peer.get());
+        }
     }
     Mutation::Put(Family::RaftMeta, region_state_key(region), record.finish())
 }
@@ -64,6 +71,7 @@ pub fn decode_region_state(
     let state = match state {
         STATE_UNINITIALISED => RegionState::Uninitialised(peer),
         STATE_NORMAL => RegionState::Normal(peer, decode_region(region, &mut fields)?),
+        STATE_QUARANTINED => RegionState::Quarantined(peer),
         _ => return Err(CodecError::Meaningless("region state")),
     };
     fields.finish()?;
@@ -119,9 +127,11 @@ mod tests {
             epoch: Epoch::FIRST,
             peers: vec![Peer::voter(PeerId(4), StoreId(1)), Peer::voter(PeerId(5), StoreId(2))],
         };
-        for state in
-            [RegionState::Uninitialised(PeerId(4)), RegionState::Normal(PeerId(4), region.clone())]
-        {
+        for state in [
+            RegionState::Uninitialised(PeerId(4)),
+            RegionState::Normal(PeerId(4), region.clone()),
+            RegionState::Quarantined(PeerId(4)),
+        ] {
             let Mutation::Put(_, key, record) = put_region_state(region.id, &state) else {
                 panic!("a put")
             };

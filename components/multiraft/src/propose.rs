@@ -20,18 +20,23 @@ use crate::replica::Replica;
 /// and one that is written meanwhile.
 const READYS_AHEAD: usize = 1;
 
+/// Bytes of writes that wait here. The disk may take long, and clients that have given up meanwhile come again.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
 /// Writes on their way into the log. Each ticket is in exactly one of the two places.
 #[derive(Debug)]
 pub(crate) struct Writes<T> {
     /// Checked and encoded, not proposed yet: they certainly have no effect.
     waiting: VecDeque<(Bytes, T)>,
+    /// The size of all of them.
+    waiting_bytes: usize,
     /// In the log, their fate not known yet.
     proposed: Proposals<T>,
 }
 
 impl<T> Default for Writes<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), proposed: Proposals::default() }
+        Self { waiting: VecDeque::new(), waiting_bytes: 0, proposed: Proposals::default() }
     }
 }
 
@@ -43,6 +48,7 @@ impl<T> Writes<T> {
 
     /// Every ticket, when the replica ends.
     pub(crate) fn drain(&mut self) -> Vec<T> {
+        self.waiting_bytes = 0;
         let waiting = self.waiting.drain(..).map(|(_, ticket)| ticket);
         waiting.chain(self.proposed.drain()).collect()
     }
@@ -57,7 +63,10 @@ impl<T> Replica<T> {
             .map(|()| command.encode())
             .and_then(|data| self.check_size(data));
         match checked {
-            Ok(data) => self.writes.waiting.push_back((data, ticket)),
+            Ok(data) => {
+                self.writes.waiting_bytes += data.len();
+                self.writes.waiting.push_back((data, ticket));
+            }
             Err(error) => effects.refuse(ticket, error),
         }
     }
@@ -69,6 +78,7 @@ impl<T> Replica<T> {
             return;
         }
         while let Some((data, ticket)) = self.writes.waiting.pop_front() {
+            self.writes.waiting_bytes -= data.len();
             match self.group.propose(data) {
                 Ok(position) => self.writes.proposed.push(position, ticket),
                 Err(error) => effects.refuse(ticket, self.refusal(error)),
@@ -98,9 +108,12 @@ impl<T> Replica<T> {
     }
 
     fn check_size(&self, data: Bytes) -> Result<Bytes, RequestError> {
-        if data.len() <= ENTRY_BYTES_MAX {
-            return Ok(data);
+        if data.len() > ENTRY_BYTES_MAX {
+            return Err(RequestError::EntryTooLarge { region: self.region.id, bytes: data.len() });
         }
-        Err(RequestError::EntryTooLarge { region: self.region.id, bytes: data.len() })
+        if self.writes.waiting_bytes + data.len() > WAITING_BYTES_MAX {
+            return Err(RequestError::Busy(self.region.id));
+        }
+        Ok(data)
     }
 }

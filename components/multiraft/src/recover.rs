@@ -71,6 +71,9 @@ fn recover_peer(
             Err(DiskError::Read(error)) => Err(error),
             Err(cause) => damaged(peer, cause.to_string()),
         },
+        Ok(RegionState::Quarantined(peer)) => {
+            damaged(peer, "it was found damaged in an earlier run".to_owned())
+        }
         Ok(RegionState::Normal(peer, shape)) => match disk::recover(reader, region) {
             Ok(Some(Recovered { raft, apply })) => {
                 Ok(RecoveredPeer::Normal { peer, region: shape, raft, apply })

@@ -244,6 +244,9 @@ impl<T> Replica<T> {
             Ok(()) => {}
             Err(StepError::Damaged(damage)) => {
                 self.life = Lifecycle::Quarantined;
+                // Its records agree with each other: nothing else keeps it from voting after a restart.
+                let state = RegionState::Quarantined(self.peer);
+                effects.log.extend([put_region_state(self.region.id, &state)]);
                 effects.reports.push(Report::Quarantined { region: self.region.id, damage });
                 self.fail_reads(effects);
                 self.give_up(effects);

@@ -135,7 +135,7 @@ fn decide_refusal(refusal: &Refusal, route: Option<&Route>) -> Decision {
         Refusal::EntryTooLarge { .. } => (Learn::Nothing, Next::End(Ended::TooLarge)),
         Refusal::Flashback => (Learn::Nothing, Next::End(Ended::Rejected)),
         Refusal::Undetermined(_) => {
-            return Decision::maybe_applied(Learn::Nothing, Next::End(Ended::Undetermined));
+            return Decision::maybe_applied(Learn::Nothing, Next::Again(Cause::Lost));
         }
         // A text promises nothing, so neither do we.
         Refusal::Other(_) => {

@@ -152,8 +152,8 @@ impl Store {
         self.stop(DRAIN_TIME);
     }
 
-    /// Drops everything at once: no request is finished, no lead handed over, nothing synced. What the
-    /// operating system holds of the write-ahead log survives, as it would for a killed process.
+    /// Stops without a moment for anybody: no request is finished, no lead handed over. What is in the inboxes still
+    /// runs, and what is written is synced: a killed process is harsher, and tests of durability kill processes.
     pub fn kill(self) {
         self.stop(Duration::ZERO);
     }

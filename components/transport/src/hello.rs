@@ -66,6 +66,13 @@ impl Hello {
         if self.from.cluster_id != me.cluster_id {
             return mismatch("cluster id", self.from.cluster_id.get(), me.cluster_id.get());
         }
+        let caller = self.from.store_id;
+        if caller.is_none() || caller == me.store_id {
+            return Err(Status::failed_precondition(format!(
+                "store {caller} is nobody who could call store {}",
+                me.store_id
+            )));
+        }
         if self.to_store != me.store_id {
             return mismatch("store id", self.to_store.get(), me.store_id.get());
         }

@@ -231,9 +231,13 @@ async fn what_no_repetition_helps_ends_at_once() {
     fake.script(1, [refuse(|error| error.raft_entry_too_large = Some(<_>::default()))]);
     let error = raw.put("k", "1").await.unwrap_err();
     assert_eq!((error.kind(), error.applied()), (ErrorKind::TooLarge, Applied::No));
-    fake.script(1, [refuse(|error| error.undetermined_result = Some(<_>::default()))]);
-    let error = raw.put("k", "1").await.unwrap_err();
+    let in_doubt = || refuse(|error| error.undetermined_result = Some(<_>::default()));
+    fake.script(1, [in_doubt()]);
+    let once = raw.with_repeat_unknown_writes(false);
+    let error = once.put("k", "1").await.unwrap_err();
     assert_eq!((error.kind(), error.applied()), (ErrorKind::OutcomeUnknown, Applied::Unknown));
+    fake.script(1, [in_doubt()]);
+    raw.put("k", "1").await.expect("repeated");
     let before = fake.world().asked["raw_put"];
     let error = raw.put(vec![b'k'; 8193], "1").await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::TooLarge, 0));

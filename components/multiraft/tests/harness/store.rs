@@ -1,6 +1,6 @@
 //! One store: replicas, appliers, a disk, and a host that writes down what it is asked to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ type Ticket = String;
 pub(crate) struct Store {
     pub(crate) id: StoreId,
     run: u64,
+    /// Their slots stay taken, as in the region table: no message makes a new peer in them.
+    damaged: BTreeSet<RegionId>,
     disk: Disk,
     replicas: BTreeMap<RegionId, Replica<Ticket>>,
     appliers: BTreeMap<RegionId, Applier>,
@@ -53,6 +55,9 @@ impl Store {
         message: PeerMessage,
         now: Moment,
     ) -> Result<(), Box<dyn Error>> {
+        if self.damaged.contains(&message.region) {
+            return Ok(());
+        }
         self.create(message.region, message.to.id, now)?;
         self.post(message.region, Input::Message(Box::new(message)));
         Ok(())
@@ -143,8 +148,11 @@ impl Store {
                     self.appliers.insert(region.id, applier);
                     region.id
                 }
-                RecoveredPeer::Uninitialised { region, .. }
-                | RecoveredPeer::Damaged { region, .. } => *region,
+                RecoveredPeer::Damaged { region, .. } => {
+                    self.damaged.insert(*region);
+                    *region
+                }
+                RecoveredPeer::Uninitialised { region, .. } => *region,
             };
             lines.push(match &found {
                 RecoveredPeer::Normal { raft, apply, .. } => format!(

@@ -49,6 +49,12 @@ impl Admission {
         }
     }
 
+    /// Whether some write has room.
+    #[cfg(test)]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.room.available_permits() < self.capacity
+    }
+
     /// Waits until some write is done, until `deadline` at most: then a refused one may find room.
     pub(super) async fn some_finished(&self, deadline: Instant) -> Result<(), Full> {
         timeout_at(deadline, self.finished.notified()).await.map_err(|_elapsed| Full)

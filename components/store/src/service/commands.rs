@@ -1,15 +1,10 @@
 //! `BatchCommands`: many commands and their answers on one stream.
 //!
 //! Commands run side by side, so a slow one delays no other. An answer leaves when it is there, in one message with
-//! those that came about since the last one. What fails a command is told inside its answer; only a request that
-//! makes no sense as a call ends the stream, and with it all that wait on it.
+//! those that came about since the last one. What fails a command is told inside its answer; only a message that makes
+//! no sense ends the stream, and with it all that wait on it.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::VecDeque, future::Future, time::Duration};
 
 use flotilla_proto::tikvpb::{
     BatchCommandsEmptyRequest, BatchCommandsEmptyResponse, BatchCommandsRequest,
@@ -20,13 +15,22 @@ use flotilla_proto::tikvpb::{
 };
 use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
-use tokio_stream::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use super::{Regions, raw::RawService};
+use super::{
+    Regions, error,
+    raw::{self, RawService},
+};
 
-/// Commands of one stream that are worked on at a time; what is behind them waits in the connection.
+/// Commands of one stream that are worked on at a time, and of one message; what is behind them waits in the
+/// connection.
 const COMMANDS_MAX: usize = 4096;
+/// The same bound by the size of what was asked.
+const COMMAND_BYTES_MAX: usize = 64 << 20;
+/// Answers that wait for the client to read them. Above that nothing new is begun.
+const UNREAD_BYTES_MAX: usize = 8 << 20;
 /// Answers in one message: few large messages are what makes this call cheap.
 const ANSWERS_MAX: usize = 128;
 /// A message is closed at this size. One answer can be larger, and then goes alone.
@@ -34,46 +38,88 @@ const ANSWER_BYTES: usize = 1 << 20;
 /// No probe of a stream waits for longer, whatever it asks for.
 const PROBE_DELAY_MAX: Duration = Duration::from_secs(10);
 
-type Outcome = Result<(u64, Answer), Status>;
+/// What became of a command, and its own size.
+struct Done {
+    id: u64,
+    answer: Answer,
+    command_bytes: usize,
+}
 
-/// The answers to `requests`.
+/// The answers to `requests`. A task of their own carries the commands on: a client that does not read must not hold
+/// up what it has begun, which holds room that others wait for.
 pub(super) fn converse<R: Regions>(
     service: RawService<R>,
     requests: BoxStream<BatchCommandsRequest>,
 ) -> BoxStream<BatchCommandsResponse> {
+    let (messages, stream) = mpsc::channel(1);
     let run = move |id, command| run(service.clone(), id, command);
-    Box::pin(Conversation {
-        requests,
-        is_heard_out: false,
+    let mut conversation = Conversation {
         run,
         under_way: FuturesUnordered::new(),
-    })
+        bytes: 0,
+        unread: Unread::default(),
+    };
+    tokio::spawn(async move {
+        if let Err(status) = conversation.carry_on(requests, &messages).await {
+            // The client may be gone.
+            drop(messages.send(Err(status)).await);
+        }
+    });
+    Box::pin(ReceiverStream::new(stream))
 }
 
-/// One stream: what it asks for, and what is being done about it.
+/// One stream: what is being done about it, and what it has not been told yet.
 struct Conversation<N, F> {
-    requests: BoxStream<BatchCommandsRequest>,
-    /// The client sends no more.
-    is_heard_out: bool,
     run: N,
     under_way: FuturesUnordered<F>,
+    /// The size of the commands under way.
+    bytes: usize,
+    unread: Unread,
 }
+
+#[derive(Default)]
+struct Unread {
+    answers: VecDeque<(u64, Answer)>,
+    bytes: usize,
+}
+
+type Messages = mpsc::Sender<Result<BatchCommandsResponse, Status>>;
 
 impl<N, F> Conversation<N, F>
 where
     N: FnMut(u64, Command) -> F,
-    F: Future<Output = Outcome>,
+    F: Future<Output = Done>,
 {
-    /// Starts what has arrived.
-    fn listen(&mut self, context: &mut Context<'_>) -> Result<(), Status> {
-        while !self.is_heard_out && self.under_way.len() < COMMANDS_MAX {
-            match self.requests.as_mut().poll_next(context) {
-                Poll::Ready(Some(message)) => self.start(message?)?,
-                Poll::Ready(None) => self.is_heard_out = true,
-                Poll::Pending => break,
+    /// Works until the client has said all and was told all, or has gone.
+    async fn carry_on(
+        &mut self,
+        mut requests: BoxStream<BatchCommandsRequest>,
+        messages: &Messages,
+    ) -> Result<(), Status> {
+        let mut is_heard_out = false;
+        while !is_heard_out || !self.under_way.is_empty() || !self.unread.answers.is_empty() {
+            // In this order, so that a message carries all that is there when it leaves.
+            tokio::select! {
+                biased;
+                Some(done) = self.under_way.next() => self.note(done, messages),
+                message = requests.next(), if !is_heard_out && self.has_room() => match message {
+                    Some(message) => self.start(message?)?,
+                    None => is_heard_out = true,
+                },
+                permit = messages.reserve(), if !self.unread.answers.is_empty() => match permit {
+                    Ok(permit) => permit.send(Ok(self.unread.message())),
+                    Err(_client_gone) => return Ok(()),
+                },
+                () = messages.closed() => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.len() < COMMANDS_MAX
+            && self.bytes < COMMAND_BYTES_MAX
+            && self.unread.bytes < UNREAD_BYTES_MAX
     }
 
     fn start(&mut self, message: BatchCommandsRequest) -> Result<(), Status> {
@@ -83,85 +129,90 @@ where
             let text = format!("{commands} commands came with {ids} ids; each needs one");
             return Err(Status::invalid_argument(text));
         }
+        if commands.len() > COMMANDS_MAX {
+            let text = format!("{} commands in a message, at most {COMMANDS_MAX}", commands.len());
+            return Err(Status::invalid_argument(text));
+        }
         for (id, command) in ids.into_iter().zip(commands) {
+            self.bytes += command.encoded_len();
             self.under_way.push((self.run)(id, command));
         }
         Ok(())
     }
 
-    /// The answers that are there.
-    fn collect(&mut self, context: &mut Context<'_>) -> Result<BatchCommandsResponse, Status> {
+    fn note(&mut self, done: Done, messages: &Messages) {
+        self.bytes -= done.command_bytes;
+        self.unread.bytes += done.answer.encoded_len();
+        self.unread.answers.push_back((done.id, done.answer));
+        // Where answers come in faster than the loop gets past them.
+        if self.unread.answers.len() >= ANSWERS_MAX
+            && let Ok(permit) = messages.try_reserve()
+        {
+            permit.send(Ok(self.unread.message()));
+        }
+    }
+}
+
+impl Unread {
+    /// The next message.
+    fn message(&mut self) -> BatchCommandsResponse {
         let mut message = BatchCommandsResponse::default();
         let mut bytes = 0;
         while message.responses.len() < ANSWERS_MAX && bytes < ANSWER_BYTES {
-            let next = Pin::new(&mut self.under_way).poll_next(context);
-            let Poll::Ready(Some(outcome)) = next else { break };
-            let (id, answer) = outcome?;
+            let Some((id, answer)) = self.answers.pop_front() else { break };
             bytes += answer.encoded_len();
             message.request_ids.push(id);
             message.responses.push(answer);
         }
-        Ok(message)
+        self.bytes -= bytes;
+        message
     }
 }
 
-// Nothing in it is pinned in place: the requests are boxed, the futures live in nodes of their own.
-impl<N, F> Unpin for Conversation<N, F> {}
-
-impl<N, F> Stream for Conversation<N, F>
-where
-    N: FnMut(u64, Command) -> F,
-    F: Future<Output = Outcome>,
-{
-    type Item = Result<BatchCommandsResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.listen(context)?;
-        let message = self.collect(context)?;
-        if !message.responses.is_empty() {
-            return Poll::Ready(Some(Ok(message)));
-        }
-        // An empty set of commands wakes nobody; a stream that has more to say, or commands under way, does.
-        let is_over = self.is_heard_out && self.under_way.is_empty();
-        if is_over { Poll::Ready(None) } else { Poll::Pending }
-    }
-}
-
-async fn run<R: Regions>(service: RawService<R>, id: u64, command: Command) -> Outcome {
+async fn run<R: Regions>(service: RawService<R>, id: u64, command: Command) -> Done {
+    let command_bytes = command.encoded_len();
     let cmd = match command.cmd {
-        Some(cmd) => Some(answer(&service, cmd).await?),
+        Some(cmd) => Some(answer(&service, cmd).await),
         // A command of a kind that this version does not know. The client is told so by an empty answer.
         None => None,
     };
-    Ok((id, Answer { cmd }))
+    Done { id, answer: Answer { cmd }, command_bytes }
 }
 
-async fn answer<R: Regions>(service: &RawService<R>, cmd: Cmd) -> Result<Answered, Status> {
-    Ok(match cmd {
-        Cmd::RawGet(call) => Answered::RawGet(body(service.raw_get(Request::new(call)).await)?),
+async fn answer<R: Regions>(service: &RawService<R>, cmd: Cmd) -> Answered {
+    match cmd {
+        Cmd::RawGet(call) => Answered::RawGet(body(service.raw_get(Request::new(call)).await)),
         Cmd::RawBatchGet(call) => {
-            Answered::RawBatchGet(body(service.raw_batch_get(Request::new(call)).await)?)
+            Answered::RawBatchGet(body(service.raw_batch_get(Request::new(call)).await))
         }
-        Cmd::RawPut(call) => Answered::RawPut(body(service.raw_put(Request::new(call)).await)?),
+        Cmd::RawPut(call) => Answered::RawPut(body(service.raw_put(Request::new(call)).await)),
         Cmd::RawBatchPut(call) => {
-            Answered::RawBatchPut(body(service.raw_batch_put(Request::new(call)).await)?)
+            Answered::RawBatchPut(body(service.raw_batch_put(Request::new(call)).await))
         }
         Cmd::RawDelete(call) => {
-            Answered::RawDelete(body(service.raw_delete(Request::new(call)).await)?)
+            Answered::RawDelete(body(service.raw_delete(Request::new(call)).await))
         }
         Cmd::RawBatchDelete(call) => {
-            Answered::RawBatchDelete(body(service.raw_batch_delete(Request::new(call)).await)?)
+            Answered::RawBatchDelete(body(service.raw_batch_delete(Request::new(call)).await))
         }
-        Cmd::RawScan(call) => Answered::RawScan(body(service.raw_scan(Request::new(call)).await)?),
+        Cmd::RawScan(call) => Answered::RawScan(body(service.raw_scan(Request::new(call)).await)),
         Cmd::RawDeleteRange(call) => {
-            Answered::RawDeleteRange(body(service.raw_delete_range(Request::new(call)).await)?)
+            Answered::RawDeleteRange(body(service.raw_delete_range(Request::new(call)).await))
         }
         Cmd::Empty(probe) => Answered::Empty(answer_probe(probe).await),
-    })
+    }
 }
 
-fn body<T>(result: Result<Response<T>, Status>) -> Result<T, Status> {
-    result.map(Response::into_inner)
+/// The answer; what a call of its own would be told as a status stands inside it.
+fn body<T: raw::Answer>(result: Result<Response<T>, Status>) -> T {
+    result.map_or_else(
+        |status| {
+            let mut refused = T::default();
+            refused.set_region_error(error::other(status.message()));
+            refused
+        },
+        Response::into_inner,
+    )
 }
 
 async fn answer_probe(probe: BatchCommandsEmptyRequest) -> BatchCommandsEmptyResponse {

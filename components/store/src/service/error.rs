@@ -83,6 +83,11 @@ pub(super) fn server_is_busy(reason: &str) -> errorpb::Error {
     }
 }
 
+/// An error that has no kind of its own.
+pub(super) fn other(why: &str) -> errorpb::Error {
+    errorpb::Error { message: why.to_owned(), ..errorpb::Error::default() }
+}
+
 /// The write was proposed, and nobody here knows what became of it.
 pub(super) fn undetermined(why: &str) -> errorpb::Error {
     let undetermined = errorpb::UndeterminedResult { message: why.to_owned() };

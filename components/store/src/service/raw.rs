@@ -56,7 +56,7 @@ impl<R> Clone for RawService<R> {
 }
 
 /// A response that can carry a refusal.
-trait Answer: Default {
+pub(super) trait Answer: Default {
     fn set_region_error(&mut self, error: errorpb::Error);
     fn set_refusal(&mut self, text: String);
 }

@@ -7,6 +7,8 @@ use flotilla_multiraft::{Reply, RequestError};
 use flotilla_proto::kvrpcpb::KvPair;
 use tokio::time::{Instant, timeout_at};
 
+use tonic::Status;
+
 use super::{
     Regions,
     admission::PATIENCE,
@@ -19,6 +21,30 @@ use crate::value::{self, RawValue};
 
 /// A long read looks up every so many keys whether anybody still waits for it.
 const KEYS_BETWEEN_LOOKS: usize = 256;
+
+/// The largest answer. It is made in memory and sent by the threads that carry heartbeats; clients take no larger one.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What is left of the largest answer.
+struct AnswerRoom(usize);
+
+impl Default for AnswerRoom {
+    fn default() -> Self {
+        Self(ANSWER_BYTES_MAX)
+    }
+}
+
+impl AnswerRoom {
+    fn take(&mut self, bytes: usize) -> Result<(), Rejection> {
+        let left = self.0.checked_sub(bytes).ok_or_else(|| {
+            // Clients look for these words.
+            let text = format!("answer exceeds {ANSWER_BYTES_MAX} bytes: ask for fewer keys");
+            Rejection::Call(Status::out_of_range(text))
+        })?;
+        self.0 = left;
+        Ok(())
+    }
+}
 
 /// A scan as the client asked for it.
 pub(super) struct Scan {
@@ -136,7 +162,7 @@ impl<R: Regions> Reader<R> {
     fn batch_get(&self, keys: Vec<Key>, patience: &Patience<'_>) -> Result<Vec<KvPair>, Rejection> {
         let view = self.engine.snapshot();
         let region = region(&self.regions, &self.target)?;
-        let mut pairs = Vec::with_capacity(keys.len());
+        let (mut pairs, mut room) = (Vec::new(), AnswerRoom::default());
         for (position, key) in keys.into_iter().enumerate() {
             if position % KEYS_BETWEEN_LOOKS == 0 && patience.is_over() {
                 return Err(Rejection::deadline());
@@ -147,6 +173,7 @@ impl<R: Regions> Reader<R> {
             let stored = view.get(Family::Raw, &key).map_err(internal)?;
             let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
             if let Some(value) = value.filter(|value| !value.is_expired(self.now_seconds)) {
+                room.take(key.len() + value.bytes.len())?;
                 pairs.push(KvPair { key, value: value.bytes, ..KvPair::default() });
             }
         }
@@ -158,6 +185,7 @@ impl<R: Regions> Reader<R> {
         let region = region(&self.regions, &self.target)?;
         let Some(range) = self.clip(scan, &region)? else { return Ok(Vec::new()) };
         let (mut pairs, mut visited, mut failure) = (Vec::new(), 0_usize, None);
+        let mut room = AnswerRoom::default();
         view.scan(Family::Raw, &range, scan.direction, &mut |key, stored| {
             visited += 1;
             if visited % KEYS_BETWEEN_LOOKS == 0 && patience.is_over() {
@@ -165,7 +193,13 @@ impl<R: Regions> Reader<R> {
                 return false;
             }
             match value::live_bytes(stored, self.now_seconds) {
-                Ok(Some(live)) => pairs.push(pair(key, if scan.key_only { &[] } else { live })),
+                Ok(Some(live)) => {
+                    let live = if scan.key_only { &[] } else { live };
+                    match room.take(key.len() + live.len()) {
+                        Ok(()) => pairs.push(pair(key, live)),
+                        Err(full) => failure = Some(full),
+                    }
+                }
                 Ok(None) => {}
                 Err(damage) => failure = Some(internal(damage)),
             }

@@ -330,3 +330,25 @@ async fn damaged_values_are_an_error_and_no_value() {
     let response = done(fixture.service.raw_scan(Request::new(scan_request("b", ""))).await);
     assert!(response.kvs[0].error.is_some());
 }
+
+#[tokio::test]
+async fn answers_have_a_bound() {
+    let fixture = Fixture::new();
+    let value = vec![b'x'; VALUE_BYTES_MAX];
+    fixture.put(b"c", &value, 0).await;
+    let keys: Vec<Bytes> = vec!["c".into(); 11];
+    let request = RawBatchGetRequest { context: Some(context()), keys, ..Default::default() };
+    let refused = fixture.service.raw_batch_get(Request::new(request)).await;
+    let status = refused.expect_err("66 MiB");
+    assert_eq!(status.code(), tonic::Code::OutOfRange);
+    assert_eq!(status.message(), "answer exceeds 67108864 bytes: ask for fewer keys");
+
+    for key in ["d", "e", "f", "g", "h", "i", "j", "k", "ka", "kb"] {
+        fixture.put(key.as_bytes(), &value, 0).await;
+    }
+    let all = scan_request("b", "m");
+    let refused = fixture.service.raw_scan(Request::new(all.clone())).await;
+    assert_eq!(refused.expect_err("66 MiB").code(), tonic::Code::OutOfRange);
+    let keys = kvrpcpb::RawScanRequest { key_only: true, ..all };
+    assert_eq!(done(fixture.service.raw_scan(Request::new(keys)).await).kvs.len(), 11);
+}

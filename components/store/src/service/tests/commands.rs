@@ -137,7 +137,7 @@ async fn what_this_version_does_not_know_is_answered_empty() {
 }
 
 #[tokio::test]
-async fn commands_without_numbers_and_those_for_another_cluster_end_the_stream() {
+async fn commands_without_numbers_end_the_stream() {
     let fixture = Fixture::new();
     let mut line = Line::open(&fixture);
     let requests = vec![Command { cmd: Some(get("c")) }];
@@ -145,12 +145,20 @@ async fn commands_without_numbers_and_those_for_another_cluster_end_the_stream()
     let status = line.fails().await;
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.message(), "1 commands came with 0 ids; each needs one");
+}
 
+#[tokio::test]
+async fn a_command_for_another_cluster_fails_alone() {
+    let fixture = Fixture::new();
     let mut line = Line::open(&fixture);
     let elsewhere = kvrpcpb::Context { cluster_id: 1, ..context() };
     let request = RawGetRequest { context: Some(elsewhere), ..Default::default() };
-    line.send([(1, Cmd::RawGet(request))]);
-    assert_eq!(line.fails().await.code(), Code::InvalidArgument);
+    line.send([(1, Cmd::RawGet(request)), (2, put("c", "1".into()))]);
+    let answers = line.answers(2).await;
+    let Some(Answered::RawGet(refused)) = &answers[0].1 else { panic!("{answers:?}") };
+    let told = &refused.region_error.as_ref().expect("a refusal").message;
+    assert_eq!(told, "mismatch cluster id, need 77 but got 1");
+    assert_eq!(answers[1].1, Some(Answered::RawPut(<_>::default())));
 }
 
 #[tokio::test]
@@ -166,4 +174,30 @@ async fn large_answers_travel_in_several_messages() {
         assert!(message.responses.len() <= 2, "the second one closes the message");
         left -= message.responses.len();
     }
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_up_nobody() {
+    let fixture = Fixture::new();
+    let line = Line::open(&fixture);
+    line.send((0..300).map(|id| (id, put("c", "1".into()))));
+    // The line is never read. Its writes are made, and give their room back.
+    let all = std::time::Duration::from_secs(30);
+    let made = tokio::time::timeout(all, async {
+        while fixture.proposed() < 300 || fixture.service.parts.admission.is_in_use() {
+            tokio::task::yield_now().await;
+        }
+    });
+    made.await.expect("all are made");
+}
+
+#[tokio::test]
+async fn a_message_has_a_bounded_number_of_commands() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    let requests = vec![Command { cmd: None }; 4097];
+    let request_ids = (0..4097).collect();
+    line.send_message(BatchCommandsRequest { requests, request_ids });
+    let status = line.fails().await;
+    assert_eq!(status.message(), "4097 commands in a message, at most 4096");
 }
