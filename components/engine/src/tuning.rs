@@ -119,8 +119,8 @@ fn any_family(memtables: MemtableOptions) -> Options {
         DBCompressionType::Lz4,
     ]);
     // RocksDB stalls the whole database, not one family: compaction debt of user data must never
-    // stop raft from writing its log, so these brakes are off. The owner watches `EngineStats` and
-    // slows its clients instead. Full memtables still stop writes: that is the bound of memory.
+    // stop raft from writing its log, so these brakes are off. Slowing clients down where they come in is the
+    // owner's work, by `EngineStats`. Full memtables still stop writes: that is the bound of memory.
     family.set_level_zero_slowdown_writes_trigger(TRIGGER_OFF);
     family.set_level_zero_stop_writes_trigger(TRIGGER_OFF);
     family.set_soft_pending_compaction_bytes_limit(0);
