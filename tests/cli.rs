@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use common::{LIVENESS, Playground, Sandbox};
+use common::{LIVENESS, Playground, Process, Sandbox};
 use serde_json::Value;
 
 #[test]
@@ -148,6 +148,32 @@ fn errors_are_objects_for_programs() {
         let error = &error["error"];
         assert_eq!((error["kind"].as_str(), error["applied"].as_str()), (Some(kind), Some("no")));
         assert!(error["code"].as_str().is_some_and(|code| code.starts_with("FLT-")), "{error}");
+    }
+}
+
+#[test]
+fn servers_tell_programs_where_they_serve() {
+    let sandbox = Sandbox::new();
+    let data = |name: &str| sandbox.path().join(name).display().to_string();
+    let (pd, pd_data, store_data) = (sandbox.pd(), data("pd"), data("store"));
+    let (listen, status) = (format!("{}:20160", sandbox.host), format!("{}:20180", sandbox.host));
+    let start = |args: &[&str]| {
+        let mut process = Process::spawn(&mut sandbox.command(&[args, &["-o", "json"]].concat()));
+        let line = process.line_with("\n");
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
+        (process, said)
+    };
+    let (mut pd_process, said) = start(&["pd", "--data", &pd_data, "--listen", &pd]);
+    assert_eq!(said["schema"], "flotilla.pd/0");
+    assert_eq!(said["pd"]["address"], pd);
+    let store = ["store", "--data", &store_data, "--pd", &pd, "--listen", &listen];
+    let (mut store_process, said) = start(&[&store[..], &["--status-listen", &status]].concat());
+    assert_eq!(said["schema"], "flotilla.store/0");
+    let expected = serde_json::json!({"id": 1, "address": listen, "status_address": status});
+    assert_eq!(said["store"], expected);
+    for process in [&mut store_process, &mut pd_process] {
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0));
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use common::{LIVENESS, Playground, Process, Sandbox};
 
@@ -116,6 +116,80 @@ fn a_command_runs_in_it_and_gives_the_exit_code() {
     let exec = ["playground", "--stores", "1", "--exec", "sh", "-c", script, common::FLOTILLA];
     let finished = sandbox.run(&exec);
     assert_eq!(finished.code, 7, "{} {}", finished.stdout, finished.stderr);
+}
+
+#[test]
+fn a_command_does_not_outlive_its_playground() {
+    for is_signalled in [true, false] {
+        let sandbox = Sandbox::new();
+        let script = ["--exec", "sh", "-c", "echo command $$; exec sleep 1000"];
+        let mut playground =
+            Playground::start(&sandbox, &[&["--stores", "1"], &script[..]].concat());
+        let line = playground.process.line_with("command ");
+        let pid = line.trim().rsplit(' ').next().and_then(|pid| pid.parse().ok());
+        let pid = pid.expect("the shell's number");
+        assert!(is_running(pid));
+        if is_signalled {
+            playground.process.signal("TERM");
+        } else {
+            sandbox.ok(&["playground", "stop"]);
+        }
+        // The command holds the same standard output, whose end is waited for, too.
+        assert_eq!(playground.process.wait().code(), Some(0));
+        assert!(!is_running(pid));
+    }
+}
+
+#[test]
+fn a_closed_terminal_ends_it_in_order() {
+    let sandbox = Sandbox::new();
+    // However this test was started, hangups are not ignored from the beginning.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", common::FLOTILLA, "playground", "--stores", "1"]);
+    sandbox.settle(&mut command);
+    let mut process = Process::spawn(&mut command);
+    process.line_with("Ctrl-C stops it");
+    assert_eq!(temporary_directories(&sandbox), 1);
+    // The system and the shell both tell of it.
+    process.signal("HUP");
+    process.signal("HUP");
+    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(temporary_directories(&sandbox), 0);
+}
+
+#[test]
+fn an_interrupt_during_the_start_leaves_nothing_behind() {
+    for form in [&[][..], &["--processes"]] {
+        let sandbox = Sandbox::new();
+        let args = [&["playground", "--stores", "9"], form].concat();
+        let mut process = Process::spawn(&mut sandbox.command(&args));
+        process.line_with("store-1 ");
+        process.signal("INT");
+        let finished = process.finish();
+        assert_eq!(finished.code, 130, "{form:?} {} {}", finished.stdout, finished.stderr);
+        assert_eq!(temporary_directories(&sandbox), 0, "{form:?} {}", finished.stderr);
+        sandbox.fails(&["playground", "status"], 3, "FLT-1020");
+    }
+}
+
+/// Data that is there until its playground ends.
+fn temporary_directories(sandbox: &Sandbox) -> usize {
+    fs::read_dir(sandbox.path().join("tmp")).expect("a directory").count()
+}
+
+#[test]
+fn more_stores_than_at_first_do_not_make_more_replicas() {
+    let sandbox = Sandbox::new();
+    Playground::start(&sandbox, &["--name", "grown", "--stores", "1"]).stop();
+    let args = ["playground", "--name", "grown", "--stores", "3"];
+    let mut process = Process::spawn(&mut sandbox.command(&args));
+    process.line_with("1 voters each; get checked on all, put on 1");
+    process.line_with("every key is stored once, no store may fail");
+    process.signal("INT");
+    let finished = process.finish();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let screen = finished.stdout;
+    assert!(screen.contains("store-3") && !screen.contains("playground kill"), "{screen}");
 }
 
 #[test]

@@ -94,7 +94,8 @@ catalogue! {
         "data directory DIR cannot be used",
         "The directory belongs to a node of another kind, holds other files, or its identity is \
          damaged. Nothing in it was changed.",
-        "Choose an empty directory, or the one that belongs to the node.";
+        "Choose an empty directory for a new node, or the one that belongs to the node. One whose \
+         identity is damaged: leave it as it is, look for errors of the disk, and report it.";
     EXPOSED: "FLT-1008", "exposed_address", Config,
         "address ADDRESS is not a loopback address",
         "Connections are neither encrypted nor authenticated, so anyone in the network could read \
@@ -186,8 +187,9 @@ catalogue! {
     STORAGE: "FLT-4001", "storage", Failed,
         "the database of NODE cannot be opened",
         "The files of the database are damaged, or were written by something else.",
-        "Keep a copy for analysis, then let the node start with an empty directory: the cluster \
-         holds the data on other stores.";
+        "Leave the directory as it is, and do not start with an empty one: that would be a new node, \
+         and one that is lost cannot be replaced yet. Look for errors of the disk in the system's log \
+         and read the node's own log, then report it with both.";
     OUTPUT: "FLT-9001", "output", Failed,
         "cannot read the input or write the output",
         "The file or terminal refused to be read or written.",

@@ -76,7 +76,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Fault> {
     };
     match command {
         Command::Playground(args) => return Box::pin(playground::run(&globals, args)).await,
-        Command::Pd(args) => server::run_pd(args).await,
+        Command::Pd(args) => server::run_pd(&globals, args).await,
         Command::Store(args) => server::run_store(&globals, args).await,
         Command::Get(args) => kv::get(&globals, args).await,
         Command::Put(args) => kv::put(&globals, args).await,

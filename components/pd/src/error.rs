@@ -44,7 +44,8 @@ pub enum PdError {
     /// The directory and the state in it belong to different clusters.
     #[error(
         "data directory {} belongs to cluster {directory}, the state in it to cluster {state}: its files \
-         were mixed up; restore them, or start with an empty directory", path.display()
+         were mixed up; nothing was changed. Put the files where they belong, and do not start with an \
+         empty directory: that would be a new cluster", path.display()
     )]
     MixedUp {
         /// The directory.

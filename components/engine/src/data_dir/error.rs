@@ -89,7 +89,9 @@ pub enum DataDirError {
     /// The file that says whose it is can not be trusted.
     #[error(
         "file \"ident\" in data directory {path} is damaged ({reason}); the disk may be failing, \
-         nothing was changed. Choose an empty directory and let the cluster replicate the data"
+         nothing was changed. Leave the directory as it is, and do not start with an empty one: that \
+         would be a new node, and one that is lost cannot be replaced yet. Look for errors of the disk \
+         in the system's log, and report it"
     )]
     DamagedIdent {
         /// The directory.

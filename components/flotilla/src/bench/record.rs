@@ -62,8 +62,8 @@ impl Recorder {
             return;
         }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // The histogram grows as it must, so it refuses nothing.
-        series.latencies.record(micros.max(1)).expect("a histogram that grows takes any value");
+        // What is longer than the bound counts as the bound.
+        series.latencies.saturating_record(micros.max(1));
     }
 
     /// Adds what another client measured.
@@ -100,5 +100,16 @@ mod tests {
         assert_eq!((latencies.len(), latencies.min()), (3, 1_000));
         assert!((19_900..=20_100).contains(&latencies.value_at_quantile(0.5)));
         assert!((2_990_000..=3_010_000).contains(&latencies.max()));
+    }
+
+    #[test]
+    fn what_takes_longer_than_the_bound_counts_as_the_bound() {
+        let mut recorder = Recorder::default();
+        for took in [Duration::from_secs(3_600), Duration::MAX] {
+            recorder.record(Operation::Put, took, None);
+        }
+        let latencies = &recorder.series(Operation::Put).latencies;
+        assert_eq!(latencies.len(), 2);
+        assert!((599_000_000..=601_000_000).contains(&latencies.min()), "{}", latencies.min());
     }
 }

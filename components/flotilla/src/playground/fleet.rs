@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +15,14 @@ use crate::{catalogue, fault::Fault};
 pub(super) struct Fleet {
     plan: Plan,
     /// One for each node of the plan.
-    slots: Vec<Mutex<Slot>>,
+    places: Vec<Place>,
+}
+
+/// Where one node is, or could be.
+struct Place {
+    slot: Mutex<Slot>,
+    /// Told when a change is over.
+    settled: Condvar,
 }
 
 enum Slot {
@@ -23,12 +30,59 @@ enum Slot {
     /// Being started or ended; the node itself is in the hands of whoever does it.
     Changing,
     Up(Node),
+    /// The playground ends: nothing is started here any more.
+    Over,
+}
+
+/// A start or an end that is under way. Whatever becomes of it, who waits for it is told.
+struct Change<'a> {
+    place: &'a Place,
+    outcome: Slot,
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        *self.place.slot.lock() = std::mem::replace(&mut self.outcome, Slot::Down);
+        self.place.settled.notify_all();
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { slot: Mutex::new(Slot::Down), settled: Condvar::new() }
+    }
+
+    fn state(&self) -> &'static str {
+        state(&mut self.slot.lock())
+    }
+
+    /// Begins a change from the state `from`, and returns what was here; `None` in any other state.
+    fn change(&self, from: &str) -> Option<(Change<'_>, Slot)> {
+        let mut slot = self.slot.lock();
+        if state(&mut slot) != from {
+            return None;
+        }
+        let before = std::mem::replace(&mut *slot, Slot::Changing);
+        Some((Change { place: self, outcome: Slot::Down }, before))
+    }
+
+    /// Ends the node in order, after the change that is under way, and for ever. Blocks.
+    fn close(&self) {
+        let mut slot = self.slot.lock();
+        self.settled.wait_while(&mut slot, |slot| matches!(slot, Slot::Changing));
+        let last = std::mem::replace(&mut *slot, Slot::Over);
+        // Outside of the lock: the end of a node takes a while.
+        drop(slot);
+        if let Slot::Up(running) = last {
+            running.stop();
+        }
+    }
 }
 
 impl Fleet {
     pub(super) fn new(plan: Plan) -> Self {
-        let slots = plan.nodes.iter().map(|_| Mutex::new(Slot::Down)).collect();
-        Self { plan, slots }
+        let places = plan.nodes.iter().map(|_| Place::new()).collect();
+        Self { plan, places }
     }
 
     pub(super) const fn plan(&self) -> &Plan {
@@ -38,53 +92,31 @@ impl Fleet {
     /// Starts the node at `position`, and returns how long it took. Blocks.
     pub(super) fn start(&self, position: usize) -> Result<Duration, Fault> {
         let node = &self.plan.nodes[position];
-        {
-            let mut slot = self.slots[position].lock();
-            if state(&mut slot) != "down" {
-                return Err(wrong_state(node, "is up already"));
-            }
-            *slot = Slot::Changing;
-        }
+        let change = self.places[position].change("down");
+        let (mut change, _nothing) = change.ok_or_else(|| wrong_state(node, "is not down"))?;
         let started = Instant::now();
-        match node::start(&self.plan, node) {
-            Ok(running) => {
-                *self.slots[position].lock() = Slot::Up(running);
-                Ok(started.elapsed())
-            }
-            Err(fault) => {
-                *self.slots[position].lock() = Slot::Down;
-                Err(fault)
-            }
-        }
+        change.outcome = Slot::Up(node::start(&self.plan, node)?);
+        Ok(started.elapsed())
     }
 
     /// Kills the node at `position` without warning. Blocks.
     pub(super) fn kill(&self, position: usize) -> Result<(), Fault> {
-        let running = {
-            let mut slot = self.slots[position].lock();
-            if state(&mut slot) != "up" {
-                return Err(wrong_state(&self.plan.nodes[position], "is not up"));
-            }
-            std::mem::replace(&mut *slot, Slot::Changing)
-        };
-        // Outside of the lock: the end of a node takes a while.
-        if let Slot::Up(running) = running {
+        let change = self.places[position].change("up");
+        let killed = change.ok_or_else(|| wrong_state(&self.plan.nodes[position], "is not up"))?;
+        if let (_change, Slot::Up(running)) = killed {
             running.kill();
         }
-        *self.slots[position].lock() = Slot::Down;
         Ok(())
     }
 
     /// Stops everything in order: the stores, which may want the placement driver until their end, and
-    /// then that. Blocks.
+    /// then that. What is being started is waited for, and nothing can be started any more. Blocks.
     pub(super) fn stop(&self) {
         for role in [Role::Store, Role::Pd] {
             std::thread::scope(|scope| {
-                for (node, slot) in self.plan.nodes.iter().zip(&self.slots) {
-                    let running = (node.role == role)
-                        .then(|| std::mem::replace(&mut *slot.lock(), Slot::Changing));
-                    if let Some(Slot::Up(running)) = running {
-                        scope.spawn(|| running.stop());
+                for (node, place) in self.plan.nodes.iter().zip(&self.places) {
+                    if node.role == role {
+                        scope.spawn(|| place.close());
                     }
                 }
             });
@@ -102,19 +134,18 @@ impl Fleet {
 
     /// How many nodes are up.
     pub(super) fn up(&self) -> usize {
-        let is_up = |slot: &&Mutex<Slot>| state(&mut slot.lock()) == "up";
-        self.slots.iter().filter(is_up).count()
+        self.places.iter().filter(|place| place.state() == "up").count()
     }
 
     /// All nodes for `playground status`.
     pub(super) fn to_json(&self) -> Value {
-        let nodes = self.plan.nodes.iter().zip(&self.slots);
-        let nodes = nodes.map(|(node, slot)| {
-            let mut slot = slot.lock();
+        let nodes = self.plan.nodes.iter().zip(&self.places);
+        let nodes = nodes.map(|(node, place)| {
+            let mut slot = place.slot.lock();
             let state = state(&mut slot);
             let pid = match &*slot {
                 Slot::Up(running) => running.pid(),
-                Slot::Down | Slot::Changing => None,
+                Slot::Down | Slot::Changing | Slot::Over => None,
             };
             json!({
                 "name": node.name,
@@ -145,5 +176,6 @@ fn state(slot: &mut Slot) -> &'static str {
         Slot::Down => "down",
         Slot::Changing => "changing",
         Slot::Up(_) => "up",
+        Slot::Over => "over",
     }
 }

@@ -12,7 +12,10 @@ mod screen;
 use std::{process::ExitStatus, sync::Arc, time::Instant};
 
 use flotilla_client::Client;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{JoinSet, spawn_blocking},
+};
 
 use self::{control::Control, fleet::Fleet, plan::Plan};
 use crate::{
@@ -20,7 +23,10 @@ use crate::{
     catalogue::{self, Exit},
     fault::Fault,
     output::{self, Format},
-    server::{self, port, signal},
+    server::{
+        self, port,
+        signal::{self, Interrupts},
+    },
 };
 
 /// `flotilla playground`; the exit code.
@@ -29,14 +35,19 @@ pub(crate) async fn run(globals: &Globals, args: PlaygroundArgs) -> Result<u8, F
         command::run(globals, command).await?;
         return Ok(Exit::Done as u8);
     }
+    // Watched before there is anything that could be left behind.
+    let mut interrupts = Interrupts::new()?;
     let plan = Plan::new(&args.start)?;
     let fleet = Arc::new(Fleet::new(plan));
-    let outcome = live(globals, &args.start, &fleet).await;
+    let outcome = live(globals, &args.start, &fleet, &mut interrupts).await;
     let stopping = Instant::now();
-    let stopped = {
-        let fleet = Arc::clone(&fleet);
-        tokio::task::spawn_blocking(move || fleet.stop()).await
+    let ending = Arc::clone(&fleet);
+    let stopped = tokio::select! {
+        stopped = spawn_blocking(move || ending.stop()) => stopped,
+        // Whoever asks again does not want to wait.
+        interrupt = interrupts.again() => signal::exit(interrupt),
     };
+    // No node writes into it any more.
     let is_deleted = fleet.plan().clean_up();
     let is_shown = outcome.is_ok() && globals.output == Format::Table;
     if is_shown && stopped.is_ok() {
@@ -59,9 +70,9 @@ async fn live(
     globals: &Globals,
     args: &PlaygroundStartArgs,
     fleet: &Arc<Fleet>,
+    interrupts: &mut Interrupts,
 ) -> Result<u8, Fault> {
     let plan = fleet.plan();
-    let mut interrupts = signal::Interrupts::new()?;
     server::init_logging("info", Some(&plan.log.join("playground.log")))?;
     let is_table = globals.output == Format::Table;
     let started = Instant::now();
@@ -75,11 +86,8 @@ async fn live(
     };
     let (client, readiness) = tokio::select! {
         ready = starting => ready?,
-        signal = interrupts.next() => {
-            // Starts cannot be broken off; this process ends, and its children with it.
-            plan.clean_up();
-            signal::exit(signal);
-        }
+        // Starts cannot be broken off: those under way are waited for when the fleet is stopped.
+        interrupt = interrupts.first() => return Ok(interrupt.exit() as u8),
     };
     let stop = Arc::new(Notify::new());
     let socket = Control::listen(fleet, &stop)?;
@@ -99,14 +107,9 @@ async fn live(
     let code = tokio::select! {
         code = execute(args, plan) => code?,
         () = stop.notified() => Exit::Done as u8,
-        _signal = interrupts.next() => Exit::Done as u8,
+        _interrupt = interrupts.first() => Exit::Done as u8,
         () = watching => Exit::Done as u8,
     };
-    // Whoever asks again does not want to wait.
-    tokio::spawn(async move {
-        let signal = interrupts.next().await;
-        signal::exit(signal);
-    });
     Ok(code)
 }
 
@@ -135,7 +138,7 @@ fn check_ports(plan: &Plan) -> Result<(), Fault> {
 /// with data at once behind its placement driver, because each store may have a lot to read.
 ///
 /// Where one fails, those that are starting are waited for: this process must not end around the threads
-/// of a database that is being opened.
+/// of a database that is being opened. Where this is dropped, [`Fleet::stop`] waits for them.
 async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
     let plan = fleet.plan();
     let mut starts = JoinSet::new();
@@ -161,13 +164,13 @@ async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
     }
 }
 
-/// Runs the command of `--exec`; never ends where there is none.
+/// Runs the command of `--exec`; never ends where there is none. The command does not outlive this.
 async fn execute(args: &PlaygroundStartArgs, plan: &Plan) -> Result<u8, Fault> {
     let [program, arguments @ ..] = args.exec.as_slice() else {
         return std::future::pending().await;
     };
     let mut command = tokio::process::Command::new(program);
-    command.args(arguments).env("FLOTILLA_PD", plan.pd_address().to_string());
+    command.args(arguments).env("FLOTILLA_PD", plan.pd_address().to_string()).kill_on_drop(true);
     let refused = |cause| Fault::io(format!("cannot run {program}"), &cause);
     let status = command.status().await.map_err(refused)?;
     Ok(exit_code(status))

@@ -81,10 +81,12 @@ impl Node {
         }
     }
 
-    /// Whether it is still there: a process may have been ended by somebody else.
+    /// Whether it is still there: a process may have been ended by somebody else, and a placement driver
+    /// ends by itself where it must not go on. (A store that must not go on ends the whole process.)
     pub(super) fn is_running(&mut self) -> bool {
         match self {
-            Self::Pd(_) | Self::Store(_) => true,
+            Self::Pd(pd) => pd.is_running(),
+            Self::Store(_) => true,
             Self::Process(process) => matches!(process.child.try_wait(), Ok(None)),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flotilla_base::Region;
 use flotilla_client::{Client, ClientOptions, KeyRange, RawKv, RegionInfo};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::plan::Plan;
 use crate::{catalogue, fault::Fault};
@@ -22,7 +22,10 @@ const SUFFIX: &[u8] = b"\0flotilla ready?";
 /// What was found.
 pub(super) struct Readiness {
     pub regions: usize,
+    /// Replicas of the region that has the fewest.
     pub voters: usize,
+    /// Regions that a key was put into, beside being asked for it.
+    pub written: usize,
 }
 
 /// Waits until the cluster of `plan` is ready.
@@ -32,20 +35,21 @@ pub(super) async fn wait(plan: &Plan) -> Result<(Client, Readiness), Fault> {
         let options = ClientOptions { deadline: PATIENCE, ..ClientOptions::default() };
         let client = Client::connect(&[plan.pd_address().to_string()], options).await?;
         let regions = regions(&client).await?;
-        let readiness = Readiness {
+        let mut readiness = Readiness {
             regions: regions.len(),
             voters: regions.iter().map(|info| info.region.peers.len()).min().unwrap_or(0),
+            written: 0,
         };
         let mut trials = JoinSet::new();
         for info in regions {
             if trials.len() >= LANES {
-                take(trials.join_next().await)?;
+                readiness.written += take(trials.join_next().await)?;
             }
             let raw = client.raw();
             trials.spawn(async move { try_region(&raw, &info.region).await });
         }
         while !trials.is_empty() {
-            take(trials.join_next().await)?;
+            readiness.written += take(trials.join_next().await)?;
         }
         Ok::<_, Fault>((client, readiness))
     };
@@ -62,11 +66,12 @@ pub(super) async fn wait(plan: &Plan) -> Result<(Client, Readiness), Fault> {
     }
 }
 
-fn take(trial: Option<Result<Result<(), Fault>, tokio::task::JoinError>>) -> Result<(), Fault> {
+/// How many regions were written to by a trial.
+fn take(trial: Option<Result<Result<bool, Fault>, JoinError>>) -> Result<usize, Fault> {
     match trial {
-        Some(Ok(outcome)) => outcome,
+        Some(Ok(outcome)) => outcome.map(usize::from),
         Some(Err(cause)) => Err(Fault::new(&catalogue::INTERNAL, cause.to_string())),
-        None => Ok(()),
+        None => Ok(0),
     }
 }
 
@@ -85,22 +90,22 @@ async fn regions(client: &Client) -> Result<Vec<RegionInfo>, Fault> {
 }
 
 /// Puts and gets a key of `region`, and removes it again. The guard region stays empty for ever, and a
-/// key that the user has is left alone: there, the answer of a leader has to do.
-async fn try_region(raw: &RawKv, region: &Region) -> Result<(), Fault> {
+/// key that the user has is left alone: there, the answer of a leader has to do. Whether a key was put.
+async fn try_region(raw: &RawKv, region: &Region) -> Result<bool, Fault> {
     let mut key = region.range.start.to_vec();
     key.extend_from_slice(SUFFIX);
     let key =
         if region.range.contains(&key) { Bytes::from(key) } else { region.range.start.clone() };
     let is_taken = raw.get(key.clone()).await?.is_some();
     if is_taken || region.is_guard() {
-        return Ok(());
+        return Ok(false);
     }
     let value = Bytes::from_static(b"yes");
     raw.put(key.clone(), value.clone()).await?;
     let got = raw.get(key.clone()).await?;
     raw.delete(key).await?;
     if got.as_ref() == Some(&value) {
-        return Ok(());
+        return Ok(true);
     }
     let text = format!("region {} does not hold what was put into it", region.id);
     Err(Fault::new(&catalogue::INTERNAL, text))

@@ -41,13 +41,14 @@ pub(super) fn node_ready(node: &NodePlan, took: Duration) -> Result<(), Fault> {
 
 /// Everything is ready: where it is, and what to do next.
 pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Result<(), Fault> {
-    let Readiness { regions, voters } = readiness;
+    let Readiness { regions, voters, written } = readiness;
     let seconds = took.as_secs_f64();
     let mut text = format!(
-        "  {regions:<2} regions ready {seconds:.2} s   {voters} voters each; put and get checked on all\n\n"
+        "  {regions:<2} regions ready {seconds:.2} s   {voters} voters each; get checked on all, put on {written}\n\n"
     );
-    let safety = match plan.replicas {
-        1 => "every key is stored once, no store may fail.".to_owned(),
+    // What the data directory holds counts, not what a new one would get.
+    let safety = match voters {
+        0 | 1 => "every key is stored once, no store may fail.".to_owned(),
         2 => "every key is stored twice, no store may fail.".to_owned(),
         more => format!("every key is stored {more} times, one store may fail."),
     };
@@ -76,7 +77,7 @@ pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Resu
          flotilla bench --duration 10s\n  \
          flotilla ctl status\n",
     );
-    let victim = plan.stores().next().filter(|_| plan.replicas > 2);
+    let victim = plan.stores().next().filter(|_| *voters > 2);
     if let Some(NodePlan { name, role: Role::Store, .. }) = victim {
         text.push_str(&format!("  flotilla playground kill {name}\n"));
     }

@@ -1,30 +1,40 @@
 //! A placement driver as a process, or as a part of one.
 
-use std::time::Duration;
+use std::{
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use flotilla_pd::{Pd, PdConfig, PdError};
 use flotilla_telemetry::{Registry, process};
-use tokio::runtime::Runtime;
+use serde_json::json;
+use tokio::{runtime, sync::oneshot};
 
 use super::{fault::pd_fault, pd_config, signal};
-use crate::{args::PdArgs, fault::Fault, output};
+use crate::{
+    args::{Globals, PdArgs},
+    fault::Fault,
+    output::{self, Format},
+};
 
 /// Threads of a placement driver beside its owner's: it answers from memory.
 const THREADS: usize = 2;
 /// How long open connections may delay the end.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A placement driver with a runtime of its own, so that its end is the end of everything of it.
+/// A placement driver with a runtime of its own, so that its end is the end of everything of it. Dropping
+/// it ends it too, without waiting for the end.
 #[derive(Debug)]
 pub(crate) struct EmbeddedPd {
-    runtime: Runtime,
-    pd: Pd,
+    stop: oneshot::Sender<()>,
+    /// Runs until the placement driver has given up its directory, asked or not.
+    life: JoinHandle<()>,
 }
 
 impl EmbeddedPd {
     /// Starts it, and returns when it serves. Blocks; not for a runtime's thread.
     pub(crate) fn start(config: PdConfig) -> Result<Self, PdError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("pd-io")
             .enable_all()
@@ -33,21 +43,42 @@ impl EmbeddedPd {
         let registry = Registry::new();
         process::register_process_metrics(&registry);
         let pd = runtime.block_on(Pd::start(config, &registry))?;
-        Ok(Self { runtime, pd })
+        let (stop, asked) = oneshot::channel();
+        let live = move || {
+            runtime.block_on(live(pd, asked));
+            runtime.shutdown_timeout(END_TIMEOUT);
+        };
+        let life = thread::Builder::new().name("pd-life".to_owned()).spawn(live);
+        Ok(Self { stop, life: life.map_err(PdError::Thread)? })
+    }
+
+    /// Whether it serves: it ends by itself where it must not go on, as after an error of its disk.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.life.is_finished()
     }
 
     /// Ends it, and returns when it has given up its directory. Blocks; not for a runtime's thread.
     pub(crate) fn stop(self) {
-        let Self { runtime, pd } = self;
-        if let Err(error) = runtime.block_on(pd.shutdown()) {
-            tracing::warn!(%error, "the placement driver had failed before its end");
+        drop(self.stop);
+        if self.life.join().is_err() {
+            tracing::error!("the placement driver's thread has panicked");
         }
-        runtime.shutdown_timeout(END_TIMEOUT);
+    }
+}
+
+/// Until `pd` ends by itself, or is asked to.
+async fn live(mut pd: Pd, asked: oneshot::Receiver<()>) {
+    let outcome = tokio::select! {
+        ended = pd.ended() => ended,
+        _asked_or_dropped = asked => pd.shutdown().await,
+    };
+    if let Err(error) = outcome {
+        tracing::error!(%error, "the placement driver has failed");
     }
 }
 
 /// `flotilla pd`.
-pub(crate) async fn run(args: PdArgs) -> Result<(), Fault> {
+pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
     let (config, log) = pd_config::resolve(&args)?;
     super::init_logging(&log.level, log.file.as_deref())?;
     super::end_with_parent(&args.server)?;
@@ -57,15 +88,19 @@ pub(crate) async fn run(args: PdArgs) -> Result<(), Fault> {
     let name = config.name.clone();
     let mut pd = tokio::select! {
         pd = Pd::start(config, &registry) => pd.map_err(|error| pd_fault(&error))?,
-        interrupt = interrupts.next() => signal::exit(interrupt),
+        interrupt = interrupts.first() => signal::exit(interrupt),
     };
-    output::print(&format!("{name} serves on {}\n", pd.address()))?;
+    let address = pd.address();
+    match globals.output {
+        Format::Table => output::print(&format!("{name} serves on {address}\n"))?,
+        Format::Json => output::print_json("pd", json!({"name": name, "address": address}))?,
+    }
     tokio::select! {
         ended = pd.ended() => return ended.map_err(|error| pd_fault(&error)),
-        _ = interrupts.next() => {}
+        _ = interrupts.first() => {}
     }
     tokio::select! {
         stopped = pd.shutdown() => stopped.map_err(|error| pd_fault(&error)),
-        interrupt = interrupts.next() => signal::exit(interrupt),
+        interrupt = interrupts.again() => signal::exit(interrupt),
     }
 }

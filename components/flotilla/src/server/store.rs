@@ -1,6 +1,7 @@
 //! A store as a process.
 
 use flotilla_store::{Store, StoreConfig, config::RawConfig};
+use serde_json::json;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{config_fault, read_config, signal, store_fault};
@@ -8,7 +9,7 @@ use crate::{
     args::{Globals, StoreArgs},
     catalogue,
     fault::Fault,
-    output,
+    output::{self, Format},
 };
 
 /// `flotilla store`.
@@ -23,13 +24,22 @@ pub(crate) async fn run(globals: &Globals, args: StoreArgs) -> Result<(), Fault>
         started = spawn_blocking(move || Store::start(config)) => {
             started.map_err(internal)?.map_err(|error| store_fault(&error))?
         }
-        interrupt = interrupts.next() => signal::exit(interrupt),
+        interrupt = interrupts.first() => signal::exit(interrupt),
     };
-    output::print(&format!("store {} serves on {listen}, status on {status}\n", store.id()))?;
-    let _wish = interrupts.next().await;
+    let id = store.id();
+    match globals.output {
+        Format::Table => {
+            output::print(&format!("store {id} serves on {listen}, status on {status}\n"))?;
+        }
+        Format::Json => output::print_json(
+            "store",
+            json!({"id": id.get(), "address": listen, "status_address": status}),
+        )?,
+    }
+    let _wish = interrupts.first().await;
     tokio::select! {
         stopped = spawn_blocking(move || store.shutdown()) => stopped.map_err(internal),
-        interrupt = interrupts.next() => signal::exit(interrupt),
+        interrupt = interrupts.again() => signal::exit(interrupt),
     }
 }
 
