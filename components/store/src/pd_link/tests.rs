@@ -299,6 +299,8 @@ async fn each_new_connection_is_noticed_once() {
     };
     assert!(!is_noticed_again, "nobody new listens");
     server.kill().await;
+    // What the end of the stream of reports does.
+    link.leader.forget();
     let _server = played.start();
     link.alloc_id().await.expect("an id");
     timeout(LIVENESS, link.leader.connected()).await.expect("the one after the restart");
