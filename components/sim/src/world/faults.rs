@@ -37,6 +37,7 @@ impl World {
         }
         let lost = node.crash(rng) as u64;
         *due = Due::default();
+        self.judges.lease.on_crash(store);
         self.record.summary.crashes += 1;
         self.record.summary.lost_batches += lost;
         self.trace(|| format!("store {store} crashes, {lost} batches are gone"));
