@@ -35,12 +35,12 @@ pub enum ReadKind {
 }
 
 impl ReadPlan {
-    /// Half of all reads in place, and nobody stands still.
+    /// Half of all reads in place, none at followers, and nobody stands still.
     #[must_use]
     pub const fn calm() -> Self {
         Self {
             in_place_permille: 500,
-            replica_permille: 250,
+            replica_permille: 0,
             pause_max: Span::ZERO,
             transfer_interval: Span::ZERO,
         }

@@ -46,6 +46,8 @@ struct Due {
     /// The batch up to which a sync is under way.
     sync: Option<BatchNumber>,
     paused_until: Moment,
+    /// No further sync begins.
+    is_disk_hung: bool,
 }
 
 /// A cluster and its clients in virtual time.
@@ -352,7 +354,7 @@ impl World {
         if node.wants_apply() && !std::mem::replace(&mut due.apply, true) {
             begun.push((Span(rng.below(plan.apply_spread.0 + 1)), Task::Apply));
         }
-        if node.wants_sync() && due.sync.is_none() {
+        if node.wants_sync() && due.sync.is_none() && !due.is_disk_hung {
             due.sync = Some(node.disk().written());
             let mut latency = plan.sync_min + Span(rng.below(plan.sync_spread.0 + 1));
             if rng.chance(plan.stall_permille) {

@@ -63,6 +63,12 @@ impl World {
         }
     }
 
+    /// From now on nothing that a store writes becomes durable, until it crashes.
+    pub fn hang_disk(&mut self, store: StoreId) {
+        self.due(store).is_disk_hung = true;
+        self.trace(|| format!("the disk of store {store} hangs"));
+    }
+
     /// Cuts these directions, from first to second.
     pub fn cut(&mut self, directions: &[(StoreId, StoreId)]) {
         for (from, to) in directions {

@@ -1,6 +1,6 @@
 //! Reads in place, step by step, and leads that are handed over.
 
-use flotilla_base::Index;
+use flotilla_base::{Index, RegionId, StoreId};
 
 use super::World;
 use crate::event::{Answer, Event, Run, Task, Ticket};
@@ -10,13 +10,13 @@ use crate::judge::{Place, Verdict, require};
 
 impl World {
     /// A reading thread goes on: after a pause, if the read has begun or has a view now.
-    pub(super) fn read_on(&mut self, store: flotilla_base::StoreId, run: Run, task: Task) {
+    pub(super) fn read_on(&mut self, store: StoreId, run: Run, task: Task) {
         let pause = self.chance.reads.pause();
         self.schedule(pause, Event::Task(store, run, task));
     }
 
     /// The view of the data is taken.
-    pub(super) fn view(&mut self, store: flotilla_base::StoreId, ticket: Ticket) -> Verdict {
+    pub(super) fn view(&mut self, store: StoreId, ticket: Ticket) -> Verdict {
         let node = &mut self.slot(store).0;
         node.take_view(ticket)?;
         let Some(run) = node.run() else { return Ok(()) };
@@ -25,7 +25,7 @@ impl World {
     }
 
     /// The clock and the delegate decide whether the view may be served.
-    pub(super) fn serve(&mut self, store: flotilla_base::StoreId, ticket: Ticket) -> Verdict {
+    pub(super) fn serve(&mut self, store: StoreId, ticket: Ticket) -> Verdict {
         let now = self.now;
         let Some(reading) = self.slot(store).0.finish_reading(ticket, now) else {
             // The replica was asked instead.
@@ -54,15 +54,22 @@ impl World {
         }
         let Some(region) = self.chance.reads.region(&self.regions).cloned() else { return };
         let to = self.chance.reads.replica(&region);
-        if let (Some((store, _)), Some(peer)) = (self.leader(region.id), region.peer_on(to)) {
-            self.trace(|| format!("region {} is to be led by store {to}", region.id));
+        self.hand_over(region.id, to);
+        self.transfer_later();
+    }
+
+    /// The region's leader is told to hand over.
+    pub fn hand_over(&mut self, region: RegionId, to: StoreId) {
+        let members = self.regions.iter().find(|it| it.id == region);
+        let peer = members.and_then(|region| region.peer_on(to));
+        if let (Some((store, _)), Some(peer)) = (self.leader(region), peer) {
+            self.trace(|| format!("region {region} is to be led by store {to}"));
             self.record.summary.transfers += 1;
             self.at_store(store, |node, _| {
-                node.transfer(region.id, peer.id);
+                node.transfer(region, peer.id);
                 Ok(())
             });
         }
-        self.transfer_later();
     }
 
     pub(super) fn transfer_later(&mut self) {
