@@ -9,6 +9,9 @@ use flotilla_multiraft::{Delegate, LocalRead, RequestHeader};
 
 use crate::event::Ticket;
 
+/// Longer than a hand-over takes before it is aborted.
+const LATENESS_MAX: Span = Span::from_millis(2_500);
+
 /// How reads are made, and how often leads are handed over meanwhile.
 #[derive(Clone, Debug)]
 pub struct ReadPlan {
@@ -108,6 +111,13 @@ impl ReadChance {
     pub fn pause(&mut self) -> Span {
         // Most do not stand still at all, or no read would ever be served.
         let most = if self.rng.chance(700) { Span::ZERO } else { self.plan.pause_max };
+        Span(self.rng.below(most.0 + 1))
+    }
+
+    /// How much later than other messages one that tells a successor arrives: a late one must be void.
+    pub fn lateness(&mut self) -> Span {
+        let is_late = self.plan.transfer_interval > Span::ZERO && self.rng.chance(300);
+        let most = if is_late { LATENESS_MAX } else { Span::ZERO };
         Span(self.rng.below(most.0 + 1))
     }
 

@@ -15,6 +15,7 @@ use flotilla_base::{
     key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
+use flotilla_raftgroup::MessageKind;
 
 use crate::client::{SimClient, key_name};
 use crate::disk::BatchNumber;
@@ -371,7 +372,10 @@ impl World {
         let (from, to) = (message.from.store, message.to.store);
         match self.net.carry(from, to) {
             Fate::Arrives(delays) => {
-                for delay in delays {
+                for mut delay in delays {
+                    if message.message.kind == MessageKind::TimeoutNow {
+                        delay = delay + self.chance.reads.lateness();
+                    }
                     self.schedule(delay, Event::Message(message.clone()));
                 }
             }
