@@ -55,9 +55,9 @@ impl ReadPlan {
         let mut rng = Rng::lane(seed, 6);
         let mut pick = |choices: [u64; 3]| choices[rng_index(&mut rng)];
         Self {
-            in_place_permille: pick([0, 400, 800]),
-            replica_permille: pick([0, 200, 200]),
-            pause_max: Span::from_millis(pick([0, 5, 900])),
+            in_place_permille: pick([200, 500, 800]),
+            replica_permille: pick([0, 100, 200]),
+            pause_max: Span::from_millis(pick([0, 900, 2_500])),
             transfer_interval: Span::from_millis(pick([0, 400, 3_000])),
         }
     }
