@@ -38,7 +38,7 @@ pub struct Applied {
 }
 
 /// What a turn of appliers wants done, in this order: write `batch` (atomic, unsynced: the entries are
-/// durable in the log), then complete `replies`, then tell `applied` to the replicas.
+/// durable in the log), then tell `applied` to readers and replicas, then complete `replies`.
 #[derive(Debug)]
 pub struct ApplyEffects<T> {
     batch: Vec<Mutation>,
@@ -54,7 +54,8 @@ pub trait ApplyHost<T> {
     fn write(&mut self, batch: Vec<Mutation>);
     /// Completes a ticket.
     fn reply(&mut self, ticket: T, reply: Reply);
-    /// Puts [`crate::Input::Applied`] into the inbox of this peer, if it still lives.
+    /// Shows readers on other threads how far the data is, and puts [`crate::Input::Applied`] into the inbox
+    /// of this peer, if it still lives.
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied);
 }
 
@@ -72,17 +73,17 @@ impl<T> ApplyEffects<T> {
     }
 
     /// Executes the effects and leaves them empty. Answers come after the write, so that a client that
-    /// was answered reads what it wrote.
+    /// was answered reads what it wrote; and after the progress, so that its next read is served in place.
     pub fn finish(&mut self, host: &mut impl ApplyHost<T>) {
         let Self { batch, bytes: _, replies, applied } = std::mem::take(self);
         if !batch.is_empty() {
             host.write(batch);
         }
-        for (ticket, reply) in replies {
-            host.reply(ticket, reply);
-        }
         for (region, peer, progress) in applied {
             host.applied(region, peer, progress);
+        }
+        for (ticket, reply) in replies {
+            host.reply(ticket, reply);
         }
     }
 }

@@ -5,6 +5,7 @@ use flotilla_raftgroup::{ApplyState, Damage, ReadyNumber, RoleChange};
 
 use crate::apply::ApplyTask;
 use crate::input::{PeerMessage, Reply};
+use crate::permit::Delegate;
 
 /// What waits for a round to be durable: one replica's notice, and the messages behind it.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub enum Report {
 /// [`crate::Round::finish`] and by nothing else.
 #[derive(Debug)]
 pub struct Effects<T> {
+    /// Rule F1: what readers on other threads may do from now on, before anything of this round is seen.
+    pub(crate) permits: Vec<(RegionId, PeerId, Delegate)>,
     /// Rule F2: a leader's messages may leave before `log` is durable.
     pub(crate) send_now: Vec<PeerMessage>,
     /// Rule F3: one batch, one sync.
@@ -94,6 +97,7 @@ pub struct Effects<T> {
 impl<T> Default for Effects<T> {
     fn default() -> Self {
         Self {
+            permits: Vec::new(),
             send_now: Vec::new(),
             log: LogWrite::default(),
             apply: Vec::new(),

@@ -67,8 +67,13 @@ pub enum Input<T> {
     Message(Box<PeerMessage>),
     /// A client's write.
     Propose(Box<Proposal<T>>),
-    /// A client's read.
+    /// A client's read, for the leader.
     Read(ReadRequest<T>),
+    /// A client's read that any replica may serve.
+    ReplicaRead(ReadRequest<T>),
+    /// The lead shall go to this peer. Where that cannot be, nothing happens: the placement driver sees who
+    /// leads, and asks again.
+    Transfer(PeerId),
     /// Everything up to this number is durable.
     Persisted(ReadyNumber),
     /// The applier made progress.

@@ -10,8 +10,8 @@
 //! transactions, metrics, or who sent a request.
 //!
 //! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
-//! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`log_gc`],
-//! [`apply`], [`persist`], [`region_table`], [`recover`].
+//! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`replica_read`],
+//! [`permit`], [`log_gc`], [`apply`], [`persist`], [`region_table`], [`recover`].
 #![warn(missing_docs)]
 
 pub mod apply;
@@ -19,18 +19,21 @@ pub mod command;
 pub mod effects;
 pub mod input;
 pub mod log_gc;
+pub mod permit;
 pub mod persist;
 pub mod propose;
 pub mod read;
 pub mod recover;
 pub mod region_table;
 pub mod replica;
+pub mod replica_read;
 pub mod round;
 
 pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
 pub use command::{Command, WriteCommand};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
 pub use input::{Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader};
+pub use permit::{Delegate, LocalRead, NotInPlace, Permit};
 pub use recover::{RecoveredPeer, recover_store};
 pub use region_table::{Admission, DropReason, RegionTable, Slot};
 pub use replica::{Lifecycle, Replica, ReplicaConfig};

@@ -77,6 +77,10 @@ impl<T> Replica<T> {
             // The notice that one of them is durable brings this replica back here.
             return;
         }
+        if self.group.is_transferring() {
+            // The end of the hand-over does: then they are proposed here, or refused with the new leader.
+            return;
+        }
         while let Some((data, ticket)) = self.writes.waiting.pop_front() {
             self.writes.waiting_bytes -= data.len();
             match self.group.propose(data) {
@@ -100,10 +104,7 @@ impl<T> Replica<T> {
         let region = self.region.id;
         match error {
             ProposeError::Busy => RequestError::Busy(region),
-            ProposeError::NotLeader(leader) => {
-                let leader = leader.and_then(|leader| self.region.peer(leader));
-                RequestError::NotLeader { region, leader }
-            }
+            ProposeError::NotLeader(_) => self.not_leader(),
         }
     }
 

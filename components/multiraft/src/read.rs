@@ -1,16 +1,18 @@
 //! Reads that see everything acknowledged before them, without a log entry: the leader proves its lead
-//! to all reads of a turn with one round of heartbeats, then they wait until apply has caught up.
+//! to all reads of a turn with one round of heartbeats, or by its lease, then they wait until apply has
+//! caught up.
 
 use std::collections::BTreeMap;
 
-use flotilla_base::Index;
+use flotilla_base::{Index, Moment};
 use flotilla_raftgroup::{ReadError, ReadGrant, ReadToken};
 
 use crate::effects::Effects;
-use crate::input::{ReadRequest, Reply, RequestError};
+use crate::input::{ReadRequest, Reply};
 use crate::replica::Replica;
+use crate::replica_read::ReplicaReads;
 
-/// Reads on their way. Each ticket is in exactly one of the three places.
+/// Reads on their way. Each ticket is in exactly one of the four places.
 #[derive(Debug)]
 pub(crate) struct Reads<T> {
     /// Wait for a round to begin.
@@ -19,20 +21,33 @@ pub(crate) struct Reads<T> {
     rounds: BTreeMap<ReadToken, Vec<T>>,
     /// Wait for apply to reach the index.
     granted: BTreeMap<Index, Vec<T>>,
+    /// Wait for another leader's answer.
+    pub(crate) remote: ReplicaReads<T>,
 }
 
 impl<T> Default for Reads<T> {
     fn default() -> Self {
-        Self { unsent: Vec::new(), rounds: BTreeMap::new(), granted: BTreeMap::new() }
+        Self {
+            unsent: Vec::new(),
+            rounds: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            remote: ReplicaReads::default(),
+        }
     }
 }
 
 impl<T> Reads<T> {
+    /// A read that this leader is to confirm.
+    pub(crate) fn push(&mut self, ticket: T) {
+        self.unsent.push(ticket);
+    }
+
     /// Every ticket that waits for a confirmation which this peer can no longer get. Granted ones stay:
     /// their index was confirmed while it led.
     fn take_unconfirmed(&mut self) -> Vec<T> {
         let mut tickets = std::mem::take(&mut self.unsent);
         tickets.extend(std::mem::take(&mut self.rounds).into_values().flatten());
+        tickets.extend(self.remote.take_all());
         tickets
     }
 
@@ -50,9 +65,16 @@ impl<T> Replica<T> {
         }
     }
 
-    /// One round for all reads that arrived in this turn.
-    pub(crate) fn start_reads(&mut self, effects: &mut Effects<T>) {
+    /// No round at all within a lease, else one for all reads that arrived in this turn. They arrived before
+    /// the clock was read.
+    pub(crate) fn start_reads(&mut self, now: Moment, effects: &mut Effects<T>) {
         if self.reads.unsent.is_empty() {
+            return;
+        }
+        if let Some(index) = self.group.leased_index(now) {
+            let tickets = std::mem::take(&mut self.reads.unsent);
+            self.reads.granted.entry(index).or_default().extend(tickets);
+            self.answer_reads(effects);
             return;
         }
         match self.group.read_index() {
@@ -71,7 +93,8 @@ impl<T> Replica<T> {
             // A confirmed round also proves every earlier one.
             let later = self.reads.rounds.split_off(&ReadToken(token.0 + 1));
             let confirmed = std::mem::replace(&mut self.reads.rounds, later);
-            let tickets = confirmed.into_values().flatten();
+            let remote = self.reads.remote.take_granted(token);
+            let tickets = confirmed.into_values().flatten().chain(remote);
             self.reads.granted.entry(index).or_default().extend(tickets);
         }
     }
@@ -90,9 +113,8 @@ impl<T> Replica<T> {
 
     /// The lead is gone: nobody confirms these any more.
     pub(crate) fn fail_reads(&mut self, effects: &mut Effects<T>) {
-        let leader = self.group.leader().and_then(|leader| self.region.peer(leader));
         for ticket in self.reads.take_unconfirmed() {
-            effects.refuse(ticket, RequestError::NotLeader { region: self.region.id, leader });
+            effects.refuse(ticket, self.not_leader());
         }
     }
 }

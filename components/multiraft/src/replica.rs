@@ -16,6 +16,7 @@ use crate::apply::{Applied, ApplyTask};
 use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
 use crate::log_gc::LogGc;
+use crate::permit::Delegate;
 use crate::persist::{RegionState, put_region_state};
 use crate::propose::Writes;
 use crate::read::Reads;
@@ -70,8 +71,16 @@ pub struct Replica<T> {
     pub(crate) log_gc: LogGc,
     /// What only matters before the peer has data.
     embryo: Embryo,
-    /// When the host was last asked to wake this replica.
+    pub(crate) told: Told,
+}
+
+/// What the host was told last.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// When to wake this replica.
     alarm_at: Moment,
+    /// What readers may do.
+    pub(crate) delegate: Delegate,
 }
 
 /// How far the applier is, as the replica knows it.
@@ -140,18 +149,27 @@ impl<T> Replica<T> {
         Self::start(config, start, now).map(Some)
     }
 
-    /// Takes one input.
+    /// Takes one input. The clock must be read after the input was taken out of the inbox: gates that are
+    /// closed and leases that are judged by an earlier moment would promise less, and allow more, than they
+    /// say.
     pub fn handle(&mut self, now: Moment, input: Input<T>, effects: &mut Effects<T>) {
+        self.group.note_time(now);
         match input {
             Input::Message(message) => self.handle_message(now, *message, effects),
             Input::Propose(proposal) => self.handle_proposal(*proposal, effects),
             Input::Read(request) => self.handle_read(request, effects),
+            Input::ReplicaRead(request) => self.handle_replica_read(request, effects),
+            Input::Transfer(to) => {
+                if self.life == Lifecycle::Active {
+                    let _refused_where_it_cannot_be = self.group.transfer(to);
+                }
+            }
             Input::Persisted(number) => self.group.on_persisted(number),
             Input::Applied(applied) => self.handle_applied(applied, effects),
             Input::Unreachable(peer) => self.group.report_unreachable(peer),
             Input::Bootstrap { region, leads } => self.embryo.awaited = Some((*region, leads)),
             Input::Wake => {
-                self.alarm_at = Moment::NEVER;
+                self.told.alarm_at = Moment::NEVER;
                 if self.life == Lifecycle::Active {
                     self.group.wake(now);
                 }
@@ -161,15 +179,18 @@ impl<T> Replica<T> {
 
     /// Collects what raft wants done after the inputs of a turn.
     pub fn drain(&mut self, now: Moment, effects: &mut Effects<T>) {
+        self.group.note_time(now);
         self.bootstrap(now, effects);
         if self.life != Lifecycle::Quarantined {
             self.propose_waiting(effects);
-            self.start_reads(effects);
+            self.ask_for_replica_reads(now, effects);
+            self.start_reads(now, effects);
             while let Some(ready) = self.group.collect() {
                 self.take_ready(ready, effects);
             }
             self.shorten_log(effects);
         }
+        self.publish_permit(effects);
         self.set_alarm(effects);
     }
 
@@ -214,6 +235,10 @@ impl<T> Replica<T> {
         self.writes.drain()
     }
 
+    pub(crate) const fn timing(&self) -> Timing {
+        self.config.timing
+    }
+
     fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
         let group = new_group(&config, &start, now)?;
         let Start { region, peer, raft, apply, life, origin: _ } = start;
@@ -229,7 +254,7 @@ impl<T> Replica<T> {
             apply: ApplyProgress { applied: apply.applied.index, backlog_bytes: 0 },
             log_gc: LogGc::default(),
             embryo: Embryo::default(),
-            alarm_at: Moment::NEVER,
+            told: Told { alarm_at: Moment::NEVER, delegate: Delegate::default() },
         })
     }
 
@@ -273,8 +298,22 @@ impl<T> Replica<T> {
         }
     }
 
-    /// The checks that every request of a client passes, in the order of the wire contract.
+    /// The checks that every request for the leader passes, in the order of the wire contract.
     pub(crate) fn check_leads(&self, header: &RequestHeader) -> Result<(), RequestError> {
+        self.check_lives(header)?;
+        if !self.group.is_leader() {
+            return Err(self.not_leader());
+        }
+        self.check_shape(header)
+    }
+
+    /// The checks that every request passes which any replica may serve.
+    pub(crate) fn check_serves(&self, header: &RequestHeader) -> Result<(), RequestError> {
+        self.check_lives(header)?;
+        self.check_shape(header)
+    }
+
+    fn check_lives(&self, header: &RequestHeader) -> Result<(), RequestError> {
         let region = self.region.id;
         if !header.peer.is_none() && header.peer != self.peer {
             return Err(RequestError::PeerMismatch {
@@ -284,17 +323,15 @@ impl<T> Replica<T> {
             });
         }
         match self.life {
-            Lifecycle::Quarantined => return Err(RequestError::Quarantined(region)),
-            Lifecycle::Uninitialised => return Err(RequestError::NotInitialised(region)),
-            Lifecycle::Active => {}
+            Lifecycle::Quarantined => Err(RequestError::Quarantined(region)),
+            Lifecycle::Uninitialised => Err(RequestError::NotInitialised(region)),
+            Lifecycle::Active => Ok(()),
         }
-        let RoleChange { role, term, leader } = self.group.role();
-        if role != Role::Leader {
-            let leader = leader.and_then(|leader| self.region.peer(leader));
-            return Err(RequestError::NotLeader { region, leader });
-        }
-        if !header.term.is_none() && term > header.term.next() {
-            return Err(RequestError::StaleCommand(region));
+    }
+
+    fn check_shape(&self, header: &RequestHeader) -> Result<(), RequestError> {
+        if !header.term.is_none() && self.group.role().term > header.term.next() {
+            return Err(RequestError::StaleCommand(self.region.id));
         }
         if header.version != self.region.epoch.version {
             return Err(RequestError::EpochNotMatch { current: Box::new(self.region.clone()) });
@@ -354,7 +391,9 @@ impl<T> Replica<T> {
     fn take_role_change(&mut self, change: RoleChange, effects: &mut Effects<T>) {
         let (region, peer) = (self.region.clone(), self.peer);
         effects.reports.push(Report::Role { region, peer, change });
-        if change.role != Role::Leader {
+        if change.role == Role::Leader {
+            self.lead_replica_reads();
+        } else {
             self.fail_reads(effects);
         }
     }
@@ -449,9 +488,9 @@ impl<T> Replica<T> {
         if self.life != Lifecycle::Active {
             return;
         }
-        let deadline = self.group.next_deadline();
-        if deadline < self.alarm_at {
-            self.alarm_at = deadline;
+        let deadline = self.group.next_deadline().min(self.reads.remote.deadline(&self.timing()));
+        if deadline < self.told.alarm_at {
+            self.told.alarm_at = deadline;
             effects.alarms.push((self.region.id, deadline));
         }
     }

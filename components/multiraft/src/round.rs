@@ -3,6 +3,7 @@
 //! | rule | order | why |
 //! |---|---|---|
 //! | F0 | no message of a term before that (term, vote) is durable | kept by `raftgroup`, which sorts messages |
+//! | F1 | what readers may see of a lease changes before anything else of the round happens | whoever acts on a withdrawn lease, or hears of a commit, must not find a reader that does not know it |
 //! | F2 | `send_now` may leave before the write | a leader writes in parallel with its followers |
 //! | F3 | one batch, one sync for the whole round | the reason for sharing the pool |
 //! | F5 | `Persisted` is in the inbox before the messages of that number leave | an answer that overtakes the notice finds a peer that does not know its own log |
@@ -16,9 +17,13 @@ use flotilla_raftgroup::ReadyNumber;
 use crate::apply::ApplyTask;
 use crate::effects::{AfterPersist, Effects, LogWrite, Report};
 use crate::input::{PeerMessage, Reply};
+use crate::permit::Delegate;
 
 /// Executes effects. The store's threads are one implementation, the simulator the other.
 pub trait Host<T> {
+    /// Shows readers on other threads this delegate in place of the peer's earlier one, before it returns.
+    /// A host that serves no reads in place has nobody to show it to.
+    fn permit(&mut self, _region: RegionId, _peer: PeerId, _delegate: Delegate) {}
     /// Hands messages to the network; may lose them.
     fn send(&mut self, messages: Vec<PeerMessage>);
     /// Writes the batch in order with earlier ones, and once it is durable calls
@@ -41,9 +46,14 @@ pub struct Round;
 impl Round {
     /// Executes `effects` and leaves them empty.
     pub fn finish<T>(effects: &mut Effects<T>, host: &mut impl Host<T>) {
-        let Effects { send_now, log, apply, replies, reports, births, alarms } =
+        let Effects { permits, send_now, log, apply, replies, reports, births, alarms } =
             std::mem::take(effects);
-        // Local readers and the placement driver hear of a lost lead before anybody else can act on it.
+        // F1. Behind a withdrawal, whoever still serves a read by the old permit finds another generation;
+        // and behind a new commit index, no reader here is content with less than a follower was promised.
+        for (region, peer, delegate) in permits {
+            host.permit(region, peer, delegate);
+        }
+        // The placement driver hears of a lost lead before anybody else can act on it.
         for report in reports {
             host.report(report);
         }

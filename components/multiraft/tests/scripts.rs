@@ -58,3 +58,23 @@ fn bootstrap_and_restart() -> std::io::Result<()> {
 fn damage() -> std::io::Result<()> {
     run("damage")
 }
+
+#[test]
+fn f1_permits_before_all() -> std::io::Result<()> {
+    run("f1_permits_before_all")
+}
+
+#[test]
+fn reads_in_place() -> std::io::Result<()> {
+    run("reads_in_place")
+}
+
+#[test]
+fn replica_reads() -> std::io::Result<()> {
+    run("replica_reads")
+}
+
+#[test]
+fn transfer() -> std::io::Result<()> {
+    run("transfer")
+}

@@ -18,11 +18,14 @@ use raft::{RawNode, StateRole, eraftpb};
 use crate::config::{GroupConfig, Timing};
 use crate::election::{ElectionClock, ElectionWake};
 use crate::guard::{self, GuardView, StepError};
+use crate::lease::LeaseClock;
 use crate::log::{LogStart, LogView};
 use crate::message::{
     Entry, HardState, LogPosition, Message, MessageKind, Voters, entry_from_raft,
     message_from_raft, message_to_raft,
 };
+use crate::read_index::ReadRounds;
+use crate::transfer::Transfer;
 
 /// Number of a [`GroupReady`]; grows by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,24 +168,44 @@ impl GroupReady {
 #[derive(Debug)]
 struct Outstanding {
     number: ReadyNumber,
+    /// Not after it was handed out to be written.
+    since: Moment,
     /// (term, vote) that become durable with it.
     promise: Option<(Term, PeerId)>,
+}
+
+/// What a leader has to do by time.
+#[derive(Debug)]
+struct Duties {
+    /// The next heartbeat, and the next check that a majority answered.
+    heartbeat_at: Moment,
+    quorum_check_at: Moment,
+    /// The last quorum check was put off because this process stood still.
+    is_stall_excused: bool,
+}
+
+impl Duties {
+    const NONE: Self = Self {
+        heartbeat_at: Moment::NEVER,
+        quorum_check_at: Moment::NEVER,
+        is_stall_excused: false,
+    };
 }
 
 /// One member of one raft group.
 pub struct Group {
     config: GroupConfig,
-    raw: RawNode<LogView>,
+    pub(crate) raw: RawNode<LogView>,
     clock: ElectionClock,
-    /// The leader's next heartbeat, and its next check that a majority answered.
-    heartbeat_at: Moment,
-    quorum_check_at: Moment,
-    /// The last quorum check was put off because this process stood still.
-    is_stall_excused: bool,
+    duties: Duties,
+    /// The newest moment that this group was told: spans that begin here are never too short.
+    seen_at: Moment,
     /// (term, vote) that would survive a crash now. Nothing of a newer term leaves this peer.
     durable: (Term, PeerId),
     outstanding: VecDeque<Outstanding>,
-    reads_started: u64,
+    pub(crate) reading: ReadRounds,
+    pub(crate) lease: LeaseClock,
+    pub(crate) transfer: Option<Transfer>,
     last_change: RoleChange,
 }
 
@@ -224,12 +247,13 @@ impl Group {
         }
         Ok(Self {
             clock,
-            heartbeat_at: Moment::NEVER,
-            quorum_check_at: Moment::NEVER,
-            is_stall_excused: false,
+            duties: Duties::NONE,
+            seen_at: now,
             durable: (hard_state.term, hard_state.vote),
             outstanding: VecDeque::new(),
-            reads_started: 0,
+            reading: ReadRounds::default(),
+            lease: LeaseClock::new(config.timing.lease),
+            transfer: None,
             last_change: RoleChange { term: hard_state.term, ..RoleChange::default() },
             config,
             raw,
@@ -241,10 +265,24 @@ impl Group {
     /// # Errors
     /// [`StepError`] where it was not stepped; only damage is a fault of this peer.
     pub fn step(&mut self, now: Moment, message: Message) -> Result<(), StepError> {
+        self.note_time(now);
         guard::check(&message, &self.guard_view(&message))?;
         let (kind, from, term) = (message.kind, message.from, message.term);
-        if matches!(kind, MessageKind::RequestVote | MessageKind::RequestPreVote) {
-            self.open_or_refuse(now, term)?;
+        match kind {
+            MessageKind::RequestVote | MessageKind::RequestPreVote => {
+                self.open_or_refuse(now, &message)?;
+            }
+            MessageKind::ReadIndex => {
+                self.take_request(now, message);
+                return Ok(());
+            }
+            MessageKind::ReadIndexResponse => {
+                self.take_answer(&message);
+                return Ok(());
+            }
+            // Its campaign is this peer's own, and counts as such.
+            MessageKind::TimeoutNow => self.clock.campaign_started(now),
+            _ => {}
         }
         let vote_before = (self.raw.raft.term, self.raw.raft.vote);
         // The crate's own errors say that a message has no place here (an unknown peer): dropped.
@@ -264,6 +302,7 @@ impl Group {
 
     /// Does what is due at `now`: heartbeats and quorum checks of a leader, campaigns of the others.
     pub fn wake(&mut self, now: Moment) {
+        self.note_time(now);
         if self.raw.raft.state == StateRole::Leader {
             self.wake_leader(now);
         } else {
@@ -272,11 +311,18 @@ impl Group {
         self.follow_role(now);
     }
 
+    /// Time passes. Whatever this peer sends from now on leaves later than `now`; and what it is told from
+    /// now on must have been taken before the clock was read.
+    pub fn note_time(&mut self, now: Moment) {
+        self.seen_at = self.seen_at.max(now);
+    }
+
     /// When [`Self::wake`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
         if self.raw.raft.state == StateRole::Leader {
-            self.heartbeat_at.min(self.quorum_check_at)
+            let abort_at = self.transfer.as_ref().map_or(Moment::NEVER, Transfer::until);
+            self.duties.heartbeat_at.min(self.duties.quorum_check_at).min(abort_at)
         } else if self.raw.raft.promotable() {
             self.clock.deadline()
         } else {
@@ -292,6 +338,9 @@ impl Group {
         let raft = &mut self.raw.raft;
         if raft.state != StateRole::Leader {
             return Err(ProposeError::NotLeader(self.leader()));
+        }
+        if self.transfer.is_some() {
+            return Err(ProposeError::Busy);
         }
         let before = raft.raft_log.last_index();
         let entry = eraftpb::Entry { data, ..eraftpb::Entry::default() };
@@ -311,27 +360,14 @@ impl Group {
         Ok(LogPosition { term: Term(raft.term), index: Index(index) })
     }
 
-    /// Starts a round that proves this leader's lead to all reads that wait for it.
-    ///
-    /// # Errors
-    /// [`ReadError`]; no round was started.
-    pub fn read_index(&mut self) -> Result<ReadToken, ReadError> {
-        if self.raw.raft.state != StateRole::Leader {
-            return Err(ReadError::NotLeader(self.leader()));
-        }
-        if !self.raw.raft.commit_to_current_term() {
-            return Err(ReadError::NotYet);
-        }
-        // A context is never used twice: a late answer to an earlier use would confirm this one.
-        self.reads_started += 1;
-        let token = ReadToken(self.reads_started);
-        self.raw.read_index(self.read_context(token));
-        Ok(token)
-    }
-
     /// The next piece of work; `None` when there is none, or too much is not yet durable.
     pub fn collect(&mut self) -> Option<GroupReady> {
-        if self.outstanding.len() >= self.config.limits.outstanding_max || !self.raw.has_ready() {
+        if self.outstanding.len() >= self.config.limits.outstanding_max {
+            return None;
+        }
+        self.serve_requests();
+        self.tell_successor();
+        if !self.raw.has_ready() && !self.reading.has_work() {
             return None;
         }
         self.raw.mut_store().refill_reads();
@@ -355,7 +391,9 @@ impl Group {
             ..GroupReady::default()
         };
         self.grant_reads(ready.take_read_states(), &mut work);
-        self.sort_messages(messages, &mut work);
+        let messages = messages.into_iter().filter_map(message_from_raft);
+        let own = self.reading.take_outbox();
+        self.sort_messages(messages.chain(own), &mut work);
         self.check_committed(&work.committed);
         self.raw.advance_append_async(ready);
         self.note_outstanding(&mut work);
@@ -480,18 +518,37 @@ impl Group {
         self.outstanding.len()
     }
 
-    fn timing(&self) -> Timing {
+    pub(crate) const fn timing(&self) -> Timing {
         self.config.timing
+    }
+
+    pub(crate) const fn peer(&self) -> PeerId {
+        self.config.peer
+    }
+
+    pub(crate) const fn run(&self) -> u64 {
+        self.config.run
+    }
+
+    pub(crate) const fn seen_at(&self) -> Moment {
+        self.seen_at
+    }
+
+    /// Since when the oldest write waits to be durable.
+    pub(crate) fn oldest_write(&self) -> Option<Moment> {
+        self.outstanding.front().map(|oldest| oldest.since)
     }
 
     fn guard_view(&self, message: &Message) -> GuardView {
         let raft = &self.raw.raft;
         GuardView {
             peer: self.config.peer,
-            last: Index(raft.raft_log.last_index()),
+            last: self.last().index,
+            durable_end: self.is_log_durable().then(|| self.last()),
             committed: Index(raft.raft_log.committed),
             term: message.term.get().cmp(&raft.term),
             is_leader: raft.state == StateRole::Leader,
+            is_from_leader: raft.leader_id == message.from.get(),
             matched: Index(raft.prs().get(message.from.get()).map_or(0, |it| it.matched)),
             is_from_member: raft.prs().get(message.from.get()).is_some(),
         }
@@ -499,14 +556,17 @@ impl Group {
 
     /// The crate refuses votes while its tick counter says that the leader was heard. The counter
     /// never moves here, so this wrapper decides by real time and sets it to what was decided.
-    fn open_or_refuse(&mut self, now: Moment, term: Term) -> Result<(), StepError> {
-        let is_newer = term.get() > self.raw.raft.term;
+    fn open_or_refuse(&mut self, now: Moment, message: &Message) -> Result<(), StepError> {
+        let is_newer = message.term.get() > self.raw.raft.term;
+        // The leader itself has given up its gate, before it told its successor.
+        let is_chosen = Self::is_chosen(message.kind, &message.context);
         if self.raw.raft.state == StateRole::Leader {
-            // A leader is deposed by its own quorum check, or by a follower that answers in a newer
-            // term; never by somebody who just asks.
-            return if is_newer { Err(StepError::GateClosed) } else { Ok(()) };
+            // A leader is deposed by its own quorum check, by its chosen successor, or by a follower that
+            // answers in a newer term; never by somebody who just asks.
+            let is_heard = !is_newer || (is_chosen && self.is_successor(message.from));
+            return if is_heard { Ok(()) } else { Err(StepError::GateClosed) };
         }
-        if !self.clock.is_open(now) {
+        if !is_chosen && !self.clock.is_open(now) {
             return Err(StepError::GateClosed);
         }
         self.raw.raft.election_elapsed = self.raw.raft.election_timeout();
@@ -514,15 +574,19 @@ impl Group {
     }
 
     fn wake_leader(&mut self, now: Moment) {
-        if now >= self.quorum_check_at {
-            let is_stalled = now.since(self.quorum_check_at) > self.timing().stall;
+        // Before the check of the quorum, which forgets who answered.
+        self.mind_transfer(now);
+        let timing = self.timing();
+        let duties = &mut self.duties;
+        if now >= duties.quorum_check_at {
+            let is_stalled = now.since(duties.quorum_check_at) > timing.stall;
             // Excused once, not again and again: a leader without followers must find out.
-            if is_stalled && !std::mem::replace(&mut self.is_stall_excused, true) {
+            if is_stalled && !std::mem::replace(&mut duties.is_stall_excused, true) {
                 // Answers of the last gate may still be waiting to be read.
-                self.quorum_check_at = now + self.timing().heartbeat * 2;
+                duties.quorum_check_at = now + timing.heartbeat * 2;
             } else {
-                self.is_stall_excused = false;
-                self.quorum_check_at = now + self.timing().gate;
+                duties.is_stall_excused = false;
+                duties.quorum_check_at = now + timing.gate;
                 let message = RaftMessage {
                     msg_type: MessageType::MsgCheckQuorum,
                     from: self.raw.raft.id,
@@ -531,9 +595,9 @@ impl Group {
                 let _steps_down_by_itself = self.raw.raft.step(message);
             }
         }
-        if now >= self.heartbeat_at && self.raw.raft.state == StateRole::Leader {
-            self.heartbeat_at = now + self.timing().heartbeat;
-            self.raw.ping();
+        if now >= self.duties.heartbeat_at && self.raw.raft.state == StateRole::Leader {
+            self.duties.heartbeat_at = now + timing.heartbeat;
+            self.beat();
         }
     }
 
@@ -542,24 +606,32 @@ impl Group {
             return;
         }
         self.clock.campaign_started(now);
-        // A campaign over entries that are not yet durable could win with a log that a crash cuts.
-        let log = &self.raw.raft.raft_log;
-        let is_log_durable = log.persisted == log.last_index() && self.outstanding.is_empty();
-        if is_log_durable {
+        if self.is_log_durable() {
             let _refused_while_a_change_is_unapplied = self.raw.campaign();
         }
+    }
+
+    /// A campaign over entries that are not yet durable could win with a log that a crash cuts.
+    fn is_log_durable(&self) -> bool {
+        let log = &self.raw.raft.raft_log;
+        log.persisted == log.last_index() && self.outstanding.is_empty()
     }
 
     /// Sets deadlines when the role has changed since they were set.
     fn follow_role(&mut self, now: Moment) {
         let is_leader = self.is_leader();
-        let had_deadlines = self.heartbeat_at != Moment::NEVER;
-        if is_leader && !had_deadlines {
-            self.heartbeat_at = now + self.timing().heartbeat;
-            self.quorum_check_at = now + self.timing().gate;
-        } else if !is_leader && had_deadlines {
-            self.heartbeat_at = Moment::NEVER;
-            self.quorum_check_at = Moment::NEVER;
+        let had_duties = self.duties.heartbeat_at != Moment::NEVER;
+        if is_leader != had_duties {
+            self.reading.lose_lead();
+            self.lease.start_anew();
+            self.transfer = None;
+        }
+        if is_leader && !had_duties {
+            let timing = self.timing();
+            let (heartbeat_at, quorum_check_at) = (now + timing.heartbeat, now + timing.gate);
+            self.duties = Duties { heartbeat_at, quorum_check_at, ..Duties::NONE };
+        } else if !is_leader && had_duties {
+            self.duties = Duties::NONE;
             // Where a new leader made this one step down, its silence is what the clock measures already.
             if self.leader().is_none() {
                 let rank = self.rank(PeerId(0));
@@ -579,21 +651,6 @@ impl Group {
         (own + self.config.group.get()) % count
     }
 
-    fn read_context(&self, token: ReadToken) -> Vec<u8> {
-        let words = [self.config.peer.get(), self.raw.raft.term, self.config.run, token.0];
-        words.iter().flat_map(|word| word.to_be_bytes()).collect()
-    }
-
-    fn grant_reads(&self, states: Vec<raft::ReadState>, work: &mut GroupReady) {
-        let own = |state: raft::ReadState| {
-            let token: [u8; 8] = state.request_ctx.get(24..)?.try_into().ok()?;
-            let token = ReadToken(u64::from_be_bytes(token));
-            let is_own = state.request_ctx == self.read_context(token);
-            is_own.then_some(ReadGrant { token, index: Index(state.index) })
-        };
-        work.reads = states.into_iter().filter_map(own).collect();
-    }
-
     fn changed_hard_state(&self, ready: &raft::Ready) -> Option<HardState> {
         let state = ready.hs()?;
         let newest = self.outstanding.iter().rev().find_map(|earlier| earlier.promise);
@@ -609,14 +666,15 @@ impl Group {
     /// Decides for each message whether it may overtake the write. The crate says so only for leaders,
     /// and wrongly where a leader's own (term, vote) is not durable: a group with one voter and
     /// learners leads and sends in the call that elects it.
-    fn sort_messages(&self, messages: Vec<eraftpb::Message>, work: &mut GroupReady) {
+    fn sort_messages(&self, messages: impl Iterator<Item = Message>, work: &mut GroupReady) {
         let is_leader = self.is_leader();
-        for message in messages.into_iter().filter_map(message_from_raft) {
+        for message in messages {
             let is_term_durable = message.term <= self.durable.0
                 && work.hard_state.is_none()
                 && self.outstanding.iter().all(|earlier| earlier.promise.is_none());
-            // A heartbeat's answer promises nothing about the log.
-            let promises_log_or_vote = !matches!(message.kind, MessageKind::HeartbeatResponse);
+            // A heartbeat's answer and a question promise nothing about the log.
+            let promises_log_or_vote =
+                !matches!(message.kind, MessageKind::HeartbeatResponse | MessageKind::ReadIndex);
             if is_term_durable && (is_leader || !promises_log_or_vote) {
                 work.send_now.push(message);
             } else {
@@ -644,7 +702,8 @@ impl Group {
         }
         if work.needs_write() || !work.send_after_persist.is_empty() {
             let promise = work.hard_state.map(|state| (state.term, state.vote));
-            self.outstanding.push_back(Outstanding { number: work.number, promise });
+            let (number, since) = (work.number, self.seen_at);
+            self.outstanding.push_back(Outstanding { number, since, promise });
         } else {
             // Nothing waits for it; the next persisted number covers it.
             work.is_complete = true;

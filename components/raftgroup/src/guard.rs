@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use flotilla_base::{Index, PeerId};
 
-use crate::message::{Message, MessageKind};
+use crate::message::{LogPosition, Message, MessageKind};
 
 /// The log of this peer contradicts what its leader proves. The peer must leave the group's traffic
 /// until it is replaced; it may not crash the store, whose other groups are sound.
@@ -44,10 +44,14 @@ pub enum StepError {
 pub(crate) struct GuardView {
     pub(crate) peer: PeerId,
     pub(crate) last: Index,
+    /// Where the log ends, if all of it is durable.
+    pub(crate) durable_end: Option<LogPosition>,
     pub(crate) committed: Index,
     /// The message's term, compared with this peer's.
     pub(crate) term: Ordering,
     pub(crate) is_leader: bool,
+    /// The sender leads, as far as this peer knows.
+    pub(crate) is_from_leader: bool,
     /// What this leader knows durable at the sender.
     pub(crate) matched: Index,
     /// The sender is one of the group as this peer knows it.
@@ -63,10 +67,14 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
         return Err(StepError::Senseless("its term is 0"));
     }
     match message.kind {
-        MessageKind::Snapshot
-        | MessageKind::TimeoutNow
-        | MessageKind::ReadIndex
-        | MessageKind::ReadIndexResponse => Err(StepError::Unsupported(message.kind)),
+        MessageKind::Snapshot => Err(StepError::Unsupported(message.kind)),
+        MessageKind::TimeoutNow => check_handover(message, view),
+        MessageKind::ReadIndex if !(view.is_leader && view.term.is_eq() && view.is_from_member) => {
+            Err(StepError::Senseless("a read is asked for in another term, or where nobody leads"))
+        }
+        MessageKind::ReadIndexResponse if !(view.is_from_leader && view.term.is_eq()) => {
+            Err(StepError::Senseless("a read is granted by another than the leader"))
+        }
         MessageKind::Append => check_append(message, view),
         MessageKind::Heartbeat if message.commit > view.last => {
             // Only a leader of this group can prove that this peer lost what it had acknowledged.
@@ -98,6 +106,19 @@ fn refuses_what_it_holds(message: &Message, view: &GuardView) -> bool {
 fn claims_too_much(message: &Message, view: &GuardView) -> bool {
     let is_own_term = view.is_leader && view.term.is_eq();
     is_own_term && message.reject.is_none() && message.index > view.last
+}
+
+/// A hand-over is for the moment at which it was sent. The successor skips the gates of all others, so one
+/// that was told late must not campaign: the leader may trust its lease again.
+fn check_handover(message: &Message, view: &GuardView) -> Result<(), StepError> {
+    if view.is_leader || !view.term.is_eq() || !view.is_from_leader {
+        return Err(StepError::Senseless("a hand-over by another than the leader"));
+    }
+    let end = LogPosition { term: message.log_term, index: message.index };
+    if Some(end) != view.durable_end {
+        return Err(StepError::Senseless("a hand-over that speaks of another end of the log"));
+    }
+    Ok(())
 }
 
 /// Entries must follow `index` one by one with terms that never fall; and what this peer knows

@@ -2,17 +2,19 @@
 //!
 //! A [`Group`] takes messages, proposals and moments, and gives [`GroupReady`]s: what to write, what
 //! may leave at once, what may leave once the write is durable, and what is committed. It also owns
-//! the two rules that the crate cannot keep by itself:
+//! the rules that the crate cannot keep by itself:
 //!
 //! * **the gate**: real time, not ticks, decides when a peer may vote or campaign ([`election`]);
-//! * **terms before messages**: nothing of a term leaves before (term, vote) is durable ([`group`]).
+//! * **terms before messages**: nothing of a term leaves before (term, vote) is durable ([`group`]);
+//! * **the lease**: how long a leader may trust one round of heartbeats, and what takes that from it
+//!   ([`lease`], [`transfer`]).
 //!
 //! **Knows nothing of** regions, keys, commands, networks, threads, the wall clock, or what a state
 //! machine does with an entry. It reads old log entries through [`flotilla_base::KvRead`] only.
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
 //! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`],
-//! [`proposals`], [`single`].
+//! [`read_index`], [`lease`], [`transfer`], [`proposals`], [`single`].
 #![warn(missing_docs)]
 
 pub mod config;
@@ -20,10 +22,13 @@ pub mod disk;
 pub mod election;
 pub mod group;
 pub mod guard;
+pub mod lease;
 pub mod log;
 pub mod message;
 pub mod proposals;
+pub mod read_index;
 pub mod single;
+pub mod transfer;
 
 pub use config::{GroupConfig, GroupLimits, Timing};
 pub use disk::{ApplyState, RaftState};
@@ -32,6 +37,8 @@ pub use group::{
 };
 pub use group::{ReadToken, ReadyNumber, Role, RoleChange};
 pub use guard::{Damage, StepError};
+pub use lease::Lease;
 pub use message::{Entry, EntryKind, HardState, LogPosition, Message, MessageKind, Voters};
 pub use proposals::Proposals;
 pub use single::{Single, SingleRound};
+pub use transfer::TransferError;

@@ -1,6 +1,7 @@
 //! Groups under random interleavings of step, collect, write, sync, apply and crash, beside a model of
 //! what must hold: one leader a term, no committed entry lost, nothing promised that is not durable,
-//! nothing forgotten, and a disk that every crash leaves whole.
+//! nothing forgotten, a disk that every crash leaves whole; one lease at a time, and no read, by lease or
+//! by a granted round, that misses what was committed before it.
 
 mod common;
 
@@ -12,7 +13,8 @@ use common::Disk;
 use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Rng, Span, Term};
 use flotilla_raftgroup::{
     ApplyState, Entry, Group, GroupConfig, GroupLimits, HardState, Initial, LogPosition, Message,
-    MessageKind, Origin, RaftState, ReadyNumber, Role, StepError, Timing, Voters, disk, single,
+    MessageKind, Origin, RaftState, ReadToken, ReadyNumber, Role, StepError, Timing, Voters, disk,
+    single,
 };
 
 const GROUP: RegionId = RegionId(1);
@@ -30,6 +32,8 @@ struct Node {
     waiting: VecDeque<Option<Waiting>>,
     committed: VecDeque<Entry>,
     apply: ApplyState,
+    /// What was committed anywhere when each read began.
+    reads: BTreeMap<ReadToken, Index>,
 }
 
 #[derive(Default)]
@@ -48,6 +52,9 @@ struct Counts {
     crashes: u64,
     lost_batches: u64,
     overwritten: u64,
+    leases: u64,
+    transfers: u64,
+    granted: u64,
 }
 
 struct World {
@@ -89,9 +96,27 @@ impl World {
                 let data = Bytes::from(format!("{seed} {count}"));
                 let _only_leaders_take_it = self.nodes[node].group.propose(data);
             }
-            88..98 => self.now = self.now + Span::from_millis(self.rng.below(60)),
+            88..95 => self.now = self.now + Span::from_millis(self.rng.below(60)),
+            95..98 => self.read_or_transfer(node),
             98 => self.crash(node, seed),
             _ => self.network.retain(|_| self.rng.chance(500)),
+        }
+        self.model.check_leases(&self.nodes, self.now);
+    }
+
+    /// A read begins at a leader or a follower; now and then a leader is to hand over instead.
+    fn read_or_transfer(&mut self, node: usize) {
+        let count = self.nodes.len() as u64;
+        let group = &mut self.nodes[node].group;
+        group.note_time(self.now);
+        if self.rng.chance(150) {
+            let to = PeerId(1 + self.rng.below(count));
+            self.model.counts.transfers += u64::from(group.transfer(to).is_ok());
+            return;
+        }
+        let begun = if group.is_leader() { group.read_index() } else { group.ask_leader() };
+        if let Ok(token) = begun {
+            self.nodes[node].reads.insert(token, self.model.last_committed());
         }
     }
 
@@ -119,6 +144,12 @@ impl World {
         let Some(mut ready) = self.nodes[node].group.collect() else { return };
         let node = &mut self.nodes[node];
         self.model.note_role(node);
+        for grant in &ready.reads {
+            // An answer may come twice.
+            let floor = node.reads[&grant.token];
+            assert!(grant.index >= floor, "granted at {}, {floor} was committed", grant.index);
+            self.model.counts.granted += 1;
+        }
         for message in std::mem::take(&mut ready.send_now) {
             node.check_promise(&message);
             self.network.push(message);
@@ -191,7 +222,8 @@ impl Node {
         disk.sync_one();
         let group = start(peer, voters, (raft, apply), (seed, Origin::Created), now, &disk);
         let (waiting, committed) = (VecDeque::new(), VecDeque::new());
-        Self { peer, disk, group, hard_state, waiting, committed, apply }
+        let reads = BTreeMap::new();
+        Self { peer, disk, group, hard_state, waiting, committed, apply, reads }
     }
 
     fn restart(&mut self, voters: &Voters, seed: u64, now: Moment) {
@@ -206,6 +238,7 @@ impl Node {
         self.hard_state = raft.hard_state;
         self.waiting.clear();
         self.committed.clear();
+        self.reads.clear();
         self.apply = apply;
     }
 
@@ -261,6 +294,23 @@ impl Model {
         }
     }
 
+    fn last_committed(&self) -> Index {
+        Index(FIRST.index.get() + self.committed.len() as u64)
+    }
+
+    /// All share one clock here, so at most one lease is good, and whoever holds it knows of everything
+    /// that was committed anywhere.
+    fn check_leases(&mut self, nodes: &[Node], now: Moment) {
+        let good = nodes.iter().filter_map(|node| Some((node.peer, node.group.leased_index(now)?)));
+        let good: Vec<_> = good.collect();
+        assert!(good.len() <= 1, "two leases at once: {good:?}");
+        for (peer, index) in good {
+            let last = self.last_committed();
+            assert!(index >= last, "peer {peer} reads at {index}, {last} is committed");
+            self.counts.leases += 1;
+        }
+    }
+
     fn note_committed(&mut self, entry: &Entry) {
         let offset = usize::try_from(entry.index.get() - FIRST.index.get() - 1).expect("small");
         match self.committed.get(offset) {
@@ -295,7 +345,8 @@ fn start(
 ) -> Group {
     let limits = GroupLimits { outstanding_max: 4, cache_bytes_max: 64, ..GroupLimits::default() };
     let timing = Timing::default();
-    let config = GroupConfig { group: GROUP, peer, seed, run: 1, timing, limits };
+    let run = now.0;
+    let config = GroupConfig { group: GROUP, peer, seed, run, timing, limits };
     let initial = Initial {
         hard_state: raft.hard_state,
         voters: voters.clone(),
@@ -318,16 +369,19 @@ fn groups_agree_through_crashes() {
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.step(seed)));
             assert!(outcome.is_ok(), "seed {seed}, step {step}");
         }
-        let Counts { elections, commits, crashes, lost_batches, overwritten } = world.model.counts;
-        total.elections += elections;
-        total.commits += commits;
-        total.crashes += crashes;
-        total.lost_batches += lost_batches;
-        total.overwritten += overwritten;
+        let counts = world.model.counts;
+        total.elections += counts.elections;
+        total.commits += counts.commits;
+        total.crashes += counts.crashes;
+        total.lost_batches += counts.lost_batches;
+        total.overwritten += counts.overwritten;
+        total.leases += counts.leases;
+        total.transfers += counts.transfers;
+        total.granted += counts.granted;
     }
     println!("{total:?}");
-    let Counts { elections, commits, crashes, lost_batches, overwritten } = total;
-    for count in [elections, commits, crashes, lost_batches, overwritten] {
-        assert!(count > 0, "the interleavings are blind: {total:?}");
-    }
+    let Counts { elections, commits, crashes, lost_batches, overwritten, .. } = total;
+    let Counts { leases, transfers, granted, .. } = total;
+    let seen = [elections, commits, crashes, lost_batches, overwritten, leases, transfers, granted];
+    assert!(!seen.contains(&0), "the interleavings are blind: {total:?}");
 }

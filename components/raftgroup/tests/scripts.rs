@@ -45,6 +45,26 @@ fn guard() -> std::io::Result<()> {
     run("guard")
 }
 
+#[test]
+fn lease() -> std::io::Result<()> {
+    run("lease")
+}
+
+#[test]
+fn transfer() -> std::io::Result<()> {
+    run("transfer")
+}
+
+#[test]
+fn stalled_disk() -> std::io::Result<()> {
+    run("stalled_disk")
+}
+
+#[test]
+fn follower_reads() -> std::io::Result<()> {
+    run("follower_reads")
+}
+
 fn run(script: &str) -> std::io::Result<()> {
     goldenscript::run(&mut Peers::default(), format!("tests/testscripts/{script}"))
 }
@@ -147,9 +167,84 @@ impl Peers {
                     role.role, role.term
                 ));
             }
+            name => return self.lead_or_read(name, args, lines),
+        }
+        Ok(())
+    }
+
+    fn lead_or_read(
+        &mut self,
+        verb: &str,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        let now = self.now;
+        match verb {
+            // lead VOTERS: new members; peer 1 leads, and all logs are equal. Not written down.
+            "lead" => {
+                let voters = number(args)?;
+                self.create(voters, 0);
+                self.now = self.now + Span::from_millis(1_000);
+                while !self.peers[&PeerId(1)].group.is_leader() {
+                    self.now = self.now + Span::from_millis(1);
+                    let now = self.now;
+                    self.peers.entry(PeerId(1)).and_modify(|peer| peer.group.wake(now));
+                    self.settle();
+                }
+            }
+            // settle: everything happens until nothing is left; not written down.
+            "settle" => self.settle(),
+            // lease PEER: what it may trust.
+            "lease" => {
+                let group = &self.peer(args)?.group;
+                lines.push(match group.lease() {
+                    None => "no lease".to_owned(),
+                    Some(it) if it.until <= now => {
+                        format!("lease of term {} ran out {} ago", it.term, now.since(it.until))
+                    }
+                    Some(it) => {
+                        format!("lease of term {} for another {}", it.term, it.until.since(now))
+                    }
+                });
+            }
+            // read PEER: a leader's round. ask PEER: a follower's question.
+            "read" | "ask" => {
+                let group = &mut self.peer(args)?.group;
+                group.note_time(now);
+                let begun = if verb == "read" { group.read_index() } else { group.ask_leader() };
+                lines.push(match begun {
+                    Ok(token) => format!("round {}", token.0),
+                    Err(error) => error.to_string(),
+                });
+            }
+            // transfer PEER TO
+            "transfer" => {
+                let group = &mut self.peer(args)?.group;
+                group.note_time(now);
+                let refused = group.transfer(PeerId(number(args)?)).err();
+                lines.extend(refused.map(|error| error.to_string()));
+            }
             name => return Err(format!("unknown command {name}").into()),
         }
         Ok(())
+    }
+
+    fn settle(&mut self) {
+        let mut ignored = Vec::new();
+        loop {
+            for message in std::mem::take(&mut self.network) {
+                let peer = self.peers.get_mut(&message.to).expect("a member");
+                let _refused_is_dropped = peer.group.step(self.now, message);
+            }
+            for peer in self.peers.values_mut() {
+                self.network.extend(peer.collect(&mut ignored));
+                self.network.extend(peer.persist(&mut ignored));
+                self.network.extend(peer.collect(&mut ignored));
+            }
+            if self.network.is_empty() {
+                return;
+            }
+        }
     }
 
     fn create(&mut self, voters: u64, learners: u64) {
@@ -277,6 +372,9 @@ fn describe(ready: &GroupReady, lines: &mut Vec<String>) {
     for entry in &ready.committed {
         lines.push(format!("committed {}/{}", entry.term, entry.index));
     }
+    for grant in &ready.reads {
+        lines.push(format!("granted round {} at {}", grant.token.0, grant.index));
+    }
 }
 
 fn show(message: &Message) -> String {
@@ -290,6 +388,11 @@ fn show(message: &Message) -> String {
     }
     if let Some(hint) = message.reject {
         text += &format!(" rejected, hint {hint}");
+    }
+    if let Some(round) = message.context.get(24..).and_then(|round| round.try_into().ok()) {
+        text += &format!(" round {}", u64::from_be_bytes(round));
+    } else if !message.context.is_empty() {
+        text += &format!(" {}", String::from_utf8_lossy(&message.context));
     }
     text
 }
@@ -307,6 +410,8 @@ fn handmade(args: &mut ArgumentConsumer<'_>) -> Outcome<Message> {
         "heartbeat" => MessageKind::Heartbeat,
         "snapshot" => MessageKind::Snapshot,
         "timeout_now" => MessageKind::TimeoutNow,
+        "read_index" => MessageKind::ReadIndex,
+        "read_index_response" => MessageKind::ReadIndexResponse,
         other => return Err(format!("unknown kind {other}").into()),
     };
     let (from, to) = (PeerId(number(args)?), PeerId(number(args)?));

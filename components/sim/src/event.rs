@@ -7,6 +7,7 @@ use flotilla_base::{Index, Key, Moment, PeerId, RegionId, StoreId};
 use flotilla_multiraft::{PeerMessage, Reply};
 
 use crate::fault::Fault;
+use crate::reads::ReadKind;
 
 /// A reply ticket: the number of a client's attempt, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,10 @@ pub enum Task {
     Alarm(RegionId, Moment),
     /// A confirmed read looks at the data.
     Read(Ticket, Index),
+    /// A read in place takes its view of the data.
+    View(Ticket),
+    /// A read in place looks at the clock and at its permit.
+    Serve(Ticket),
     /// The transport reports a lost message.
     Unreachable(RegionId, PeerId),
 }
@@ -44,6 +49,8 @@ pub struct Request {
     pub key: Key,
     /// What to write; `None` reads.
     pub value: Option<bytes::Bytes>,
+    /// How it reads.
+    pub kind: ReadKind,
 }
 
 /// What a client hears.
@@ -76,6 +83,8 @@ pub enum Event {
     Impatient(usize, Ticket),
     /// A fault is due.
     NextFault,
+    /// A lead is to be handed over.
+    Transfer,
     /// A fault ends.
     Mend(Fault),
 }
@@ -93,6 +102,7 @@ impl Event {
             | Self::Begin(_)
             | Self::Impatient(..)
             | Self::NextFault
+            | Self::Transfer
             | Self::Mend(_) => None,
         }
     }
@@ -105,8 +115,13 @@ impl fmt::Display for Event {
             Self::Task(store, run, task) => write!(f, "store {store}.{} {task:?}", run.0),
             Self::Bootstrap(store, region) => write!(f, "store {store} bootstrap region {region}"),
             Self::Request(store, request) => {
-                let Request { ticket, region, key, value } = request.as_ref();
-                let verb = if value.is_some() { "put" } else { "get" };
+                let Request { ticket, region, key, value, kind } = request.as_ref();
+                let verb = match (value, kind) {
+                    (Some(_), _) => "put",
+                    (None, ReadKind::Led) => "get",
+                    (None, ReadKind::InPlace) => "get in place",
+                    (None, ReadKind::Replica) => "get here",
+                };
                 let key = flotilla_base::key::display(key);
                 write!(f, "store {store} request {} {verb} {key} in region {region}", ticket.0)
             }
@@ -114,6 +129,7 @@ impl fmt::Display for Event {
             Self::Begin(client) => write!(f, "client {client} begins"),
             Self::Impatient(client, ticket) => write!(f, "client {client} gives up {}", ticket.0),
             Self::NextFault => write!(f, "fault is due"),
+            Self::Transfer => write!(f, "hand-over is due"),
             Self::Mend(fault) => write!(f, "mend {fault:?}"),
         }
     }

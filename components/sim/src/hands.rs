@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 use flotilla_base::{Index, Moment, Mutation, PeerId, RegionId, StoreId};
 use flotilla_multiraft::{
-    AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Delivery, Host, Input, LogWrite,
-    PeerMessage, Reply, Report,
+    AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Delegate, Delivery, Host, Input,
+    LogWrite, PeerMessage, Reply, Report,
 };
 use flotilla_raftgroup::ReadyNumber;
 
+use crate::clock::LocalClock;
 use crate::disk::{BatchNumber, SimDisk};
 use crate::event::Ticket;
 use crate::judge::rounds::{DeliveryJudge, RoundJudge, check_applier_reply, check_round_reply};
 use crate::judge::tickets::Outcome;
-use crate::judge::{Judges, Violation, durability};
+use crate::judge::{Judges, Place, Violation, durability};
+use crate::reads::Readers;
 
 /// What a store gives to the world.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub enum Out {
     Send(Box<PeerMessage>),
     /// To a client.
     Answer(Ticket, Reply),
+    /// A read in place has begun.
+    Begun(Ticket),
     /// A replica wants to be woken, by the store's clock.
     Alarm(RegionId, Moment),
 }
@@ -36,6 +40,8 @@ pub struct Works {
     pub tasks: VecDeque<ApplyTask<Ticket>>,
     /// Written batches in order, with what waits for each.
     pub unsynced: VecDeque<(BatchNumber, Vec<AfterPersist>)>,
+    /// Threads that read in place.
+    pub readers: Readers,
     /// Inputs for replicas, not yet in their inboxes.
     pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
 }
@@ -117,9 +123,22 @@ pub struct RoundHands<'a> {
     pub committed: BTreeMap<RegionId, Index>,
     /// The judge of this round.
     pub round: RoundJudge,
+    /// The world's time, and what the store makes of it.
+    pub time: (Moment, LocalClock),
 }
 
 impl Host<Ticket> for RoundHands<'_> {
+    fn permit(&mut self, region: RegionId, _peer: PeerId, delegate: Delegate) {
+        if self.bench.step() {
+            let (now, clock) = self.time;
+            let ends = delegate.permit.map_or(now, |permit| clock.world_moment(permit.until));
+            let place = Place(self.bench.store, region);
+            let verdict = self.bench.judges.lease.on_permit(place, delegate, now, ends);
+            self.bench.judges.note(verdict);
+            self.bench.works.readers.delegates.insert(region, delegate);
+        }
+    }
+
     fn send(&mut self, messages: Vec<PeerMessage>) {
         if self.bench.step() {
             self.bench.send(messages);
@@ -172,6 +191,7 @@ impl Host<Ticket> for RoundHands<'_> {
             }
             Report::Initialised { region, peer, apply } => {
                 judges.applied.on_start(*store, region.id, apply.applied.index);
+                works.readers.visible.insert(region.id, apply.applied.index);
                 works.appliers.insert(region.id, Applier::new(region, peer, apply));
             }
             Report::Quarantined { region, damage } => {
@@ -239,6 +259,7 @@ impl ApplyHost<Ticket> for ApplyHands<'_> {
 
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {
         if self.bench.step() {
+            self.bench.works.readers.visible.insert(region, applied.index);
             self.bench.works.inputs.push((region, peer, Input::Applied(applied)));
         }
     }

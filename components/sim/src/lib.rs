@@ -9,7 +9,7 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`fault`], [`judge`], [`summary`].
+//! [`client`], [`reads`], [`fault`], [`judge`], [`summary`].
 #![warn(missing_docs)]
 
 pub mod client;
@@ -22,6 +22,7 @@ pub mod judge;
 pub mod net;
 pub mod node;
 pub mod plan;
+pub mod reads;
 pub mod summary;
 pub mod world;
 

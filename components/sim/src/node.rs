@@ -17,6 +17,7 @@ use crate::event::{Request, Run, Ticket};
 use crate::hands::{ApplyHands, Bench, DeliveryHands, Out, RoundHands, Works, complete};
 use crate::judge::rounds::{DeliveryJudge, RoundJudge};
 use crate::judge::{Judges, Verdict, require};
+use crate::reads::{ReadKind, Reading};
 
 /// A replica with its inbox.
 #[derive(Debug)]
@@ -156,6 +157,8 @@ impl StoreNode {
                     desk.judges.applied.on_start(self.id, region.id, apply.applied.index);
                     let claim = process.table.initialise(*peer, region);
                     require(claim.is_ok(), "I5: ranges are disjoint", || format!("{claim:?}"))?;
+                    let applied = apply.applied.index;
+                    process.works.readers.visible.insert(region.id, applied);
                     let applier = Applier::new(region.clone(), *peer, *apply);
                     process.works.appliers.insert(region.id, applier);
                 }
@@ -212,7 +215,7 @@ impl StoreNode {
     /// A request arrives; `None` where nobody listens.
     pub fn request(&mut self, request: Request, desk: &mut Desk<'_>) -> Option<()> {
         let process = self.process.as_mut()?;
-        let Request { ticket, region, key, value } = request;
+        let Request { ticket, region, key, value, kind } = request;
         let Some(shape) = process.table.regions().find(|live| live.id == region).cloned() else {
             let reply = Reply::Failed(RequestError::RegionNotFound(region));
             complete(desk.judges, ticket, &reply);
@@ -220,7 +223,18 @@ impl StoreNode {
             return Some(());
         };
         let header = RequestHeader { version: shape.epoch.version, ..RequestHeader::default() };
+        if kind == ReadKind::InPlace
+            && value.is_none()
+            && let Some(read) = process.works.readers.begin(region, &header)
+        {
+            let floor = desk.judges.register.floor(&key);
+            let reading = Reading { read, region, key, header, floor, view: None };
+            process.works.readers.readings.insert(ticket, reading);
+            desk.out.push(Out::Begun(ticket));
+            return Some(());
+        }
         let input = match value {
+            None if kind == ReadKind::Replica => Input::ReplicaRead(ReadRequest { header, ticket }),
             None => Input::Read(ReadRequest { header, ticket }),
             Some(value) => {
                 let mutation = flotilla_base::Mutation::Put(flotilla_base::Family::Raw, key, value);
@@ -291,7 +305,8 @@ impl StoreNode {
             judges: desk.judges,
             out: desk.out,
         };
-        let mut hands = RoundHands { bench, committed, round: RoundJudge::default() };
+        let time = (desk.now, process.clock);
+        let mut hands = RoundHands { bench, committed, round: RoundJudge::default(), time };
         Round::finish(&mut effects, &mut hands);
     }
 
@@ -369,6 +384,44 @@ impl StoreNode {
         })?;
         let value = image.get(flotilla_base::Family::Raw, key).unwrap_or_default();
         Ok((value, applied))
+    }
+
+    /// A read in place takes its view.
+    ///
+    /// # Errors
+    /// The data is older than the reading thread was told.
+    pub fn take_view(&mut self, ticket: Ticket) -> Verdict {
+        let readings = self.process.as_ref().map(|process| &process.works.readers.readings);
+        let Some(reading) = readings.and_then(|readings| readings.get(&ticket)) else {
+            return Ok(());
+        };
+        let (region, key) = (reading.region, reading.key.clone());
+        let view = self.read(region, &key, Index(0))?;
+        if let Some(process) = &mut self.process
+            && let Some(reading) = process.works.readers.readings.get_mut(&ticket)
+        {
+            reading.view = Some(view);
+        }
+        Ok(())
+    }
+
+    /// A read in place comes to its end; where it may not be served the replica is asked instead.
+    pub fn finish_reading(&mut self, ticket: Ticket, now: Moment) -> Option<Reading> {
+        let process = self.process.as_mut()?;
+        let reading = process.works.readers.readings.remove(&ticket)?;
+        let now = process.clock.read(now);
+        let delegate = process.works.readers.delegates.get(&reading.region)?;
+        if reading.read.finish(now, delegate).is_ok() {
+            return Some(reading);
+        }
+        let header = reading.header;
+        process.post(reading.region, Input::Read(ReadRequest { header, ticket }));
+        None
+    }
+
+    /// The placement driver wants another leader.
+    pub fn transfer(&mut self, region: RegionId, to: PeerId) {
+        self.post(region, Input::Transfer(to));
     }
 
     /// Whether replicas have inputs.

@@ -4,6 +4,8 @@
 use flotilla_base::{Rng, Span};
 use flotilla_raftgroup::{GroupLimits, Timing};
 
+use crate::reads::ReadPlan;
+
 /// The shape of the cluster.
 #[derive(Clone, Debug)]
 pub struct Topology {
@@ -113,6 +115,8 @@ pub struct Plan {
     pub disk: DiskPlan,
     /// Clients.
     pub load: LoadPlan,
+    /// How clients read, and how often leads are handed over.
+    pub reads: ReadPlan,
     /// Faults.
     pub faults: FaultPlan,
     /// How long faults last; then everything heals.
@@ -166,6 +170,7 @@ impl Plan {
                 think_max: millis(20),
                 patience: millis(2_000),
             },
+            reads: ReadPlan::calm(),
             faults: FaultPlan::default(),
             safety: millis(10_000),
             liveness: millis(240_000),
@@ -192,6 +197,7 @@ impl Plan {
             net: swarm_net(&mut rng),
             disk: swarm_disk(&mut rng),
             load: swarm_load(&mut rng),
+            reads: ReadPlan::swarm(seed),
             faults: swarm_faults(&mut rng),
             safety: millis(5_000 + rng.below(25_000)),
             limits: swarm_limits(&mut rng),

@@ -20,6 +20,12 @@ pub struct Summary {
     pub lost_batches: u64,
     /// Entries that left logs, counted at the end.
     pub truncated: u64,
+    /// Reads that were served in place.
+    pub in_place: u64,
+    /// Attempts to read at any replica.
+    pub replica_reads: u64,
+    /// Leads that were to be handed over.
+    pub transfers: u64,
 }
 
 impl AddAssign for Summary {
@@ -31,15 +37,19 @@ impl AddAssign for Summary {
         self.crashes += other.crashes;
         self.lost_batches += other.lost_batches;
         self.truncated += other.truncated;
+        self.in_place += other.in_place;
+        self.replica_reads += other.replica_reads;
+        self.transfers += other.transfers;
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, operations, failures, elections, crashes, lost_batches, truncated } =
-            self;
+        let Self { events, operations, failures, elections, crashes, lost_batches, .. } = self;
+        let Self { truncated, in_place, replica_reads, transfers, .. } = self;
         write!(f, "{events} events, {operations} operations, {failures} failed attempts, ")?;
         write!(f, "{elections} elections, {crashes} crashes, {lost_batches} lost batches, ")?;
-        write!(f, "{truncated} truncated entries")
+        write!(f, "{truncated} truncated entries, {in_place} reads in place, ")?;
+        write!(f, "{replica_reads} replica reads, {transfers} hand-overs")
     }
 }

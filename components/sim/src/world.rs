@@ -4,6 +4,7 @@
 mod clients;
 mod ending;
 mod faults;
+mod reads;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,6 +15,7 @@ use flotilla_base::{
     key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
+use flotilla_raftgroup::MessageKind;
 
 use crate::client::{SimClient, key_name};
 use crate::disk::BatchNumber;
@@ -24,6 +26,7 @@ use crate::judge::{Judges, Verdict};
 use crate::net::{Fate, SimNet};
 use crate::node::{Desk, StoreNode};
 use crate::plan::Plan;
+use crate::reads::ReadChance;
 use crate::summary::Summary;
 
 /// Long enough for every answer and notice under way to arrive.
@@ -44,6 +47,8 @@ struct Due {
     /// The batch up to which a sync is under way.
     sync: Option<BatchNumber>,
     paused_until: Moment,
+    /// No further sync begins.
+    is_disk_hung: bool,
 }
 
 /// A cluster and its clients in virtual time.
@@ -70,6 +75,7 @@ struct Chance {
     schedule: Rng,
     disk: Rng,
     nemesis: Nemesis,
+    reads: ReadChance,
 }
 
 /// What is kept of a run.
@@ -129,6 +135,7 @@ impl World {
                 schedule: Rng::lane(seed, 3),
                 disk: Rng::lane(seed, 4),
                 nemesis: Nemesis::new(plan.faults.clone(), stores, Rng::lane(seed, 5)),
+                reads: ReadChance::new(plan.reads.clone(), seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
@@ -139,6 +146,7 @@ impl World {
         for client in 0..world.clients.len() {
             world.schedule(Span::from_millis(1), Event::Begin(client));
         }
+        world.transfer_later();
         if !world.plan.faults.families.is_empty() {
             let first = world.chance.nemesis.interval();
             world.schedule(first, Event::NextFault);
@@ -221,6 +229,7 @@ impl World {
         Summary {
             failures: self.clients.iter().map(SimClient::failures).sum(),
             elections: self.judges.election.elections(),
+            in_place: self.judges.lease.served(),
             truncated: replicas.map(|it| truncated(it.group().truncated().index)).sum(),
             ..self.record.summary
         }
@@ -252,6 +261,7 @@ impl World {
             Event::Begin(client) => self.ask(client),
             Event::Impatient(client, ticket) => self.lose_patience(client, ticket),
             Event::NextFault => self.next_fault(),
+            Event::Transfer => self.transfer(),
             Event::Mend(fault) => self.mend(fault),
         }
         Ok(())
@@ -268,6 +278,8 @@ impl World {
                 return Ok(());
             }
             Task::Read(ticket, index) => return self.read(store, ticket, index),
+            Task::View(ticket) => return self.view(store, ticket),
+            Task::Serve(ticket) => return self.serve(store, ticket),
             Task::Alarm(..) | Task::Unreachable(..) => {}
         }
         self.at_store(store, |node, desk| {
@@ -276,7 +288,7 @@ impl World {
                 Task::Apply => return node.apply(desk),
                 Task::Alarm(region, at) => node.ring(region, at),
                 Task::Unreachable(region, peer) => node.unreachable(region, peer),
-                Task::Synced | Task::Read(..) => {}
+                Task::Synced | Task::Read(..) | Task::View(_) | Task::Serve(_) => {}
             }
             Ok(())
         });
@@ -327,6 +339,7 @@ impl World {
                 self.schedule(delay, Event::Task(store, run, Task::Read(ticket, index)));
             }
             Out::Answer(ticket, reply) => self.tell(ticket, Answer::Reply(reply)),
+            Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
         }
     }
 
@@ -342,7 +355,7 @@ impl World {
         if node.wants_apply() && !std::mem::replace(&mut due.apply, true) {
             begun.push((Span(rng.below(plan.apply_spread.0 + 1)), Task::Apply));
         }
-        if node.wants_sync() && due.sync.is_none() {
+        if node.wants_sync() && due.sync.is_none() && !due.is_disk_hung {
             due.sync = Some(node.disk().written());
             let mut latency = plan.sync_min + Span(rng.below(plan.sync_spread.0 + 1));
             if rng.chance(plan.stall_permille) {
@@ -359,7 +372,10 @@ impl World {
         let (from, to) = (message.from.store, message.to.store);
         match self.net.carry(from, to) {
             Fate::Arrives(delays) => {
-                for delay in delays {
+                for mut delay in delays {
+                    if message.message.kind == MessageKind::TimeoutNow {
+                        delay = delay + self.chance.reads.lateness();
+                    }
                     self.schedule(delay, Event::Message(message.clone()));
                 }
             }

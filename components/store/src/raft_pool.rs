@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use flotilla_base::Moment;
 use flotilla_multiraft::{AfterPersist, Effects, Round};
 use flotilla_poller::{After, Handler, Mailbox, Syncer};
 
@@ -20,13 +19,12 @@ pub(crate) struct RaftWorker {
     effects: Effects<Ticket>,
     host: StoreHost,
     syncer: Arc<Syncer<RoundToken>>,
-    now: Moment,
     regions: usize,
 }
 
 impl RaftWorker {
     pub(crate) fn new(host: StoreHost, syncer: Arc<Syncer<RoundToken>>) -> Self {
-        Self { effects: Effects::default(), host, syncer, now: Moment::default(), regions: 0 }
+        Self { effects: Effects::default(), host, syncer, regions: 0 }
     }
 }
 
@@ -35,7 +33,6 @@ impl Handler for RaftWorker {
     type Message = PeerMail;
 
     fn begin(&mut self) {
-        self.now = self.host.now();
         self.regions = 0;
     }
 
@@ -45,19 +42,22 @@ impl Handler for RaftWorker {
         replica: &mut PeerState,
         messages: &mut Vec<PeerMail>,
     ) -> After {
+        // After these were taken, and for each cell anew: a gate that is closed, or a lease that is judged, by
+        // an earlier moment than that of the message would promise less, or allow more, than it says.
+        let now = self.host.now();
         // Deadlines last: the message that makes one void may wait behind it in the inbox.
         let is_wake = |input: &PeerMail| matches!(input, PeerMail::Wake);
         let wakes = messages.iter().any(is_wake);
         for input in messages.drain(..).filter(|input| !is_wake(input)) {
-            replica.handle(self.now, input, &mut self.effects);
+            replica.handle(now, input, &mut self.effects);
         }
         if wakes {
-            replica.handle(self.now, PeerMail::Wake, &mut self.effects);
+            replica.handle(now, PeerMail::Wake, &mut self.effects);
         }
         self.regions += 1;
         // Without room nothing is collected: the cell is woken when there is some.
         if self.syncer.has_room_or_wake(cell.key()) {
-            replica.drain(self.now, &mut self.effects);
+            replica.drain(now, &mut self.effects);
         }
         After::Keep
     }

@@ -104,13 +104,46 @@ impl Stores {
                 self.at(args)?.restart(now, &mut lines)?;
             }
             "show" => lines.push(self.at(args)?.show()),
-            // heartbeat FROM TO TERM COMMIT / vote FROM TO TERM: messages made by hand.
-            "heartbeat" | "vote" => {
+            // heartbeat FROM TO TERM COMMIT / vote FROM TO TERM / vote_answer FROM TO TERM: messages made by
+            // hand.
+            "heartbeat" | "vote" | "vote_answer" => {
                 self.network.push(message_by_hand(verb, args)?);
+            }
+            name => self.read_or_transfer(name, args, &mut lines)?,
+        }
+        Ok(lines.join("\n"))
+    }
+
+    fn read_or_transfer(
+        &mut self,
+        verb: &str,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        match verb {
+            // replica_get STORE: any replica may serve it. transfer STORE TO: the lead shall go there.
+            "replica_get" => {
+                let ticket = args.take_key("ticket").unwrap_or("get").to_owned();
+                let region = region_of(args)?;
+                self.at(args)?.replica_get(region, ticket);
+            }
+            "transfer" => {
+                let region = region_of(args)?;
+                let (store, to): (u64, u64) = (number(args)?, number(args)?);
+                self.store(store)?.transfer(region, peer(region.get(), to).id);
+            }
+            // begin_read STORE / finish_read STORE: a read in place, up to its view of the data, and behind it.
+            "begin_read" => {
+                let region = region_of(args)?;
+                lines.push(self.at(args)?.begin_read(region));
+            }
+            "finish_read" => {
+                let (region, now) = (region_of(args)?, self.now);
+                lines.push(self.at(args)?.finish_read(region, now));
             }
             name => return Err(format!("unknown command {name}").into()),
         }
-        Ok(lines.join("\n"))
+        Ok(())
     }
 
     fn bootstrap(&mut self, region: RegionId, only: Option<StoreId>) -> Outcome<()> {
@@ -198,11 +231,13 @@ fn message_by_hand(verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<PeerM
     let (from, to) = (peer(2, from), peer(2, to));
     let term = Term(number(args)?);
     let mut message = Message::new(MessageKind::Heartbeat, from.id, to.id, term);
-    if verb == "vote" {
-        message.kind = MessageKind::RequestVote;
-        (message.log_term, message.index) = (term, Index(99));
-    } else {
-        message.commit = Index(number(args)?);
+    match verb {
+        "vote" => {
+            message.kind = MessageKind::RequestVote;
+            (message.log_term, message.index) = (term, Index(99));
+        }
+        "vote_answer" => message.kind = MessageKind::RequestVoteResponse,
+        _ => message.commit = Index(number(args)?),
     }
     let (region, epoch, matched_by_all) = (RegionId(2), Epoch::FIRST, Index(0));
     Ok(PeerMessage { region, from, to, epoch, matched_by_all, message })

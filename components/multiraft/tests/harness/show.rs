@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use flotilla_base::{Family, KvRead, Mutation, RegionId, key::display};
-use flotilla_multiraft::{PeerMessage, Reply, Report};
+use flotilla_multiraft::{Delegate, PeerMessage, Permit, Reply, Report};
 use flotilla_raftgroup::disk;
 
 pub(crate) fn message(message: &PeerMessage) -> String {
@@ -72,6 +72,16 @@ pub(crate) fn reply(ticket: &str, reply: &Reply) -> String {
         Reply::ReadAt(index) => format!("reply {ticket}: read at {index}"),
         Reply::Unknown => format!("reply {ticket}: outcome not known"),
         Reply::Failed(error) => format!("reply {ticket}: {error}"),
+    }
+}
+
+pub(crate) fn delegate(region: RegionId, delegate: &Delegate) -> String {
+    let Delegate { generation, permit } = delegate;
+    match permit {
+        None => format!("permit region {region}: withdrawn, generation {generation}"),
+        Some(Permit { term, commit, until, .. }) => format!(
+            "permit region {region}: term {term} commit {commit} until {until}, generation {generation}"
+        ),
     }
 }
 

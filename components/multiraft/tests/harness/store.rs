@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
-use flotilla_base::{Family, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version};
+use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version};
 use flotilla_multiraft::{
-    AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Delivery, Effects, Host,
-    Input, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer, Replica, ReplicaConfig,
-    Reply, Report, RequestHeader, Round, WriteCommand, recover_store,
+    AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Delegate, Delivery,
+    Effects, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
+    Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, WriteCommand, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, ReadyNumber, Timing};
 
@@ -27,6 +27,10 @@ pub(crate) struct Store {
     appliers: BTreeMap<RegionId, Applier>,
     inputs: Vec<(RegionId, Input<Ticket>)>,
     tasks: Vec<ApplyTask<Ticket>>,
+    /// What readers see: permits, and how far the data is.
+    delegates: BTreeMap<RegionId, Delegate>,
+    visible: BTreeMap<RegionId, Index>,
+    reading: Option<LocalRead>,
     unsynced: Vec<AfterPersist>,
 }
 
@@ -84,6 +88,36 @@ impl Store {
     pub(crate) fn get(&mut self, region: RegionId, ticket: Ticket) {
         let header = RequestHeader { version: Version(1), ..RequestHeader::default() };
         self.post(region, Input::Read(ReadRequest { header, ticket }));
+    }
+
+    pub(crate) fn replica_get(&mut self, region: RegionId, ticket: Ticket) {
+        let header = RequestHeader { version: Version(1), ..RequestHeader::default() };
+        self.post(region, Input::ReplicaRead(ReadRequest { header, ticket }));
+    }
+
+    pub(crate) fn transfer(&mut self, region: RegionId, to: PeerId) {
+        self.post(region, Input::Transfer(to));
+    }
+
+    /// The first half of a read in place.
+    pub(crate) fn begin_read(&mut self, region: RegionId) -> String {
+        let header = RequestHeader { version: Version(1), ..RequestHeader::default() };
+        let delegate = self.delegates.get(&region).copied().unwrap_or_default();
+        let applied = self.visible.get(&region).copied().unwrap_or_default();
+        match LocalRead::begin(&delegate, &header, applied) {
+            Ok(read) => {
+                self.reading = Some(read);
+                "a view of the data is taken".to_owned()
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// The second half.
+    pub(crate) fn finish_read(&mut self, region: RegionId, now: Moment) -> String {
+        let delegate = self.delegates.get(&region).copied().unwrap_or_default();
+        let read = self.reading.take().expect("a read was begun");
+        read.finish(now, &delegate).map_or_else(|error| error.to_string(), |()| "served".to_owned())
     }
 
     pub(crate) fn turn(&mut self, now: Moment, lines: &mut Vec<String>) -> Vec<PeerMessage> {
@@ -146,6 +180,7 @@ impl Store {
                 RecoveredPeer::Normal { peer, region, apply, .. } => {
                     let applier = Applier::new(region.clone(), *peer, *apply);
                     self.appliers.insert(region.id, applier);
+                    self.visible.insert(region.id, apply.applied.index);
                     region.id
                 }
                 RecoveredPeer::Damaged { region, .. } => {
@@ -237,6 +272,11 @@ impl Recorder<'_> {
 }
 
 impl Host<Ticket> for Recorder<'_> {
+    fn permit(&mut self, region: RegionId, _peer: PeerId, delegate: Delegate) {
+        self.lines.push(show::delegate(region, &delegate));
+        self.store.delegates.insert(region, delegate);
+    }
+
     fn send(&mut self, messages: Vec<PeerMessage>) {
         self.transmit(messages);
     }
@@ -261,6 +301,7 @@ impl Host<Ticket> for Recorder<'_> {
     fn report(&mut self, report: Report) {
         self.lines.push(show::report(&report));
         if let Report::Initialised { region, peer, apply } = report {
+            self.store.visible.insert(region.id, apply.applied.index);
             self.store.appliers.insert(region.id, Applier::new(region, peer, apply));
         }
     }
@@ -292,6 +333,7 @@ impl ApplyHost<Ticket> for Recorder<'_> {
 
     fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {
         self.lines.push(format!("applied region {region}: {}", applied.index));
+        self.store.visible.insert(region, applied.index);
         self.store.post(region, Input::Applied(applied));
     }
 }

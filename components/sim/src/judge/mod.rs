@@ -6,6 +6,7 @@
 pub mod applied;
 pub mod durability;
 pub mod election;
+pub mod lease;
 pub mod log_matching;
 pub mod register;
 pub mod rounds;
@@ -45,6 +46,8 @@ pub struct Judges {
     pub applied: applied::AppliedJudge,
     /// Reads and writes in an order that real time allows.
     pub register: register::RegisterJudge,
+    /// One permit at a time.
+    pub lease: lease::LeaseJudge,
     /// One answer a ticket.
     pub tickets: tickets::TicketJudge,
     first: Option<Violation>,

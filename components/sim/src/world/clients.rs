@@ -10,6 +10,7 @@ use crate::judge::applied::ticket_of;
 use crate::judge::tickets::Outcome;
 use crate::judge::{Verdict, require};
 use crate::net::Fate;
+use crate::reads::ReadKind;
 
 impl World {
     pub(super) fn request(&mut self, store: StoreId, request: Request) {
@@ -79,8 +80,13 @@ impl World {
         self.judges.register.on_begin(ticket, key.clone());
         let asking = &mut self.clients[client];
         let value = (!is_read).then(|| asking.value(ticket));
-        let store = asking.target(&region);
-        let request = Box::new(Request { ticket, region: region.id, key, value });
+        let mut store = asking.target(&region);
+        let kind = self.chance.reads.kind();
+        if is_read && kind == ReadKind::Replica {
+            store = self.chance.reads.replica(&region);
+            self.record.summary.replica_reads += 1;
+        }
+        let request = Box::new(Request { ticket, region: region.id, key, value, kind });
         if let Fate::Arrives(delays) = self.net.carry_client() {
             for delay in delays {
                 self.schedule(delay, Event::Request(store, request.clone()));

@@ -37,6 +37,7 @@ impl World {
         }
         let lost = node.crash(rng) as u64;
         *due = Due::default();
+        self.judges.lease.on_crash(store);
         self.record.summary.crashes += 1;
         self.record.summary.lost_batches += lost;
         self.trace(|| format!("store {store} crashes, {lost} batches are gone"));
@@ -60,6 +61,12 @@ impl World {
             let delay = Span(self.chance.schedule.below(spread.0 + 1));
             self.schedule(delay, Event::Bootstrap(store, region));
         }
+    }
+
+    /// From now on nothing that a store writes becomes durable, until it crashes.
+    pub fn hang_disk(&mut self, store: StoreId) {
+        self.due(store).is_disk_hung = true;
+        self.trace(|| format!("the disk of store {store} hangs"));
     }
 
     /// Cuts these directions, from first to second.

@@ -1,0 +1,80 @@
+//! Reads in place, step by step, and leads that are handed over.
+
+use flotilla_base::{Index, RegionId, StoreId};
+
+use super::World;
+use crate::event::{Answer, Event, Run, Task, Ticket};
+use crate::judge::applied::ticket_of;
+use crate::judge::tickets::Outcome;
+use crate::judge::{Place, Verdict, require};
+
+impl World {
+    /// A reading thread goes on: after a pause, if the read has begun or has a view now.
+    pub(super) fn read_on(&mut self, store: StoreId, run: Run, task: Task) {
+        let pause = self.chance.reads.pause();
+        self.schedule(pause, Event::Task(store, run, task));
+    }
+
+    /// The view of the data is taken.
+    pub(super) fn view(&mut self, store: StoreId, ticket: Ticket) -> Verdict {
+        let node = &mut self.slot(store).0;
+        node.take_view(ticket)?;
+        let Some(run) = node.run() else { return Ok(()) };
+        self.read_on(store, run, Task::Serve(ticket));
+        Ok(())
+    }
+
+    /// The clock and the delegate decide whether the view may be served.
+    pub(super) fn serve(&mut self, store: StoreId, ticket: Ticket) -> Verdict {
+        let now = self.now;
+        let Some(reading) = self.slot(store).0.finish_reading(ticket, now) else {
+            // The replica was asked instead.
+            self.set_to_work(store);
+            return Ok(());
+        };
+        let place = Place(store, reading.region);
+        let (value, applied) = reading.view.unwrap_or_default();
+        let content = self.judges.applied.content(reading.region, &reading.key, applied);
+        require(content.map(|(_, value)| value) == value.as_ref(), "data follows the log", || {
+            format!("{place}: {:?} at {applied} is {value:?}", reading.key)
+        })?;
+        let writer = value.as_ref().and_then(|value| ticket_of(value));
+        let position = writer.and_then(|writer| self.judges.applied.position(writer));
+        let position = position.unwrap_or(Index(0));
+        self.judges.lease.on_served(place, reading.floor, position)?;
+        self.judges.tickets.on_answer(ticket, Outcome::Done)?;
+        self.tell(ticket, Answer::Value(value));
+        Ok(())
+    }
+
+    /// The placement driver asks for another leader, of any region, whether that makes sense or not.
+    pub(super) fn transfer(&mut self) {
+        if self.record.is_healed {
+            return;
+        }
+        let Some(region) = self.chance.reads.region(&self.regions).cloned() else { return };
+        let to = self.chance.reads.replica(&region);
+        self.hand_over(region.id, to);
+        self.transfer_later();
+    }
+
+    /// The region's leader is told to hand over.
+    pub fn hand_over(&mut self, region: RegionId, to: StoreId) {
+        let members = self.regions.iter().find(|it| it.id == region);
+        let peer = members.and_then(|region| region.peer_on(to));
+        if let (Some((store, _)), Some(peer)) = (self.leader(region), peer) {
+            self.trace(|| format!("region {region} is to be led by store {to}"));
+            self.record.summary.transfers += 1;
+            self.at_store(store, |node, _| {
+                node.transfer(region, peer.id);
+                Ok(())
+            });
+        }
+    }
+
+    pub(super) fn transfer_later(&mut self) {
+        if let Some(interval) = self.chance.reads.transfer_interval() {
+            self.schedule(interval, Event::Transfer);
+        }
+    }
+}
