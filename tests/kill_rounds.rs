@@ -24,6 +24,9 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 const CLIENTS: u32 = 16;
 /// Keys that each client writes again and again.
 const REGISTERS: u64 = 16;
+/// Time for every second append. Between a kill and the next leader that is too little, so that some are
+/// refused for certain.
+const HASTE: Duration = Duration::from_millis(100);
 /// Rounds of every test run; `fifty_rounds` is for `make kill-rounds`.
 const SAMPLED_ROUNDS: u32 = 10;
 
@@ -55,12 +58,15 @@ struct Load {
 }
 
 impl Load {
-    /// Waits for so many more acknowledged writes.
+    /// Waits for so many more acknowledged writes. How fast they come depends on the machine; but there must
+    /// never be silence for long.
     async fn progress(&self, more: u64, what: &str) {
         let mut acknowledged = self.acknowledged.subscribe();
-        let wanted = *acknowledged.borrow() + more;
-        let waited = timeout(LIVENESS, acknowledged.wait_for(|count| *count >= wanted)).await;
-        assert!(matches!(waited, Ok(Ok(_))), "no progress {what}");
+        let wanted = *acknowledged.borrow_and_update() + more;
+        while *acknowledged.borrow_and_update() < wanted {
+            let next = timeout(LIVENESS, acknowledged.changed()).await;
+            assert!(matches!(next, Ok(Ok(()))), "no progress {what}");
+        }
     }
 }
 
@@ -108,14 +114,15 @@ async fn rounds_of(rounds: u32, seed: u64) {
         ));
     }
     load.is_over.store(true, Ordering::Relaxed);
-    let mut appended = 0;
+    let (mut appended, mut refused) = (0, 0);
     while let Some(writer) = clients.join_next().await {
         let mut writer = writer.expect("no client fails a check");
         writer.check_everything().await;
         appended += writer.appended.len();
+        refused += writer.refused.len();
     }
     say(&format!(
-        "{appended} appended keys and {} registers read back",
+        "{appended} appended keys, {refused} refused ones and {} registers read back",
         u64::from(CLIENTS) * REGISTERS
     ));
 }
@@ -127,7 +134,9 @@ struct Writer {
     load: Arc<Load>,
     rng: Rng,
     sequence: u64,
+    /// Keys that were acknowledged, and such as were certainly not written.
     appended: BTreeSet<u64>,
+    refused: BTreeSet<u64>,
     registers: Vec<Register>,
 }
 
@@ -173,7 +182,8 @@ impl Writer {
     fn new(number: u32, seed: u64, raw: RawKv, load: Arc<Load>) -> Self {
         let registers = vec![Register::default(); usize::try_from(REGISTERS).expect("few")];
         let rng = Rng::lane(seed, u64::from(number));
-        Self { number, raw, load, rng, sequence: 0, appended: BTreeSet::new(), registers }
+        let (appended, refused) = (BTreeSet::new(), BTreeSet::new());
+        Self { number, raw, load, rng, sequence: 0, appended, refused, registers }
     }
 
     async fn run(mut self) -> Self {
@@ -207,12 +217,19 @@ impl Writer {
 
     async fn append(&mut self) {
         let key = self.append_key(self.sequence);
-        match self.raw.put(key.clone(), key).await {
+        let raw =
+            if self.rng.chance(500) { self.raw.with_deadline(HASTE) } else { self.raw.clone() };
+        match raw.put(key.clone(), key).await {
             Ok(()) => {
                 self.appended.insert(self.sequence);
                 self.load.acknowledged.send_modify(|count| *count += 1);
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                if error.applied() == Applied::No {
+                    self.refused.insert(self.sequence);
+                }
+                self.failed(&error);
+            }
         }
     }
 
@@ -272,6 +289,10 @@ impl Writer {
         for sequence in &self.appended {
             let key = self.append_key(*sequence);
             assert!(found.contains(key.as_bytes()), "{key} was acknowledged and is missing");
+        }
+        for sequence in &self.refused {
+            let key = self.append_key(*sequence);
+            assert!(!found.contains(key.as_bytes()), "{key} was refused and is there");
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{LIVENESS, Playground, Sandbox, cluster::Cluster, say};
+use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster, say};
 use tikv_client::RawClient;
 use tokio::{
     sync::watch,
@@ -28,6 +28,8 @@ const PROBE_PERIOD: Duration = Duration::from_millis(5);
 /// Probes in a row that must succeed between two kills.
 const CALM_PROBES: u64 = 200;
 const STARTS: usize = 5;
+/// How long a benchmark may take beside its duration, most of it to fill the cluster.
+const FILL_PATIENCE: Duration = Duration::from_secs(300);
 /// Ticks of the system's accounting of CPU time in a second.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -201,6 +203,7 @@ fn cpu_seconds(process: u32) -> f64 {
 #[ignore = "a measurement: make full-load"]
 fn full_load() {
     let minutes = std::env::var("FLOTILLA_MINUTES").unwrap_or_else(|_unset| "30".to_owned());
+    let minutes: u64 = minutes.parse().expect("a whole number of minutes");
     let sandbox = Sandbox::new();
     let playground = Playground::start(&sandbox, &[]);
     let changes = || -> f64 {
@@ -212,8 +215,11 @@ fn full_load() {
     assert!(before >= 2.0, "the first leaders of both regions are counted");
     let duration = format!("{minutes}m");
     let mut command = sandbox.command(&["bench", "mixed", "--duration", &duration]);
-    let output = command.output().expect("it runs");
-    say(&String::from_utf8_lossy(&output.stdout));
+    // Before its duration begins, it fills the cluster.
+    let patience = Duration::from_secs(minutes * 60) + FILL_PATIENCE;
+    let bench = Process::spawn(&mut command).finish_within(patience);
+    assert_eq!(bench.code, 0, "{}\n{}", bench.stdout, bench.stderr);
+    say(&bench.stdout);
     say(&format!("changes of leaders in {minutes} minutes: {}", changes() - before));
     playground.stop();
 }

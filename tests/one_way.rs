@@ -8,7 +8,10 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 use std::time::{Duration, Instant};
 
 use common::Sandbox;
@@ -20,6 +23,11 @@ use flotilla_telemetry::Registry;
 
 /// Longer than two gates: a follower that could start an election would have done so.
 const CUT: Duration = Duration::from_secs(2);
+
+/// What is counted. A replica that hears nothing only asks whether it would be voted for.
+const PRE_VOTES: &str = "flotilla_raft_elections_total{type=\"pre-vote\"}";
+const VOTES: &str = "flotilla_raft_elections_total{type=\"vote\"}";
+const LEADS: &str = "flotilla_raft_leader_changes_total{";
 
 struct Cluster {
     sandbox: Sandbox,
@@ -59,25 +67,24 @@ impl Cluster {
         regions.iter().map(|region| region.leader.expect("somebody leads").store).collect()
     }
 
+    /// The sum of the series that begin with `series` at the store at this position, since it started.
+    fn count(&self, position: usize, series: &str) -> u64 {
+        let port = 20180 + u16::try_from(position).expect("few stores");
+        let mut status = TcpStream::connect((self.sandbox.host.as_str(), port))
+            .expect("the status server listens");
+        status
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            .expect("it takes a request");
+        let mut text = String::new();
+        status.read_to_string(&mut text).expect("metrics are text");
+        let value = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok());
+        text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
+    }
+
     /// Votes asked for and leads taken, over all stores and regions since they started.
-    fn elections(&self) -> u64 {
-        let count = |number: usize| {
-            let mut status =
-                TcpStream::connect((self.sandbox.host.as_str(), 20180 + number as u16))
-                    .expect("the status server listens");
-            status
-                .write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
-                .expect("it takes a request");
-            let mut text = String::new();
-            status.read_to_string(&mut text).expect("metrics are text");
-            let counts = |line: &&str| {
-                line.starts_with("flotilla_raft_elections_total{type=\"vote\"}")
-                    || line.starts_with("flotilla_raft_leader_changes_total{")
-            };
-            let value = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok());
-            text.lines().filter(counts).filter_map(value).sum::<u64>()
-        };
-        (0..self.stores.len()).map(count).sum()
+    fn elections(&self) -> [u64; 2] {
+        [VOTES, LEADS]
+            .map(|series| (0..self.stores.len()).map(|position| self.count(position, series)).sum())
     }
 
     /// Writes and reads until `end`; each must succeed at the first attempt.
@@ -110,20 +117,32 @@ fn a_follower_that_was_cut_off_changes_nothing() {
     cluster.use_until(&client, Instant::now() + Duration::from_millis(200));
     let leaders = cluster.leaders(&client);
     let follows = |store: &&Store| !leaders.contains(&store.id());
-    let follower = cluster.stores.iter().find(follows).expect("two regions, three stores");
+    let position = cluster.stores.iter().position(|store| follows(&store));
+    let position = position.expect("two regions, three stores");
+    let follower = &cluster.stores[position];
     let (elections, repetitions) = (cluster.elections(), repetitions(&client));
+    assert!(elections.iter().all(|count| *count > 0), "the first leaders: {elections:?}");
     let own = follower.id();
     type Loses = fn(StoreId, StoreId, StoreId) -> bool;
-    let cuts: [(&str, Loses); 3] = [
-        ("hears nothing", |own, _from, to| to == own),
-        ("is heard by nobody", |own, from, _to| from == own),
-        ("both", |own, from, to| from == own || to == own),
+    let cuts: [(&str, bool, Loses); 3] = [
+        ("hears nothing", true, |own, _from, to| to == own),
+        ("is heard by nobody", false, |own, from, _to| from == own),
+        ("both", true, |own, from, to| from == own || to == own),
     ];
-    for (name, loses) in cuts {
-        let filter = move |from, to, _: &_| !loses(own, from, to);
+    for (name, is_deaf, loses) in cuts {
+        let (lost, pre_votes) = (Arc::new(AtomicU64::new(0)), cluster.count(position, PRE_VOTES));
+        let counter = Arc::clone(&lost);
+        let filter = move |from, to, _: &_| {
+            let is_lost = loses(own, from, to);
+            counter.fetch_add(u64::from(is_lost), Ordering::Relaxed);
+            !is_lost
+        };
         follower.peers().set_filter(Some(Arc::new(filter)));
         cluster.use_until(&client, Instant::now() + CUT);
         follower.peers().set_filter(None);
+        assert!(lost.load(Ordering::Relaxed) > 0, "{name}: nothing was cut");
+        let asked = cluster.count(position, PRE_VOTES) - pre_votes;
+        assert!(asked > 0 || !is_deaf, "{name}: it did not even miss its leaders");
         cluster.use_until(&client, Instant::now() + CUT);
         assert_eq!(cluster.elections(), elections, "{name}: somebody asked for votes");
         assert_eq!(cluster.leaders(&client), leaders, "{name}: the lead moved");

@@ -5,18 +5,38 @@ mod common;
 
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
 use common::{FLOTILLA, Process, Sandbox};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Blocks behind this line are part of it.
 const MARK: &str = "<!-- quickstart -->";
 
 /// `make playground` looks for things to build, and may have to link.
 const BUILD_PATIENCE: Duration = Duration::from_secs(1200);
+
+/// A process with all that it has started, of which nothing is left behind by a test that fails.
+struct Group(Process);
+
+impl Group {
+    fn spawn(command: &mut Command) -> Self {
+        Self(Process::spawn(command.process_group(0)))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group.filter(|_| std::thread::panicking()) {
+            let _all_gone_already = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -41,8 +61,8 @@ fn the_quick_start_works_word_for_word() {
     let mut make = Command::new("make");
     make.arg("playground").current_dir(root());
     sandbox.settle(&mut make);
-    let mut playground = Process::spawn(&mut make);
-    playground.line_within("Ctrl-C stops it", BUILD_PATIENCE);
+    let mut playground = Group::spawn(&mut make);
+    playground.0.line_within("Ctrl-C stops it", BUILD_PATIENCE);
 
     let bin = Path::new(FLOTILLA).parent().expect("a folder").display().to_string();
     let path = format!("{bin}:{}", std::env::var("PATH").expect("a path"));
@@ -65,5 +85,5 @@ fn the_quick_start_works_word_for_word() {
     assert_eq!(of("flotilla scan --prefix user: --count"), "3\n");
 
     assert_eq!(sandbox.run(&["playground", "stop"]).code, 0);
-    assert!(playground.wait().success());
+    assert!(playground.0.wait().success());
 }

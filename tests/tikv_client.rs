@@ -222,11 +222,25 @@ async fn raw_batch_put(raw: RawClient, batch: Vec<(Vec<u8>, Vec<u8>)>) -> Result
     raw.batch_put(batch).await
 }
 
-async fn compare_gets(client: &Patient, records: &Records) {
-    for (key, value) in records.iter().step_by(records.len() / 1_000) {
-        let found = client.again(|raw| get(raw, key.clone())).await;
-        assert_eq!(found.as_ref(), Some(value), "{}", String::from_utf8_lossy(key));
+async fn compare_gets(client: &Patient, records: &Arc<Records>) {
+    let mut lanes = JoinSet::new();
+    for lane in 0..LANES {
+        let (client, records) = (client.clone(), Arc::clone(records));
+        lanes.spawn(async move {
+            let mut count = 0;
+            for (key, value) in records.iter().skip(lane).step_by(LANES) {
+                let found = client.again(|raw| get(raw, key.clone())).await;
+                assert_eq!(found.as_ref(), Some(value), "{}", String::from_utf8_lossy(key));
+                count += 1;
+            }
+            count
+        });
     }
+    let mut count = 0;
+    while let Some(lane) = lanes.join_next().await {
+        count += lane.expect("a lane ends in order");
+    }
+    assert_eq!(count, records.len(), "every record was asked for");
 }
 
 async fn get(raw: RawClient, key: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {

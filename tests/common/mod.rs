@@ -235,7 +235,13 @@ impl Process {
     /// Waits for its end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LIVENESS;
+        self.wait_within(LIVENESS)
+    }
+
+    /// Waits for its end, within a time.
+    #[track_caller]
+    fn wait_within(&mut self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push_str(&line),
@@ -251,8 +257,14 @@ impl Process {
 
     /// Waits for its end, and returns what it said.
     #[track_caller]
-    pub fn finish(mut self) -> Finished {
-        let status = self.wait();
+    pub fn finish(self) -> Finished {
+        self.finish_within(LIVENESS)
+    }
+
+    /// Waits for its end, within a time, and returns what it said.
+    #[track_caller]
+    pub fn finish_within(mut self, patience: Duration) -> Finished {
+        let status = self.wait_within(patience);
         let stderr = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
         let code = status.code().unwrap_or(-1);
         Finished { code, stdout: std::mem::take(&mut self.seen), stderr }
