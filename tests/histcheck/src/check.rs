@@ -149,15 +149,14 @@ impl fmt::Display for Report {
             writeln!(f, "{} acknowledged additions were never read back", self.unread_additions)?;
         }
         let verdict = match (self.witnesses().count(), self.undecided().count()) {
-            (0, 0) => "sound".to_owned(),
-            (violated, undecided) => format!("{violated} keys violated, {undecided} undecided"),
+            (0, 0) => "all sound".to_owned(),
+            (violated, undecided) => format!("{violated} violated, {undecided} undecided"),
         };
-        let Self { ok, failed, unknown, .. } = self;
-        write!(
+        let Self { keys, ok, failed, unknown, .. } = self;
+        let keys = keys.len();
+        writeln!(
             f,
-            "{} keys, {ok} operations ok, {failed} failed, {unknown} unknown: ",
-            self.keys.len()
-        )?;
-        writeln!(f, "{verdict}")
+            "keys: {keys}, {verdict}; operations: {ok} ok, {failed} failed, {unknown} unknown"
+        )
     }
 }

@@ -28,6 +28,9 @@ mod shrink;
 mod timeline;
 mod zones;
 
+#[cfg(test)]
+mod tests;
+
 pub use check::{Limits, Method, Report, Verdict, check};
 pub use history::History;
 pub use operation::{Note, Operation, Outcome, Request, Response, Value};

@@ -1,6 +1,6 @@
 //! Registers, compare-and-swap and counters: which checker decides, and what its findings mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::Moment;
 
@@ -106,59 +106,61 @@ fn no_origin(operations: &[Operation], read: &Call, value: Option<&Value>) -> Fi
     Finding::new(Anomaly::NeverWritten, refused.into_iter().chain([read.place]), vec![line])
 }
 
-/// Says why two values contradict each other.
+/// Says why two values contradict each other, in terms of the operations that are needed to see it.
 fn explain(
     operations: &[Operation],
     calls: &[Call],
     names: &Names<'_>,
     conflict: &Conflict,
 ) -> Finding {
-    let Conflict { held, between } = conflict;
-    let operation = |place: usize| &operations[calls[place].place];
+    let needed = needed(calls, conflict);
+    let Conflict { held, between } =
+        zones::conflict(&needed).expect("what is needed for a conflict has one");
+    let operation = |place: usize| &operations[needed[place].place];
     let value = |cluster: &Cluster| {
-        let state = cluster.write.map(|place| calls[place].effect.produces());
-        content(state.flatten().and_then(|state| names.value(state)).as_ref())
+        let state = cluster.write.and_then(|place| needed[place].effect.produces());
+        content(state.and_then(|state| names.value(state)).as_ref())
     };
     let order = |one: &Cluster, other: &Cluster| {
         let (_, start) = other.last_start?;
         let first = one.first_end.map_or_else(
-            || "this was so in the beginning".to_owned(),
+            || "so it was in the beginning,".to_owned(),
             |(_, end)| format!("`{}` ended", operation(end)),
         );
         let (one, other, start) = (value(one), value(other), operation(start));
         Some(format!("{one} came before {other}: {first} before `{start}` began"))
     };
-    let is_write_alone = [between.first_end, between.last_start]
-        .iter()
-        .all(|it| it.is_some_and(|(_, place)| Some(place) == between.write));
+    let ends = [between.first_end, between.last_start];
+    let is_write_alone = ends.iter().flatten().all(|(_, place)| Some(*place) == between.write);
     let anomaly = match (held.write, is_write_alone) {
         (None, _) => Anomaly::LostWrite,
         (Some(_), true) => Anomaly::StaleRead,
         (Some(_), false) => Anomaly::ContradictingReads,
     };
-    let explanation = [order(held, between), order(between, held)].into_iter().flatten().collect();
-    let involved = [held, between].into_iter().flat_map(|cluster| {
+    let explanation = [order(&held, &between), order(&between, &held)];
+    let places = needed.iter().map(|call| call.place);
+    Finding::new(anomaly, places, explanation.into_iter().flatten().collect())
+}
+
+/// The calls that make a conflict. Reads are left out while it stays one.
+fn needed(calls: &[Call], conflict: &Conflict) -> Vec<Call> {
+    let clusters = [conflict.held, conflict.between];
+    let places = clusters.iter().flat_map(|cluster| {
         let ends = [cluster.first_end, cluster.last_start].into_iter().flatten();
         ends.map(|(_, place)| place).chain(cluster.write)
     });
-    let places = needed(calls, involved.collect());
-    Finding::new(anomaly, places.into_iter().map(|place| calls[place].place), explanation)
-}
-
-/// The smallest part of `places` that still is a contradiction: reads are left out while it stays one.
-fn needed(calls: &[Call], mut places: Vec<usize>) -> Vec<usize> {
-    places.sort_unstable();
-    places.dedup();
-    for place in places.clone() {
-        if calls[place].effect.is_observer() {
-            let rest: Vec<usize> = places.iter().copied().filter(|it| *it != place).collect();
-            let part: Vec<Call> = rest.iter().map(|it| calls[*it]).collect();
-            if zones::conflict(&part).is_some() {
-                places = rest;
+    let places: BTreeSet<usize> = places.collect();
+    let mut needed: Vec<Call> = places.into_iter().map(|place| calls[place]).collect();
+    for call in needed.clone() {
+        if call.effect.is_observer() {
+            let is_other = |other: &&Call| other.place != call.place;
+            let rest: Vec<Call> = needed.iter().filter(is_other).copied().collect();
+            if zones::conflict(&rest).is_some() {
+                needed = rest;
             }
         }
     }
-    places
+    needed
 }
 
 fn search(
