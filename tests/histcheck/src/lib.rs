@@ -35,4 +35,4 @@ pub use check::{Limits, Method, Report, Verdict, check};
 pub use history::History;
 pub use operation::{Note, Operation, Outcome, Request, Response, Value};
 pub use recorder::{OperationId, Recorder};
-pub use witness::{Anomaly, Witness};
+pub use witness::{Anomaly, Start, Witness};

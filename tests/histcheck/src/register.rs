@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::Moment;
-
 use crate::check::{Limits, Method, Verdict};
 use crate::model::{Call, Effect, Names, Observed, State};
 use crate::operation::{Operation, Outcome, Request, Value, content};
 use crate::search::{Found, Search};
 use crate::shrink;
-use crate::witness::{Anomaly, Finding};
+use crate::witness::{Anomaly, Finding, Start};
 use crate::zones::{self, Cluster, Conflict};
 
 /// Judges the operations of one key, none of which belongs to a set.
@@ -170,28 +168,22 @@ fn search(
     limits: Limits,
 ) -> Verdict<Finding> {
     let mut search = Search::new(calls, limits.positions_max);
-    let stuck = match search.run(State::Absent) {
+    match search.run(State::Absent) {
         Found::Order => return Verdict::Sound,
         Found::Budget => return Verdict::Undecided { positions: search.positions() },
-        Found::NoOrder { stuck } => stuck,
-    };
+        Found::NoOrder => {}
+    }
     drop(search);
-    let core = shrink::shrink(calls, stuck, limits);
+    let core = shrink::shrink(calls, limits);
     let places = core.calls.iter().map(|call| call.place);
     let mut finding = Finding::new(Anomaly::NoOrder, places, Vec::new());
-    finding.start = core.start.map(|(moment, state)| (moment, names.value(state)));
+    let contents = || core.states.iter().map(|state| names.value(*state)).collect();
+    finding.start = core.start.map(|at| Start { at, contents: contents() });
     let last = core.calls.iter().filter(|call| call.is_required);
     if let Some(last) = last.max_by_key(|call| call.returned) {
         let last = &operations[last.place];
         let line = format!("no order of these operations explains them all up to `{last}`");
         finding.explanation.push(line);
-    }
-    let is_open = |call: &&Call| !call.is_required && call.returned != Moment::NEVER;
-    let open = core.calls.iter().filter(is_open).count();
-    if open > 0 {
-        finding
-            .explanation
-            .push(format!("{open} of them had not ended then and are not needed to"));
     }
     Verdict::Violated(finding)
 }

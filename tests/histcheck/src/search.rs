@@ -3,21 +3,22 @@
 //!
 //! A position is the set of operations that are in the order so far, and the content of the key behind
 //! them. From a position every operation may come next that no other one precedes in real time. A
-//! position that was visited once is never visited again.
+//! position that was visited once is never visited again, and a content that somebody still has to find
+//! is not given up for good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::Moment;
 
-use crate::model::{Call, State};
+use crate::model::{Call, Effect, State};
 
 /// What came out of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// There is an order.
     Order,
-    /// There is none: whatever comes first, an operation that ended at `stuck` or before finds no place.
-    NoOrder { stuck: Moment },
+    /// There is none.
+    NoOrder,
     /// The budget of positions was used up.
     Budget,
 }
@@ -62,8 +63,8 @@ pub(crate) struct Search {
     twins: Vec<Option<usize>>,
     placed: Bits,
     placed_optional: Bits,
+    supplies: Supplies,
     visited: BTreeSet<Box<[u64]>>,
-    stuck: Moment,
     positions_max: usize,
 }
 
@@ -71,6 +72,7 @@ impl Search {
     pub(crate) fn new(calls: &[Call], positions_max: usize) -> Self {
         let mut calls = calls.to_vec();
         calls.sort_by_key(|call| (call.invoked, call.returned, call.place));
+        let supplies = Supplies::of(&calls);
         let (required, optional): (Vec<Call>, Vec<Call>) =
             calls.into_iter().partition(|call| call.is_required);
         let is_twin = |call: &Call, other: &Call| call.effect == other.effect;
@@ -83,8 +85,8 @@ impl Search {
             placed_optional: Bits::new(optional.len()),
             required,
             optional,
+            supplies,
             visited: BTreeSet::new(),
-            stuck: Moment(0),
             positions_max,
         }
     }
@@ -94,8 +96,8 @@ impl Search {
         self.walk(start, |_| true)
     }
 
-    /// The contents behind all orders; `None` where the budget was used up. Only for calls that are all
-    /// required: an optional one could still follow.
+    /// The contents behind all orders, with and without what may have happened by then; `None` where the
+    /// budget was used up.
     pub(crate) fn final_states(&mut self, start: State) -> Option<BTreeSet<State>> {
         let mut states = BTreeSet::new();
         let mut collect = |state| {
@@ -141,12 +143,17 @@ impl Search {
             let steps = self.steps(position);
             branches.push(Branch { step: Some(step), position, steps });
         }
-        Found::NoOrder { stuck: self.stuck }
+        Found::NoOrder
     }
 
     fn mark(&mut self, step: Step, is_placed: bool) {
-        let set = if step.is_required { &mut self.placed } else { &mut self.placed_optional };
+        let (set, calls) = if step.is_required {
+            (&mut self.placed, &self.required)
+        } else {
+            (&mut self.placed_optional, &self.optional)
+        };
         set.set(step.number, is_placed);
+        self.supplies.mark(&calls[step.number], is_placed);
     }
 
     fn behind(&self, before: Position, step: Step) -> Position {
@@ -162,7 +169,7 @@ impl Search {
     }
 
     /// What may come next, the most pressing one last.
-    fn steps(&mut self, position: Position) -> Vec<Step> {
+    fn steps(&self, position: Position) -> Vec<Step> {
         // An operation may come next if none that is not placed ended before it began. Calls stand in
         // the order of their invocations, so the first one behind the earliest end closes the list.
         let mut earliest_end = Moment::NEVER;
@@ -186,19 +193,22 @@ impl Search {
                 steps.push(step);
             }
         }
-        self.stuck = self.stuck.max(earliest_end);
         steps.reverse();
         steps.sort_by_key(|step| std::cmp::Reverse(self.required[step.number].returned));
         let mut last_resorts = self.optional_steps(position, earliest_end);
         last_resorts.append(&mut steps);
+        last_resorts.retain(|step| !self.gives_up_for_good(position.state, *step));
         last_resorts
+    }
+
+    /// Whether `step` leaves a content that others still have to find and nobody can bring back.
+    fn gives_up_for_good(&self, state: State, step: Step) -> bool {
+        let is_own = step.is_required && self.required[step.number].effect.found() == Some(state);
+        step.after != state && self.supplies.is_last_chance(state, usize::from(is_own))
     }
 
     fn optional_steps(&self, position: Position, earliest_end: Moment) -> Vec<Step> {
         let mut steps = Vec::new();
-        if position.count == self.required.len() {
-            return steps;
-        }
         for (number, call) in self.optional.iter().enumerate() {
             if call.invoked > earliest_end {
                 break;
@@ -228,6 +238,52 @@ impl Search {
         words.extend_from_slice(window);
         words.extend_from_slice(&self.placed_optional.0);
         words.into_boxed_slice()
+    }
+}
+
+/// For each content how many calls still have to find it, and how many could still leave it behind.
+#[derive(Debug, Default)]
+struct Supplies {
+    /// Empty where sums are made: those can leave any number behind.
+    by_state: BTreeMap<State, Supply>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Supply {
+    finders: usize,
+    makers: usize,
+}
+
+impl Supplies {
+    fn of(calls: &[Call]) -> Self {
+        let mut supplies = Self::default();
+        if calls.iter().any(|call| matches!(call.effect, Effect::Add { .. })) {
+            return supplies;
+        }
+        let states = calls.iter().flat_map(|call| [call.effect.found(), call.effect.produces()]);
+        supplies.by_state = states.flatten().map(|state| (state, Supply::default())).collect();
+        for call in calls {
+            supplies.mark(call, false);
+        }
+        supplies
+    }
+
+    fn mark(&mut self, call: &Call, is_placed: bool) {
+        let change = |count: &mut usize| {
+            *count = if is_placed { *count - 1 } else { *count + 1 };
+        };
+        let found = call.effect.found().filter(|_| call.is_required);
+        if let Some(supply) = found.and_then(|state| self.by_state.get_mut(&state)) {
+            change(&mut supply.finders);
+        }
+        if let Some(supply) = call.effect.produces().and_then(|it| self.by_state.get_mut(&it)) {
+            change(&mut supply.makers);
+        }
+    }
+
+    /// Whether more calls than `own` have to find `state`, and none is left that could make it.
+    fn is_last_chance(&self, state: State, own: usize) -> bool {
+        self.by_state.get(&state).is_some_and(|supply| supply.makers == 0 && supply.finders > own)
     }
 }
 

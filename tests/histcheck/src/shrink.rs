@@ -1,8 +1,8 @@
 //! Makes a contradiction small enough to be read: what can be left out of it is left out.
 //!
 //! Leaving an operation out must never make a contradiction of what was none. So only these go: what began
-//! behind the moment where every order gets stuck; what only observes; what nobody observed; and what
-//! led to the only possible content of a moment at which nothing was under way.
+//! behind the first moment by which there is no order any more; what only observes; what nobody observed; and what
+//! led to the few possible contents of a moment at which nothing was under way.
 
 use std::collections::BTreeSet;
 
@@ -15,22 +15,32 @@ use crate::search::{Found, Search};
 /// A contradiction of more calls than this is told from a later moment on, if that is possible.
 const CALLS_AIM: usize = 8;
 
+/// Such a moment has at most this many possible contents.
+const STATES_MAX: usize = 8;
+
 /// A contradiction of few operations.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) calls: Vec<Call>,
-    /// The content at the moment from which on the calls are told; the beginning if there is none.
-    pub(crate) start: Option<(Moment, State)>,
+    /// The moment from which on the calls are told; the beginning if there is none.
+    pub(crate) start: Option<Moment>,
+    /// Every content that was possible at that moment.
+    pub(crate) states: BTreeSet<State>,
 }
 
-/// `calls` have no order; every attempt ends at `stuck` or before.
-pub(crate) fn shrink(calls: &[Call], stuck: Moment, limits: Limits) -> Core {
+/// Makes `calls`, which have no order, fewer.
+pub(crate) fn shrink(calls: &[Call], limits: Limits) -> Core {
     // All attempts together visit a small multiple of the positions that one search may visit.
     let mut budget = Budget { left: limits.positions_max.saturating_mul(4) };
-    let mut core = Core { calls: until(calls, stuck), start: None };
-    if !budget.is_contradiction(&core.calls, State::Absent) {
-        return Core { calls: calls.to_vec(), start: None };
-    }
+    let mut ends: Vec<Moment> =
+        calls.iter().filter(|call| call.is_required).map(|call| call.returned).collect();
+    ends.sort_unstable();
+    // What has no order by one moment has none by any later one.
+    let states = BTreeSet::from([State::Absent]);
+    let has_order = |end: &Moment| !budget.is_contradiction(&until(calls, *end), &states);
+    let first = ends.partition_point(has_order);
+    let calls = ends.get(first).map_or_else(|| calls.to_vec(), |end| until(calls, *end));
+    let mut core = Core { calls, start: None, states };
     core.thin_out(&mut budget);
     if core.calls.len() > CALLS_AIM {
         core.start_late(&mut budget);
@@ -39,11 +49,11 @@ pub(crate) fn shrink(calls: &[Call], stuck: Moment, limits: Limits) -> Core {
     core
 }
 
-/// What began until `stuck`; what had not ended by then may or may not have happened.
-fn until(calls: &[Call], stuck: Moment) -> Vec<Call> {
-    let begun = calls.iter().filter(|call| call.invoked <= stuck);
+/// What began until `end`; what had not ended by then may or may not have happened.
+fn until(calls: &[Call], end: Moment) -> Vec<Call> {
+    let begun = calls.iter().filter(|call| call.invoked <= end);
     let weaken =
-        |call: &Call| Call { is_required: call.is_required && call.returned <= stuck, ..*call };
+        |call: &Call| Call { is_required: call.is_required && call.returned <= end, ..*call };
     let mut calls: Vec<Call> = begun.map(weaken).collect();
     calls.sort_by_key(|call| (call.invoked, call.returned));
     calls
@@ -55,26 +65,25 @@ struct Budget {
 }
 
 impl Budget {
-    fn is_contradiction(&mut self, calls: &[Call], start: State) -> bool {
-        let mut search = Search::new(calls, self.left);
-        let found = search.run(start);
-        self.left = self.left.saturating_sub(search.positions());
-        matches!(found, Found::NoOrder { .. })
+    /// Whether `calls` have no order, whichever of `states` was there before them.
+    fn is_contradiction(&mut self, calls: &[Call], states: &BTreeSet<State>) -> bool {
+        states.iter().all(|state| {
+            let mut search = Search::new(calls, self.left);
+            let found = search.run(*state);
+            self.left = self.left.saturating_sub(search.positions());
+            found == Found::NoOrder
+        })
     }
 
-    fn final_states(&mut self, calls: &[Call], start: State) -> Option<BTreeSet<State>> {
+    fn final_states(&mut self, calls: &[Call]) -> Option<BTreeSet<State>> {
         let mut search = Search::new(calls, self.left);
-        let states = search.final_states(start);
+        let states = search.final_states(State::Absent);
         self.left = self.left.saturating_sub(search.positions());
         states
     }
 }
 
 impl Core {
-    fn start_state(&self) -> State {
-        self.start.map_or(State::Absent, |(_, state)| state)
-    }
-
     /// Leaves out what can be spared while the rest stays a contradiction: first many at once, in the
     /// end one by one.
     fn thin_out(&mut self, budget: &mut Budget) {
@@ -98,7 +107,7 @@ impl Core {
         for places in spare.chunks(chunk) {
             let is_kept = |call: &&Call| !places.contains(&call.place);
             let rest: Vec<Call> = self.calls.iter().filter(is_kept).copied().collect();
-            if budget.is_contradiction(&rest, self.start_state()) {
+            if budget.is_contradiction(&rest, &self.states) {
                 self.calls = rest;
                 is_thinner = true;
             }
@@ -106,33 +115,38 @@ impl Core {
         is_thinner
     }
 
-    /// Goes from one moment at which nothing was under way to the next, and starts at the last one whose
-    /// content does not depend on the order before it.
+    /// Starts at a late moment at which nothing was under way but what may still happen. The last such
+    /// moment is tried first, then earlier ones in growing strides.
     fn start_late(&mut self, budget: &mut Budget) {
-        let mut states = BTreeSet::from([self.start_state()]);
-        let (mut from, mut last_end) = (0, Moment(0));
-        let mut start = None;
-        for at in 0..self.calls.len() {
-            let call = self.calls[at];
-            if at > 0 && last_end < call.invoked {
-                let segment = &self.calls[from..at];
-                let ends = states.iter().map(|state| budget.final_states(segment, *state));
-                let Some(ends) = ends.collect::<Option<Vec<_>>>() else { break };
-                states = ends.into_iter().flatten().collect();
-                from = at;
-                if let (1, Some(only)) = (states.len(), states.first()) {
-                    start = Some((at, call.invoked, *only));
-                }
+        let quiet = self.quiet_places();
+        let strides = std::iter::successors(Some(1), |stride| Some(stride * 2));
+        let tried = strides.map_while(|stride| quiet.len().checked_sub(stride).map(|it| quiet[it]));
+        for at in tried {
+            let (before, behind) = self.calls.split_at(at);
+            let Some(states) = budget.final_states(before) else { return };
+            // What may have happened before may have been late as well.
+            let open = before.iter().filter(|call| !call.is_required);
+            let rest: Vec<Call> = open.chain(behind).copied().collect();
+            if states.len() <= STATES_MAX && budget.is_contradiction(&rest, &states) {
+                let start = Some(behind[0].invoked);
+                *self = Self { calls: rest, start, states };
+                return;
             }
-            if !call.is_required {
-                // It may happen at any later time.
-                break;
+        }
+    }
+
+    /// Where a call begins when all required ones in front of it have ended.
+    fn quiet_places(&self) -> Vec<usize> {
+        let mut last_end = Moment(0);
+        let mut places = Vec::new();
+        for (place, call) in self.calls.iter().enumerate() {
+            if place > 0 && last_end < call.invoked {
+                places.push(place);
             }
-            last_end = last_end.max(call.returned);
+            if call.is_required {
+                last_end = last_end.max(call.returned);
+            }
         }
-        if let Some((at, moment, state)) = start {
-            self.start = Some((moment, state));
-            self.calls.drain(..at);
-        }
+        places
     }
 }

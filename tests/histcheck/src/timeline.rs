@@ -8,7 +8,7 @@ use std::fmt;
 use flotilla_base::Moment;
 
 use crate::operation::{Operation, content};
-use crate::witness::Witness;
+use crate::witness::{Start, Witness};
 
 /// Operations of one picture; what is earlier is only counted.
 const LINES_MAX: usize = 40;
@@ -23,9 +23,10 @@ impl fmt::Display for Witness {
             writeln!(f, "  {line}")?;
         }
         writeln!(f)?;
-        if let Some((moment, value)) = &self.start {
-            let value = content(value.as_ref());
-            writeln!(f, "  at {}, with nothing under way, it held {value}", millis(*moment))?;
+        if let Some(Start { at, contents }) = &self.start {
+            let contents: Vec<String> = contents.iter().map(|it| content(it.as_ref())).collect();
+            writeln!(f, "  until {} everything can be explained;", millis(*at))?;
+            writeln!(f, "  the key then held {}", contents.join(" or "))?;
         }
         let hidden = self.operations.len().saturating_sub(LINES_MAX);
         if hidden > 0 {

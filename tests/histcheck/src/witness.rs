@@ -38,13 +38,21 @@ pub struct Witness {
     pub anomaly: Anomaly,
     /// Why it is one, in sentences.
     pub explanation: Vec<String>,
-    /// The operations that contradict each other, by invocation: none can be left out.
+    /// The operations that contradict each other, by invocation; as few as could be found.
     pub operations: Vec<Operation>,
-    /// What the key held at a moment when nothing was under way, where operations before it were
-    /// replaced by their only possible result.
-    pub start: Option<(Moment, Option<Value>)>,
+    /// Where operations at the beginning were replaced by what they can have led to.
+    pub start: Option<Start>,
     /// What happened beside them at the time.
     pub notes: Vec<Note>,
+}
+
+/// A moment at which nothing was under way but what may happen at any later time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The moment.
+    pub at: Moment,
+    /// What the key can have held then, by all that clients were told until then.
+    pub contents: Vec<Option<Value>>,
 }
 
 /// A violation before its operations are looked up.
@@ -54,7 +62,7 @@ pub(crate) struct Finding {
     /// Places in the list of operations that was judged.
     pub(crate) places: Vec<usize>,
     pub(crate) explanation: Vec<String>,
-    pub(crate) start: Option<(Moment, Option<Value>)>,
+    pub(crate) start: Option<Start>,
 }
 
 impl Finding {

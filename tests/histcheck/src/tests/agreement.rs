@@ -112,7 +112,7 @@ fn has_order_by_search(operations: &[Operation]) -> bool {
     let calls = names.calls(operations);
     match Search::new(&calls, usize::MAX).run(State::Absent) {
         Found::Order => true,
-        Found::NoOrder { .. } => false,
+        Found::NoOrder => false,
         Found::Budget => unreachable!("there is no budget"),
     }
 }

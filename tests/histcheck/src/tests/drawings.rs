@@ -49,7 +49,8 @@ fn an_open_operation_and_a_quiet_start_are_drawn() {
 key k: no order explains the answers
   no order of these operations explains them all up to `read: 20`
 
-  at 0.002000 ms, with nothing under way, it held 9
+  until 0.003000 ms everything can be explained;
+  the key then held 9 or 19
   client 1  add 10: unknown  ├───────▷  0.002000 ms – …
   client 1  read: 20            │       0.003000 ms – 0.003000 ms
 

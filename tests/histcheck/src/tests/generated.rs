@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Moment, Rng};
+use flotilla_base::{Moment, Rng, Span};
 
 use super::sample::{Load, Sample};
 use super::words::judge;
-use crate::{Method, Operation, Outcome, Request, Response, Value};
+use crate::{Method, Operation, Outcome, Request, Response, Start, Value, Witness};
 
-const HISTORIES: u64 = if cfg!(debug_assertions) { 500 } else { 20_000 };
+const HISTORIES: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
 
 fn sample(load: Load, rng: &mut Rng) -> Vec<Operation> {
     let sample = Sample {
@@ -79,20 +79,48 @@ const MUTATIONS: [(&str, Load, Mutation); 16] = [
 fn what_is_broken_by_construction_is_rejected() {
     let mut rng = Rng::new(13);
     let mut broken: BTreeMap<(&str, String), u64> = BTreeMap::new();
+    let mut told_from_late = 0;
     for (name, load, mutation) in MUTATIONS {
         for _ in 0..HISTORIES {
             let operations = sample(load, &mut rng);
             let Some(mutant) = mutation(&mut rng, &operations) else { continue };
             let report = judge(&mutant);
-            assert!(report.witnesses().next().is_some(), "{name}, {load:?}: {report}\n{mutant:#?}");
+            let witness = report.witnesses().next();
+            let witness = witness.unwrap_or_else(|| panic!("{name}, {load:?}: {report}"));
+            told_from_late += u64::from(is_contradiction_from_late(witness));
             *broken.entry((name, format!("{load:?}"))).or_default() += 1;
         }
     }
-    println!("{broken:#?}");
+    println!("{broken:#?}, {told_from_late} of them told from a late moment on");
+    assert!(told_from_late > HISTORIES / 4, "{told_from_late} are told from a late moment on");
     assert_eq!(broken.len(), MUTATIONS.len());
     for (mutation, count) in broken {
         assert!(count > HISTORIES / 10, "{mutation:?} is tried {count} times only");
     }
+}
+
+/// Whether a witness is told from a late moment on; it then is a contradiction behind each content that
+/// it names.
+fn is_contradiction_from_late(witness: &Witness) -> bool {
+    let Some(Start { contents, .. }) = &witness.start else { return false };
+    assert!(!contents.is_empty(), "{witness}");
+    for content in contents {
+        let first = Operation {
+            request: Request::Write(content.clone()),
+            invoked: Moment(0),
+            returned: Moment(0),
+            outcome: Outcome::Ok(Response::Written),
+            ..witness.operations[0].clone()
+        };
+        let mut operations = witness.operations.clone();
+        for operation in &mut operations {
+            operation.invoked = Moment(operation.invoked.0 + 1);
+            operation.returned = operation.returned + Span(1);
+        }
+        operations.push(first);
+        assert!(!judge(&operations).is_sound(), "{content:?} explains it: {witness}");
+    }
+    true
 }
 
 /// One of `choices`.
