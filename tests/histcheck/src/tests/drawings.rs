@@ -3,7 +3,17 @@
 use flotilla_base::Moment;
 
 use super::words::*;
-use crate::{Limits, Note, check};
+use crate::{Limits, Note, Report, check};
+
+/// The page that teaches to read them.
+const PAGE: &str = include_str!("../../../../docs/histories.md");
+
+/// The page shows the picture of `report`, from the line `first` on.
+fn assert_taught(report: &Report, first: &str) {
+    let witness = report.witnesses().next().expect("a violation").to_string();
+    let begin = witness.find(first).expect("the line is drawn");
+    assert!(PAGE.contains(&witness[begin..]), "the page shows another picture than\n{witness}");
+}
 
 #[test]
 fn a_stale_read_is_drawn() {
@@ -34,6 +44,7 @@ key k: a stale read
 keys: 1, 1 violated, 0 undecided; operations: 4 ok, 0 failed, 1 unknown
 ";
     assert_eq!(report.to_string(), expected);
+    assert_taught(&report, "key k");
 }
 
 #[test]
@@ -56,5 +67,16 @@ key k: no order explains the answers
 
 keys: 1, 1 violated, 0 undecided; operations: 10 ok, 0 failed, 1 unknown
 ";
-    assert_eq!(judge(&operations).to_string(), expected);
+    let report = judge(&operations);
+    assert_eq!(report.to_string(), expected);
+    assert_taught(&report, "  until");
+}
+
+#[test]
+fn the_format_is_taught_as_it_is() {
+    let lines = PAGE.lines().filter(|line| line.starts_with('{'));
+    let sample = lines.collect::<Vec<_>>().join("\n");
+    let history = crate::json::read(sample.as_bytes()).unwrap();
+    assert_eq!((history.len(), history.notes().len()), (3, 1));
+    assert!(check(&history, Limits::default()).is_sound());
 }
