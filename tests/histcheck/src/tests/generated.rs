@@ -9,7 +9,7 @@ use super::sample::{Load, Sample};
 use super::words::judge;
 use crate::{Method, Operation, Outcome, Request, Response, Start, Value, Witness};
 
-const HISTORIES: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
+const HISTORIES: u64 = if cfg!(debug_assertions) { 300 } else { 5_000 };
 
 fn sample(load: Load, rng: &mut Rng) -> Vec<Operation> {
     let sample = Sample {
