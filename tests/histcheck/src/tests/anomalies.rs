@@ -71,6 +71,9 @@ fn what_is_read_was_written() {
 fn an_unknown_write_happens_once_late_or_never() {
     let reads = [put("b", 20, 30), get("b", 40, 50)];
     assert_sound(&[&[lost_put("a", 0)], reads.as_slice()].concat());
+    // When its client gave up does not matter.
+    let given_up = Operation { returned: flotilla_base::Moment(5), ..lost_put("a", 0) };
+    assert_sound(&[given_up, put("b", 20, 30), get("b", 40, 50), get("a", 60, 70)]);
     let late = [lost_put("a", 0), put("b", 20, 30), get("b", 40, 50), get("a", 60, 70)];
     assert_sound(&late);
     let twice = [&late[..], &[get("b", 80, 90)]].concat();
