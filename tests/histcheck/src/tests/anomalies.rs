@@ -112,6 +112,15 @@ fn one_of_two_swaps_from_the_same_value_wins() {
 }
 
 #[test]
+fn a_contradiction_does_not_accuse_what_ended_later() {
+    // The first read is still under way when the swaps contradict each other, and is right.
+    let swaps = [put("a", 0, 1), swap("a", "c", 3, 5), swap("a", "d", 6, 8)];
+    let later = [get("b", 2, 100), put("b", 50, 60), refused_swap(["x", "y", "b"], 70, 80)];
+    let report = judge(&[swaps.as_slice(), &later].concat());
+    assert_eq!(report.witnesses().next().unwrap().operations, swaps, "{report}");
+}
+
+#[test]
 fn an_unknown_swap_explains_what_was_read() {
     let sound = [put("a", 0, 10), lost_swap("a", "b", 5), get("a", 20, 30), get("b", 40, 50)];
     assert_sound(&sound);
