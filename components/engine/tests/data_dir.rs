@@ -194,7 +194,11 @@ fn any_damage_of_the_ident_is_noticed() {
     }
     fs::write(&path, [0xff; 100]).expect("damage");
     let error = refusal(scratch.path(), &store());
-    assert_message(&error, scratch.path(), &["damaged", "nothing was changed", "replicate"]);
+    assert_message(
+        &error,
+        scratch.path(),
+        &["damaged", "nothing was changed", "do not start with an empty one"],
+    );
     fs::write(&path, vec![b'x'; 1 << 20]).expect("damage");
     assert!(matches!(refusal(scratch.path(), &store()), DataDirError::DamagedIdent { .. }));
     fs::write(&path, &intact).expect("repair");
