@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     fn a_withdrawal_without_a_new_generation_is_found() {
-        let mut judge = LeaseJudge::default();
-        assert_eq!(judge.on_permit(FIRST, delegate(1, 6), Moment(10), Moment(100)), Ok(()));
         for generation in [0, 1] {
+            let mut judge = LeaseJudge::default();
+            assert_eq!(judge.on_permit(FIRST, delegate(1, 6), Moment(10), Moment(100)), Ok(()));
             let verdict = judge.on_permit(FIRST, withdrawn(generation), Moment(20), Moment(0));
             assert_eq!(verdict.map_err(|violation| violation.rule), Err(GENERATION));
         }
