@@ -97,10 +97,12 @@ impl ElectionClock {
 
     /// What a wake-up at `now` means.
     pub fn wake(&mut self, now: Moment) -> ElectionWake {
-        if now < self.campaign_at || !self.is_open(now) {
+        let deadline = self.deadline();
+        if now < deadline {
             return ElectionWake::Early;
         }
-        if now.since(self.campaign_at) > self.timing.stall && !self.is_stall_excused {
+        // Behind a gate that is closed for longer than the campaign waits, nobody stood still.
+        if now.since(deadline) > self.timing.stall && !self.is_stall_excused {
             self.is_stall_excused = true;
             self.campaign_at = now + self.timing.heartbeat;
             return ElectionWake::Listen;
@@ -131,6 +133,18 @@ mod tests {
 
     fn after(millis: u64) -> Moment {
         START + Span::from_millis(millis)
+    }
+
+    #[test]
+    fn a_closed_gate_is_no_stall() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
+        clock.heard_leader(START, 0);
+        // For the successor of that leader, which then says nothing.
+        clock.granted_vote(after(10));
+        assert_eq!(clock.wake(after(799)), ElectionWake::Early);
+        assert_eq!(clock.wake(after(800)), ElectionWake::Campaign);
+        clock.campaign_started(after(800));
+        assert_eq!(clock.wake(after(2_000)), ElectionWake::Listen, "the excuse is still there");
     }
 
     #[test]

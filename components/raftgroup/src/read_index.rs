@@ -124,9 +124,12 @@ impl Group {
 
     /// The leader lives; where a lease is possible, the same round asks for one.
     pub(crate) fn beat(&mut self) {
-        if self.can_read() {
+        let can_read = self.can_read();
+        if can_read {
             self.begin_round(false);
-        } else {
+        }
+        // The crate confirms an only voter's round at once and sends nothing, also not to learners.
+        if !can_read || self.is_sole_voter() {
             self.raw.ping();
         }
     }

@@ -132,7 +132,7 @@ impl Group {
         answering.max_by_key(|(id, it)| (it.matched, Reverse(*id))).map(|(id, _)| PeerId(id))
     }
 
-    fn is_sole_voter(&self) -> bool {
+    pub(crate) fn is_sole_voter(&self) -> bool {
         let voters = self.raw.raft.prs().conf().voters().ids();
         voters.len() == 1 && voters.contains(self.peer().get())
     }

@@ -201,6 +201,8 @@ impl World {
     }
 
     fn crash(&mut self, node: usize, seed: u64) {
+        // Runs are told apart by the moment at which they begin.
+        self.now = self.now + Span::from_millis(1);
         let node = &mut self.nodes[node];
         let unsynced = node.disk.unsynced() as u64;
         let kept = self.rng.below(unsynced + 1);
