@@ -1,36 +1,19 @@
 //! Leases, hand-overs and hung disks in exact virtual time. The judges compare every read, in place, at a
 //! leader or at a follower, with what clients were told before.
 
-use flotilla_base::{RegionId, Span, StoreId, Term};
+mod common;
+
+use common::{REGION, SEEDS, advance, leader, millis};
+use flotilla_base::{Span, StoreId};
 use flotilla_sim::plan::LoadPlan;
 use flotilla_sim::reads::ReadPlan;
 use flotilla_sim::{Plan, World};
-
-/// The optimised build is some twenty times faster.
-const SEEDS: u64 = if cfg!(debug_assertions) { 4 } else { 20 };
-
-const REGION: RegionId = RegionId(2);
 
 /// A calm cluster with clients that never stop and read as `reads` says.
 fn cluster(seed: u64, reads: ReadPlan) -> World {
     let calm = Plan::calm(seed);
     let load = LoadPlan { clients: 8, operations: u64::MAX, keys: 2, ..calm.load.clone() };
     World::new(Plan { load, reads, ..calm }, true)
-}
-
-fn millis(count: u64) -> Span {
-    Span::from_millis(count)
-}
-
-fn leader(world: &World) -> (StoreId, Term) {
-    world.leader(REGION).expect("the region has a leader")
-}
-
-fn advance(world: &mut World, span: Span) {
-    if let Err(violation) = world.run_for(span) {
-        let lines: Vec<&str> = world.trace_text().lines().rev().take(40).collect();
-        panic!("{violation}\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
-    }
 }
 
 /// Time until another store leads.

@@ -1,13 +1,11 @@
 //! Scenarios in exact virtual time: what clients would feel.
 
-use flotilla_base::{RegionId, Span, StoreId, Term};
+mod common;
+
+use common::{REGION, SEEDS, advance, leader, millis};
+use flotilla_base::{StoreId, Term};
 use flotilla_sim::plan::LoadPlan;
 use flotilla_sim::{Plan, Violation, World};
-
-/// The optimised build is some twenty times faster.
-const SEEDS: u64 = if cfg!(debug_assertions) { 4 } else { 20 };
-
-const REGION: RegionId = RegionId(2);
 
 /// A calm cluster with clients that never stop.
 fn cluster(seed: u64) -> World {
@@ -21,22 +19,6 @@ fn idle_cluster(seed: u64) -> World {
     let calm = Plan::calm(seed);
     let load = LoadPlan { operations: 0, ..calm.load.clone() };
     World::new(Plan { load, ..calm }, true)
-}
-
-fn millis(count: u64) -> Span {
-    Span::from_millis(count)
-}
-
-fn leader(world: &World) -> (StoreId, Term) {
-    world.leader(REGION).expect("the region has a leader")
-}
-
-/// Runs and, where a rule is broken, shows how it came to that.
-fn advance(world: &mut World, span: Span) {
-    if let Err(violation) = world.run_for(span) {
-        let lines: Vec<&str> = world.trace_text().lines().rev().take(40).collect();
-        panic!("{violation}\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
-    }
 }
 
 #[test]

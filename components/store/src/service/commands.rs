@@ -52,7 +52,7 @@ pub(super) fn converse<R: Regions>(
     requests: BoxStream<BatchCommandsRequest>,
 ) -> BoxStream<BatchCommandsResponse> {
     let (messages, stream) = mpsc::channel(1);
-    let run = move |id, command| run(service.clone(), id, command);
+    let run = move |id, command, bytes| run(service.clone(), id, command, bytes);
     let mut conversation = Conversation {
         run,
         under_way: FuturesUnordered::new(),
@@ -79,7 +79,15 @@ struct Conversation<N, F> {
 
 #[derive(Default)]
 struct Unread {
-    answers: VecDeque<(u64, Answer)>,
+    answers: VecDeque<Ended>,
+    /// The size of all of them.
+    bytes: usize,
+}
+
+/// An answer with its size, which is asked for twice.
+struct Ended {
+    id: u64,
+    answer: Answer,
     bytes: usize,
 }
 
@@ -87,7 +95,7 @@ type Messages = mpsc::Sender<Result<BatchCommandsResponse, Status>>;
 
 impl<N, F> Conversation<N, F>
 where
-    N: FnMut(u64, Command) -> F,
+    N: FnMut(u64, Command, usize) -> F,
     F: Future<Output = Done>,
 {
     /// Works until the client has said all and was told all, or has gone.
@@ -134,16 +142,19 @@ where
             return Err(Status::invalid_argument(text));
         }
         for (id, command) in ids.into_iter().zip(commands) {
-            self.bytes += command.encoded_len();
-            self.under_way.push((self.run)(id, command));
+            let bytes = command.encoded_len();
+            self.bytes += bytes;
+            self.under_way.push((self.run)(id, command, bytes));
         }
         Ok(())
     }
 
     fn note(&mut self, done: Done, messages: &Messages) {
-        self.bytes -= done.command_bytes;
-        self.unread.bytes += done.answer.encoded_len();
-        self.unread.answers.push_back((done.id, done.answer));
+        let Done { id, answer, command_bytes } = done;
+        self.bytes -= command_bytes;
+        let bytes = answer.encoded_len();
+        self.unread.bytes += bytes;
+        self.unread.answers.push_back(Ended { id, answer, bytes });
         // Where answers come in faster than the loop gets past them.
         if self.unread.answers.len() >= ANSWERS_MAX
             && let Ok(permit) = messages.try_reserve()
@@ -159,18 +170,22 @@ impl Unread {
         let mut message = BatchCommandsResponse::default();
         let mut bytes = 0;
         while message.responses.len() < ANSWERS_MAX && bytes < ANSWER_BYTES {
-            let Some((id, answer)) = self.answers.pop_front() else { break };
-            bytes += answer.encoded_len();
-            message.request_ids.push(id);
-            message.responses.push(answer);
+            let Some(ended) = self.answers.pop_front() else { break };
+            bytes += ended.bytes;
+            message.request_ids.push(ended.id);
+            message.responses.push(ended.answer);
         }
         self.bytes -= bytes;
         message
     }
 }
 
-async fn run<R: Regions>(service: RawService<R>, id: u64, command: Command) -> Done {
-    let command_bytes = command.encoded_len();
+async fn run<R: Regions>(
+    service: RawService<R>,
+    id: u64,
+    command: Command,
+    command_bytes: usize,
+) -> Done {
     let cmd = match command.cmd {
         Some(cmd) => Some(answer(&service, cmd).await),
         // A command of a kind that this version does not know. The client is told so by an empty answer.

@@ -6,7 +6,6 @@ use flotilla_engine::Engine;
 use flotilla_multiraft::{Reply, RequestError};
 use flotilla_proto::kvrpcpb::KvPair;
 use tokio::time::{Instant, timeout_at};
-
 use tonic::Status;
 
 use super::{
