@@ -65,7 +65,9 @@ impl KeyRange {
             (_, true) => self.end.clone(),
             _ => self.end.clone().min(other.end.clone()),
         };
-        Some(Self { start, end })
+        let shared = Self { start, end };
+        debug_assert!(self.covers(&shared) && other.covers(&shared), "what both hold");
+        Some(shared)
     }
 
     /// Whether the range holds no key at all (`start ≥ end`).
@@ -126,6 +128,7 @@ pub fn encode_memcomparable(key: &[u8]) -> Bytes {
         let padding = u8::try_from(GROUP_BYTES - taken).unwrap_or(u8::MAX);
         encoded.push(FULL_GROUP_MARKER - padding);
     }
+    debug_assert_eq!(encoded.len(), groups * (GROUP_BYTES + 1), "every group has its marker");
     encoded.into()
 }
 

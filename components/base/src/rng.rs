@@ -35,6 +35,7 @@ impl Rng {
 
     /// True in `permille` of a thousand draws.
     pub fn chance(&mut self, permille: u64) -> bool {
+        debug_assert!(permille <= 1000, "thousandths");
         self.below(1000) < permille
     }
 }

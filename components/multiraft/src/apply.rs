@@ -166,6 +166,7 @@ impl Applier {
         for (entry, ticket) in task.entries {
             bytes += entry.data.len();
             let reply = self.apply_entry(&entry, &mut effects.batch)?;
+            assert!(entry.term >= self.state.applied.term, "terms fall along the log");
             self.state.applied = entry.position();
             if let Some(ticket) = ticket {
                 effects.replies.push((ticket, reply));
@@ -175,6 +176,9 @@ impl Applier {
         if let Some(position) = task.truncate {
             self.truncate(position, &mut effects.batch);
         }
+        let ApplyState { truncated, applied, commit, .. } = &self.state;
+        assert!(truncated.index <= applied.index, "the log was shortened beyond what is applied");
+        assert!(applied.index <= *commit, "an entry was applied before it was committed");
         effects.batch.push(disk::put_apply_state(self.region.id, &self.state));
         effects.bytes += effects.batch[first_new..].iter().map(Mutation::size_bytes).sum::<usize>();
         let (index, truncated) = (self.state.applied.index, self.state.truncated);
@@ -223,6 +227,7 @@ impl Applier {
         if target != position.index || target <= self.state.truncated.index {
             return;
         }
+        assert!(position.term >= self.state.truncated.term, "terms fall along the log");
         let first = self.state.truncated.index.next();
         disk::delete_entries(self.region.id, first, target, batch);
         self.state.truncated = position;

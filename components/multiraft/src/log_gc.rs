@@ -49,6 +49,8 @@ impl<T> Replica<T> {
         self.log_gc.requested = requested;
         let target = self.log_gc.target(self.apply.applied)?;
         let position = self.group.position(target)?;
+        assert!(target <= self.apply.applied, "a restart would need what is deleted");
+        assert!(target <= self.log_gc.on_all_voters, "a voter would need what is deleted");
         // Before the applier deletes anything: the group must not look for an entry that is gone.
         self.group.on_truncated(position);
         self.log_gc.requested = target;

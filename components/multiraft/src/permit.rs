@@ -129,6 +129,7 @@ impl Delegate {
         let is_withdrawn = self
             .permit
             .is_some_and(|earlier| !permit.is_some_and(|permit| permit.continues(&earlier)));
+        assert!(self.generation < u64::MAX, "generations never come again");
         Self { generation: self.generation + u64::from(is_withdrawn), permit }
     }
 }

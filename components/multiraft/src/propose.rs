@@ -82,6 +82,7 @@ impl<T> Replica<T> {
             return;
         }
         while let Some((data, ticket)) = self.writes.waiting.pop_front() {
+            assert!(self.writes.waiting_bytes >= data.len(), "each write was counted when it came");
             self.writes.waiting_bytes -= data.len();
             match self.group.propose(data) {
                 Ok(position) => self.writes.proposed.push(position, ticket),

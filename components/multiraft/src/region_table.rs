@@ -144,14 +144,26 @@ impl RegionTable {
         }
         self.ranges.insert(region.range.start.clone(), region.id);
         self.slots.insert(region.id, Slot::Live(peer, region.clone()));
+        self.debug_assert_sound();
         Ok(())
     }
 
     /// Takes the peer of a region out of service.
     pub fn quarantine(&mut self, region: RegionId, peer: PeerId) {
         if let Some(Slot::Live(_, live)) = self.slots.insert(region, Slot::Quarantined(peer)) {
-            self.ranges.remove(&live.range.start);
+            let owner = self.ranges.remove(&live.range.start);
+            assert_eq!(owner, Some(region), "a live region owns its start key");
         }
+    }
+
+    /// Costs a look at every region: for tests and simulations.
+    fn debug_assert_sound(&self) {
+        let live = || self.slots.values().filter(|slot| matches!(slot, Slot::Live(..)));
+        debug_assert_eq!(self.ranges.len(), live().count(), "one range for each live region");
+        let is_own = |(start, id): (&Key, &RegionId)| {
+            self.live(*id).is_some_and(|region| region.range.start == *start)
+        };
+        debug_assert!(self.ranges.iter().all(is_own), "a range starts where its region does");
     }
 
     /// What is known of a region.

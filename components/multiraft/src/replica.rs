@@ -192,6 +192,19 @@ impl<T> Replica<T> {
         }
         self.publish_permit(effects);
         self.set_alarm(effects);
+        self.assert_sound();
+    }
+
+    /// The invariants of the struct, wherever a turn ends.
+    fn assert_sound(&self) {
+        let (applied, committed) = (self.apply.applied, self.group.committed());
+        assert!(applied <= committed, "{self:?}: applied beyond the commit index {committed}");
+        if self.life == Lifecycle::Uninitialised {
+            assert!(self.region.peers.is_empty(), "{self:?}: a peer without data knows members");
+            assert!(committed.is_none(), "{self:?}: a peer without data knows a commit");
+        }
+        let (written, term) = (self.hard_state.term, self.group.role().term);
+        assert!(written <= term, "{self:?}: term {written} was written before it was reached");
     }
 
     /// The region as this peer knows it.
@@ -407,7 +420,17 @@ impl<T> Replica<T> {
             return;
         }
         let mut entries = Vec::with_capacity(committed.len());
+        let mut last: Option<LogPosition> = None;
         for entry in committed {
+            let position = entry.position();
+            if let Some(last) = last.replace(position) {
+                assert_eq!(
+                    position.index,
+                    last.index.next(),
+                    "{self:?}: a hole in what is committed"
+                );
+                assert!(position.term >= last.term, "{self:?}: terms fall along the log");
+            }
             self.log_gc.note_applied_bytes(entry.data.len());
             self.apply.backlog_bytes += entry.data.len();
             let (ticket, lost) = self.writes.committed(&entry);

@@ -37,6 +37,7 @@ impl IdPool {
             return None;
         }
         let batch = IdBatch { first: rest.first, last: rest.first + count - 1 };
+        assert!(batch.last <= rest.last, "an id beyond the window is somebody else's");
         self.rest = if batch.last == rest.last {
             None
         } else {
@@ -53,6 +54,7 @@ impl IdPool {
 
     /// Puts a new window in place of what is left of the last one, so that a batch never spans a hole.
     pub const fn refill(&mut self, window: IdBatch) {
+        assert!(window.first > 0 && window.first <= window.last, "0 is no id");
         self.rest = Some(window);
     }
 }

@@ -110,6 +110,8 @@ impl TsoReign {
         if next.physical_ms > limit_ms {
             return Err(TsoError::Ahead { ahead_ms: next.physical_ms - limit_ms });
         }
+        assert!(next > self.last, "a timestamp is handed out once");
+        assert!(next.logical < LOGICAL_END, "a timestamp keeps to its millisecond");
         self.last = next;
         Ok(next)
     }

@@ -54,6 +54,8 @@ impl ElectionClock {
             campaign_at: Moment::NEVER,
             is_stall_excused: false,
         };
+        assert!(timing.lease < timing.gate, "a lease ends before anybody else may lead");
+        assert!(timing.heartbeat * 2 < timing.lease, "a lease outlives one lost heartbeat");
         clock.campaign_at = now + timing.gate + clock.jitter(timing.round);
         clock
     }

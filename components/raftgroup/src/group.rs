@@ -403,11 +403,13 @@ impl Group {
 
     /// Everything up to the Ready of this number is durable.
     pub fn on_persisted(&mut self, number: ReadyNumber) {
+        let before = self.durable.0;
         while self.outstanding.front().is_some_and(|first| first.number <= number) {
             if let Some(Outstanding { promise: Some(promise), .. }) = self.outstanding.pop_front() {
                 self.durable = promise;
             }
         }
+        assert!(self.durable.0 >= before, "{self:?}: a promise was taken back");
         self.raw.on_persist_ready(number.0);
     }
 
@@ -703,6 +705,8 @@ impl Group {
         if work.needs_write() || !work.send_after_persist.is_empty() {
             let promise = work.hard_state.map(|state| (state.term, state.vote));
             let (number, since) = (work.number, self.seen_at);
+            let newest = self.outstanding.back().map(|earlier| earlier.number);
+            assert!(newest < Some(number), "{self:?}: Readys are written in order");
             self.outstanding.push_back(Outstanding { number, since, promise });
         } else {
             // Nothing waits for it; the next persisted number covers it.

@@ -25,6 +25,8 @@ impl<T> Proposals<T> {
     /// Older tickets at or behind that index stay: this leader's log lacks their entries, but another
     /// peer may still hold them and commit them in a later term. Only a committed entry proves a loss.
     pub fn push(&mut self, position: LogPosition, ticket: T) {
+        let newest = self.waiting.back().map_or(0, |(earlier, _)| earlier.term.get());
+        assert!(position.term.get() >= newest, "a leader appends in its own term, the newest");
         self.waiting.push_back((position, ticket));
     }
 

@@ -188,8 +188,10 @@ impl Attempts {
                 (&mut self.search_pauses, SEARCH_PAUSES)
             }
         };
+        debug_assert!(pauses.least <= pauses.most, "pauses grow");
         let full = (pauses.least * (1 << (*taken).min(16))).min(pauses.most);
         *taken = taken.saturating_add(1);
+        debug_assert!(full >= pauses.least && full <= pauses.most, "a pause keeps to its limits");
         // Half fixed, half drawn: calls that failed together do not return together.
         Span(full.0 / 2 + self.rng.below(full.0 / 2 + 1))
     }

@@ -214,7 +214,9 @@ impl RegionMap {
             known.region != report.region || known.leader.id != report.leader.id
         });
         let info = Arc::new(RegionInfo::new(now, report, known.map(AsRef::as_ref)));
+        let id = info.region.id;
         self.insert(info);
+        self.debug_assert_sound(id);
         Ok(ReportEffect { is_routing_changed, conflict })
     }
 
@@ -274,6 +276,14 @@ impl RegionMap {
         if is_newest && !self.overlapping(&old.region.range).any(shows) {
             self.by_id.remove(&id);
         }
+    }
+
+    /// Costs a look at the neighbours: for tests and simulations.
+    fn debug_assert_sound(&self, id: RegionId) {
+        let own = &self.by_id[&id].region;
+        let shown: Vec<&Tile> = self.overlapping(&own.range).collect();
+        debug_assert_eq!(shown.len(), 1, "the newest report covers its whole range");
+        debug_assert!(shown.iter().all(|tile| tile.info.region.id == id), "and nothing else does");
     }
 
     fn tile_of(&self, key: &[u8]) -> Option<(&Key, &Tile)> {
