@@ -269,7 +269,9 @@ pub fn recover(reader: &dyn KvRead, group: RegionId) -> Result<Option<Recovered>
 }
 
 fn last_entry(reader: &dyn KvRead, group: RegionId) -> Result<Option<LogPosition>, DiskError> {
-    let range = KeyRange::new(entry_key(group, Index(0)), entry_key(group.next(), Index(0)));
+    // Behind the last group there is no other; its range has no upper bound then, which is right as well.
+    let next = group.get().checked_add(1).map(|next| entry_key(RegionId(next), Index(0)));
+    let range = KeyRange::new(entry_key(group, Index(0)), next.unwrap_or_default());
     let mut found = None;
     reader.scan(Family::RaftLog, &range, ScanDirection::Reverse, &mut |key, record| {
         let index = key[8..].try_into().map_or(0, u64::from_be_bytes);
