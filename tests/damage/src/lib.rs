@@ -105,10 +105,8 @@ impl Damage {
 }
 
 /// Encodings of `valid` with up to three damages; some stay whole.
-pub fn damaged(
-    valid: impl Strategy<Value = Vec<u8>> + Clone,
-) -> impl Strategy<Value = Vec<u8>> + Clone {
-    let damages = prop::collection::vec(damage().boxed(), 0..4);
+pub fn damaged(valid: impl Strategy<Value = Vec<u8>> + 'static) -> impl Strategy<Value = Vec<u8>> {
+    let (valid, damages) = (valid.boxed(), prop::collection::vec(damage(), 0..4));
     (valid.clone(), valid, damages).prop_map(|(mut bytes, other, damages)| {
         damages.iter().for_each(|damage| damage.apply(&mut bytes, &other));
         bytes
@@ -117,8 +115,8 @@ pub fn damaged(
 
 /// Records of `valid` with up to three damages in front of a checksum that fits; or no records at all.
 pub fn damaged_records(
-    valid: impl Strategy<Value = Vec<u8>> + Clone,
-) -> impl Strategy<Value = Vec<u8>> + Clone {
+    valid: impl Strategy<Value = Vec<u8>> + 'static,
+) -> impl Strategy<Value = Vec<u8>> {
     let bodies = valid.prop_map(|mut record| {
         record.truncate(record.len().saturating_sub(CHECKSUM_BYTES));
         record
