@@ -176,9 +176,61 @@ impl RecordReader {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::{assert_canonical, damaged_records};
     use proptest::prelude::*;
 
     use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    enum Field {
+        Number(u64),
+        Byte(u8),
+        Bytes(Vec<u8>),
+    }
+
+    fn fields() -> impl Strategy<Value = Vec<Field>> {
+        let field = prop_oneof![
+            any::<u64>().prop_map(Field::Number),
+            any::<u8>().prop_map(Field::Byte),
+            prop::collection::vec(any::<u8>(), 0..9).prop_map(Field::Bytes),
+        ];
+        prop::collection::vec(field, 0..6)
+    }
+
+    fn write(fields: &[Field]) -> Vec<u8> {
+        let mut record = RecordWriter::new(1);
+        for field in fields {
+            match field {
+                Field::Number(number) => record.number(*number),
+                Field::Byte(byte) => record.byte(*byte),
+                Field::Bytes(bytes) => record.bytes(bytes),
+            };
+        }
+        record.finish().to_vec()
+    }
+
+    /// Reads fields of the same kinds as those of `like`.
+    fn read(record: &[u8], like: &[Field]) -> Result<Vec<Field>, CodecError> {
+        let mut reader = RecordReader::open(&Bytes::copy_from_slice(record), 1)?;
+        let fields = like.iter().map(|field| match field {
+            Field::Number(_) => reader.number().map(Field::Number),
+            Field::Byte(_) => reader.byte().map(Field::Byte),
+            Field::Bytes(_) => reader.bytes().map(|bytes| Field::Bytes(bytes.to_vec())),
+        });
+        let fields = fields.collect::<Result<_, _>>()?;
+        reader.finish()?;
+        Ok(fields)
+    }
+
+    #[test]
+    fn a_length_that_lies_takes_no_memory() {
+        for length in [2, u64::from(u32::MAX), u64::MAX] {
+            let mut writer = RecordWriter::new(1);
+            writer.number(length).byte(7);
+            let mut reader = RecordReader::open(&writer.finish(), 1).expect("intact");
+            assert_eq!(reader.bytes(), Err(CodecError::Short), "{length}");
+        }
+    }
 
     #[test]
     fn golden_record() {
@@ -210,6 +262,16 @@ mod tests {
             damaged[position] ^= 1 << bit;
             prop_assert_eq!(
                 RecordReader::open(&damaged.into(), u8::MAX).err(), Some(CodecError::Checksum));
+        }
+
+        #[test]
+        fn damaged_records_are_refused_or_read_as_they_would_be_written(
+            (fields, record) in fields().prop_flat_map(|fields| {
+                let records = damaged_records(Just(write(&fields)));
+                (Just(fields), records)
+            }),
+        ) {
+            assert_canonical(&record, |record| read(record, &fields), |read| write(read));
         }
 
         #[test]

@@ -57,6 +57,8 @@ impl fmt::Display for ByteSize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -69,5 +71,15 @@ mod tests {
         assert_eq!(ByteSize(1536).to_string(), "1.5KiB");
         assert_eq!(ByteSize::mib(64).to_string(), "64MiB");
         assert_eq!(ByteSize(0).to_string(), "0B");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_shown_in_a_form_that_is_read(text in "[0-9]{1,9} ?[KMGT]iB|[0-9 +.-]{0,22}([KMGT]i)?[Bé]?|.*") {
+            if let Ok(size) = text.parse::<ByteSize>() {
+                let shown = size.to_string();
+                prop_assert!(shown.contains('.') || shown.parse() == Ok(size), "{}", shown);
+            }
+        }
     }
 }

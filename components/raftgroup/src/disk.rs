@@ -25,6 +25,9 @@ const APPLY_STATE_KIND: u8 = 0x30;
 const ENTRY_VERSION: u8 = 1;
 const STATE_VERSION: u8 = 1;
 
+/// No term and no index of a state gets here, and every one below has room for the numbers that follow it.
+const NUMBER_END: u64 = 1 << 63;
+
 /// What a group promised and how long its log is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RaftState {
@@ -202,9 +205,9 @@ pub fn read_raft_state(
     let parse = || -> Result<RaftState, CodecError> {
         let mut fields = RecordReader::open(&record, STATE_VERSION)?;
         let hard_state = HardState {
-            term: Term(fields.number()?),
+            term: Term(read_counted(&mut fields)?),
             vote: PeerId(fields.number()?),
-            commit: Index(fields.number()?),
+            commit: Index(read_counted(&mut fields)?),
         };
         let last = read_position(&mut fields)?;
         fields.finish()?;
@@ -227,7 +230,7 @@ pub fn read_apply_state(
     let parse = || -> Result<ApplyState, CodecError> {
         let mut fields = RecordReader::open(&record, STATE_VERSION)?;
         let applied = read_position(&mut fields)?;
-        let commit = Index(fields.number()?);
+        let commit = Index(read_counted(&mut fields)?);
         let truncated = read_position(&mut fields)?;
         let clock_millis = fields.number()?;
         fields.finish()?;
@@ -237,8 +240,13 @@ pub fn read_apply_state(
 }
 
 fn read_position(fields: &mut RecordReader) -> Result<LogPosition, CodecError> {
-    let index = Index(fields.number()?);
-    Ok(LogPosition { index, term: Term(fields.number()?) })
+    let index = Index(read_counted(fields)?);
+    Ok(LogPosition { index, term: Term(read_counted(fields)?) })
+}
+
+fn read_counted(fields: &mut RecordReader) -> Result<u64, CodecError> {
+    let number = fields.number()?;
+    if number < NUMBER_END { Ok(number) } else { Err(CodecError::Meaningless("term or index")) }
 }
 
 /// Reads a group back and checks that its records agree; `None` where it was never initialised.
@@ -269,7 +277,9 @@ pub fn recover(reader: &dyn KvRead, group: RegionId) -> Result<Option<Recovered>
 }
 
 fn last_entry(reader: &dyn KvRead, group: RegionId) -> Result<Option<LogPosition>, DiskError> {
-    let range = KeyRange::new(entry_key(group, Index(0)), entry_key(group.next(), Index(0)));
+    // Behind the last group there is no other; its range has no upper bound then, which is right as well.
+    let next = group.get().checked_add(1).map(|next| entry_key(RegionId(next), Index(0)));
+    let range = KeyRange::new(entry_key(group, Index(0)), next.unwrap_or_default());
     let mut found = None;
     reader.scan(Family::RaftLog, &range, ScanDirection::Reverse, &mut |key, record| {
         let index = key[8..].try_into().map_or(0, u64::from_be_bytes);
@@ -335,9 +345,29 @@ pub fn read_entry(reader: &dyn KvRead, group: RegionId, index: Index) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::{assert_canonical, damaged_records};
     use proptest::prelude::*;
 
     use super::*;
+
+    prop_compose! {
+        fn entries()(
+            kind in prop::sample::select(vec![
+                EntryKind::Normal, EntryKind::ConfChange, EntryKind::ConfChangeV2,
+            ]),
+            term: u64,
+            data: Vec<u8>,
+            context: Vec<u8>,
+        ) -> Entry {
+            Entry {
+                kind,
+                term: Term(term),
+                index: Index(9),
+                data: data.into(),
+                context: context.into(),
+            }
+        }
+    }
 
     #[test]
     fn golden_keys() {
@@ -348,20 +378,33 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entry_round_trip(term: u64, index: u64, data: Vec<u8>, context: Vec<u8>) {
-            let entry = Entry {
-                kind: EntryKind::ConfChange,
-                term: Term(term),
-                index: Index(index),
-                data: data.into(),
-                context: context.into(),
-            };
-            prop_assert_eq!(decode_entry(Index(index), &encode_entry(&entry)), Ok(entry));
+        fn entry_round_trip(entry in entries()) {
+            prop_assert_eq!(decode_entry(entry.index, &encode_entry(&entry)), Ok(entry));
         }
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             prop_assert!(decode_entry(Index(1), &bytes.into()).is_err());
+        }
+
+        #[test]
+        fn damaged_entries_are_refused_or_canonical(
+            record in damaged_records(entries().prop_map(|entry| encode_entry(&entry).to_vec())),
+        ) {
+            assert_canonical(
+                &record,
+                |record| decode_entry(Index(9), &Bytes::copy_from_slice(record)),
+                |entry| encode_entry(entry).to_vec(),
+            );
+        }
+
+        #[test]
+        fn keys_sort_as_groups_and_positions(groups: [u64; 2], indices: [u64; 2]) {
+            let positions = [0, 1].map(|which| (groups[which], indices[which]));
+            let [a, b] = positions.map(|(group, index)| entry_key(RegionId(group), Index(index)));
+            prop_assert_eq!(positions[0].cmp(&positions[1]), a.cmp(&b));
+            let [a, b] = groups.map(|group| meta_key(0x20, RegionId(group)));
+            prop_assert_eq!(groups[0].cmp(&groups[1]), a.cmp(&b));
         }
     }
 }

@@ -650,7 +650,7 @@ impl Group {
         heirs.sort_unstable();
         let own = heirs.iter().position(|id| *id == self.config.peer.get()).unwrap_or(0) as u64;
         let count = heirs.len().max(1) as u64;
-        (own + self.config.group.get()) % count
+        (own + self.config.group.get() % count) % count
     }
 
     fn changed_hard_state(&self, ready: &raft::Ready) -> Option<HardState> {

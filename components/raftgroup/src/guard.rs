@@ -3,9 +3,16 @@
 
 use std::cmp::Ordering;
 
-use flotilla_base::{Index, PeerId};
+use flotilla_base::{Index, PeerId, Term};
 
 use crate::message::{LogPosition, Message, MessageKind};
+
+/// A term grows by one with an election and an index with an entry: no group gets here in the life of a
+/// cluster. The crate adds to both without looking, and behind the largest number comes zero.
+const NUMBER_END: u64 = 1 << 62;
+
+/// The context of a read is four numbers. Until a round confirms it, it is kept.
+const READ_CONTEXT_BYTES_MAX: usize = 64;
 
 /// The log of this peer contradicts what its leader proves. The peer must leave the group's traffic
 /// until it is replaced; it may not crash the store, whose other groups are sound.
@@ -66,19 +73,27 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
     if message.term.is_none() {
         return Err(StepError::Senseless("its term is 0"));
     }
+    if !numbers(message).all(|number| number < NUMBER_END) {
+        return Err(StepError::Senseless("a term or an index in it is beyond all that occur"));
+    }
     match message.kind {
         MessageKind::Snapshot => Err(StepError::Unsupported(message.kind)),
         MessageKind::TimeoutNow => check_handover(message, view),
         MessageKind::ReadIndex if !(view.is_leader && view.term.is_eq() && view.is_from_member) => {
             Err(StepError::Senseless("a read is asked for in another term, or where nobody leads"))
         }
+        MessageKind::ReadIndex if message.context.len() > READ_CONTEXT_BYTES_MAX => {
+            Err(StepError::Senseless("the context of a read is too long"))
+        }
         MessageKind::ReadIndexResponse if !(view.is_from_leader && view.term.is_eq()) => {
             Err(StepError::Senseless("a read is granted by another than the leader"))
         }
         MessageKind::Append => check_append(message, view),
         MessageKind::Heartbeat if message.commit > view.last => {
-            // Only a leader of this group can prove that this peer lost what it had acknowledged.
-            if view.is_from_member && view.term.is_ge() {
+            // Only a leader of this group can prove that this peer lost what it had acknowledged, and
+            // nobody leads beside this peer in its own term.
+            let is_rival = view.is_leader && view.term.is_eq();
+            if view.is_from_member && view.term.is_ge() && !is_rival {
                 return Err(Damage { committed: message.commit, last: view.last }.into());
             }
             Err(StepError::Senseless("a commit index beyond the log, from no leader of this group"))
@@ -94,6 +109,14 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
         }
         _ => Ok(()),
     }
+}
+
+/// Every term and index of a message; those of entries follow from these where they are in order.
+fn numbers(message: &Message) -> impl Iterator<Item = u64> {
+    let Message { term, log_term, index, commit, commit_term, reject, .. } = message;
+    let hint = reject.unwrap_or_default();
+    [term.get(), log_term.get(), index.get(), commit.get(), commit_term.get(), hint.get()]
+        .into_iter()
 }
 
 /// A refusal that was overtaken by the acknowledgement. The crate would probe from there on: in front of
@@ -128,10 +151,8 @@ fn check_append(message: &Message, view: &GuardView) -> Result<(), StepError> {
     if message.log_term.is_none() && !message.index.is_none() {
         return Err(StepError::Senseless("it follows an entry without a term"));
     }
-    if message.index.get().checked_add(message.entries.len() as u64 + 1).is_none() {
-        return Err(StepError::Senseless("its entries are behind the last possible index"));
-    }
-    let mut previous = (message.index, message.log_term);
+    // Neither does an entry itself: one without would count as known here, and be committed unseen.
+    let mut previous = (message.index, message.log_term.max(Term(1)));
     for entry in &message.entries {
         if entry.index != previous.0.next() || entry.term < previous.1 || entry.term > message.term
         {
@@ -144,4 +165,95 @@ fn check_append(message: &Message, view: &GuardView) -> Result<(), StepError> {
     }
     debug_assert!(view.committed <= view.last, "committed beyond the log");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::Entry;
+
+    const PEER: PeerId = PeerId(1);
+
+    /// A follower of peer 2 in term 6 whose log of five entries is committed.
+    fn follower() -> GuardView {
+        let last = LogPosition { term: Term(6), index: Index(5) };
+        GuardView {
+            peer: PEER,
+            last: last.index,
+            durable_end: Some(last),
+            committed: last.index,
+            term: Ordering::Equal,
+            is_leader: false,
+            is_from_leader: true,
+            matched: Index(0),
+            is_from_member: true,
+        }
+    }
+
+    fn leader() -> GuardView {
+        GuardView { is_leader: true, is_from_leader: false, ..follower() }
+    }
+
+    fn message(kind: MessageKind) -> Message {
+        Message { kind, ..Message::new(kind, PeerId(2), PEER, Term(6)) }
+    }
+
+    fn is_senseless(message: &Message, view: &GuardView) -> bool {
+        matches!(check(message, view), Err(StepError::Senseless(_)))
+    }
+
+    /// The crate adds one to its term for the next campaign: it must not be the largest number.
+    #[test]
+    fn numbers_that_never_occur_are_refused_in_every_kind() {
+        for kind in (1..=12).filter_map(MessageKind::from_number) {
+            let view = follower();
+            let sound = Message { log_term: Term(1), ..message(kind) };
+            let never = [NUMBER_END, u64::MAX - 1, u64::MAX];
+            for number in never {
+                let (term, index) = (Term(number), Index(number));
+                let bad = [
+                    Message { term, ..sound.clone() },
+                    Message { log_term: term, ..sound.clone() },
+                    Message { index, ..sound.clone() },
+                    Message { commit: index, ..sound.clone() },
+                    Message { commit_term: term, ..sound.clone() },
+                    Message { reject: Some(index), ..sound.clone() },
+                ];
+                for message in bad {
+                    assert!(is_senseless(&message, &view), "{message:?}");
+                }
+            }
+        }
+    }
+
+    /// To the crate an entry of term 0 behind the log is one that is there, and it would commit it.
+    #[test]
+    fn an_entry_without_a_term_is_refused() {
+        let entry = Entry { index: Index(1), ..Entry::default() };
+        let append =
+            Message { entries: vec![entry], commit: Index(1), ..message(MessageKind::Append) };
+        let empty = GuardView { last: Index(0), committed: Index(0), ..follower() };
+        assert!(is_senseless(&append, &empty));
+    }
+
+    #[test]
+    fn a_read_is_asked_for_with_a_short_context() {
+        let ask = |bytes| Message {
+            context: Bytes::from(vec![0; bytes]),
+            ..message(MessageKind::ReadIndex)
+        };
+        assert_eq!(check(&ask(READ_CONTEXT_BYTES_MAX), &leader()), Ok(()));
+        assert!(is_senseless(&ask(READ_CONTEXT_BYTES_MAX + 1), &leader()));
+    }
+
+    #[test]
+    fn a_second_leader_of_a_term_proves_no_damage() {
+        let heartbeat = Message { commit: Index(6), ..message(MessageKind::Heartbeat) };
+        assert!(matches!(check(&heartbeat, &follower()), Err(StepError::Damaged(_))));
+        assert!(is_senseless(&heartbeat, &leader()));
+        let newer = GuardView { term: Ordering::Greater, ..leader() };
+        assert!(matches!(check(&heartbeat, &newer), Err(StepError::Damaged(_))));
+    }
 }

@@ -182,7 +182,9 @@ impl Group {
     fn own_token(&self, context: &[u8]) -> Option<ReadToken> {
         let token = context.get(24..)?.try_into().ok()?;
         let token = ReadToken(u64::from_be_bytes(token));
-        (context == self.read_context(token)).then_some(token)
+        // What was never asked is answered by nobody: such an answer would grant all reads that wait.
+        let is_asked = (1..=self.reading.started).contains(&token.0);
+        (is_asked && context == self.read_context(token)).then_some(token)
     }
 
     fn read_context(&self, token: ReadToken) -> Vec<u8> {
