@@ -10,9 +10,9 @@ use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, ScanDirection
 use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Range, WriteOptions};
 
 use crate::{
-    EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch,
+    CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch,
     read::{self, handle},
-    stats, tuning,
+    stats, tuning, wal_check,
 };
 
 /// Stands for "no upper bound" where RocksDB insists on one: above every key that is estimated.
@@ -33,6 +33,7 @@ pub(crate) struct Database {
     rocks: DB,
     path: PathBuf,
     log_deletion: LogDeletion,
+    cut_tail: Option<CutTail>,
 }
 
 impl Database {
@@ -43,19 +44,21 @@ impl Database {
 
 impl Engine {
     /// Opens the database in `dir`, creating it and its families where they are missing, and replays
-    /// its log.
+    /// its log. What a power cut left behind the last record of the log is dropped, and cut off where
+    /// RocksDB would never finish reading it ([`Engine::cut_tail`]).
+    ///
+    /// The caller holds the directory, as by [`DataDir`](crate::DataDir).
     ///
     /// # Errors
     /// [`EngineError::Open`] where files are damaged, missing, in use or not readable.
     pub fn open(dir: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
+        let failed = |message| EngineError::Open { path: dir.to_owned(), message };
+        let cut_tail = wal_check::cut_rubbish(dir).map_err(failed)?;
         let families = tuning::families(options);
         let rocks = DB::open_cf_descriptors(&tuning::database_options(options), dir, families);
-        let rocks = rocks.map_err(|cause| EngineError::Open {
-            path: dir.to_owned(),
-            message: cause.to_string(),
-        })?;
+        let rocks = rocks.map_err(|cause| failed(cause.to_string()))?;
         let path = dir.to_owned();
-        let database = Database { rocks, path, log_deletion: options.log_deletion };
+        let database = Database { rocks, path, log_deletion: options.log_deletion, cut_tail };
         Ok(Self { database: Arc::new(database) })
     }
 
@@ -164,6 +167,12 @@ impl Engine {
     #[must_use]
     pub fn is_write_stopped(&self) -> bool {
         stats::is_write_stopped(&self.database.rocks)
+    }
+
+    /// What was cut off a write-ahead log when the database was opened: worth a line in the log.
+    #[must_use]
+    pub fn cut_tail(&self) -> Option<&CutTail> {
+        self.database.cut_tail.as_ref()
     }
 
     /// How log entries are removed here.

@@ -11,7 +11,8 @@
 //!
 //! Entry types: [`Engine`], [`WriteBatch`], [`Snapshot`], [`DataDir`].
 //! Reading order: [`mod@data_dir`], `options`, `batch`, `engine`, `read`, `snapshot`, `log_key`,
-//! `stats`, `tuning` (what RocksDB is told, and why), `memory` (the twin for tests).
+//! `stats`, `tuning` (what RocksDB is told, and why), `wal_check` (before RocksDB reads its logs), `memory`
+//! (the twin for tests).
 #![warn(missing_docs)]
 
 pub mod data_dir;
@@ -26,6 +27,7 @@ mod read;
 mod snapshot;
 mod stats;
 mod tuning;
+mod wal_check;
 
 pub use batch::WriteBatch;
 pub use data_dir::{DataDir, DataDirError};
@@ -36,3 +38,4 @@ pub use memory::{MemEngine, MemSnapshot};
 pub use options::{EngineOptions, LogDeletion, MemtableOptions};
 pub use snapshot::Snapshot;
 pub use stats::{EngineStats, FamilyStats};
+pub use wal_check::CutTail;
