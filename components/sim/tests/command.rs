@@ -50,6 +50,7 @@ fn a_seed_that_holds_is_not_made_small() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "this test reads what the program wrote")]
 fn a_history_is_written_for_the_checkers() {
     let folder = std::env::temp_dir().join(format!("flotilla-sim-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

@@ -60,7 +60,7 @@ mod tests {
         let mut state = flotilla_raftgroup::ApplyState::starting_at(position(6, 6));
         state.commit = flotilla_base::Index(6);
         let state = disk::put_apply_state(ONE.1, &state);
-        let disk = crate::judge::samples::disk([vec![state], append(6, &committed[1..])]);
+        let disk = disk([vec![state], append(6, &committed[1..])]);
         assert_eq!(check(ONE, Term(7), &committed, disk.image().as_ref()), Ok(()));
     }
 }

@@ -40,7 +40,7 @@ impl HistoryJudge {
         } else {
             Request::Write(Some(Value::Text(ticket.0.to_string())))
         };
-        let key = flotilla_base::key::display(key).to_string();
+        let key = flotilla_base::key::display(key);
         let operation = self.recorder.invoke(client as u64, key, request, now);
         self.under_way.insert(ticket, operation);
     }

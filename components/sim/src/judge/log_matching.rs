@@ -109,6 +109,8 @@ pub fn position_of(key: &[u8]) -> (RegionId, Index) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use flotilla_raftgroup::MessageKind;
 
     use super::*;
@@ -148,7 +150,7 @@ mod tests {
         let (lost, new) = (entry(6, 6, "k", "1:"), entry(6, 6, "k", "2:"));
         for is_sent in [false, true] {
             let mut judge = LogMatchingJudge::default();
-            assert_eq!(write(&mut judge, ONE, &[lost.clone()]), Ok(()));
+            assert_eq!(write(&mut judge, ONE, from_ref(&lost)), Ok(()));
             if is_sent {
                 let mut append = message(MessageKind::Append, 6);
                 append.message.entries = vec![lost.clone()];
@@ -156,10 +158,10 @@ mod tests {
             }
             judge.on_crash(OTHER.0, disk([]).synced());
             judge.on_crash(ONE.0, disk([]).synced());
-            assert_eq!(write(&mut judge, ONE, &[new.clone()]).is_err(), is_sent);
+            assert_eq!(write(&mut judge, ONE, from_ref(&new)).is_err(), is_sent);
         }
         let mut judge = LogMatchingJudge::default();
-        assert_eq!(write(&mut judge, ONE, &[lost.clone()]), Ok(()));
+        assert_eq!(write(&mut judge, ONE, from_ref(&lost)), Ok(()));
         judge.on_crash(ONE.0, disk([append(5, &[lost])]).synced());
         assert_eq!(broken(write(&mut judge, ONE, &[new])), MATCHING, "it is still there");
     }

@@ -127,7 +127,7 @@ fn swarm_faults(rng: &mut Rng) -> FaultPlan {
     FaultPlan {
         families,
         shapes: if shapes.is_empty() { vec![Shape::Alone] } else { shapes },
-        interval: Span::from_millis(pick(rng, [200, 1_000, 3_000])),
+        interval: Span::from_millis(pick(rng, [300, 1_000, 3_000, 10_000])),
         length_max: Span::from_millis(pick(rng, [300, 1_500, 5_000])),
         only: None,
     }

@@ -118,8 +118,9 @@ fn read(options: &[String]) -> Result<Given, String> {
             continue;
         }
         let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
-        let number =
-            || value.parse().map_err(|_| format!("{option} takes a number, not {value:?}"));
+        let number = || {
+            value.parse().map_err(|_not_a_number| format!("{option} takes a number, not {value:?}"))
+        };
         match option.as_str() {
             "--seed" => given.seed = Some(number()?),
             "--from" => given.from = Some(number()?),

@@ -17,9 +17,6 @@ const SETTLING: Span = Span::from_millis(500);
 /// What a replica that has heard nothing may take to catch up, entry by entry over the slowest disk.
 const CATCHING_UP: Span = Span::from_millis(120_000);
 
-/// Within this time there is a moment at which nothing waits anywhere, between two heartbeats.
-const RESTING: Span = Span::from_millis(10_000);
-
 impl World {
     /// Runs both phases: faults, then peace in which everything must come to an end; then compares
     /// all replicas.
@@ -39,10 +36,6 @@ impl World {
         let latest = self.plan.net.straggler_max + self.plan.faults.length_max * 2;
         let stragglers = healed_at + latest + SETTLING;
         self.run_for(stragglers.since(self.now))?;
-        let deadline = self.now + CATCHING_UP;
-        while !self.is_converged() && self.now < deadline {
-            self.run_for(SETTLING)?;
-        }
         self.come_to_rest()?;
         self.check_end()?;
         Ok(self.summary())
@@ -92,28 +85,45 @@ impl World {
         others.flat_map(|other| [(store, other), (other, store)]).collect()
     }
 
+    /// Every region is led, and all its replicas have applied all that anybody applied.
     fn is_converged(&self) -> bool {
-        self.stores.iter().all(|(node, _)| !node.wants_apply())
-            && self.regions.iter().all(|region| {
-                let last = self.judges.applied.last(region.id);
-                let replicas =
-                    region.peers.iter().map(|peer| self.store(peer.store).replica(region.id));
-                let mut applied = replicas.map(|replica| replica.map(Replica::applied));
-                applied.all(|applied| applied == Some(last))
-            })
+        self.regions.iter().all(|region| {
+            let last = self.judges.applied.last(region.id);
+            let replicas =
+                region.peers.iter().map(|peer| self.store(peer.store).replica(region.id));
+            let mut applied = replicas.map(|replica| replica.map(Replica::applied));
+            let is_led = self
+                .leader(region.id)
+                .and_then(|(store, _)| self.store(store).replica(region.id))
+                .is_some_and(|replica| replica.group().can_read());
+            is_led && applied.all(|applied| applied == Some(last))
+        })
     }
 
-    /// Nobody asks for anything: there is a moment at which nothing waits anywhere.
+    /// Nobody asks for anything: there comes a moment at which all replicas are equal and nothing waits
+    /// anywhere.
     fn come_to_rest(&mut self) -> Verdict {
-        let deadline = self.now + RESTING;
-        let mut backlogs = self.backlogs();
-        let waits = |backlogs: &[(StoreId, Backlog)]| backlogs.iter().any(|it| !it.1.is_empty());
-        while (waits(&backlogs) || self.judges.calls.open() > 0) && self.now < deadline {
+        let deadline = self.now + CATCHING_UP;
+        while self.now < deadline {
+            let is_at_rest = self.judges.calls.open() == 0
+                && self.backlogs().iter().all(|(_, backlog)| backlog.is_empty());
+            if is_at_rest && self.is_converged() {
+                return Ok(());
+            }
             self.step()?;
-            backlogs = self.backlogs();
         }
-        queues::check(&backlogs)?;
-        self.judges.calls.on_end()
+        for region in &self.regions {
+            let leader = self.leader(region.id);
+            require(leader.is_some(), "liveness: every region has a leader", || {
+                format!("region {} has none", region.id)
+            })?;
+        }
+        self.judges.calls.on_end()?;
+        if self.is_converged() {
+            return queues::check(&self.backlogs());
+        }
+        // Which replica is behind, the comparison says.
+        Ok(())
     }
 
     fn backlogs(&self) -> Vec<(StoreId, Backlog)> {
