@@ -1,7 +1,10 @@
 //! A store's disk: what is written, and which part of it a crash would leave.
 //!
 //! All batches go through one write-ahead log. So a crash keeps what was synced and a prefix of what was
-//! written behind it, each batch whole or not at all.
+//! written behind it, each batch whole or not at all: a batch that was torn is found by its checksum, and is
+//! not read. Where only the process died nothing is lost, and the next start makes it durable.
+//!
+//! A disk also refuses writes where it is full, and fails: after that nobody knows what is on it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -110,6 +113,28 @@ impl KvRead for Image {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchNumber(pub u64);
 
+/// Why a disk does not do what it is asked for. The store has to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// A write does not fit.
+    #[error("no space is left on the disk")]
+    Full,
+    /// A sync failed: what is durable is not known until the store starts again.
+    #[error("the disk failed")]
+    Failed,
+}
+
+/// What a crash took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Written batches that are gone.
+    pub lost: usize,
+    /// Written batches that were not synced and are there.
+    pub kept: usize,
+    /// The first of those that are gone was on the disk in part.
+    pub is_torn: bool,
+}
+
 /// The disk of one store.
 ///
 /// Invariant: `image` is `synced` with all of `pending` applied in order.
@@ -119,6 +144,21 @@ pub struct SimDisk {
     synced: Layer,
     pending: VecDeque<Vec<Mutation>>,
     written: BatchNumber,
+    is_full: bool,
+    health: Health,
+    /// What the disk held durably when it was copied.
+    copy: Option<Layer>,
+}
+
+/// Whether syncs work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Health {
+    #[default]
+    Sound,
+    /// The next sync fails.
+    Doomed,
+    /// A sync failed in this run.
+    Failed,
 }
 
 impl SimDisk {
@@ -141,35 +181,97 @@ impl SimDisk {
     }
 
     /// Writes a batch behind the others. Reads see it at once; a crash may lose it.
-    pub fn write(&mut self, batch: Vec<Mutation>) -> BatchNumber {
+    ///
+    /// # Errors
+    /// [`DiskError`]; nothing was written.
+    pub fn write(&mut self, batch: Vec<Mutation>) -> Result<BatchNumber, DiskError> {
+        self.check_sound()?;
+        if self.is_full {
+            return Err(DiskError::Full);
+        }
         self.image.change(|layer| layer.apply(&batch));
         self.pending.push_back(batch);
         self.written = BatchNumber(self.written.0 + 1);
-        self.written
+        Ok(self.written)
     }
 
     /// Makes everything up to `number` durable.
-    pub fn sync(&mut self, number: BatchNumber) {
+    ///
+    /// # Errors
+    /// [`DiskError::Failed`], now and for every later sync and write of this run.
+    pub fn sync(&mut self, number: BatchNumber) -> Result<(), DiskError> {
+        if self.health == Health::Doomed {
+            self.health = Health::Failed;
+        }
+        self.check_sound()?;
         let behind = usize::try_from(self.written.0 - number.0).unwrap_or(usize::MAX);
         let count = self.pending.len().saturating_sub(behind);
+        self.make_durable(count);
+        Ok(())
+    }
+
+    /// The store stops, and its process or its machine is gone: of what was not synced everything, nothing
+    /// or a random prefix survives. Readers of the old image keep a view that no longer changes.
+    pub fn crash(&mut self, rng: &mut Rng) -> Loss {
+        let count = self.pending.len();
+        let kept = match rng.below(4) {
+            0 => count,
+            1 => 0,
+            _ => usize::try_from(rng.below(count as u64 + 1)).unwrap_or(0),
+        };
+        self.make_durable(kept);
+        let lost = self.pending.len();
+        self.pending.clear();
+        self.health = Health::Sound;
+        self.show_synced();
+        Loss { lost, kept, is_torn: lost > 0 && rng.chance(500) }
+    }
+
+    /// Refuses writes from now on, or takes them again.
+    pub const fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
+    /// The next sync fails, unless the store stops before.
+    pub fn doom(&mut self) {
+        self.health = Health::Doomed;
+    }
+
+    /// The next sync does not fail.
+    pub fn spare(&mut self) {
+        if self.health == Health::Doomed {
+            self.health = Health::Sound;
+        }
+    }
+
+    /// Copies what is durable, as a backup of a data directory does.
+    pub fn copy(&mut self) {
+        self.copy = Some(self.synced.clone());
+    }
+
+    /// Puts the last copy in place of what is on the disk, where there is one. The store must not run.
+    pub fn put_back(&mut self) {
+        if let Some(copy) = &self.copy {
+            self.synced.clone_from(copy);
+            self.pending.clear();
+            self.show_synced();
+        }
+    }
+
+    fn check_sound(&self) -> Result<(), DiskError> {
+        if self.health == Health::Failed { Err(DiskError::Failed) } else { Ok(()) }
+    }
+
+    fn make_durable(&mut self, count: usize) {
         for batch in self.pending.drain(..count) {
             self.synced.apply(&batch);
         }
     }
 
-    /// Loses power: of what was not synced a random prefix survives. Readers of the old image keep a
-    /// view that no longer changes.
-    pub fn crash(&mut self, rng: &mut Rng) -> usize {
-        let kept = usize::try_from(rng.below(self.pending.len() as u64 + 1)).unwrap_or(0);
-        for batch in self.pending.drain(..kept) {
-            self.synced.apply(&batch);
-        }
-        let lost = self.pending.len();
-        self.pending.clear();
+    fn show_synced(&mut self) {
         let image = Image::default();
         image.change(|layer| layer.clone_from(&self.synced));
         self.image = Arc::new(image);
-        lost
     }
 }
 
@@ -181,23 +283,80 @@ mod tests {
         vec![Mutation::Put(Family::Raw, key.into(), "v".into())]
     }
 
+    fn write(disk: &mut SimDisk, key: &'static str) -> BatchNumber {
+        disk.write(put(key)).expect("a sound disk")
+    }
+
+    fn keys(layer: &Layer) -> Vec<Key> {
+        layer.family(Family::Raw).keys().cloned().collect()
+    }
+
     #[test]
     fn a_crash_keeps_a_prefix_of_what_was_not_synced() {
         let mut outcomes = BTreeMap::new();
-        for seed in 0..50 {
+        for seed in 0..80 {
             let mut disk = SimDisk::default();
-            let first = disk.write(put("a"));
+            let first = write(&mut disk, "a");
             for key in ["b", "c"] {
-                disk.write(put(key));
+                write(&mut disk, key);
             }
-            disk.sync(first);
+            disk.sync(first).expect("a sound disk");
             assert_eq!(disk.synced().family(Family::Raw).len(), 1);
-            let lost = disk.crash(&mut Rng::new(seed));
-            let kept: Vec<Key> =
-                disk.image().look(|layer| layer.family(Family::Raw).keys().cloned().collect());
-            assert_eq!(kept, ["a", "b", "c"][..3 - lost], "seed {seed}");
-            *outcomes.entry(lost).or_insert(0) += 1;
+            let Loss { lost, kept, is_torn } = disk.crash(&mut Rng::new(seed));
+            assert_eq!(lost + kept, 2);
+            assert_eq!(disk.image().look(keys), ["a", "b", "c"][..3 - lost], "seed {seed}");
+            assert_eq!(keys(disk.synced()), disk.image().look(keys));
+            *outcomes.entry((lost, is_torn)).or_insert(0) += 1;
         }
-        assert_eq!(outcomes.len(), 3, "every prefix occurs: {outcomes:?}");
+        let outcomes: Vec<_> = outcomes.into_keys().collect();
+        let all = [(0, false), (1, false), (1, true), (2, false), (2, true)];
+        assert_eq!(outcomes, all, "every prefix occurs, torn or not");
+    }
+
+    #[test]
+    fn a_full_disk_refuses_writes_and_loses_nothing() {
+        let mut disk = SimDisk::default();
+        let first = write(&mut disk, "a");
+        disk.set_full(true);
+        assert_eq!(disk.write(put("b")), Err(DiskError::Full));
+        disk.sync(first).expect("what is written can be synced");
+        assert_eq!(keys(disk.synced()), ["a"]);
+        disk.set_full(false);
+        write(&mut disk, "b");
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_never_tried_again() {
+        let mut disk = SimDisk::default();
+        disk.doom();
+        let first = write(&mut disk, "a");
+        for _ in 0..2 {
+            assert_eq!(disk.sync(first), Err(DiskError::Failed));
+            assert_eq!(disk.write(put("b")), Err(DiskError::Failed));
+        }
+        assert_eq!(keys(disk.synced()), [""; 0]);
+        disk.crash(&mut Rng::new(1));
+        let second = write(&mut disk, "b");
+        disk.sync(second).expect("the next run finds a sound disk");
+        disk.doom();
+        disk.spare();
+        disk.sync(second).expect("spared");
+    }
+
+    #[test]
+    fn an_old_image_forgets_what_was_durable() {
+        let mut disk = SimDisk::default();
+        disk.put_back();
+        let first = write(&mut disk, "a");
+        disk.sync(first).expect("a sound disk");
+        write(&mut disk, "b");
+        disk.copy();
+        let second = disk.written();
+        disk.sync(second).expect("a sound disk");
+        disk.put_back();
+        assert_eq!(
+            (keys(disk.synced()), disk.image().look(keys)),
+            (vec!["a".into()], vec!["a".into()])
+        );
     }
 }

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use flotilla_base::{Index, Key, Moment, PeerId, RegionId, StoreId};
+use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId};
 use flotilla_multiraft::{PeerMessage, Reply};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Order};
 use crate::reads::ReadKind;
 
 /// A reply ticket: the number of a client's attempt, never used twice.
@@ -83,6 +83,8 @@ pub enum Event {
     Impatient(usize, Ticket),
     /// A fault is due.
     NextFault,
+    /// Something breaks, for so long.
+    Strike(Order, Span),
     /// A lead is to be handed over.
     Transfer,
     /// A fault ends.
@@ -102,6 +104,7 @@ impl Event {
             | Self::Begin(_)
             | Self::Impatient(..)
             | Self::NextFault
+            | Self::Strike(..)
             | Self::Transfer
             | Self::Mend(_) => None,
         }
@@ -129,9 +132,19 @@ impl fmt::Display for Event {
             Self::Begin(client) => write!(f, "client {client} begins"),
             Self::Impatient(client, ticket) => write!(f, "client {client} gives up {}", ticket.0),
             Self::NextFault => write!(f, "fault is due"),
+            Self::Strike(order, length) => write!(f, "strike {order:?} for {length}"),
             Self::Transfer => write!(f, "hand-over is due"),
             Self::Mend(fault) => write!(f, "mend {fault:?}"),
         }
+    }
+}
+
+/// A message on one line, as traces show it.
+pub(crate) struct Shown<'a>(pub(crate) &'a PeerMessage);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_message(self.0, f)
     }
 }
 

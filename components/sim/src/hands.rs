@@ -1,21 +1,25 @@
 //! The simulator's executors of effects: [`Host`] for rounds of replicas, [`Delivery`] for durable
 //! writes, [`ApplyHost`] for appliers. Each call is one step; a doomed store dies between two of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use flotilla_base::{Index, Moment, Mutation, PeerId, RegionId, StoreId};
+use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, StoreId};
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Delegate, Delivery, Host, Input,
-    LogWrite, PeerMessage, Reply, Report,
+    LogWrite, PeerMessage, Reply, Report, RequestError,
 };
-use flotilla_raftgroup::ReadyNumber;
+use flotilla_raftgroup::{ReadyNumber, Role, RoleChange, disk};
 
 use crate::clock::LocalClock;
-use crate::disk::{BatchNumber, SimDisk};
+use crate::disk::{BatchNumber, DiskError, SimDisk};
 use crate::event::Ticket;
-use crate::judge::rounds::{DeliveryJudge, RoundJudge, check_applier_reply, check_round_reply};
-use crate::judge::tickets::Outcome;
-use crate::judge::{Judges, Place, Violation, durability};
+use crate::judge::deliveries::DeliveryJudge;
+use crate::judge::rounds::RoundJudge;
+use crate::judge::tickets::{Outcome, TicketJudge};
+use crate::judge::{
+    Judges, Place, Verdict, acknowledgements, answers, completeness, require, terms,
+};
+use crate::marks;
 use crate::reads::Readers;
 
 /// What a store gives to the world.
@@ -29,6 +33,8 @@ pub enum Out {
     Begun(Ticket),
     /// A replica wants to be woken, by the store's clock.
     Alarm(RegionId, Moment),
+    /// For the trace: what a peer is now.
+    Role(RegionId, RoleChange),
 }
 
 /// What a store has in the works, besides its replicas.
@@ -42,6 +48,10 @@ pub struct Works {
     pub unsynced: VecDeque<(BatchNumber, Vec<AfterPersist>)>,
     /// Threads that read in place.
     pub readers: Readers,
+    /// Reads that wait here for another store's word.
+    pub follower_reads: BTreeSet<Ticket>,
+    /// Regions whose peer here is damaged.
+    pub quarantined: Vec<RegionId>,
     /// Inputs for replicas, not yet in their inboxes.
     pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
 }
@@ -68,7 +78,10 @@ impl Bench<'_> {
     fn step(&mut self) -> bool {
         match self.doom {
             None => true,
-            Some(0) => false,
+            Some(0) => {
+                self.judges.lookout.reach(marks::MID_ROUND_CRASH);
+                false
+            }
             Some(left) => {
                 *left -= 1;
                 true
@@ -78,24 +91,79 @@ impl Bench<'_> {
 
     fn send(&mut self, messages: Vec<PeerMessage>) {
         for message in messages {
-            self.judges.note(durability::check(&message, self.disk));
+            let verdict = self.judge_message(&message);
+            self.judges.note(verdict);
             self.out.push(Out::Send(Box::new(message)));
         }
     }
 
-    fn write(&mut self, batch: Vec<Mutation>) -> BatchNumber {
-        let copy = batch.clone();
-        let number = self.disk.write(batch);
-        let verdict = self.judges.logs.on_write(self.store, &copy, self.disk.image().as_ref());
+    fn judge_message(&mut self, message: &PeerMessage) -> Verdict {
+        let synced = acknowledgements::raft_state(self.disk.synced(), message)?;
+        terms::check(message, &synced)?;
+        acknowledgements::check(message, self.disk, &synced)?;
+        self.judges.votes.election.on_message(message)?;
+        self.judges.records.matching.on_message(message);
+        self.judges.epochs.on_epoch(Place(message.from.store, message.region), message.epoch)
+    }
+
+    /// Writes a batch; where the disk refuses it the store dies on the spot.
+    fn write(&mut self, batch: Vec<Mutation>) -> Option<BatchNumber> {
+        let image = self.disk.image();
+        let verdict = self.judges.records.before_write(self.store, &batch, image.as_ref());
         self.judges.note(verdict);
-        number
+        let copy = batch.clone();
+        let written = self.disk.write(batch);
+        self.judges.lookout.marks.reach_if(written == Err(DiskError::Full), marks::DISK_FULL);
+        let Ok(number) = written else {
+            *self.doom = Some(0);
+            return None;
+        };
+        let image = self.disk.image();
+        let verdict = self.judges.records.after_write(self.store, &copy, image.as_ref());
+        self.judges.note(verdict);
+        Some(number)
     }
 
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
         if !matches!(reply, Reply::ReadAt(_)) {
             complete(self.judges, ticket, &reply);
         }
+        if self.works.follower_reads.remove(&ticket) {
+            let is_served = matches!(reply, Reply::ReadAt(_));
+            let mark = if is_served { marks::FOLLOWER_READ } else { marks::FOLLOWER_REFUSED };
+            self.judges.lookout.reach(mark);
+        }
+        let is_lost = matches!(reply, Reply::Failed(RequestError::StaleCommand(_)));
+        self.judges.lookout.marks.reach_if(is_lost, marks::WRITE_LOST);
+        self.judges.calls.on_answer(ticket);
         self.out.push(Out::Answer(ticket, reply));
+    }
+
+    fn on_role(&mut self, region: &Region, peer: PeerId, change: RoleChange) {
+        let place = Place(self.store, region.id);
+        let verdict = self.judge_role(place, region, peer, change);
+        self.judges.note(verdict);
+        let image = self.disk.image();
+        let state = disk::read_raft_state(image.as_ref(), region.id).ok().flatten();
+        let log = (state.unwrap_or_default().last.index, self.judges.applied.last(region.id));
+        self.judges.lookout.on_role(place, peer, change, log);
+        self.out.push(Out::Role(region.id, change));
+    }
+
+    fn judge_role(
+        &mut self,
+        place: Place,
+        region: &Region,
+        peer: PeerId,
+        change: RoleChange,
+    ) -> Verdict {
+        self.judges.votes.election.on_role(region.id, peer, change)?;
+        self.judges.epochs.on_region(self.store, region)?;
+        if change.role != Role::Leader {
+            return Ok(());
+        }
+        let committed = self.judges.applied.entries(region.id);
+        completeness::check(place, change.term, committed, self.disk.image().as_ref())
     }
 }
 
@@ -108,9 +176,9 @@ pub fn complete(judges: &mut Judges, ticket: Ticket, reply: &Reply) {
     };
     let verdict = judges.tickets.on_answer(ticket, outcome);
     judges.note(verdict);
-    if outcome == Outcome::Refused && judges.applied.position(ticket).is_some() {
-        let what = format!("attempt {} is applied and is refused", ticket.0);
-        judges.note(Err(Violation { rule: "a refused write has no effect", what }));
+    if outcome == Outcome::Refused {
+        let is_applied = judges.applied.position(ticket).is_some();
+        judges.note(TicketJudge::on_refusal(ticket, is_applied));
     }
 }
 
@@ -125,6 +193,8 @@ pub struct RoundHands<'a> {
     pub round: RoundJudge,
     /// The world's time, and what the store makes of it.
     pub time: (Moment, LocalClock),
+    /// Messages of this round have left.
+    pub has_sent: bool,
 }
 
 impl Host<Ticket> for RoundHands<'_> {
@@ -133,7 +203,9 @@ impl Host<Ticket> for RoundHands<'_> {
             let (now, clock) = self.time;
             let ends = delegate.permit.map_or(now, |permit| clock.world_moment(permit.until));
             let place = Place(self.bench.store, region);
-            let verdict = self.bench.judges.lease.on_permit(place, delegate, now, ends);
+            let reads = &mut self.bench.judges.reads;
+            let verdict = reads.permits.on_permit(place, delegate);
+            let verdict = verdict.and(reads.lease.on_permit(place, delegate, now, ends));
             self.bench.judges.note(verdict);
             self.bench.works.readers.delegates.insert(region, delegate);
         }
@@ -141,14 +213,29 @@ impl Host<Ticket> for RoundHands<'_> {
 
     fn send(&mut self, messages: Vec<PeerMessage>) {
         if self.bench.step() {
+            self.has_sent = true;
+            self.judge_votes(&messages);
             self.bench.send(messages);
         }
     }
 
     fn persist(&mut self, write: LogWrite) {
-        if self.bench.step() {
-            self.bench.judges.note(self.round.on_persist());
-            let number = self.bench.write(write.batch);
+        let is_alive = self.bench.step();
+        self.bench
+            .judges
+            .lookout
+            .marks
+            .reach_if(!is_alive && self.has_sent, marks::SENT_NOT_WRITTEN);
+        if !is_alive {
+            return;
+        }
+        self.bench.judges.note(self.round.on_persist());
+        for after in &write.after {
+            self.judge_votes(&after.messages);
+        }
+        let is_conflict = deletes_entries(&write.batch);
+        self.bench.judges.lookout.marks.reach_if(is_conflict, marks::CONFLICT);
+        if let Some(number) = self.bench.write(write.batch) {
             self.bench.works.unsynced.push_back((number, write.after));
         }
     }
@@ -157,24 +244,14 @@ impl Host<Ticket> for RoundHands<'_> {
         if !self.bench.step() {
             return;
         }
-        let Bench { store, judges, disk, .. } = &mut self.bench;
-        let committed = self.committed.get(&task.region).copied().unwrap_or_default();
-        match judges.applied.on_hand_over(*store, &task, committed, disk.synced()) {
-            Ok(fresh) => {
-                for ticket in fresh {
-                    let position = judges.applied.position(ticket).unwrap_or_default();
-                    judges.note(judges.tickets.on_effect(ticket));
-                    judges.note(judges.register.on_effect(ticket, position));
-                }
-            }
-            Err(violation) => judges.note(Err(violation)),
-        }
+        let verdict = self.judge_task(&task);
+        self.bench.judges.note(verdict);
         self.bench.works.tasks.push_back(task);
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         if self.bench.step() {
-            self.bench.judges.note(check_round_reply(&reply));
+            self.bench.judges.note(answers::check_round(&reply));
             self.bench.answer(ticket, reply);
         }
     }
@@ -183,20 +260,24 @@ impl Host<Ticket> for RoundHands<'_> {
         if !self.bench.step() {
             return;
         }
-        let Bench { store, judges, works, .. } = &mut self.bench;
         match report {
-            Report::Role { region, peer, change } => {
-                let verdict = judges.election.on_role(region.id, peer, change);
-                judges.note(verdict);
-            }
+            Report::Role { region, peer, change } => self.bench.on_role(&region, peer, change),
             Report::Initialised { region, peer, apply } => {
-                judges.applied.on_start(*store, region.id, apply.applied.index);
+                let Bench { store, judges, works, .. } = &mut self.bench;
+                let place = Place(*store, region.id);
+                let verdict = judges.epochs.on_region(*store, &region);
+                judges.note(verdict);
+                judges.apply_order.on_start(place, apply.applied.index);
                 works.readers.visible.insert(region.id, apply.applied.index);
                 works.appliers.insert(region.id, Applier::new(region, peer, apply));
             }
             Report::Quarantined { region, damage } => {
-                let what = format!("store {store} region {region}: {damage}");
-                judges.note(Err(Violation { rule: "no sound peer is quarantined", what }));
+                let Bench { store, judges, works, .. } = &mut self.bench;
+                works.quarantined.push(region);
+                let is_pardoned = judges.records.is_pardoned(*store);
+                judges.note(require(is_pardoned, "no sound peer is quarantined", || {
+                    format!("{}: {damage}", Place(*store, region))
+                }));
             }
         }
     }
@@ -206,6 +287,34 @@ impl Host<Ticket> for RoundHands<'_> {
             self.bench.out.push(Out::Alarm(region, at));
         }
     }
+}
+
+impl RoundHands<'_> {
+    /// Votes are judged when they are made: they may leave after the gate has closed.
+    fn judge_votes(&mut self, messages: &[PeerMessage]) {
+        for message in messages {
+            let verdict = self.bench.judges.votes.gate.on_message(message);
+            self.bench.judges.note(verdict);
+        }
+    }
+
+    fn judge_task(&mut self, task: &ApplyTask<Ticket>) -> Verdict {
+        let Bench { store, judges, disk, .. } = &mut self.bench;
+        let place = Place(*store, task.region);
+        let committed = self.committed.get(&task.region).copied().unwrap_or_default();
+        judges.apply_order.on_hand_over(place, task, committed, disk.synced())?;
+        for ticket in judges.applied.on_hand_over(place, task)? {
+            let position = judges.applied.position(ticket).unwrap_or_default();
+            judges.tickets.on_effect(ticket)?;
+            judges.reads.register.on_effect(ticket, position)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether entries leave a log with this batch.
+fn deletes_entries(batch: &[Mutation]) -> bool {
+    batch.iter().any(|mutation| matches!(mutation, Mutation::Delete(Family::RaftLog, _)))
 }
 
 /// Delivers durable writes.
@@ -245,14 +354,15 @@ pub struct ApplyHands<'a> {
 impl ApplyHost<Ticket> for ApplyHands<'_> {
     fn write(&mut self, batch: Vec<Mutation>) {
         if self.bench.step() {
-            self.is_written = true;
-            self.bench.write(batch);
+            let is_shortened = deletes_entries(&batch);
+            self.bench.judges.lookout.marks.reach_if(is_shortened, marks::LOG_TRUNCATED);
+            self.is_written = self.bench.write(batch).is_some();
         }
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         if self.bench.step() {
-            self.bench.judges.note(check_applier_reply(&reply, self.is_written));
+            self.bench.judges.note(answers::check_applier(&reply, self.is_written));
             self.bench.answer(ticket, reply);
         }
     }

@@ -9,7 +9,8 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`fault`], [`judge`], [`summary`].
+//! [`client`], [`reads`], [`fault`], [`partition`], [`judge`], [`marks`], [`lookout`], [`minimize`](mod@minimize),
+//! [`summary`].
 #![warn(missing_docs)]
 
 pub mod client;
@@ -19,8 +20,12 @@ pub mod event;
 pub mod fault;
 pub mod hands;
 pub mod judge;
+pub mod lookout;
+pub mod marks;
+pub mod minimize;
 pub mod net;
 pub mod node;
+pub mod partition;
 pub mod plan;
 pub mod reads;
 pub mod summary;
@@ -30,3 +35,6 @@ pub use judge::Violation;
 pub use plan::Plan;
 pub use summary::Summary;
 pub use world::World;
+
+/// The seeds that every change of the program has to pass, and that reach every mark together.
+pub const COMMITTED_SEEDS: std::ops::RangeInclusive<u64> = 1..=2_000;

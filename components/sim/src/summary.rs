@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+use flotilla_base::Moment;
+
 /// What a run did: a sweep checks that nothing is missing in all of its runs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -26,6 +28,18 @@ pub struct Summary {
     pub replica_reads: u64,
     /// Leads that were to be handed over.
     pub transfers: u64,
+    /// A number that two runs share only if the same happened at the same moments.
+    pub digest: u64,
+}
+
+impl Summary {
+    /// Something happened; so much had been scheduled by then.
+    pub fn on_event(&mut self, at: Moment, scheduled: u64) {
+        self.events += 1;
+        for word in [at.0, scheduled] {
+            self.digest = (self.digest ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+        }
+    }
 }
 
 impl AddAssign for Summary {
@@ -40,16 +54,17 @@ impl AddAssign for Summary {
         self.in_place += other.in_place;
         self.replica_reads += other.replica_reads;
         self.transfers += other.transfers;
+        self.digest = self.digest.wrapping_add(other.digest);
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { events, operations, failures, elections, crashes, lost_batches, .. } = self;
-        let Self { truncated, in_place, replica_reads, transfers, .. } = self;
+        let Self { truncated, in_place, replica_reads, transfers, digest, .. } = self;
         write!(f, "{events} events, {operations} operations, {failures} failed attempts, ")?;
         write!(f, "{elections} elections, {crashes} crashes, {lost_batches} lost batches, ")?;
         write!(f, "{truncated} truncated entries, {in_place} reads in place, ")?;
-        write!(f, "{replica_reads} replica reads, {transfers} hand-overs")
+        write!(f, "{replica_reads} replica reads, {transfers} hand-overs, digest {digest:016x}")
     }
 }

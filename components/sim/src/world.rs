@@ -1,43 +1,36 @@
-//! The world: a heap of events, and what becomes of each. What clients do, what breaks, and how a run
-//! ends stand in the files below this one.
+//! The world: a heap of events, and what becomes of each. What clients do, what breaks, how stores start and
+//! stop, and how a run ends stand in the files below this one.
 
 mod clients;
 mod ending;
 mod faults;
 mod reads;
+mod stores;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 
 use flotilla_base::{
-    Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Rng, Span, StoreId, Term,
+    Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, Region, RegionId, Rng, Span, StoreId, Term,
     key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
 
 use crate::client::{SimClient, key_name};
+use crate::clock::WallClock;
 use crate::disk::BatchNumber;
-use crate::event::{Answer, Event, Run, Task, Ticket};
+use crate::event::{Answer, Event, Run, Shown, Task, Ticket};
 use crate::fault::Nemesis;
 use crate::hands::Out;
 use crate::judge::{Judges, Verdict};
+use crate::marks::{self, Marks};
 use crate::net::{Fate, SimNet};
 use crate::node::{Desk, StoreNode};
 use crate::plan::Plan;
 use crate::reads::ReadChance;
 use crate::summary::Summary;
-
-/// Long enough for every answer and notice under way to arrive.
-const SETTLING: Span = Span::from_millis(500);
-
-/// What a replica that has heard nothing may take to catch up, entry by entry over the slowest disk.
-const CATCHING_UP: Span = Span::from_millis(120_000);
-
-/// What a client waits for at least when nothing is broken: requests that it gave up before are still
-/// being written, and the slowest disks take long.
-const LAST_PATIENCE: Span = Span::from_millis(30_000);
 
 /// What is under way at a store.
 #[derive(Debug, Default)]
@@ -62,8 +55,8 @@ pub struct World {
     regions: Vec<Region>,
     net: SimNet,
     clients: Vec<SimClient>,
-    /// Which client made each attempt.
-    attempts: Vec<usize>,
+    /// Whose each attempt is, and of which key.
+    attempts: Vec<(usize, Key)>,
     judges: Judges,
     chance: Chance,
     record: Record,
@@ -84,6 +77,10 @@ struct Record {
     summary: Summary,
     trace: Option<String>,
     is_healed: bool,
+    /// Who is missing in the second phase.
+    missing: Option<StoreId>,
+    /// Requests for each region.
+    requests: BTreeMap<RegionId, u64>,
 }
 
 #[derive(Debug)]
@@ -125,7 +122,7 @@ impl World {
             now: Moment(1),
             queue: BinaryHeap::new(),
             sequence: 0,
-            stores: (1..=stores).map(|id| (StoreNode::new(StoreId(id)), Due::default())).collect(),
+            stores: stores_of(&plan),
             regions: regions(&plan),
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
@@ -181,7 +178,7 @@ impl World {
                 return Ok(());
             }
         }
-        self.record.summary.events += 1;
+        self.record.summary.on_event(at, self.sequence);
         self.trace(|| event.to_string());
         let verdict = self.happen(event);
         self.judges.note(verdict);
@@ -228,11 +225,35 @@ impl World {
             |index: Index| index.get().saturating_sub(flotilla_base::limit::FIRST_INDEX);
         Summary {
             failures: self.clients.iter().map(SimClient::failures).sum(),
-            elections: self.judges.election.elections(),
-            in_place: self.judges.lease.served(),
+            elections: self.judges.votes.election.elections(),
+            in_place: self.marks().count(marks::LEASE_READ),
             truncated: replicas.map(|it| truncated(it.group().truncated().index)).sum(),
             ..self.record.summary
         }
+    }
+
+    /// Rare situations that were reached so far.
+    #[must_use]
+    pub const fn marks(&self) -> &Marks {
+        &self.judges.lookout.marks
+    }
+
+    /// What the judges know.
+    #[must_use]
+    pub const fn judges(&self) -> &Judges {
+        &self.judges
+    }
+
+    /// The plan as it is carried out.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How many faults were due so far.
+    #[must_use]
+    pub const fn faults(&self) -> u64 {
+        self.chance.nemesis.next_number() - 1
     }
 
     /// The trace, where one is kept.
@@ -261,6 +282,7 @@ impl World {
             Event::Begin(client) => self.ask(client),
             Event::Impatient(client, ticket) => self.lose_patience(client, ticket),
             Event::NextFault => self.next_fault(),
+            Event::Strike(order, length) => self.strike(order, length),
             Event::Transfer => self.transfer(),
             Event::Mend(fault) => self.mend(fault),
         }
@@ -338,8 +360,15 @@ impl World {
                 let delay = Span(self.chance.schedule.below(1 + self.plan.disk.apply_spread.0));
                 self.schedule(delay, Event::Task(store, run, Task::Read(ticket, index)));
             }
-            Out::Answer(ticket, reply) => self.tell(ticket, Answer::Reply(reply)),
+            Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
+            Out::Role(region, change) => {
+                self.trace(|| {
+                    let flotilla_raftgroup::RoleChange { role, term, leader } = change;
+                    let leader = leader.map(|peer| format!(" of peer {peer}")).unwrap_or_default();
+                    format!("  store {store} region {region} is {role:?}{leader} in term {term}")
+                });
+            }
         }
     }
 
@@ -370,8 +399,11 @@ impl World {
 
     fn send(&mut self, run: Run, message: Box<PeerMessage>) {
         let (from, to) = (message.from.store, message.to.store);
-        match self.net.carry(from, to) {
+        match self.net.carry(from, to, self.now) {
             Fate::Arrives(delays) => {
+                if self.net.is_clogged(from, to, self.now) {
+                    self.judges.lookout.reach(marks::HELD_BACK);
+                }
                 for mut delay in delays {
                     if message.message.kind == MessageKind::TimeoutNow {
                         delay = delay + self.chance.reads.lateness();
@@ -379,11 +411,13 @@ impl World {
                     self.schedule(delay, Event::Message(message.clone()));
                 }
             }
-            Fate::Lost { is_noticed: true } => {
-                let task = Task::Unreachable(message.region, message.to.id);
-                self.schedule(Span::from_millis(5), Event::Task(from, run, task));
+            Fate::Lost { is_noticed } => {
+                self.trace(|| format!("  lost: {}", Shown(&message)));
+                if is_noticed {
+                    let task = Task::Unreachable(message.region, message.to.id);
+                    self.schedule(Span::from_millis(5), Event::Task(from, run, task));
+                }
             }
-            Fate::Lost { is_noticed: false } => {}
         }
     }
 
@@ -405,6 +439,12 @@ impl World {
         &mut self.slot(store).1
     }
 
+    /// Something that people should see beside what clients saw.
+    fn announce(&mut self, what: String) {
+        self.trace(|| what.clone());
+        self.judges.history.note(what, self.now);
+    }
+
     fn trace(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.record.trace {
             let _never_fails = writeln!(trace, "{:>14} {}", self.now.to_string(), line());
@@ -418,6 +458,18 @@ fn position(store: StoreId) -> usize {
 
 fn number(ticket: Ticket) -> usize {
     usize::try_from(ticket.0).unwrap_or(0)
+}
+
+fn stores_of(plan: &Plan) -> Vec<(StoreNode, Due)> {
+    let mut rng = Rng::lane(plan.seed, 8);
+    let most = plan.clocks.wall_error_max.as_millis();
+    let mut store = |id| {
+        let mut wall = WallClock::default();
+        let error = i64::try_from(rng.below(2 * most + 1)).unwrap_or(0);
+        wall.jump(error - i64::try_from(most).unwrap_or(0));
+        (StoreNode::new(StoreId(id), wall), Due::default())
+    };
+    (1..=plan.topology.stores).map(&mut store).collect()
 }
 
 /// The regions with keys side by side, and the guard region behind them.

@@ -1,21 +1,17 @@
-//! One sequence of applied entries per region: what any store hands to its applier is committed there,
-//! durable there, in order, and the same on all stores. From it the judge knows each key's content at
-//! each index, and compares what stores hold.
+//! One sequence of applied entries per region, the same on all stores. From it other judges know each key's
+//! content at each index.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flotilla_base::{Family, Index, Key, KvRead, Mutation, Region, RegionId, StoreId, limit};
+use flotilla_base::{Index, Key, Mutation, RegionId, limit};
 use flotilla_multiraft::{ApplyTask, Command};
-use flotilla_raftgroup::{Entry, disk};
+use flotilla_raftgroup::Entry;
 
-use super::{Place, Verdict, Violation, require};
-use crate::disk::Layer;
+use super::{Place, Violation, require};
 use crate::event::Ticket;
 
-const ORDER: &str = "F6: applied is only what is committed and durable here, in order";
 const EQUAL: &str = "applied prefixes are equal";
-const ATOMIC: &str = "I3: data and applied index change in one batch";
 
 /// The content of a key from an index on.
 type Versions = Vec<(Index, Bytes)>;
@@ -25,6 +21,8 @@ type Versions = Vec<(Index, Bytes)>;
 struct Sequence {
     /// Entries behind the first index.
     entries: Vec<Entry>,
+    /// Largest wall clock of the entries up to each, in milliseconds.
+    clocks_millis: Vec<u64>,
     versions: BTreeMap<Key, Versions>,
 }
 
@@ -32,43 +30,22 @@ struct Sequence {
 #[derive(Debug, Default)]
 pub struct AppliedJudge {
     regions: BTreeMap<RegionId, Sequence>,
-    /// What was last handed to the applier, since the start of the store.
-    handed: BTreeMap<(StoreId, RegionId), Index>,
     /// Where each attempt stands.
     positions: BTreeMap<Ticket, Index>,
 }
 
 impl AppliedJudge {
-    /// A store starts with a state machine at `applied`.
-    pub fn on_start(&mut self, store: StoreId, region: RegionId, applied: Index) {
-        self.handed.insert((store, region), applied);
-    }
-
-    /// A store hands entries to an applier.
+    /// A store hands entries to an applier. Returns the attempts that are new in the sequence.
     ///
     /// # Errors
-    /// They are not committed, not durable, not in order, or not what another store applied.
+    /// They are not what another store applied.
     pub fn on_hand_over<T>(
         &mut self,
-        store: StoreId,
+        place: Place,
         task: &ApplyTask<T>,
-        committed: Index,
-        synced: &dyn KvRead,
     ) -> Result<Vec<Ticket>, Violation> {
-        let place = Place(store, task.region);
         let mut fresh = Vec::new();
         for (entry, _) in &task.entries {
-            let index = entry.index;
-            let handed = self.handed.entry((store, task.region)).or_default();
-            require(index == handed.next(), ORDER, || format!("{place}: {index} after {handed}"))?;
-            *handed = index;
-            require(index <= committed, ORDER, || {
-                format!("{place}: {index} is not committed, only {committed} is")
-            })?;
-            let durable = disk::read_entry(synced, task.region, index);
-            require(durable.as_ref() == Ok(entry), ORDER, || {
-                format!("{place}: {index} is not durable: {durable:?}")
-            })?;
             fresh.extend(self.record(place, entry)?);
         }
         Ok(fresh)
@@ -76,15 +53,23 @@ impl AppliedJudge {
 
     fn record(&mut self, place: Place, entry: &Entry) -> Result<Option<Ticket>, Violation> {
         let sequence = self.regions.entry(place.1).or_default();
-        let offset = usize::try_from(entry.index.get() - limit::FIRST_INDEX - 1).unwrap_or(0);
-        if let Some(known) = sequence.entries.get(offset) {
+        let offset = offset_of(entry.index);
+        if let Some(known) = offset.and_then(|offset| sequence.entries.get(offset)) {
             let verdict = require(known == entry, EQUAL, || {
                 format!("{place}: entry {} is {entry:?}, elsewhere {known:?}", entry.index)
             });
             return verdict.map(|()| None);
         }
+        require(offset == Some(sequence.entries.len()), EQUAL, || {
+            format!("{place}: nobody applied what stands before {}", entry.index)
+        })?;
         sequence.entries.push(entry.clone());
-        let Ok(Command::Write(write)) = Command::decode(&entry.data) else { return Ok(None) };
+        let clock_millis = sequence.clocks_millis.last().copied().unwrap_or(0);
+        let Ok(Command::Write(write)) = Command::decode(&entry.data) else {
+            sequence.clocks_millis.push(clock_millis);
+            return Ok(None);
+        };
+        sequence.clocks_millis.push(clock_millis.max(write.clock_millis));
         let mut written = None;
         for mutation in write.mutations {
             if let Mutation::Put(_, key, value) = mutation {
@@ -107,11 +92,29 @@ impl AppliedJudge {
         self.positions.get(&ticket).copied()
     }
 
+    /// All entries that any store applied, in order.
+    #[must_use]
+    pub fn entries(&self, region: RegionId) -> &[Entry] {
+        self.regions.get(&region).map_or(&[], |sequence| &sequence.entries)
+    }
+
     /// Last index that any store applied.
     #[must_use]
     pub fn last(&self, region: RegionId) -> Index {
-        let count = self.regions.get(&region).map_or(0, |sequence| sequence.entries.len());
-        Index(limit::FIRST_INDEX + count as u64)
+        Index(limit::FIRST_INDEX + self.entries(region).len() as u64)
+    }
+
+    /// Largest wall clock that the entries up to `applied` carry, in milliseconds.
+    #[must_use]
+    pub fn clock_millis(&self, region: RegionId, applied: Index) -> u64 {
+        let clocks = self.regions.get(&region).map(|sequence| &sequence.clocks_millis);
+        let clock = clocks.zip(offset_of(applied)).and_then(|(clocks, at)| clocks.get(at));
+        clock.copied().unwrap_or(0)
+    }
+
+    /// Every key that was ever written.
+    pub fn keys(&self, region: RegionId) -> impl Iterator<Item = &Key> {
+        self.regions.get(&region).into_iter().flat_map(|sequence| sequence.versions.keys())
     }
 
     /// A key's content behind the entry at `applied`, and the index at which it was written.
@@ -120,29 +123,10 @@ impl AppliedJudge {
         let versions = self.regions.get(&region)?.versions.get(key)?;
         versions.iter().rev().find(|(index, _)| *index <= applied)
     }
+}
 
-    /// Compares the data of a region with what its applied index asks for.
-    ///
-    /// # Errors
-    /// They differ.
-    pub fn check_data(&self, store: StoreId, region: &Region, image: &Layer) -> Verdict {
-        let place = Place(store, region.id);
-        let Ok(Some(state)) = disk::read_apply_state(image, region.id) else {
-            return require(false, ATOMIC, || format!("{place}: no apply state"));
-        };
-        let applied = state.applied.index;
-        let found = image.family(Family::Raw).iter().filter(|(key, _)| region.range.contains(key));
-        let found: BTreeMap<&Key, &Bytes> = found.collect();
-        let keys = self.regions.get(&region.id).into_iter().flat_map(|it| it.versions.keys());
-        let expected = keys
-            .filter_map(|key| self.content(region.id, key, applied).map(|(_, value)| (key, value)));
-        let expected: BTreeMap<&Key, &Bytes> = expected.collect();
-        require(found == expected, ATOMIC, || {
-            let differs = |key: &&Key| found.get(*key) != expected.get(*key);
-            let keys: Vec<_> = found.keys().chain(expected.keys()).copied().collect();
-            format!("{place} at {applied}: keys {:?}", keys.iter().find(|key| differs(key)))
-        })
-    }
+fn offset_of(index: Index) -> Option<usize> {
+    usize::try_from(index.get().checked_sub(limit::FIRST_INDEX + 1)?).ok()
 }
 
 /// The attempt that wrote a value: each writes its own number, so that no two values are equal.
@@ -150,4 +134,47 @@ impl AppliedJudge {
 pub fn ticket_of(value: &[u8]) -> Option<Ticket> {
     let digits = value.split(|byte| *byte == b':').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok().map(Ticket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::{ONE, OTHER, REGION, entry, task};
+
+    fn apply(
+        judge: &mut AppliedJudge,
+        place: Place,
+        entries: &[Entry],
+    ) -> Result<Vec<Ticket>, &'static str> {
+        let verdict = judge.on_hand_over(place, &task(entries.to_vec()));
+        verdict.map_err(|violation| violation.rule)
+    }
+
+    #[test]
+    fn another_entry_at_an_applied_index_is_found() {
+        let mut judge = AppliedJudge::default();
+        let log = [entry(6, 6, "k", "1:"), entry(6, 7, "k", "2:")];
+        assert_eq!(apply(&mut judge, ONE, &log), Ok(vec![Ticket(1), Ticket(2)]));
+        assert_eq!(apply(&mut judge, OTHER, &log[..1]), Ok(vec![]));
+        assert_eq!(apply(&mut judge, OTHER, &[entry(6, 7, "k", "3:")]), Err(EQUAL));
+        assert_eq!(apply(&mut judge, ONE, &[entry(6, 9, "k", "3:")]), Err(EQUAL), "a hole");
+        assert_eq!(judge.last(REGION), Index(7));
+    }
+
+    #[test]
+    fn a_write_that_is_applied_twice_is_found() {
+        let mut judge = AppliedJudge::default();
+        let log = [entry(6, 6, "k", "1:"), entry(6, 7, "k", "1:")];
+        assert_eq!(apply(&mut judge, ONE, &log), Err(EQUAL));
+    }
+
+    #[test]
+    fn content_and_clock_are_those_of_an_index() {
+        let mut judge = AppliedJudge::default();
+        let log = [entry(6, 6, "k", "1:"), entry(6, 7, "l", "2:"), entry(6, 8, "k", "3:")];
+        apply(&mut judge, ONE, &log).expect("a sound log");
+        let content = |index| judge.content(REGION, b"k", Index(index)).map(|(at, _)| at.get());
+        assert_eq!([5, 6, 7, 8, 9].map(content), [None, Some(6), Some(6), Some(8), Some(8)]);
+        assert_eq!([5, 6, 8].map(|at| judge.clock_millis(REGION, Index(at))), [0, 6, 8]);
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use flotilla_base::{Index, Key};
 
-use super::{Verdict, require};
+use super::{Place, Verdict, require};
 use crate::event::Ticket;
 
 const LOST: &str = "an acknowledged write is never lost";
@@ -66,15 +66,34 @@ impl RegisterJudge {
         Ok(())
     }
 
+    /// A read in place returned what was written at `position`; `floor` was known when its store began it.
+    ///
+    /// # Errors
+    /// Something newer was known.
+    pub fn on_served(&self, place: Place, floor: Index, position: Index) -> Verdict {
+        require(position >= floor, STALE, || {
+            format!("{place}: a read saw {position}, {floor} was known when it began")
+        })
+    }
+
+    /// What was acknowledged is still there in the end: `position` is that of the key's last write.
+    ///
+    /// # Errors
+    /// Something newer was known.
+    pub fn on_end(&self, key: &Key, position: Index) -> Verdict {
+        let floor = self.floor(key);
+        require(position >= floor, LOST, || format!("{key:?} was at {floor}, is at {position}"))
+    }
+
     /// The newest position that somebody was told of.
     #[must_use]
     pub fn floor(&self, key: &Key) -> Index {
         self.floors.get(key).copied().unwrap_or_default()
     }
 
-    /// All keys somebody was told of, with that position.
-    pub fn floors(&self) -> impl Iterator<Item = (&Key, Index)> {
-        self.floors.iter().map(|(key, floor)| (key, *floor))
+    /// All keys somebody was told of.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.floors.keys()
     }
 
     fn finish(&mut self, ticket: Ticket, position: Index) {
@@ -82,5 +101,56 @@ impl RegisterJudge {
             let floor = self.floors.entry(key.clone()).or_default();
             *floor = position.max(*floor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::{ONE, broken};
+
+    fn begin(judge: &mut RegisterJudge, ticket: u64) -> Ticket {
+        judge.on_begin(Ticket(ticket), Key::from("k"));
+        Ticket(ticket)
+    }
+
+    #[test]
+    fn a_read_that_is_older_than_a_finished_operation_is_found() {
+        let mut judge = RegisterJudge::default();
+        let early = begin(&mut judge, 1);
+        let write = begin(&mut judge, 2);
+        assert_eq!(judge.on_written(write, Some(Index(7))), Ok(()));
+        assert_eq!(judge.on_read(early, Index(6)), Ok(()), "it began before");
+        for position in [Index(6), Index(0)] {
+            let late = begin(&mut judge, 3);
+            assert_eq!(broken(judge.on_read(late, position)), STALE);
+        }
+        let reader = begin(&mut judge, 4);
+        assert_eq!(judge.on_read(reader, Index(9)), Ok(()));
+        let late = begin(&mut judge, 5);
+        assert_eq!(broken(judge.on_read(late, Index(8))), STALE, "another read saw more");
+        assert_eq!(judge.on_served(ONE, judge.floor(&"k".into()), Index(9)), Ok(()));
+        assert_eq!(broken(judge.on_served(ONE, Index(9), Index(8))), STALE);
+    }
+
+    #[test]
+    fn a_write_that_stands_before_what_had_ended_is_found() {
+        let mut judge = RegisterJudge::default();
+        let first = begin(&mut judge, 1);
+        assert_eq!(judge.on_written(first, Some(Index(7))), Ok(()));
+        let second = begin(&mut judge, 2);
+        assert_eq!(judge.on_effect(second, Index(8)), Ok(()));
+        assert_eq!(broken(judge.on_effect(second, Index(7))), STALE);
+    }
+
+    #[test]
+    fn a_lost_write_is_found() {
+        let mut judge = RegisterJudge::default();
+        let write = begin(&mut judge, 1);
+        assert_eq!(broken(judge.on_written(write, None)), LOST);
+        assert_eq!(judge.on_written(write, Some(Index(7))), Ok(()));
+        let keys: Vec<Key> = judge.keys().cloned().collect();
+        assert_eq!(judge.on_end(&keys[0], Index(7)), Ok(()));
+        assert_eq!(broken(judge.on_end(&keys[0], Index(6))), LOST);
     }
 }

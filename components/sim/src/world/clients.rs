@@ -1,6 +1,6 @@
 //! What clients ask, what they are told, and what that proves.
 
-use flotilla_base::{Index, StoreId};
+use flotilla_base::StoreId;
 use flotilla_multiraft::Reply;
 
 use super::{World, number};
@@ -8,7 +8,7 @@ use crate::client::Next;
 use crate::event::{Answer, Event, Request, Ticket};
 use crate::judge::applied::ticket_of;
 use crate::judge::tickets::Outcome;
-use crate::judge::{Verdict, require};
+use crate::judge::{Place, Verdict, state};
 use crate::net::Fate;
 use crate::reads::ReadKind;
 
@@ -21,49 +21,53 @@ impl World {
             Ok(())
         });
         if !is_heard {
-            self.tell(ticket, Answer::Refused);
+            self.tell(store, ticket, Answer::Refused);
         }
     }
 
-    pub(super) fn read(&mut self, store: StoreId, ticket: Ticket, index: Index) -> Verdict {
-        let client = &self.clients[self.attempts[number(ticket)]];
-        let Some(operation) = client.waits_for(ticket) else { return Ok(()) };
-        let key = operation.key.clone();
+    /// A confirmed read looks at the data.
+    pub(super) fn read(
+        &mut self,
+        store: StoreId,
+        ticket: Ticket,
+        index: flotilla_base::Index,
+    ) -> Verdict {
+        let key = self.attempts[number(ticket)].1.clone();
         let Some(region) = self.region_of(&key).map(|region| region.id) else { return Ok(()) };
         let (value, applied) = self.store(store).read(region, &key, index)?;
-        let content = self.judges.applied.content(region, &key, applied);
-        require(content.map(|(_, value)| value) == value.as_ref(), "data follows the log", || {
-            format!("store {store}: {key:?} at {applied} is {value:?}")
-        })?;
+        let place = Place(store, region);
+        state::check_read(place, &key, applied, value.as_ref(), &self.judges.applied)?;
         self.judges.tickets.on_answer(ticket, Outcome::Done)?;
-        self.tell(ticket, Answer::Value(value));
+        self.tell(store, ticket, Answer::Value(value));
         Ok(())
     }
 
-    pub(super) fn tell(&mut self, ticket: Ticket, answer: Answer) {
-        if let Fate::Arrives(delays) = self.net.carry_client() {
+    pub(super) fn tell(&mut self, store: StoreId, ticket: Ticket, answer: Answer) {
+        if let Fate::Arrives(delays) = self.net.carry_client(store) {
             for delay in delays {
                 self.schedule(delay, Event::Answer(ticket, answer.clone()));
             }
         }
     }
 
+    /// An answer reaches its client. One that has given up hears it all the same: what it says is true.
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) -> Verdict {
-        let client = self.attempts[number(ticket)];
-        let Some(operation) = self.clients[client].waits_for(ticket) else { return Ok(()) };
-        let Some(region) = self.region_of(&operation.key).cloned() else { return Ok(()) };
+        self.judges.history.on_answer(ticket, &answer, self.now);
         match &answer {
             Answer::Reply(Reply::Written) => {
                 let position = self.judges.applied.position(ticket);
-                self.judges.register.on_written(ticket, position)?;
+                self.judges.reads.register.on_written(ticket, position)?;
             }
             Answer::Value(value) => {
                 let writer = value.as_ref().and_then(|value| ticket_of(value));
                 let position = writer.and_then(|writer| self.judges.applied.position(writer));
-                self.judges.register.on_read(ticket, position.unwrap_or_default())?;
+                self.judges.reads.register.on_read(ticket, position.unwrap_or_default())?;
             }
             Answer::Reply(_) | Answer::Refused => {}
         }
+        let client = self.attempts[number(ticket)].0;
+        let Some(operation) = self.clients[client].waits_for(ticket) else { return Ok(()) };
+        let Some(region) = self.region_of(&operation.key).cloned() else { return Ok(()) };
         let next = self.clients[client].on_answer(&region, &answer);
         self.follow(client, next);
         Ok(())
@@ -75,9 +79,11 @@ impl World {
         operation.ticket = Some(ticket);
         let (key, is_read) = (operation.key.clone(), operation.is_read);
         let Some(region) = self.region_of(&key).cloned() else { return };
-        self.attempts.push(client);
+        self.attempts.push((client, key.clone()));
+        *self.record.requests.entry(region.id).or_default() += 1;
         self.judges.tickets.on_attempt(ticket);
-        self.judges.register.on_begin(ticket, key.clone());
+        self.judges.reads.register.on_begin(ticket, key.clone());
+        self.judges.history.on_attempt(client, ticket, &key, is_read, self.now);
         let asking = &mut self.clients[client];
         let value = (!is_read).then(|| asking.value(ticket));
         let mut store = asking.target(&region);
@@ -87,7 +93,7 @@ impl World {
             self.record.summary.replica_reads += 1;
         }
         let request = Box::new(Request { ticket, region: region.id, key, value, kind });
-        if let Fate::Arrives(delays) = self.net.carry_client() {
+        if let Fate::Arrives(delays) = self.net.carry_client(store) {
             for delay in delays {
                 self.schedule(delay, Event::Request(store, request.clone()));
             }

@@ -1,11 +1,21 @@
 //! A whole run: two phases, and the comparison at the end.
 
+use flotilla_base::{Span, StoreId};
 use flotilla_multiraft::Replica;
 
-use super::{CATCHING_UP, SETTLING, World};
+use super::World;
 use crate::client::SimClient;
-use crate::judge::{Verdict, Violation, require};
+use crate::judge::queues::{self, Backlog};
+use crate::judge::{Place, Verdict, Violation, require, state};
+use crate::marks;
+use crate::plan::Missing;
 use crate::summary::Summary;
+
+/// Long enough for every answer and notice under way to arrive.
+const SETTLING: Span = Span::from_millis(500);
+
+/// What a replica that has heard nothing may take to catch up, entry by entry over the slowest disk.
+const CATCHING_UP: Span = Span::from_millis(120_000);
 
 impl World {
     /// Runs both phases: faults, then peace in which everything must come to an end; then compares
@@ -14,10 +24,25 @@ impl World {
     /// # Errors
     /// The first violation.
     pub fn run(&mut self) -> Result<Summary, Violation> {
-        self.run_for(self.plan.safety)?;
+        self.run_for(self.plan.phases.safety)?;
+        self.choose_missing();
         self.heal();
         let healed_at = self.now;
-        let deadline = self.now + self.plan.liveness;
+        self.lose_missing();
+        self.finish_clients()?;
+        self.find_missing();
+        self.run_for(SETTLING)?;
+        // What was sent late in the first phase may still be on its way.
+        let latest = self.plan.net.straggler_max + self.plan.faults.length_max * 2;
+        let stragglers = healed_at + latest + SETTLING;
+        self.run_for(stragglers.since(self.now))?;
+        self.come_to_rest()?;
+        self.check_end()?;
+        Ok(self.summary())
+    }
+
+    fn finish_clients(&mut self) -> Verdict {
+        let deadline = self.now + self.plan.phases.liveness;
         while !self.clients.iter().all(SimClient::is_finished) {
             require(self.now < deadline, "liveness: all clients finish after the faults", || {
                 let waiting = |client: &SimClient| !client.is_finished();
@@ -26,52 +51,105 @@ impl World {
             })?;
             self.step()?;
         }
-        self.run_for(SETTLING)?;
-        // What was sent late in the first phase may still be on its way.
-        let latest = self.plan.net.straggler_max + self.plan.faults.length_max;
-        let stragglers = healed_at + latest + SETTLING;
-        self.run_for(stragglers.since(self.now))?;
-        let deadline = self.now + CATCHING_UP;
-        while !self.is_converged() && self.now < deadline {
-            self.run_for(SETTLING)?;
-        }
-        self.check_end()?;
-        Ok(self.summary())
+        Ok(())
     }
 
-    pub(super) fn is_converged(&self) -> bool {
-        self.stores.iter().all(|(node, _)| !node.wants_apply())
-            && self.regions.iter().all(|region| {
-                let last = self.judges.applied.last(region.id);
-                let replicas =
-                    region.peers.iter().map(|peer| self.store(peer.store).replica(region.id));
-                let mut applied = replicas.map(|replica| replica.map(Replica::applied));
-                applied.all(|applied| applied == Some(last))
-            })
+    fn choose_missing(&mut self) {
+        let stores = self.plan.topology.stores;
+        let drawn = StoreId(1 + self.chance.schedule.below(stores));
+        self.record.missing = (self.plan.phases.missing == Missing::Dead).then_some(drawn);
+        if self.record.missing.is_some() {
+            self.crash(drawn);
+        }
+    }
+
+    fn lose_missing(&mut self) {
+        if self.plan.phases.missing == Missing::CutOff {
+            let store = StoreId(1 + self.chance.schedule.below(self.plan.topology.stores));
+            self.record.missing = Some(store);
+            self.cut(&self.links(store));
+        }
+    }
+
+    fn find_missing(&mut self) {
+        if let Some(store) = self.record.missing.take() {
+            self.judges.lookout.reach(marks::MINORITY_LEFT);
+            self.open(&self.links(store));
+            self.start(store);
+        }
+    }
+
+    /// Both directions between a store and every other one.
+    fn links(&self, store: StoreId) -> Vec<(StoreId, StoreId)> {
+        let others = self.store_ids().filter(|other| *other != store);
+        others.flat_map(|other| [(store, other), (other, store)]).collect()
+    }
+
+    /// Every region is led, and all its replicas have applied all that anybody applied.
+    fn is_converged(&self) -> bool {
+        self.regions.iter().all(|region| {
+            let last = self.judges.applied.last(region.id);
+            let replicas =
+                region.peers.iter().map(|peer| self.store(peer.store).replica(region.id));
+            let mut applied = replicas.map(|replica| replica.map(Replica::applied));
+            let is_led = self
+                .leader(region.id)
+                .and_then(|(store, _)| self.store(store).replica(region.id))
+                .is_some_and(|replica| replica.group().can_read());
+            is_led && applied.all(|applied| applied == Some(last))
+        })
+    }
+
+    /// Nobody asks for anything: there comes a moment at which all replicas are equal and nothing waits
+    /// anywhere.
+    fn come_to_rest(&mut self) -> Verdict {
+        let deadline = self.now + CATCHING_UP;
+        while self.now < deadline {
+            let is_at_rest = self.judges.calls.open() == 0
+                && self.backlogs().iter().all(|(_, backlog)| backlog.is_empty());
+            if is_at_rest && self.is_converged() {
+                return Ok(());
+            }
+            self.step()?;
+        }
+        for region in &self.regions {
+            let leader = self.leader(region.id);
+            require(leader.is_some(), "liveness: every region has a leader", || {
+                format!("region {} has none", region.id)
+            })?;
+        }
+        self.judges.calls.on_end()?;
+        if self.is_converged() {
+            return queues::check(&self.backlogs());
+        }
+        // Which replica is behind, the comparison says.
+        Ok(())
+    }
+
+    fn backlogs(&self) -> Vec<(StoreId, Backlog)> {
+        self.store_ids().map(|store| (store, self.store(store).backlog())).collect()
     }
 
     /// Compares all replicas with what was applied and acknowledged.
-    pub(super) fn check_end(&mut self) -> Verdict {
+    fn check_end(&mut self) -> Verdict {
         for region in &self.regions {
             let last = self.judges.applied.last(region.id);
             for peer in &region.peers {
-                let node = self.store(peer.store);
+                let (node, place) = (self.store(peer.store), Place(peer.store, region.id));
                 let applied = node.replica(region.id).map(Replica::applied);
                 require(applied == Some(last), "liveness: all replicas apply everything", || {
-                    format!("store {} region {}: {applied:?} of {last}", peer.store, region.id)
+                    format!("{place}: {applied:?} of {last}")
                 })?;
                 let judge = &self.judges.applied;
-                node.disk().image().look(|image| judge.check_data(peer.store, region, image))?;
+                node.disk().image().look(|image| state::check(place, region, image, judge))?;
             }
         }
-        for (key, floor) in self.judges.register.floors() {
+        let register = &self.judges.reads.register;
+        for key in register.keys() {
             let Some(region) = self.region_of(key) else { continue };
             let last = self.judges.applied.last(region.id);
             let content = self.judges.applied.content(region.id, key, last);
-            let found = content.map(|(index, _)| *index).unwrap_or_default();
-            require(found >= floor, "an acknowledged write is never lost", || {
-                format!("{key:?} was at {floor}, is at {found}")
-            })?;
+            register.on_end(key, content.map(|(index, _)| *index).unwrap_or_default())?;
         }
         for (node, _) in &mut self.stores {
             let waiting = node.close();
@@ -79,6 +157,6 @@ impl World {
                 format!("{waiting:?}")
             })?;
         }
-        Ok(())
+        self.judges.history.on_end()
     }
 }

@@ -1,13 +1,16 @@
-//! What breaks and is mended; stores that start and crash.
+//! What breaks and is mended.
 
-use flotilla_base::{Moment, RegionId, Rng, Span, StoreId};
+use flotilla_base::{RegionId, Span, StoreId};
 
-use super::{Due, LAST_PATIENCE, World, position};
+use super::World;
 use crate::client::SimClient;
-use crate::clock::LocalClock;
 use crate::event::Event;
-use crate::fault::{Fault, Order};
-use crate::node::ReplicaConfigSeed;
+use crate::fault::{Fault, Order, Strike, Targets};
+use crate::marks;
+
+/// What a client waits for at least when nothing is broken: requests that it gave up before are still
+/// being written, and the slowest disks take long.
+const LAST_PATIENCE: Span = Span::from_millis(30_000);
 
 impl World {
     /// Ends all faults and starts every store that is down.
@@ -17,56 +20,38 @@ impl World {
         self.plan.disk.stall_permille = 0;
         self.plan.load.patience = self.plan.load.patience.max(LAST_PATIENCE);
         self.clients.iter_mut().for_each(SimClient::wind_down);
-        for id in 1..=self.plan.topology.stores {
-            let (node, due) = self.slot(StoreId(id));
-            due.paused_until = Moment(0);
+        self.announce("all faults are mended".to_owned());
+        for store in self.store_ids() {
+            let (node, due) = self.slot(store);
+            due.paused_until = flotilla_base::Moment(0);
+            due.is_disk_hung = false;
             node.spare();
-            if node.run().is_none() {
-                self.start(StoreId(id));
-            }
-        }
-        self.trace(|| "all faults are mended".to_owned());
-    }
-
-    /// Crashes a store now.
-    pub fn crash(&mut self, store: StoreId) {
-        let rng = &mut self.chance.disk;
-        let (node, due) = &mut self.stores[position(store)];
-        if node.run().is_none() {
-            return;
-        }
-        let lost = node.crash(rng) as u64;
-        *due = Due::default();
-        self.judges.lease.on_crash(store);
-        self.record.summary.crashes += 1;
-        self.record.summary.lost_batches += lost;
-        self.trace(|| format!("store {store} crashes, {lost} batches are gone"));
-    }
-
-    /// Starts a store that is down.
-    pub fn start(&mut self, store: StoreId) {
-        let drift = self.plan.topology.drift_permille;
-        let rng = &mut self.chance.schedule;
-        let rate = 1000 - drift + rng.below(2 * drift + 1);
-        let offset = Moment(rng.below(1 << 40));
-        let clock = LocalClock::new(self.now, offset, rate);
-        let seed = Rng::lane(self.plan.seed, 1000 + store.get()).next();
-        let (timing, limits) = (self.plan.timing, self.plan.limits);
-        let config = ReplicaConfigSeed { seed, timing, limits };
-        self.trace(|| format!("store {store} starts"));
-        self.at_store(store, |node, desk| node.start(clock, config, desk));
-        let regions: Vec<RegionId> = self.regions.iter().map(|region| region.id).collect();
-        for region in regions {
-            let spread = self.plan.topology.bootstrap_spread;
-            let delay = Span(self.chance.schedule.below(spread.0 + 1));
-            self.schedule(delay, Event::Bootstrap(store, region));
+            self.set_to_work(store);
+            self.start(store);
         }
     }
 
-    /// From now on nothing that a store writes becomes durable, until it crashes.
+    pub(super) fn store_ids(&self) -> impl Iterator<Item = StoreId> + use<> {
+        (1..=self.plan.topology.stores).map(StoreId)
+    }
+
+    /// From now on nothing that a store writes becomes durable, until it crashes or is mended.
     pub fn hang_disk(&mut self, store: StoreId) {
         self.due(store).is_disk_hung = true;
-        self.trace(|| format!("the disk of store {store} hangs"));
+        self.announce(format!("the disk of store {store} hangs"));
+    }
+
+    /// The disk of a store takes no writes any more, or does again.
+    pub fn fill_disk(&mut self, store: StoreId, is_full: bool) {
+        self.slot(store).0.disk_mut().set_full(is_full);
+        let has = if is_full { "is full" } else { "has room" };
+        self.announce(format!("the disk of store {store} {has}"));
+    }
+
+    /// The next sync of a store fails.
+    pub fn fail_sync(&mut self, store: StoreId) {
+        self.slot(store).0.disk_mut().doom();
+        self.announce(format!("the next sync of store {store} fails"));
     }
 
     /// Cuts these directions, from first to second.
@@ -74,7 +59,7 @@ impl World {
         for (from, to) in directions {
             self.net.cut(*from, *to);
         }
-        self.trace(|| format!("cut {directions:?}"));
+        self.announce(format!("cut {}", arrows(directions)));
     }
 
     /// Opens these directions.
@@ -82,7 +67,29 @@ impl World {
         for (from, to) in directions {
             self.net.open(*from, *to);
         }
-        self.trace(|| format!("open {directions:?}"));
+        self.announce(format!("open {}", arrows(directions)));
+    }
+
+    /// Cuts a store off from all clients, or lets them reach it again.
+    pub fn cut_clients(&mut self, store: StoreId, is_cut: bool) {
+        self.net.cut_clients(store, is_cut);
+        let can = if is_cut { "no client reaches" } else { "clients reach" };
+        self.announce(format!("{can} store {store}"));
+    }
+
+    /// Lets a store stand still.
+    pub fn pause(&mut self, store: StoreId, length: Span) {
+        self.due(store).paused_until = self.now + length;
+        let is_leader = self.leaders().contains(&store);
+        let is_long = length > self.plan.groups.timing.lease;
+        self.judges.lookout.marks.reach_if(is_leader && is_long, marks::LEADER_PAUSED);
+        self.announce(format!("store {store} stands still for {length}"));
+    }
+
+    /// Moves the wall clock of a store.
+    pub fn jump_wall(&mut self, store: StoreId, millis: i64) {
+        self.slot(store).0.wall.jump(millis);
+        self.announce(format!("the wall clock of store {store} jumps by {millis} ms"));
     }
 
     pub(super) fn bootstrap(&mut self, store: StoreId, region: RegionId) {
@@ -98,31 +105,80 @@ impl World {
         if self.record.is_healed {
             return;
         }
-        let leaders = self.regions.iter().filter_map(|region| self.leader(region.id));
-        let leaders: Vec<StoreId> = leaders.map(|(store, _)| store).collect();
-        if let Some((order, length)) = self.chance.nemesis.draw(&leaders) {
-            self.trace(|| format!("{order:?} for {length}"));
-            match order {
-                Order::Cut(directions) => {
-                    self.cut(&directions);
-                    self.schedule(length, Event::Mend(Fault::Cut(directions)));
-                }
-                Order::Crash(stores, 0) => {
-                    for store in stores {
-                        self.crash(store);
-                        self.restart_later(store);
-                    }
-                }
-                Order::Crash(stores, steps) => {
-                    for store in stores {
-                        self.slot(store).0.doom(steps);
-                    }
-                }
-                Order::Pause(store) => self.due(store).paused_until = self.now + length,
-            }
+        let targets = Targets { leaders: self.leaders(), hottest: self.hottest() };
+        let number = self.chance.nemesis.next_number();
+        let strikes = self.chance.nemesis.draw(&targets);
+        self.trace(|| {
+            let left_out = if strikes.is_empty() { " is left out" } else { "" };
+            format!("  fault {number}{left_out}")
+        });
+        for Strike { after, order, length } in strikes {
+            self.schedule(after, Event::Strike(order, length));
         }
         let interval = self.chance.nemesis.interval();
         self.schedule(interval, Event::NextFault);
+    }
+
+    fn leaders(&self) -> Vec<StoreId> {
+        let leaders = self.regions.iter().filter_map(|region| self.leader(region.id));
+        leaders.map(|(store, _)| store).collect()
+    }
+
+    fn hottest(&self) -> Option<StoreId> {
+        let hottest = self.record.requests.iter().max_by_key(|(_, count)| **count);
+        hottest.and_then(|(region, _)| self.leader(*region)).map(|(store, _)| store)
+    }
+
+    pub(super) fn strike(&mut self, order: Order, length: Span) {
+        if self.record.is_healed {
+            return;
+        }
+        let mended = match order {
+            Order::Cut(directions) => {
+                self.cut(&directions);
+                Some(Fault::Cut(directions))
+            }
+            Order::Clog(store) => {
+                self.net.clog(store, self.now + length);
+                self.announce(format!("store {store} is clogged for {length}"));
+                None
+            }
+            Order::ClientCut(store) => {
+                self.cut_clients(store, true);
+                Some(Fault::ClientCut(store))
+            }
+            Order::Crash(store, 0) => {
+                self.crash(store);
+                Some(Fault::Down(store))
+            }
+            Order::Crash(store, steps) => {
+                self.slot(store).0.doom(steps);
+                None
+            }
+            Order::Pause(store) => {
+                self.pause(store, length);
+                None
+            }
+            Order::Hang(store) => {
+                self.hang_disk(store);
+                Some(Fault::Hang(store))
+            }
+            Order::FailSync(store) => {
+                self.fail_sync(store);
+                None
+            }
+            Order::Fill(store) => {
+                self.fill_disk(store, true);
+                Some(Fault::Full(store))
+            }
+            Order::JumpWall(store, millis) => {
+                self.jump_wall(store, millis);
+                None
+            }
+        };
+        if let Some(fault) = mended {
+            self.schedule(length, Event::Mend(fault));
+        }
     }
 
     pub(super) fn restart_later(&mut self, store: StoreId) {
@@ -132,12 +188,22 @@ impl World {
 
     pub(super) fn mend(&mut self, fault: Fault) {
         match fault {
+            Fault::Down(store) => self.start(store),
+            // Everything else was mended at once, and the second phase may have cut something itself.
+            _ if self.record.is_healed => {}
             Fault::Cut(directions) => self.open(&directions),
-            Fault::Down(store) => {
-                if self.store(store).run().is_none() {
-                    self.start(store);
-                }
+            Fault::ClientCut(store) => self.cut_clients(store, false),
+            Fault::Hang(store) => {
+                self.due(store).is_disk_hung = false;
+                self.announce(format!("the disk of store {store} goes on"));
+                self.set_to_work(store);
             }
+            Fault::Full(store) => self.fill_disk(store, false),
         }
     }
+}
+
+fn arrows(directions: &[(StoreId, StoreId)]) -> String {
+    let arrows: Vec<String> = directions.iter().map(|(from, to)| format!("{from}->{to}")).collect();
+    arrows.join(" ")
 }

@@ -1,12 +1,14 @@
 //! Reads in place, step by step, and leads that are handed over.
 
 use flotilla_base::{Index, RegionId, StoreId};
+use flotilla_multiraft::NotInPlace;
 
 use super::World;
 use crate::event::{Answer, Event, Run, Task, Ticket};
 use crate::judge::applied::ticket_of;
 use crate::judge::tickets::Outcome;
-use crate::judge::{Place, Verdict, require};
+use crate::judge::{Place, Verdict, state};
+use crate::marks;
 
 impl World {
     /// A reading thread goes on: after a pause, if the read has begun or has a view now.
@@ -27,23 +29,28 @@ impl World {
     /// The clock and the delegate decide whether the view may be served.
     pub(super) fn serve(&mut self, store: StoreId, ticket: Ticket) -> Verdict {
         let now = self.now;
-        let Some(reading) = self.slot(store).0.finish_reading(ticket, now) else {
-            // The replica was asked instead.
-            self.set_to_work(store);
-            return Ok(());
+        let reading = match self.slot(store).0.finish_reading(ticket, now) {
+            Ok(reading) => reading,
+            Err(refusal) => {
+                let marks = &mut self.judges.lookout.marks;
+                marks.reach_if(refusal == NotInPlace::Withdrawn, marks::LEASE_WITHDRAWN);
+                marks.reach_if(refusal == NotInPlace::RanOut, marks::LEASE_RAN_OUT);
+                // The replica is asked instead.
+                self.set_to_work(store);
+                return Ok(());
+            }
         };
         let place = Place(store, reading.region);
         let (value, applied) = reading.view.unwrap_or_default();
-        let content = self.judges.applied.content(reading.region, &reading.key, applied);
-        require(content.map(|(_, value)| value) == value.as_ref(), "data follows the log", || {
-            format!("{place}: {:?} at {applied} is {value:?}", reading.key)
-        })?;
+        state::check_read(place, &reading.key, applied, value.as_ref(), &self.judges.applied)?;
         let writer = value.as_ref().and_then(|value| ticket_of(value));
         let position = writer.and_then(|writer| self.judges.applied.position(writer));
         let position = position.unwrap_or(Index(0));
-        self.judges.lease.on_served(place, reading.floor, position)?;
+        self.judges.reads.register.on_served(place, reading.floor, position)?;
+        self.judges.lookout.reach(marks::LEASE_READ);
+        self.judges.calls.on_answer(ticket);
         self.judges.tickets.on_answer(ticket, Outcome::Done)?;
-        self.tell(ticket, Answer::Value(value));
+        self.tell(store, ticket, Answer::Value(value));
         Ok(())
     }
 

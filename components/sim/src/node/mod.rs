@@ -1,23 +1,29 @@
-//! One store: production replicas, appliers, region table and recovery, on a simulated disk.
+//! One store: production replicas, appliers and region table, on a simulated disk. How it starts and how it
+//! serves clients stand in the files below this one.
 
-use std::collections::{BTreeMap, VecDeque};
+mod serve;
+mod start;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use flotilla_base::{Index, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, StoreId};
+use flotilla_base::{KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, StoreId};
 use flotilla_multiraft::{
-    Admission, Applier, ApplyEffects, Effects, Input, PeerMessage, Proposal, ReadRequest,
-    RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, RequestError, RequestHeader, Round,
-    WriteCommand, recover_store,
+    Admission, ApplyEffects, Effects, Input, PeerMessage, RegionTable, Replica, ReplicaConfig,
+    Round,
 };
-use flotilla_raftgroup::{GroupLimits, Timing, disk};
+use flotilla_raftgroup::{GroupLimits, Timing};
 
-use crate::clock::LocalClock;
-use crate::disk::SimDisk;
-use crate::event::{Request, Run, Ticket};
-use crate::hands::{ApplyHands, Bench, DeliveryHands, Out, RoundHands, Works, complete};
-use crate::judge::rounds::{DeliveryJudge, RoundJudge};
-use crate::judge::{Judges, Verdict, require};
-use crate::reads::{ReadKind, Reading};
+use crate::clock::{LocalClock, WallClock};
+use crate::disk::{BatchNumber, Loss, SimDisk};
+use crate::event::{Run, Ticket};
+use crate::hands::{ApplyHands, Bench, DeliveryHands, Out, RoundHands, Works};
+use crate::judge::deliveries::DeliveryJudge;
+use crate::judge::queues::Backlog;
+use crate::judge::rounds::RoundJudge;
+use crate::judge::{Judges, Place, Verdict, require};
+use crate::lookout::TurnWatch;
+use crate::marks;
 
 /// A replica with its inbox.
 #[derive(Debug)]
@@ -35,20 +41,25 @@ pub struct Process {
     pub cells: BTreeMap<RegionId, Cell>,
     works: Works,
     clock: LocalClock,
-    config: ReplicaConfigSeed,
+    started_at: Moment,
+    config: StoreConfig,
     /// When each region wants to be woken, in the world's time.
     alarms: BTreeMap<RegionId, Moment>,
+    /// Regions that were not collected since too much waits for a sync.
+    wants_room: BTreeSet<RegionId>,
 }
 
-/// What a replica's configuration is made of.
+/// What a store is configured with.
 #[derive(Clone, Copy, Debug)]
-pub struct ReplicaConfigSeed {
+pub struct StoreConfig {
     /// Seed of the store's draws.
     pub seed: u64,
     /// Times.
     pub timing: Timing,
-    /// Bounds.
+    /// Bounds of its groups.
     pub limits: GroupLimits,
+    /// Written rounds that may wait for a sync.
+    pub rounds_max: usize,
 }
 
 /// What a store gets to see of the world.
@@ -69,6 +80,8 @@ pub struct Desk<'a> {
 pub struct StoreNode {
     id: StoreId,
     disk: SimDisk,
+    /// Its wall clock; restarts change nothing about it.
+    pub wall: WallClock,
     run: Run,
     process: Option<Process>,
     doom: Option<u64>,
@@ -77,8 +90,8 @@ pub struct StoreNode {
 impl StoreNode {
     /// A store with an empty disk that was never started.
     #[must_use]
-    pub fn new(id: StoreId) -> Self {
-        Self { id, disk: SimDisk::default(), run: Run(0), process: None, doom: None }
+    pub fn new(id: StoreId, wall: WallClock) -> Self {
+        Self { id, disk: SimDisk::default(), wall, run: Run(0), process: None, doom: None }
     }
 
     /// The current run, if the store runs.
@@ -87,22 +100,34 @@ impl StoreNode {
         self.process.is_some().then_some(self.run)
     }
 
+    /// Since when it runs, if it does.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Moment> {
+        self.process.as_ref().map(|process| process.started_at)
+    }
+
     /// Its disk.
     #[must_use]
     pub const fn disk(&self) -> &SimDisk {
         &self.disk
     }
 
-    /// What runs, if the store runs.
-    #[must_use]
-    pub const fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
+    /// Its disk, to break it.
+    pub const fn disk_mut(&mut self) -> &mut SimDisk {
+        &mut self.disk
     }
 
     /// The replica of a region, if the store runs and has it.
     #[must_use]
     pub fn replica(&self, region: RegionId) -> Option<&Replica<Ticket>> {
         self.process.as_ref()?.cells.get(&region).map(|cell| &cell.replica)
+    }
+
+    /// The regions whose damaged peers it keeps out of everything.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<RegionId> {
+        let regions = self.process.as_ref().map(|process| &process.works.quarantined);
+        regions.into_iter().flatten().copied().collect()
     }
 
     /// Lets the store die after so many further steps.
@@ -118,66 +143,11 @@ impl StoreNode {
         self.doom == Some(0)
     }
 
-    /// Loses power. Returns how many written batches are gone.
-    pub fn crash(&mut self, rng: &mut Rng) -> usize {
+    /// Its process or its machine is gone.
+    pub fn crash(&mut self, rng: &mut Rng) -> Loss {
         self.process = None;
         self.doom = None;
         self.disk.crash(rng)
-    }
-
-    /// Starts from what the disk holds.
-    ///
-    /// # Errors
-    /// What is on disk is not what a crash may leave.
-    pub fn start(
-        &mut self,
-        clock: LocalClock,
-        config: ReplicaConfigSeed,
-        desk: &mut Desk<'_>,
-    ) -> Verdict {
-        self.run = Run(self.run.0 + 1);
-        let mut process = Process {
-            table: RegionTable::new(self.id),
-            cells: BTreeMap::new(),
-            works: Works::default(),
-            clock,
-            config,
-            alarms: BTreeMap::new(),
-        };
-        let now = clock.read(desk.now);
-        let image = Arc::clone(self.disk.image());
-        let found = recover_store(image.as_ref()).unwrap_or_default();
-        let regions: Vec<RegionId> = found.iter().map(region_of).collect();
-        desk.judges.logs.on_synced(self.id, &regions, image.as_ref())?;
-        for peer in found {
-            let region = region_of(&peer);
-            match &peer {
-                RecoveredPeer::Normal { peer, region, apply, .. } => {
-                    image.look(|layer| desk.judges.applied.check_data(self.id, region, layer))?;
-                    desk.judges.applied.on_start(self.id, region.id, apply.applied.index);
-                    let claim = process.table.initialise(*peer, region);
-                    require(claim.is_ok(), "I5: ranges are disjoint", || format!("{claim:?}"))?;
-                    let applied = apply.applied.index;
-                    process.works.readers.visible.insert(region.id, applied);
-                    let applier = Applier::new(region.clone(), *peer, *apply);
-                    process.works.appliers.insert(region.id, applier);
-                }
-                RecoveredPeer::Uninitialised { region, peer, .. } => {
-                    let claim = process.table.create_uninitialised(*region, *peer);
-                    require(claim.is_ok(), "I6: one peer per region", || format!("{claim:?}"))?;
-                }
-                RecoveredPeer::Damaged { cause, .. } => {
-                    require(false, "I4: a crash damages nothing", || cause.clone())?;
-                }
-            }
-            let config = process.replica_config(self.id, self.run, &self.disk);
-            let replica = Replica::restart(config, peer, now).ok().flatten();
-            if let Some(replica) = replica {
-                process.add(region, replica);
-            }
-        }
-        self.process = Some(process);
-        Ok(())
     }
 
     /// A message arrives.
@@ -212,44 +182,6 @@ impl StoreNode {
         }
     }
 
-    /// A request arrives; `None` where nobody listens.
-    pub fn request(&mut self, request: Request, desk: &mut Desk<'_>) -> Option<()> {
-        let process = self.process.as_mut()?;
-        let Request { ticket, region, key, value, kind } = request;
-        let Some(shape) = process.table.regions().find(|live| live.id == region).cloned() else {
-            let reply = Reply::Failed(RequestError::RegionNotFound(region));
-            complete(desk.judges, ticket, &reply);
-            desk.out.push(Out::Answer(ticket, reply));
-            return Some(());
-        };
-        let header = RequestHeader { version: shape.epoch.version, ..RequestHeader::default() };
-        if kind == ReadKind::InPlace
-            && value.is_none()
-            && let Some(read) = process.works.readers.begin(region, &header)
-        {
-            let floor = desk.judges.register.floor(&key);
-            let reading = Reading { read, region, key, header, floor, view: None };
-            process.works.readers.readings.insert(ticket, reading);
-            desk.out.push(Out::Begun(ticket));
-            return Some(());
-        }
-        let input = match value {
-            None if kind == ReadKind::Replica => Input::ReplicaRead(ReadRequest { header, ticket }),
-            None => Input::Read(ReadRequest { header, ticket }),
-            Some(value) => {
-                let mutation = flotilla_base::Mutation::Put(flotilla_base::Family::Raw, key, value);
-                let command = WriteCommand {
-                    version: header.version,
-                    clock_millis: desk.now.0 / 1_000_000,
-                    mutations: vec![mutation],
-                };
-                Input::Propose(Box::new(Proposal { header, command, ticket }))
-            }
-        };
-        process.post(region, input);
-        Some(())
-    }
-
     /// Sets a region's alarm, in place of an earlier one. Returns the moment of the world at which it
     /// rings.
     pub fn set_alarm(&mut self, region: RegionId, local: Moment) -> Option<Moment> {
@@ -268,9 +200,11 @@ impl StoreNode {
         }
     }
 
-    /// Is not to die any more.
+    /// Is not to die any more, and its disk is sound.
     pub fn spare(&mut self) {
         self.doom = None;
+        self.disk.spare();
+        self.disk.set_full(false);
     }
 
     /// The transport lost a message for sure.
@@ -278,25 +212,46 @@ impl StoreNode {
         self.post(region, Input::Unreachable(peer));
     }
 
-    /// Replicas take their inputs: all of them, or a random part.
+    /// The placement driver wants another leader.
+    pub fn transfer(&mut self, region: RegionId, to: PeerId) {
+        self.post(region, Input::Transfer(to));
+    }
+
+    /// Replicas take their inputs: all of them, or a random part. While too much waits for a sync nothing
+    /// is collected.
     pub fn turn(&mut self, desk: &mut Desk<'_>) {
         let Some(process) = &mut self.process else { return };
         let now = process.clock.read(desk.now);
         let mut effects = Effects::default();
         let mut committed = BTreeMap::new();
         let takes_all = desk.rng.chance(700);
+        let has_room = process.works.unsynced.len() < process.config.rounds_max;
         for (region, cell) in &mut process.cells {
             if cell.inbox.is_empty() || !(takes_all || desk.rng.chance(500)) {
                 continue;
             }
             let count = if takes_all { u64::MAX } else { 1 + desk.rng.below(4) };
+            let (place, gate) = (Place(self.id, *region), process.config.timing.gate);
+            let mut watch = TurnWatch::begin(place, &cell.replica, now, gate);
             for _ in 0..count {
                 let Some(input) = cell.inbox.pop_front() else { break };
+                watch.before_input(&input, &cell.replica, desk.judges);
+                let header = message_header(&input);
                 cell.replica.handle(now, input, &mut effects);
+                if let Some(header) = header {
+                    watch.after_message(header, &cell.replica, desk.judges);
+                }
             }
-            cell.replica.drain(now, &mut effects);
-            committed.insert(*region, cell.replica.group().committed());
+            if has_room {
+                cell.replica.drain(now, &mut effects);
+                committed.insert(*region, cell.replica.group().committed());
+            } else {
+                process.wants_room.insert(*region);
+                desk.judges.lookout.reach(marks::SYNCER_FULL);
+            }
+            watch.end(&cell.replica, &mut desk.judges.lookout);
         }
+        let time = (desk.now, process.clock);
         let bench = Bench {
             store: self.id,
             disk: &mut self.disk,
@@ -305,9 +260,10 @@ impl StoreNode {
             judges: desk.judges,
             out: desk.out,
         };
-        let time = (desk.now, process.clock);
-        let mut hands = RoundHands { bench, committed, round: RoundJudge::default(), time };
+        let round = RoundJudge::default();
+        let mut hands = RoundHands { bench, committed, round, time, has_sent: false };
         Round::finish(&mut effects, &mut hands);
+        process.close_quarantined();
     }
 
     /// Appliers take their entries: all of them, or a random part.
@@ -339,12 +295,19 @@ impl StoreNode {
         Ok(())
     }
 
-    /// A sync ends: everything that was written when it began is durable.
-    pub fn synced(&mut self, number: crate::disk::BatchNumber, desk: &mut Desk<'_>) -> Verdict {
+    /// A sync ends: everything that was written when it began is durable. Where it failed the store dies.
+    ///
+    /// # Errors
+    /// What is durable contradicts what was.
+    pub fn synced(&mut self, number: BatchNumber, desk: &mut Desk<'_>) -> Verdict {
         let Some(process) = &mut self.process else { return Ok(()) };
-        self.disk.sync(number);
+        if self.disk.sync(number).is_err() {
+            desk.judges.lookout.reach(marks::SYNC_FAILED);
+            self.doom = Some(0);
+            return Ok(());
+        }
         let regions: Vec<RegionId> = process.cells.keys().copied().collect();
-        desk.judges.logs.on_synced(self.id, &regions, self.disk.synced())?;
+        desk.judges.records.on_synced(self.id, &regions, self.disk.synced())?;
         let durable = process.works.unsynced.iter().take_while(|(batch, _)| *batch <= number);
         let durable: Vec<_> = process.works.unsynced.drain(..durable.count()).collect();
         let mut bench = Bench {
@@ -360,68 +323,8 @@ impl StoreNode {
             after.deliver(&mut DeliveryHands { bench: &mut bench, delivery });
         }
         process.take_inputs();
+        process.make_room();
         Ok(())
-    }
-
-    /// Reads a key as of now; also where the data stands.
-    ///
-    /// # Errors
-    /// The data is older than a confirmed read may see.
-    pub fn read(
-        &self,
-        region: RegionId,
-        key: &[u8],
-        at: Index,
-    ) -> Result<(Option<bytes::Bytes>, Index), crate::Violation> {
-        let image = self.disk.image();
-        let applied = disk::read_apply_state(image.as_ref(), region)
-            .ok()
-            .flatten()
-            .map(|state| state.applied.index)
-            .unwrap_or_default();
-        require(applied >= at, "a confirmed read finds its data", || {
-            format!("store {} region {region}: {applied} is applied, {at} was promised", self.id)
-        })?;
-        let value = image.get(flotilla_base::Family::Raw, key).unwrap_or_default();
-        Ok((value, applied))
-    }
-
-    /// A read in place takes its view.
-    ///
-    /// # Errors
-    /// The data is older than the reading thread was told.
-    pub fn take_view(&mut self, ticket: Ticket) -> Verdict {
-        let readings = self.process.as_ref().map(|process| &process.works.readers.readings);
-        let Some(reading) = readings.and_then(|readings| readings.get(&ticket)) else {
-            return Ok(());
-        };
-        let (region, key) = (reading.region, reading.key.clone());
-        let view = self.read(region, &key, Index(0))?;
-        if let Some(process) = &mut self.process
-            && let Some(reading) = process.works.readers.readings.get_mut(&ticket)
-        {
-            reading.view = Some(view);
-        }
-        Ok(())
-    }
-
-    /// A read in place comes to its end; where it may not be served the replica is asked instead.
-    pub fn finish_reading(&mut self, ticket: Ticket, now: Moment) -> Option<Reading> {
-        let process = self.process.as_mut()?;
-        let reading = process.works.readers.readings.remove(&ticket)?;
-        let now = process.clock.read(now);
-        let delegate = process.works.readers.delegates.get(&reading.region)?;
-        if reading.read.finish(now, delegate).is_ok() {
-            return Some(reading);
-        }
-        let header = reading.header;
-        process.post(reading.region, Input::Read(ReadRequest { header, ticket }));
-        None
-    }
-
-    /// The placement driver wants another leader.
-    pub fn transfer(&mut self, region: RegionId, to: PeerId) {
-        self.post(region, Input::Transfer(to));
     }
 
     /// Whether replicas have inputs.
@@ -442,6 +345,20 @@ impl StoreNode {
     #[must_use]
     pub fn wants_sync(&self) -> bool {
         self.process.as_ref().is_some_and(|process| !process.works.unsynced.is_empty())
+    }
+
+    /// What waits.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let Some(Process { cells, works, .. }) = &self.process else { return Backlog::default() };
+        Backlog {
+            inputs: cells.values().map(|cell| cell.inbox.len()).sum(),
+            tasks: works.tasks.len(),
+            rounds: works.unsynced.len(),
+            readys: cells.values().map(|cell| cell.replica.group().outstanding()).sum(),
+            readings: works.readers.readings.len(),
+            notices: works.inputs.len(),
+        }
     }
 
     /// Every ticket of a write that still waits.
@@ -497,13 +414,29 @@ impl Process {
             }
         }
     }
+
+    /// Wakes those which were refused, once there is room.
+    fn make_room(&mut self) {
+        if self.works.unsynced.len() < self.config.rounds_max {
+            for region in std::mem::take(&mut self.wants_room) {
+                self.post(region, Input::Wake);
+            }
+        }
+    }
+
+    fn close_quarantined(&mut self) {
+        for region in &self.works.quarantined {
+            if let Some(cell) = self.cells.get(region) {
+                self.table.quarantine(*region, cell.replica.peer());
+            }
+        }
+    }
 }
 
-fn region_of(peer: &RecoveredPeer) -> RegionId {
-    match peer {
-        RecoveredPeer::Uninitialised { region, .. } | RecoveredPeer::Damaged { region, .. } => {
-            *region
-        }
-        RecoveredPeer::Normal { region, .. } => region.id,
-    }
+/// Kind, sender and term of a message.
+fn message_header(
+    input: &Input<Ticket>,
+) -> Option<(flotilla_raftgroup::MessageKind, PeerId, flotilla_base::Term)> {
+    let Input::Message(message) = input else { return None };
+    Some((message.message.kind, message.message.from, message.message.term))
 }

@@ -1,10 +1,19 @@
 //! What a run consists of. Everything is drawn from the seed, each family of faults on or off: a run
-//! with all faults at once hides what a run with two would show.
+//! with all faults at once hides what a run with two would show. A plan can be changed before it is run,
+//! which is how a failing seed is made small.
 
-use flotilla_base::{Rng, Span};
+mod change;
+mod swarm;
+
+use std::collections::BTreeSet;
+
+use flotilla_base::Span;
 use flotilla_raftgroup::{GroupLimits, Timing};
 
+use crate::partition::Shape;
 use crate::reads::ReadPlan;
+
+pub use change::{Change, Number, PlanError, SWITCHES, Switch};
 
 /// The shape of the cluster.
 #[derive(Clone, Debug)]
@@ -17,8 +26,15 @@ pub struct Topology {
     pub replicas: u64,
     /// The bootstrap reaches each store up to this much later, so that messages arrive before it.
     pub bootstrap_spread: Span,
+}
+
+/// What the clocks of stores show.
+#[derive(Clone, Debug)]
+pub struct ClockPlan {
     /// Clocks run up to this many thousandths too fast or too slow.
     pub drift_permille: u64,
+    /// Wall clocks are up to this far from the truth, in both directions.
+    pub wall_error_max: Span,
 }
 
 /// How the network behaves.
@@ -55,6 +71,8 @@ pub struct DiskPlan {
     pub turn_spread: Span,
     /// Appliers work up to this much after they got something.
     pub apply_spread: Span,
+    /// Written rounds that may wait for a sync; with so many, no replica of the store is collected.
+    pub rounds_max: usize,
 }
 
 /// What clients do.
@@ -79,16 +97,68 @@ pub struct LoadPlan {
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultFamily {
-    /// Links are cut in both directions.
+    /// Links are cut in both directions, in one of the plan's shapes.
     Cut,
-    /// Links are cut in one direction.
+    /// Links are cut in one direction each, in one of the plan's shapes.
     OneWayCut,
+    /// Links of some stores are clogged one after the other, and freed in another order: what was sent
+    /// meanwhile arrives late.
+    Clog,
+    /// Clients do not reach a store; the stores reach each other.
+    ClientCut,
     /// A store crashes, between any two effects, and restarts.
     Crash,
     /// All stores crash at once.
     Blackout,
-    /// A store stands still.
+    /// A store crashes again and again, soon after each start.
+    Storm,
+    /// A store stands still, and then sees everything that arrived meanwhile at once.
     Pause,
+    /// No sync of a store ends for a while.
+    Hang,
+    /// A sync of a store fails: the store stops.
+    SyncError,
+    /// The disk of a store is full: writes are refused, and the store stops.
+    Full,
+    /// The wall clock of a store jumps by up to an hour.
+    WallJump,
+}
+
+impl FaultFamily {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Cut,
+        Self::OneWayCut,
+        Self::Clog,
+        Self::ClientCut,
+        Self::Crash,
+        Self::Blackout,
+        Self::Storm,
+        Self::Pause,
+        Self::Hang,
+        Self::SyncError,
+        Self::Full,
+        Self::WallJump,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::OneWayCut => "one-way-cut",
+            Self::Clog => "clog",
+            Self::ClientCut => "client-cut",
+            Self::Crash => "crash",
+            Self::Blackout => "blackout",
+            Self::Storm => "storm",
+            Self::Pause => "pause",
+            Self::Hang => "hang",
+            Self::SyncError => "sync-error",
+            Self::Full => "full",
+            Self::WallJump => "wall-jump",
+        }
+    }
 }
 
 /// Which faults occur while safety is judged.
@@ -96,10 +166,46 @@ pub enum FaultFamily {
 pub struct FaultPlan {
     /// The families to draw from; none for a calm run.
     pub families: Vec<FaultFamily>,
+    /// The shapes of cuts to draw from.
+    pub shapes: Vec<Shape>,
     /// Longest time between two faults.
     pub interval: Span,
     /// Longest duration of one.
     pub length_max: Span,
+    /// Only the faults of these numbers happen, counted from 1; all of them without it.
+    pub only: Option<BTreeSet<u64>>,
+}
+
+/// Who is missing while everything must come to an end: a majority of every region is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// One store stays down.
+    Dead,
+    /// One store runs, and no other store hears it or is heard by it.
+    CutOff,
+}
+
+/// How long the parts of a run take.
+#[derive(Clone, Debug)]
+pub struct Phases {
+    /// How long faults last; then everything heals.
+    pub safety: Span,
+    /// How long clients may take after that.
+    pub liveness: Span,
+    /// Who is missing during that time; at its end all are there.
+    pub missing: Missing,
+}
+
+/// What groups are made with.
+#[derive(Clone, Debug, Default)]
+pub struct GroupPlan {
+    /// Bounds.
+    pub limits: GroupLimits,
+    /// Times.
+    pub timing: Timing,
 }
 
 /// A whole run.
@@ -109,6 +215,8 @@ pub struct Plan {
     pub seed: u64,
     /// The cluster.
     pub topology: Topology,
+    /// Clocks.
+    pub clocks: ClockPlan,
     /// The network.
     pub net: NetPlan,
     /// Disks and threads.
@@ -119,14 +227,10 @@ pub struct Plan {
     pub reads: ReadPlan,
     /// Faults.
     pub faults: FaultPlan,
-    /// How long faults last; then everything heals.
-    pub safety: Span,
-    /// How long clients may take after that.
-    pub liveness: Span,
-    /// Bounds of the groups.
-    pub limits: GroupLimits,
-    /// Times of the groups.
-    pub timing: Timing,
+    /// How long all that takes.
+    pub phases: Phases,
+    /// What the groups are made with.
+    pub groups: GroupPlan,
 }
 
 impl Plan {
@@ -137,13 +241,8 @@ impl Plan {
         let millis = Span::from_millis;
         Self {
             seed,
-            topology: Topology {
-                stores: 3,
-                regions: 1,
-                replicas: 3,
-                bootstrap_spread: Span::ZERO,
-                drift_permille: 0,
-            },
+            topology: Topology { stores: 3, regions: 1, replicas: 3, bootstrap_spread: Span::ZERO },
+            clocks: ClockPlan { drift_permille: 0, wall_error_max: Span::ZERO },
             net: NetPlan {
                 delay_min: Span::from_micros(200),
                 delay_spread: Span::ZERO,
@@ -160,6 +259,7 @@ impl Plan {
                 stall_max: Span::ZERO,
                 turn_spread: Span::ZERO,
                 apply_spread: Span::ZERO,
+                rounds_max: 64,
             },
             load: LoadPlan {
                 clients: 4,
@@ -172,104 +272,12 @@ impl Plan {
             },
             reads: ReadPlan::calm(),
             faults: FaultPlan::default(),
-            safety: millis(10_000),
-            liveness: millis(240_000),
-            limits: GroupLimits::default(),
-            timing: Timing::default(),
+            phases: Phases {
+                safety: millis(10_000),
+                liveness: millis(240_000),
+                missing: Missing::Nobody,
+            },
+            groups: GroupPlan::default(),
         }
-    }
-
-    /// The plan of a seed: every parameter drawn, every family of faults on or off.
-    #[must_use]
-    pub fn swarm(seed: u64) -> Self {
-        let mut rng = Rng::lane(seed, 1);
-        let millis = Span::from_millis;
-        let stores = if rng.chance(250) { 5 } else { 3 };
-        let topology = Topology {
-            stores,
-            regions: 1 + rng.below(4),
-            replicas: if rng.chance(300) { stores } else { 3 },
-            bootstrap_spread: millis(pick(&mut rng, [0, 20, 1_500])),
-            drift_permille: pick(&mut rng, [0, 2, 10]),
-        };
-        Self {
-            topology,
-            net: swarm_net(&mut rng),
-            disk: swarm_disk(&mut rng),
-            load: swarm_load(&mut rng),
-            reads: ReadPlan::swarm(seed),
-            faults: swarm_faults(&mut rng),
-            safety: millis(5_000 + rng.below(25_000)),
-            limits: swarm_limits(&mut rng),
-            ..Self::calm(seed)
-        }
-    }
-}
-
-fn pick<const N: usize>(rng: &mut Rng, choices: [u64; N]) -> u64 {
-    choices[usize::try_from(rng.below(N as u64)).unwrap_or(0)]
-}
-
-fn swarm_net(rng: &mut Rng) -> NetPlan {
-    NetPlan {
-        delay_min: Span::from_micros(50 + rng.below(500)),
-        delay_spread: Span::from_micros(pick(rng, [0, 300, 5_000, 40_000])),
-        loss_permille: pick(rng, [0, 0, 10, 100, 250]),
-        client_loss_permille: pick(rng, [0, 0, 50]),
-        duplicate_permille: pick(rng, [0, 0, 20, 150]),
-        straggler_permille: pick(rng, [0, 0, 20]),
-        straggler_max: Span::from_millis(3_000),
-    }
-}
-
-fn swarm_disk(rng: &mut Rng) -> DiskPlan {
-    DiskPlan {
-        sync_min: Span::from_micros(50 + rng.below(300)),
-        sync_spread: Span::from_micros(pick(rng, [0, 1_000, 20_000, 200_000])),
-        stall_permille: pick(rng, [0, 0, 10]),
-        stall_max: Span::from_millis(2_000),
-        turn_spread: Span::from_micros(pick(rng, [0, 20, 2_000])),
-        apply_spread: Span::from_micros(pick(rng, [0, 100, 10_000, 300_000])),
-    }
-}
-
-fn swarm_load(rng: &mut Rng) -> LoadPlan {
-    LoadPlan {
-        clients: 1 + rng.below(8),
-        operations: 20 + rng.below(150),
-        keys: pick(rng, [1, 3, 10, 40]),
-        // Large values make logs worth shortening.
-        value_bytes_max: pick(rng, [32, 32, 200_000]),
-        read_permille: pick(rng, [100, 500, 800]),
-        think_max: Span::from_millis(pick(rng, [1, 20, 200])),
-        patience: Span::from_millis(pick(rng, [100, 300, 1_000, 3_000])),
-    }
-}
-
-fn swarm_faults(rng: &mut Rng) -> FaultPlan {
-    use FaultFamily::{Blackout, Crash, Cut, OneWayCut, Pause};
-    let mut families = Vec::new();
-    for (family, permille) in
-        [(Cut, 500), (OneWayCut, 500), (Crash, 500), (Blackout, 250), (Pause, 300)]
-    {
-        if rng.chance(permille) {
-            families.push(family);
-        }
-    }
-    FaultPlan {
-        families,
-        interval: Span::from_millis(pick(rng, [200, 1_000, 3_000])),
-        length_max: Span::from_millis(pick(rng, [300, 1_500, 5_000])),
-    }
-}
-
-fn swarm_limits(rng: &mut Rng) -> GroupLimits {
-    GroupLimits {
-        message_bytes_max: pick(rng, [0, 1 << 10, 1 << 20]),
-        inflight_messages_max: usize::try_from(pick(rng, [1, 4, 128])).unwrap_or(4),
-        uncommitted_bytes_max: pick(rng, [1 << 20, 64 << 20]),
-        committed_bytes_max: pick(rng, [1, 1 << 10, 4 << 20]),
-        outstanding_max: usize::try_from(pick(rng, [1, 3, 16])).unwrap_or(3),
-        cache_bytes_max: usize::try_from(pick(rng, [0, 1 << 10, 4 << 20])).unwrap_or(0),
     }
 }

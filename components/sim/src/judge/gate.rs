@@ -1,0 +1,117 @@
+//! The gate: a peer that heard its leader, or that may have promised so before a restart, gives no vote
+//! before a gate has passed by its own clock. Leases rest on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flotilla_base::{Moment, PeerId, Span, StoreId, Term};
+use flotilla_multiraft::PeerMessage;
+use flotilla_raftgroup::MessageKind;
+
+use super::{Place, Verdict, require};
+
+const GATE: &str = "no vote is given while the gate is closed";
+
+/// A vote that may be given: by whom, to whom, in which term, and whether it is a vote at all.
+type Leave = (Place, PeerId, Term, bool);
+
+/// What peers have promised, by their own clocks.
+#[derive(Debug, Default)]
+pub struct GateJudge {
+    closed_until: BTreeMap<Place, Moment>,
+    /// Asked for while the gate was open.
+    may_be_given: BTreeSet<Leave>,
+}
+
+impl GateJudge {
+    /// A peer starts that may have promised something before, or hears its leader at `now`.
+    pub fn close(&mut self, place: Place, now: Moment, gate: Span) {
+        let until = self.closed_until.entry(place).or_default();
+        *until = (*until).max(now + gate);
+    }
+
+    /// A candidate asks for a vote at `now`. Returns whether the gate keeps the peer from giving it.
+    pub fn on_request(&mut self, place: Place, message: &PeerMessage, now: Moment) -> bool {
+        let message = &message.message;
+        // Whoever was told by the leader itself skips all gates: the leader has given up its lease.
+        let is_chosen = !message.context.is_empty();
+        let is_open = self.closed_until.get(&place).is_none_or(|until| now >= *until);
+        if is_open || is_chosen {
+            let is_vote = message.kind == MessageKind::RequestVote;
+            self.may_be_given.insert((place, message.from, message.term, is_vote));
+        }
+        !is_open && !is_chosen
+    }
+
+    /// A message was made.
+    ///
+    /// # Errors
+    /// It gives a vote for which nobody asked while the gate was open.
+    pub fn on_message(&self, message: &PeerMessage) -> Verdict {
+        let is_vote = match message.message.kind {
+            MessageKind::RequestVoteResponse => true,
+            MessageKind::RequestPreVoteResponse => false,
+            _ => return Ok(()),
+        };
+        if message.message.reject.is_some() {
+            return Ok(());
+        }
+        let place = Place(message.from.store, message.region);
+        let (candidate, term) = (message.to.id, message.message.term);
+        let is_open = self.may_be_given.contains(&(place, candidate, term, is_vote));
+        require(is_open, GATE, || {
+            let until = self.closed_until.get(&place);
+            format!("{place}: a vote for {candidate} in term {term}, closed until {until:?}")
+        })
+    }
+
+    /// A store is gone; its next run counts its own time.
+    pub fn on_crash(&mut self, store: StoreId) {
+        self.closed_until.retain(|Place(other, _), _| *other != store);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::samples::{OTHER, broken, message};
+
+    const GATE_SPAN: Span = Span(100);
+
+    /// A request of store 1 to store 2, and the answer.
+    fn exchange(judge: &mut GateJudge, is_vote: bool, context: &'static str, now: u64) -> Verdict {
+        let (asked, told) = if is_vote {
+            (MessageKind::RequestVote, MessageKind::RequestVoteResponse)
+        } else {
+            (MessageKind::RequestPreVote, MessageKind::RequestPreVoteResponse)
+        };
+        let mut request = message(asked, 7);
+        request.message.context = context.into();
+        judge.on_request(OTHER, &request, Moment(now));
+        let mut answer = message(told, 7);
+        std::mem::swap(&mut answer.from, &mut answer.to);
+        judge.on_message(&answer)
+    }
+
+    #[test]
+    fn a_vote_behind_a_closed_gate_is_found() {
+        for is_vote in [false, true] {
+            let mut judge = GateJudge::default();
+            judge.close(OTHER, Moment(50), GATE_SPAN);
+            judge.close(OTHER, Moment(10), GATE_SPAN);
+            assert_eq!(broken(exchange(&mut judge, is_vote, "", 149)), GATE);
+            assert_eq!(exchange(&mut judge, is_vote, "", 150), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_chosen_successor_a_refusal_and_another_run_are_no_crime() {
+        let mut judge = GateJudge::default();
+        judge.close(OTHER, Moment(50), GATE_SPAN);
+        assert_eq!(exchange(&mut judge, true, "chosen", 60), Ok(()));
+        let mut refusal = message(MessageKind::RequestPreVoteResponse, 9);
+        refusal.message.reject = Some(flotilla_base::Index(0));
+        assert_eq!(judge.on_message(&refusal), Ok(()));
+        judge.on_crash(OTHER.0);
+        assert_eq!(exchange(&mut judge, false, "", 60), Ok(()));
+    }
+}

@@ -1,0 +1,154 @@
+//! The lookout: sees rare situations in what replicas take in and give out, and counts them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flotilla_base::{Index, Moment, PeerId, RegionId, Span, StoreId, Term, limit};
+use flotilla_multiraft::{Input, PeerMessage, Replica};
+use flotilla_raftgroup::{MessageKind, Role, RoleChange};
+
+use crate::event::Ticket;
+use crate::judge::{Judges, Place};
+use crate::marks::{self, Mark, Marks};
+
+/// What is remembered to tell a rare situation from a common one.
+#[derive(Debug, Default)]
+pub struct Lookout {
+    /// How often each mark was reached.
+    pub marks: Marks,
+    /// Who led last, and whether that store crashed since.
+    leaders: BTreeMap<RegionId, (StoreId, bool)>,
+    candidates: BTreeMap<(RegionId, Term), PeerId>,
+    /// Terms in which a peer campaigns because it was told to.
+    chosen: BTreeSet<(Place, Term)>,
+    /// Orders to campaign that have arrived.
+    told: BTreeSet<(Place, Term, Index)>,
+}
+
+impl Lookout {
+    /// Counts.
+    pub fn reach(&mut self, mark: Mark) {
+        self.marks.reach(mark);
+    }
+
+    /// A peer says what it is now; `last` is the end of its log, `known` the last index that any store
+    /// knows committed.
+    pub fn on_role(&mut self, place: Place, peer: PeerId, change: RoleChange, log: (Index, Index)) {
+        let Place(store, region) = place;
+        let RoleChange { role, term, .. } = change;
+        if role == Role::Candidate {
+            let first = *self.candidates.entry((region, term)).or_insert(peer);
+            self.marks.reach_if(first != peer, marks::VOTE_SPLIT);
+        }
+        if role == Role::Leader {
+            let before = self.leaders.insert(region, (store, false));
+            let is_after_crash = before.is_some_and(|(other, crashed)| crashed && other != store);
+            self.marks.reach_if(is_after_crash, marks::LEADER_CRASHED);
+            let (last, known) = log;
+            self.marks.reach_if(last > known, marks::INHERITED);
+            self.marks.reach_if(self.chosen.contains(&(place, term)), marks::TRANSFERRED);
+        }
+    }
+
+    /// A store is gone.
+    pub fn on_crash(&mut self, store: StoreId) {
+        for (leader, crashed) in self.leaders.values_mut() {
+            *crashed |= *leader == store;
+        }
+    }
+}
+
+/// Looks at one replica for the length of one turn.
+#[derive(Debug)]
+pub struct TurnWatch {
+    place: Place,
+    /// The store's clock.
+    now: Moment,
+    gate: Span,
+    before: RoleChange,
+    was_transferring: bool,
+    is_told_to_transfer: bool,
+    reads: usize,
+}
+
+impl TurnWatch {
+    /// A turn begins.
+    #[must_use]
+    pub fn begin(place: Place, replica: &Replica<Ticket>, now: Moment, gate: Span) -> Self {
+        let (group, before) = (replica.group(), replica.role());
+        let was_transferring = group.is_transferring();
+        Self { place, now, gate, before, was_transferring, is_told_to_transfer: false, reads: 0 }
+    }
+
+    /// An input is about to be taken.
+    pub fn before_input(
+        &mut self,
+        input: &Input<Ticket>,
+        replica: &Replica<Ticket>,
+        judges: &mut Judges,
+    ) {
+        match input {
+            Input::Message(message) => self.on_message(message, replica, judges),
+            Input::Transfer(_) => self.is_told_to_transfer = true,
+            Input::Read(_) | Input::ReplicaRead(_) => self.reads += 1,
+            _ => {}
+        }
+    }
+
+    fn on_message(&self, message: &PeerMessage, replica: &Replica<Ticket>, judges: &mut Judges) {
+        let lookout = &mut judges.lookout;
+        let (kind, term) = (message.message.kind, message.message.term);
+        let group = replica.group();
+        match kind {
+            MessageKind::RequestVote | MessageKind::RequestPreVote => {
+                let is_refused = judges.votes.gate.on_request(self.place, message, self.now);
+                lookout.marks.reach_if(is_refused && !group.is_leader(), marks::GATE_REFUSED);
+            }
+            MessageKind::AppendResponse => {
+                let is_refusal = message.message.reject.is_some() && group.is_leader();
+                let is_short = group.truncated().index > Index(limit::FIRST_INDEX);
+                lookout.marks.reach_if(is_refusal && is_short, marks::TRUNCATED_PROBE);
+            }
+            MessageKind::TimeoutNow => {
+                let is_first = lookout.told.insert((self.place, term, message.message.index));
+                lookout.marks.reach_if(!is_first, marks::TRANSFER_TWICE);
+                lookout.marks.reach_if(term < replica.role().term, marks::TRANSFER_LATE);
+            }
+            _ => {}
+        }
+    }
+
+    /// A message was taken: what it made of the replica.
+    pub fn after_message(
+        &self,
+        (kind, from, term): (MessageKind, PeerId, Term),
+        replica: &Replica<Ticket>,
+        judges: &mut Judges,
+    ) {
+        let RoleChange { role, term: now_in, leader } = replica.role();
+        let is_from_leader = now_in == term && leader == Some(from);
+        if kind == MessageKind::Heartbeat && is_from_leader {
+            judges.votes.gate.close(self.place, self.now, self.gate);
+        }
+        if kind == MessageKind::TimeoutNow && role != Role::Follower && now_in == term.next() {
+            judges.lookout.chosen.insert((self.place, now_in));
+        }
+    }
+
+    /// The replica is drained.
+    pub fn end(self, replica: &Replica<Ticket>, lookout: &mut Lookout) {
+        let after = replica.role();
+        let group = replica.group();
+        let is_same_term = self.before.term == after.term;
+        let led = self.before.role == Role::Leader;
+        let leads = after.role == Role::Leader && is_same_term;
+        let marks = &mut lookout.marks;
+        marks.reach_if(led && is_same_term && !leads, marks::QUORUM_CHECK);
+        let is_over = self.was_transferring && !group.is_transferring();
+        marks.reach_if(led && leads && is_over, marks::TRANSFER_ABORTED);
+        let is_begun = !self.was_transferring && group.is_transferring();
+        marks.reach_if(is_begun && !self.is_told_to_transfer, marks::STALL_TRANSFER);
+        let needs_round = leads && group.can_read() && group.leased_index(self.now).is_none();
+        marks.reach_if(needs_round && self.reads > 0, marks::READ_INDEX);
+        marks.reach_if(needs_round && self.reads > 1, marks::READ_BATCH);
+    }
+}

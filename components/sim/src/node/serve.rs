@@ -1,0 +1,122 @@
+//! How a store serves clients: requests go to replicas, and reads look at the data.
+
+use bytes::Bytes;
+use flotilla_base::{Family, Index, KvRead, Moment, Mutation, RegionId};
+use flotilla_multiraft::{
+    Input, NotInPlace, Proposal, ReadRequest, Reply, RequestError, RequestHeader, WriteCommand,
+};
+use flotilla_raftgroup::disk;
+
+use super::{Desk, StoreNode};
+use crate::event::{Request, Ticket};
+use crate::hands::{Out, complete};
+use crate::judge::{Place, Verdict, Violation, require};
+use crate::marks;
+use crate::reads::{ReadKind, Reading};
+
+impl StoreNode {
+    /// A request arrives; `None` where nobody listens.
+    pub fn request(&mut self, request: Request, desk: &mut Desk<'_>) -> Option<()> {
+        let process = self.process.as_mut()?;
+        let Request { ticket, region, key, value, kind } = request;
+        let Some(shape) = process.table.regions().find(|live| live.id == region).cloned() else {
+            let reply = Reply::Failed(RequestError::RegionNotFound(region));
+            complete(desk.judges, ticket, &reply);
+            desk.out.push(Out::Answer(ticket, reply));
+            return Some(());
+        };
+        desk.judges.calls.on_arrival(ticket, self.id);
+        let header = RequestHeader { version: shape.epoch.version, ..RequestHeader::default() };
+        if kind == ReadKind::InPlace
+            && value.is_none()
+            && let Some(read) = process.works.readers.begin(region, &header)
+        {
+            let floor = desk.judges.reads.register.floor(&key);
+            let reading = Reading { read, region, key, header, floor, view: None };
+            process.works.readers.readings.insert(ticket, reading);
+            desk.out.push(Out::Begun(ticket));
+            return Some(());
+        }
+        let leads = process.cells.get(&region).is_some_and(|cell| cell.replica.group().is_leader());
+        let input = match value {
+            None if kind == ReadKind::Replica => {
+                if !leads {
+                    process.works.follower_reads.insert(ticket);
+                }
+                Input::ReplicaRead(ReadRequest { header, ticket })
+            }
+            None => Input::Read(ReadRequest { header, ticket }),
+            Some(value) => {
+                let clock_millis = self.wall.read(desk.now);
+                let newest = desk.judges.applied.last(region);
+                let is_behind = clock_millis < desk.judges.applied.clock_millis(region, newest);
+                desk.judges.lookout.marks.reach_if(leads && is_behind, marks::WALL_BACK);
+                let mutations = vec![Mutation::Put(Family::Raw, key, value)];
+                let command = WriteCommand { version: header.version, clock_millis, mutations };
+                Input::Propose(Box::new(Proposal { header, command, ticket }))
+            }
+        };
+        process.post(region, input);
+        Some(())
+    }
+
+    /// Reads a key as of now; also where the data stands.
+    ///
+    /// # Errors
+    /// The data is older than a confirmed read may see.
+    pub fn read(
+        &self,
+        region: RegionId,
+        key: &[u8],
+        at: Index,
+    ) -> Result<(Option<Bytes>, Index), Violation> {
+        let image = self.disk.image();
+        let applied = disk::read_apply_state(image.as_ref(), region)
+            .ok()
+            .flatten()
+            .map(|state| state.applied.index)
+            .unwrap_or_default();
+        require(applied >= at, "a confirmed read finds its data", || {
+            format!("{}: {applied} is applied, {at} was promised", Place(self.id, region))
+        })?;
+        let value = image.get(Family::Raw, key).unwrap_or_default();
+        Ok((value, applied))
+    }
+
+    /// A read in place takes its view.
+    ///
+    /// # Errors
+    /// The data is older than the reading thread was told.
+    pub fn take_view(&mut self, ticket: Ticket) -> Verdict {
+        let readings = self.process.as_ref().map(|process| &process.works.readers.readings);
+        let Some(reading) = readings.and_then(|readings| readings.get(&ticket)) else {
+            return Ok(());
+        };
+        let (region, key) = (reading.region, reading.key.clone());
+        let view = self.read(region, &key, Index(0))?;
+        if let Some(process) = &mut self.process
+            && let Some(reading) = process.works.readers.readings.get_mut(&ticket)
+        {
+            reading.view = Some(view);
+        }
+        Ok(())
+    }
+
+    /// A read in place comes to its end; where it may not be served the replica is asked instead.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn finish_reading(&mut self, ticket: Ticket, now: Moment) -> Result<Reading, NotInPlace> {
+        let process = self.process.as_mut().ok_or(NotInPlace::NoPermit)?;
+        let readers = &mut process.works.readers;
+        let reading = readers.readings.remove(&ticket).ok_or(NotInPlace::NoPermit)?;
+        let now = process.clock.read(now);
+        let delegate = readers.delegates.get(&reading.region).copied().unwrap_or_default();
+        let outcome = reading.read.finish(now, &delegate);
+        if outcome.is_err() {
+            let header = reading.header;
+            process.post(reading.region, Input::Read(ReadRequest { header, ticket }));
+        }
+        outcome.map(|()| reading)
+    }
+}

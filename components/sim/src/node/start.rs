@@ -1,0 +1,111 @@
+//! How a store starts: from what its disk holds, through the production code of recovery.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use flotilla_base::{Moment, RegionId};
+use flotilla_multiraft::{Applier, RecoveredPeer, RegionTable, Replica, recover_store};
+
+use super::{Desk, Process, StoreConfig, StoreNode};
+use crate::clock::LocalClock;
+use crate::disk::Image;
+use crate::event::Run;
+use crate::hands::Works;
+use crate::judge::{Place, Verdict, require, state};
+use crate::marks;
+
+impl StoreNode {
+    /// Starts from what the disk holds.
+    ///
+    /// # Errors
+    /// What is on disk is not what a crash may leave.
+    pub fn start(
+        &mut self,
+        clock: LocalClock,
+        config: StoreConfig,
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        self.run = Run(self.run.0 + 1);
+        let mut process = Process {
+            table: RegionTable::new(self.id),
+            cells: BTreeMap::new(),
+            works: Works::default(),
+            clock,
+            started_at: desk.now,
+            config,
+            alarms: BTreeMap::new(),
+            wants_room: BTreeSet::new(),
+        };
+        let image = Arc::clone(self.disk.image());
+        let found = recover_store(image.as_ref()).unwrap_or_default();
+        let mut regions: BTreeSet<RegionId> = found.iter().map(region_of).collect();
+        regions.extend(desk.judges.records.promises.regions(self.id));
+        let regions: Vec<RegionId> = regions.into_iter().collect();
+        desk.judges.records.on_synced(self.id, &regions, image.as_ref())?;
+        let now = clock.read(desk.now);
+        for peer in found {
+            self.revive(peer, &image, &mut process, now, desk)?;
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn revive(
+        &self,
+        found: RecoveredPeer,
+        image: &Image,
+        process: &mut Process,
+        now: Moment,
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        let place = Place(self.id, region_of(&found));
+        let mut is_fenced = true;
+        match &found {
+            RecoveredPeer::Normal { peer, region, raft, apply } => {
+                let judges = &mut *desk.judges;
+                image.look(|layer| state::check(place, region, layer, &judges.applied))?;
+                judges.epochs.on_region(self.id, region)?;
+                let applied = apply.applied.index;
+                judges.apply_order.on_start(place, applied);
+                let known = judges.applied.last(region.id).min(raft.last.index);
+                judges.lookout.marks.reach_if(known > applied, marks::NOT_APPLIED);
+                let claim = process.table.initialise(*peer, region);
+                require(claim.is_ok(), "I5: ranges are disjoint", || format!("{claim:?}"))?;
+                process.works.readers.visible.insert(region.id, applied);
+                let applier = Applier::new(region.clone(), *peer, *apply);
+                process.works.appliers.insert(region.id, applier);
+                is_fenced = region.peers.len() > 1;
+            }
+            RecoveredPeer::Uninitialised { region, peer, raft } => {
+                let has_voted = !raft.hard_state.vote.is_none();
+                desk.judges.lookout.marks.reach_if(has_voted, marks::LATE_BIRTH);
+                let claim = process.table.create_uninitialised(*region, *peer);
+                require(claim.is_ok(), "I6: one peer per region", || format!("{claim:?}"))?;
+            }
+            RecoveredPeer::Damaged { region, peer, cause } => {
+                let is_pardoned = desk.judges.records.is_pardoned(self.id);
+                require(is_pardoned, "I4: a crash damages nothing", || cause.clone())?;
+                process.table.quarantine(*region, *peer);
+                process.works.quarantined.push(*region);
+            }
+        }
+        if is_fenced {
+            desk.judges.votes.gate.close(place, now, process.config.timing.gate);
+        }
+        let config = process.replica_config(self.id, self.run, &self.disk);
+        let replica = Replica::restart(config, found, now).ok().flatten();
+        if let Some(replica) = replica {
+            process.add(place.1, replica);
+        }
+        Ok(())
+    }
+}
+
+fn region_of(peer: &RecoveredPeer) -> RegionId {
+    match peer {
+        RecoveredPeer::Uninitialised { region, .. } | RecoveredPeer::Damaged { region, .. } => {
+            *region
+        }
+        RecoveredPeer::Normal { region, .. } => region.id,
+    }
+}

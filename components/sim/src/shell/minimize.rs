@@ -1,0 +1,21 @@
+//! Makes a failing seed small and prints the command that repeats it.
+
+use flotilla_sim::minimize::{Minimal, minimize as search};
+use flotilla_sim::plan::Change;
+
+use super::attempt::{attempt, repeat};
+
+/// Minimizes; a seed that does not fail is an error of its own.
+pub(crate) fn minimize(seed: u64, changes: &[Change]) -> bool {
+    // Hundreds of runs fail on purpose: their panics are looked at, not printed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut run = |changes: &[Change]| attempt(seed, changes, false).outcome.err();
+    let Some(Minimal { changes, failure, runs }) = search(seed, changes, &mut run) else {
+        println!("seed {seed} does not fail");
+        return false;
+    };
+    println!("seed {seed} failed {}", failure.what);
+    println!("{runs} runs, {} changes are left", changes.len());
+    println!("repeat: {}", repeat(seed, &changes));
+    true
+}

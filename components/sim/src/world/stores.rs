@@ -1,0 +1,71 @@
+//! Stores that start, crash and get an older disk.
+
+use flotilla_base::{Moment, RegionId, Rng, Span, StoreId};
+
+use super::{Due, World, position};
+use crate::clock::LocalClock;
+use crate::event::Event;
+use crate::marks;
+use crate::node::StoreConfig;
+
+impl World {
+    /// Crashes a store now.
+    pub fn crash(&mut self, store: StoreId) {
+        let rng = &mut self.chance.disk;
+        let (node, due) = &mut self.stores[position(store)];
+        let Some(started_at) = node.started_at() else { return };
+        let loss = node.crash(rng);
+        *due = Due::default();
+        self.judges.on_crash(store, node.disk().image().as_ref());
+        self.record.summary.crashes += 1;
+        self.record.summary.lost_batches += loss.lost as u64;
+        let is_early = self.now.since(started_at) < self.plan.groups.timing.gate;
+        let all_down = self.stores.iter().all(|(node, _)| node.run().is_none());
+        let marks = &mut self.judges.lookout.marks;
+        marks.reach_if(loss.lost > 0, marks::PENDING_LOST);
+        marks.reach_if(loss.kept > 0, marks::PENDING_KEPT);
+        marks.reach_if(loss.is_torn, marks::TORN);
+        marks.reach_if(is_early && started_at > Moment(1), marks::STORM);
+        marks.reach_if(all_down, marks::ALL_DOWN);
+        let torn = if loss.is_torn { ", the first of them in part" } else { "" };
+        self.announce(format!("store {store} crashes, {} batches are gone{torn}", loss.lost));
+    }
+
+    /// Starts a store that is down, unless it is to stay down.
+    pub fn start(&mut self, store: StoreId) {
+        if self.record.missing == Some(store) || self.store(store).run().is_some() {
+            return;
+        }
+        let drift = self.plan.clocks.drift_permille;
+        let rng = &mut self.chance.schedule;
+        let rate = 1000 - drift + rng.below(2 * drift + 1);
+        let offset = Moment(rng.below(1 << 40));
+        let clock = LocalClock::new(self.now, offset, rate);
+        let seed = Rng::lane(self.plan.seed, 1000 + store.get()).next();
+        let (groups, rounds_max) = (&self.plan.groups, self.plan.disk.rounds_max);
+        let config = StoreConfig { seed, timing: groups.timing, limits: groups.limits, rounds_max };
+        self.announce(format!("store {store} starts"));
+        self.at_store(store, |node, desk| node.start(clock, config, desk));
+        let regions: Vec<RegionId> = self.regions.iter().map(|region| region.id).collect();
+        for region in regions {
+            let spread = self.plan.topology.bootstrap_spread;
+            let delay = Span(self.chance.schedule.below(spread.0 + 1));
+            self.schedule(delay, Event::Bootstrap(store, region));
+        }
+    }
+
+    /// Keeps a copy of what a store has durably.
+    pub fn copy_disk(&mut self, store: StoreId) {
+        self.slot(store).0.disk_mut().copy();
+    }
+
+    /// Stops a store and starts it with the last copy of its disk, as somebody does who puts an old data
+    /// directory back. From now on it may have forgotten what it promised.
+    pub fn put_back_disk(&mut self, store: StoreId) {
+        self.crash(store);
+        self.slot(store).0.disk_mut().put_back();
+        self.judges.records.pardon(store);
+        self.announce(format!("store {store} gets an old disk"));
+        self.start(store);
+    }
+}
