@@ -81,6 +81,7 @@ async fn live(mut pd: Pd, asked: oneshot::Receiver<()>) {
 pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
     let (config, log) = pd_config::resolve(&args)?;
     super::init_logging(&log.level, log.file.as_deref())?;
+    super::open_files::raise(1);
     super::end_with_parent(&args.server)?;
     let mut interrupts = signal::Interrupts::new()?;
     let registry = Registry::new();

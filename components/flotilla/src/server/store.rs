@@ -16,6 +16,7 @@ use crate::{
 pub(crate) async fn run(globals: &Globals, args: StoreArgs) -> Result<(), Fault> {
     let config = resolve(globals, &args)?;
     super::init_logging(&config.log.level, config.log.file.as_deref())?;
+    super::open_files::raise(1);
     super::end_with_parent(&args.server)?;
     let mut interrupts = signal::Interrupts::new()?;
     let (listen, status) = (config.listen, config.status_listen);
