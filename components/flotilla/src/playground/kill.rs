@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use flotilla_client::{Client, ClientOptions, RegionInfo};
+use flotilla_base::Peer;
+use flotilla_client::{Client, ClientOptions, KeyRange, RegionInfo};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -11,7 +12,6 @@ use crate::{
     args::Globals,
     catalogue,
     fault::Fault,
-    health::{ClusterView, RegionState},
     output::{self, Format},
     text,
 };
@@ -125,22 +125,30 @@ impl Observer {
         let nodes = ask(playground, Command::Status, deadline).await.ok()?;
         let mut down = down_stores(&nodes);
         down.push(address.to_owned());
-        let without = ClusterView::look(&client.admin(), &down).await.ok()?;
-        let id = without.stores.iter().find(|store| store.info.address == address)?.info.id;
+        let stores = client.admin().stores().await.ok()?;
+        let regions = client.admin().regions(KeyRange::all(), usize::MAX).await.ok()?;
+        let id = stores.iter().find(|store| store.address == address)?.id;
+        // The playground knows best which of its stores are up.
+        let is_down = |peer: &&Peer| {
+            let store = stores.iter().find(|store| store.id == peer.store);
+            store.is_none_or(|store| down.contains(&store.address))
+        };
+        let is_lost = |info: &RegionInfo| {
+            let peers = &info.region.peers;
+            peers.iter().filter(is_down).count() * 2 >= peers.len()
+        };
         let leads = |info: &RegionInfo| info.leader.is_some_and(|leader| leader.store == id);
-        let led = without.regions.iter().filter(|region| leads(&region.info)).count() as u64;
-        let regions = without.regions.len() as u64;
-        let (lost, kept): (Vec<_>, Vec<_>) =
-            without.regions.into_iter().partition(|region| region.state == RegionState::NoMajority);
-        let mut watched: Vec<RegionInfo> = kept.into_iter().map(|region| region.info).collect();
-        watched.retain(leads);
+        let led = regions.iter().filter(|info| leads(info)).count() as u64;
+        let count = regions.len() as u64;
+        let (lost, kept): (Vec<_>, Vec<_>) = regions.into_iter().partition(is_lost);
+        let mut watched: Vec<RegionInfo> = kept.into_iter().filter(leads).collect();
         watched.truncate(WATCHED_REGIONS_MAX);
         // Fills the client's map, so that its search for the new leader is all that is measured.
         for info in &watched {
             client.raw().get(info.region.range.start.clone()).await.ok()?;
         }
-        let lost = lost.into_iter().map(|region| region.info.region.id.get()).collect();
-        Some(Self { client, watched, lost, led, regions })
+        let lost = lost.into_iter().map(|info| info.region.id.get()).collect();
+        Some(Self { client, watched, lost, led, regions: count })
     }
 
     /// The time from `killed` until each region can be read again. A read is answered only by a leader

@@ -27,7 +27,9 @@ use crate::{
     fault::Fault,
     output::{self, Format},
     server::{
-        self, port,
+        self,
+        open_files::OpenFiles,
+        port,
         signal::{self, Interrupts},
     },
 };
@@ -78,7 +80,7 @@ async fn live(
     let plan = fleet.plan();
     server::init_logging("info", Some(&plan.log.join("playground.log")))?;
     let in_this_process = if plan.is_processes { 1 } else { plan.nodes.len() };
-    server::open_files::raise(in_this_process);
+    OpenFiles::raise().tell(in_this_process);
     let is_table = globals.output == Format::Table;
     let started = Instant::now();
     check_ports(plan)?;
