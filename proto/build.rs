@@ -6,7 +6,7 @@ use prost::Message as _;
 
 const ROOTS: [&str; 3] = ["kvproto", "health", "flotilla"];
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "metapb.proto",
     "errorpb.proto",
     "kvrpcpb.proto",
@@ -16,6 +16,7 @@ const FILES: [&str; 9] = [
     "health.proto",
     "raft.proto",
     "store_link.proto",
+    "cluster.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

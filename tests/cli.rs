@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use common::{LIVENESS, Playground, Process, Sandbox};
+use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster};
 use serde_json::Value;
 
 #[test]
@@ -35,10 +35,17 @@ fn a_session_of_commands() {
     load_and_dump(&sandbox);
     cluster_views(&sandbox);
 
+    benchmarks(&sandbox);
+    playground.stop();
+    sandbox.fails(&["get", "greeting", "--timeout", "1s"], 4, "FLT-2101");
+}
+
+fn benchmarks(sandbox: &Sandbox) {
     let bench = ["bench", "--duration", "1s", "--keys", "100", "--clients", "4"];
+    let count = || sandbox.ok(&["scan", "--prefix", "bench:", "--count"]);
+    sandbox.ok(&["put", "bench:0000000007x", "somebody else's"]);
     for workload in ["put", "get", "mixed", "scan"] {
-        let mut args = bench.to_vec();
-        args.push(workload);
+        let args = [&bench[..], &[workload]].concat();
         let bench = sandbox.json(&args);
         let results = bench["bench"]["results"].as_array().expect("a list");
         assert_eq!(results.len(), if workload == "mixed" { 2 } else { 1 });
@@ -46,11 +53,33 @@ fn a_session_of_commands() {
             assert!(result["operations"].as_u64() > Some(0), "{result}");
             assert_eq!(result["errors"], 0, "{bench}");
         }
+        // What is written before is no secret, and nothing of it stays.
+        assert_eq!(bench["bench"]["load_seconds"].is_f64(), workload != "put", "{bench}");
+        assert_eq!(count(), "1\n", "{workload}");
     }
-    let table = sandbox.ok(&bench);
+    let finished = sandbox.run(&[&bench[..], &["--keep", "get"]].concat());
+    let table = finished.stdout;
     assert!(table.contains("P99.9") && table.contains("ERRORS"), "{table}");
-    playground.stop();
-    sandbox.fails(&["get", "greeting", "--timeout", "1s"], 4, "FLT-2101");
+    assert!(table.contains("100 keys") && table.contains("written in"), "{table}");
+    assert!(finished.stderr.contains("writing 100 keys first"), "{}", finished.stderr);
+    assert_eq!(count(), "101\n", "they are kept");
+    let finished = sandbox.run(&[&bench[..], &["get"]].concat());
+    assert!(finished.stderr.contains("removed 100 keys"), "{}", finished.stderr);
+    assert_eq!(count(), "1\n");
+    interrupted_benchmark(sandbox);
+    assert_eq!(count(), "1\n", "an interrupt leaves nothing behind either");
+}
+
+fn interrupted_benchmark(sandbox: &Sandbox) {
+    let args = ["bench", "get", "--duration", "1h", "--keys", "100", "-o", "json"];
+    let process = Process::spawn(&mut sandbox.command(&args));
+    let is_loaded = || sandbox.ok(&["scan", "--prefix", "bench:", "--count"]) == "101\n";
+    common::eventually("the keys are written", is_loaded);
+    process.signal("INT");
+    let finished = process.finish();
+    assert_eq!(finished.code, 130, "{}", finished.stderr);
+    let said: Value = serde_json::from_str(&finished.stdout).expect("what was measured so far");
+    assert!(said["bench"]["duration_seconds"].as_f64() < Some(3_600.0), "{said}");
 }
 
 fn load_and_dump(sandbox: &Sandbox) {
@@ -64,7 +93,9 @@ fn load_and_dump(sandbox: &Sandbox) {
     assert_eq!(sandbox.ok(&["scan", "--prefix", "user:", "--count"]), "5000\n");
     let page = sandbox.run(&["scan", "user:00010", "--limit", "3"]);
     assert_eq!(page.stdout, "KEY         VALUE\nuser:00010  10\nuser:00011  11\nuser:00012  12\n");
-    assert!(page.stderr.contains("more follow from user:00013"), "{}", page.stderr);
+    let goes_on = "more follow: flotilla scan user:00013 --limit 3";
+    assert!(page.stderr.contains(goes_on), "{}", page.stderr);
+    pages(sandbox);
     let last =
         sandbox.json(&["scan", "--prefix", "user:", "--reverse", "--limit", "1", "--keys-only"]);
     assert_eq!(last["pairs"][0]["key"], "user:04999");
@@ -81,12 +112,46 @@ fn load_and_dump(sandbox: &Sandbox) {
     assert_eq!(sandbox.ok(&["get", "twice"]), "1999");
 }
 
+/// Programs are told where a scan goes on, in both directions, and that it has ended.
+fn pages(sandbox: &Sandbox) {
+    for direction in [&[][..], &["--reverse"]] {
+        let (mut seen, mut range) = (Vec::new(), vec!["--prefix".to_owned(), "user:".to_owned()]);
+        loop {
+            let range_texts = range.iter().map(String::as_str);
+            let args = ["scan", "--keys-only", "--limit", "2000"].into_iter().chain(range_texts);
+            let args: Vec<&str> = args.chain(direction.iter().copied()).collect();
+            let page = sandbox.json(&args);
+            let pairs = page["pairs"].as_array().expect("a list");
+            seen.extend(pairs.iter().filter_map(|pair| pair["key"].as_str().map(str::to_owned)));
+            assert_eq!(page["truncated"], !page["rest"].is_null(), "{args:?}");
+            let rest = |name: &str| page["rest"][name].as_str().map(str::to_owned);
+            let (Some(from), Some(to)) = (rest("from"), rest("to")) else { break };
+            assert_eq!((pairs.len(), rest("from_hex").is_some()), (2_000, true));
+            range = vec![from, "--to".to_owned(), to];
+        }
+        if !direction.is_empty() {
+            seen.reverse();
+        }
+        assert!(
+            seen.iter()
+                .eq(&(0..5_000).map(|number| format!("user:{number:05}")).collect::<Vec<_>>())
+        );
+    }
+}
+
 fn cluster_views(sandbox: &Sandbox) {
-    assert!(sandbox.ok(&["ctl", "status", "--check"]).contains("can lose 1 store"));
+    let status = sandbox.ok(&["ctl", "status", "--check"]);
+    for part in ["healthy", "can lose 1 store", "1 member "] {
+        assert!(status.contains(part), "{status}");
+    }
     let stores = sandbox.json(&["ctl", "stores"]);
     let stores = stores["stores"].as_array().expect("a list").clone();
     let leaders: u64 = stores.iter().filter_map(|store| store["leaders"].as_u64()).sum();
     assert_eq!((stores.len(), leaders), (3, 2));
+    for store in &stores {
+        // Its database has files before anything is in its tables.
+        assert!(store["used_bytes"].as_u64() > Some(0), "{store}");
+    }
     let regions = sandbox.json(&["ctl", "regions"]);
     let states: Vec<&str> = regions["regions"]
         .as_array()
@@ -95,6 +160,10 @@ fn cluster_views(sandbox: &Sandbox) {
         .filter_map(|region| region["state"].as_str())
         .collect();
     assert_eq!(states, ["ok", "guard"]);
+    assert_eq!(regions["truncated"], false);
+    assert_eq!(sandbox.json(&["ctl", "regions", "--limit", "1"])["truncated"], true);
+    let first = sandbox.run(&["ctl", "regions", "--limit", "1"]);
+    assert!(first.stderr.contains("1 of 2 regions"), "{}", first.stderr);
     assert!(sandbox.ok(&["ctl", "regions"]).contains("LEADER"));
     assert!(sandbox.ok(&["ctl", "stores"]).contains("ADDRESS"));
 }
@@ -111,16 +180,88 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         &["bench", "--clients", "0"],
         &["playground", "--stores", "0"],
         &["scan", "--prefix", "a", "--to", "b"],
+        &["scan", "b", "--to", "a"],
+        &["scan", "--limit", "0"],
+        &["ctl", "regions", "--limit", "0"],
         &["get", "a", "-o", "yaml"],
+        &["get", "a", "--timeout", "0s"],
+        &["bench", "--duration", "0s"],
+        &["bench", "put", "--value-size", "7MiB"],
+        &["playground", "--pd", "127.0.0.1:2379"],
+        &["kv"],
     ] {
-        let finished = sandbox.run(args);
-        assert_eq!((finished.code, finished.stdout.as_str()), (2, ""), "{args:?}");
-        assert!(finished.stderr.contains("error"), "{args:?}: {}", finished.stderr);
+        let text = sandbox.fails(args, 2, "FLT-2108");
+        assert!(text.contains("  try  "), "{args:?}: {text}");
+        assert_eq!(sandbox.run(args).stdout, "", "{args:?}");
     }
+    let text = sandbox.fails(&["bench", "put", "--value-size", "7MiB"], 2, "FLT-2108");
+    assert!(text.contains("at most 6MiB"), "{text}");
     assert_eq!(sandbox.run::<&str>(&[]).code, 0);
-    sandbox.fails(&["explain", "FLT-9999"], 3, "FLT-9999");
+    assert!(sandbox.ok(&["bench", "--help"]).contains("Examples:"));
+    sandbox.fails(&["explain", "FLT-9999"], 3, "FLT-1030");
+    for (args, exit, code) in [
+        (&["kv", "load", "nofile"][..], 1, "FLT-9001"),
+        (&["playground", "--data", "/proc/nope"], 1, "FLT-1009"),
+        (&["store", "--config", "none.toml"], 8, "FLT-1006"),
+        (&["pd", "--config", "none.toml"], 8, "FLT-1006"),
+    ] {
+        let text = sandbox.fails(args, exit, code);
+        assert!(text.contains("  why  ") && text.contains("  try  "), "{args:?}: {text}");
+    }
     assert!(sandbox.ok(&["explain", "flt-1004"]).contains("port"));
     assert!(sandbox.ok(&["version"]).contains("data format"));
+}
+
+/// Nobody tells the commands which stores are down: no playground, only the placement driver's own knowledge.
+#[test]
+fn a_dead_store_shows_long_before_its_silence_is_noticed() {
+    let mut cluster = Cluster::start(3);
+    let pd = cluster.sandbox.pd();
+    let check = ["ctl", "status", "--check", "--pd", &pd];
+    common::eventually("well", || cluster.sandbox.run(&check).code == 0);
+    cluster.kill(2);
+    common::eventually("degraded", || cluster.sandbox.run(&check).code == 7);
+    assert_disconnected(&cluster, 2);
+    cluster.kill(3);
+    common::eventually("unavailable", || {
+        let text = cluster.sandbox.run(&check).stderr;
+        text.contains("unavailable: 2 of 3 stores not up; 2 of 2 regions leaderless")
+    });
+    assert_disconnected(&cluster, 3);
+    cluster.revive_all();
+    common::eventually("well again", || cluster.sandbox.run(&check).code == 0);
+
+    // A placement driver that was started anew calls nothing well that it has not heard of.
+    cluster.kill(Cluster::PD);
+    cluster.kill(1);
+    cluster.revive(Cluster::PD);
+    common::eventually("the living ones are back", || {
+        let [dead, two, three] = [1, 2, 3].map(|position| state_of(&cluster, position));
+        assert_ne!(dead, "up");
+        [two, three].iter().all(|state| state == "up")
+    });
+    assert_eq!(cluster.sandbox.run(&check).code, 7);
+}
+
+/// What is known of the store at a position; null while that cannot be told.
+fn store_of(cluster: &Cluster, position: usize) -> Value {
+    let pd = cluster.sandbox.pd();
+    let finished = cluster.sandbox.run(&["ctl", "stores", "--pd", &pd, "-o", "json"]);
+    let said: Value = serde_json::from_str(&finished.stdout).unwrap_or_default();
+    let address = cluster.store_address(position);
+    let mut stores = said["stores"].as_array().into_iter().flatten();
+    stores.find(|store| store["address"] == address).cloned().unwrap_or_default()
+}
+
+fn state_of(cluster: &Cluster, position: usize) -> String {
+    store_of(cluster, position)["state"].as_str().unwrap_or("not told").to_owned()
+}
+
+fn assert_disconnected(cluster: &Cluster, position: usize) {
+    let dead = store_of(cluster, position);
+    assert_eq!((&dead["state"], &dead["leaders"]), (&"disconnected".into(), &0.into()), "{dead}");
+    // Stores report every ten seconds; by silence alone it would count as up for twenty.
+    assert!(dead["heartbeat_age_seconds"].as_f64() < Some(20.0), "{dead}");
 }
 
 #[test]

@@ -28,6 +28,15 @@ pub const LIVENESS: Duration = Duration::from_secs(30);
 /// The program.
 pub const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 
+/// Asks until the answer is yes; each time anew.
+#[track_caller]
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LIVENESS, "{what}: not within {LIVENESS:?}");
+    }
+}
+
 /// A line for people who measure or read along.
 pub fn say(text: &str) {
     writeln!(std::io::stdout().lock(), "{text}").expect("standard output takes a line");

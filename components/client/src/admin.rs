@@ -11,6 +11,7 @@ use crate::{
     call::{Call, Object, Subject},
     core::Core,
     error::Error,
+    health::ClusterHealth,
     options::CallOptions,
     wire::peer,
 };
@@ -186,6 +187,17 @@ impl Admin {
             infos.push(store_info(store, answer.stats.unwrap_or_default()));
         }
         Ok(infos)
+    }
+
+    /// How stores and regions are, as the placement driver judges them now; `None` where it is another
+    /// implementation, which does not tell.
+    ///
+    /// # Errors
+    /// As [`Self::members`].
+    pub async fn health(&self) -> Result<Option<ClusterHealth>, Error> {
+        let mut call = self.call("ask about", "the health of the cluster");
+        let answer = call.ask(|| self.core.pd.health()).await?;
+        Ok(answer.map(ClusterHealth::from))
     }
 
     /// The regions that share a key with `range`, in the order of their keys, at most `limit`.

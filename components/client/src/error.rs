@@ -72,9 +72,9 @@ impl ErrorKind {
 
     const fn hints(self) -> &'static [&'static str] {
         match self {
-            Self::Unreachable => {
-                &["check that the cluster runs and that the address is right: flotilla ctl status"]
-            }
+            Self::Unreachable => &[
+                "check that the cluster runs, and that the address of its placement driver is right",
+            ],
             Self::Timeout => &[
                 "check that a majority of the stores is up: flotilla ctl status",
                 "allow the call more time",

@@ -26,7 +26,7 @@
 //!
 //! Entry types: [`Client`], [`RawKv`], [`Scan`], [`Admin`], [`Error`].
 //! Reading order: [`raw`], `call`, `core`, `pd`, `links`, `flight`, `wire`, `batch`, [`scan`],
-//! [`admin`], [`error`], [`stats`].
+//! [`admin`], [`health`], [`error`], [`stats`].
 #![warn(missing_docs)]
 
 pub mod admin;
@@ -36,6 +36,7 @@ mod commands;
 mod core;
 pub mod error;
 mod flight;
+pub mod health;
 mod links;
 mod options;
 mod pd;
@@ -53,6 +54,7 @@ pub use flotilla_routing::{Applied, Cause};
 pub use crate::{
     admin::{Admin, Member, Members, RegionInfo, StoreInfo, StoreState, Timestamp},
     error::{Error, ErrorKind},
+    health::{ClusterHealth, Contact},
     options::ClientOptions,
     raw::{KeyValue, RawKv},
     scan::Scan,

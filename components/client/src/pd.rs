@@ -9,6 +9,7 @@ use std::{
 
 use flotilla_base::{ClusterId, Key, Peer, Region, StoreId, key::guard_border};
 use flotilla_proto::{
+    cluster::{HealthRequest, HealthResponse, cluster_client::ClusterClient},
     metapb,
     pdpb::{self, pd_client::PdClient},
 };
@@ -134,12 +135,36 @@ impl PdLink {
     where
         F: Future<Output = Result<(Option<pdpb::ResponseHeader>, T), Status>>,
     {
+        self.ask_on(|channel, header| question(PdClient::new(channel), header)).await
+    }
+
+    /// Asks how stores and regions are. `None` where the placement driver is another implementation, which
+    /// does not know the question.
+    pub(crate) async fn health(&self) -> Result<Option<HealthResponse>, Failure> {
+        let question = |channel, _header| async {
+            let request = HealthRequest { cluster_id: self.cluster().get() };
+            match ClusterClient::new(channel).health(request).await {
+                Ok(answer) => Ok((None, Some(answer.into_inner()))),
+                Err(status) if status.code() == Code::Unimplemented => Ok((None, None)),
+                Err(status) => Err(status),
+            }
+        };
+        self.ask_on(question).await
+    }
+
+    async fn ask_on<T, F>(
+        &self,
+        question: impl FnOnce(Channel, Option<pdpb::RequestHeader>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<(Option<pdpb::ResponseHeader>, T), Status>>,
+    {
         let (leader, number) = self.leader().await?;
         let header = pdpb::RequestHeader {
             cluster_id: self.cluster().get(),
             ..pdpb::RequestHeader::default()
         };
-        let asked = question(PdClient::new(leader.channel.clone()), Some(header));
+        let asked = question(leader.channel.clone(), Some(header));
         let status = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
             Ok(Ok((header, answer))) => return check(header.as_ref()).map(|()| answer),
             Ok(Err(status)) => status,

@@ -35,6 +35,8 @@ pub struct EngineStats {
     pub families: Vec<FamilyStats>,
     /// Bytes of all WAL files.
     pub wal_bytes: u64,
+    /// Bytes of all files of the database: tables, WAL, and what RocksDB notes beside them.
+    pub disk_bytes: u64,
     /// Whether writes are held back until a flush ends.
     pub is_write_stopped: bool,
     /// Bytes a second that writes are slowed down to; 0 where they are not.
@@ -68,9 +70,11 @@ pub(crate) fn collect(rocks: &DB, path: &Path) -> EngineStats {
     // The cache is shared by all families, and a property of one.
     let any_family = handle(rocks, Family::Default);
     let block_cache = rocks.property_int_value_cf(any_family, properties::BLOCK_CACHE_USAGE);
+    let (wal_bytes, disk_bytes) = file_bytes(path);
     EngineStats {
         families: Family::ALL.into_iter().map(|family| collect_family(rocks, family)).collect(),
-        wal_bytes: wal_bytes(path),
+        wal_bytes,
+        disk_bytes,
         is_write_stopped: is_write_stopped(rocks),
         delayed_write_rate: property(rocks, properties::ACTUAL_DELAYED_WRITE_RATE),
         block_cache_bytes: block_cache.ok().flatten().unwrap_or(0),
@@ -106,11 +110,18 @@ fn property(rocks: &DB, name: &properties::PropName) -> u64 {
     rocks.property_int_value(name).ok().flatten().unwrap_or(0)
 }
 
-fn wal_bytes(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    let wals = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
-    // A file may vanish between listing and asking: it then holds nothing any more.
-    wals.filter_map(|wal| wal.metadata().ok()).map(|metadata| metadata.len()).sum()
+/// Bytes of the WAL files in `path`, and of all files.
+fn file_bytes(path: &Path) -> (u64, u64) {
+    let Ok(entries) = fs::read_dir(path) else { return (0, 0) };
+    let (mut wal, mut all) = (0, 0);
+    for entry in entries.flatten() {
+        // A file may vanish between listing and asking: it then holds nothing any more.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_file() {
+            all += metadata.len();
+            let is_wal = entry.path().extension().is_some_and(|extension| extension == "log");
+            wal += if is_wal { metadata.len() } else { 0 };
+        }
+    }
+    (wal, all)
 }

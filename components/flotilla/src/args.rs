@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{output::Format, text};
 
+/// Keys that `scan` shows where nothing else is said.
+pub(crate) const SCAN_LIMIT: u64 = 100;
+
 /// Lines under the help of the program.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unreachable (certainly not applied),
@@ -37,8 +40,9 @@ pub(crate) struct Cli {
 
 /// What every command understands.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub(crate) struct Globals {
-    /// Placement driver of the cluster; without it, the playground that runs here
+    /// Placement driver of the cluster that is meant; without it, the playground that runs here
     #[arg(
         long,
         global = true,
@@ -47,11 +51,17 @@ pub(crate) struct Globals {
         value_name = "HOST:PORT"
     )]
     pub pd: Vec<String>,
-    /// How long each call to the cluster may take
-    #[arg(long, global = true, default_value = "10s", value_parser = text::duration)]
+    /// How long each call to the cluster or to a playground may take, e.g. 500ms or 1m30s
+    #[arg(
+        long,
+        global = true,
+        default_value = "10s",
+        value_name = "DURATION",
+        value_parser = text::positive_duration
+    )]
     pub timeout: Duration,
     /// Form of results, and of errors
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORM")]
     pub output: Format,
 }
 
@@ -93,6 +103,7 @@ pub(crate) enum Command {
 Examples:
   flotilla playground --stores 5
   flotilla playground --processes            then: flotilla playground kill store-1
+  flotilla playground --name mine            keeps the data; the next start goes on with it
   flotilla playground --exec make -C app test"
 )]
 pub(crate) struct PlaygroundArgs {
@@ -106,7 +117,12 @@ pub(crate) struct PlaygroundArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PlaygroundStartArgs {
     /// Number of stores; up to three of them hold each key
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(
+        long,
+        default_value_t = 3,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
     pub stores: u16,
     /// Keep the data under this name in the user's data directory
     #[arg(long, conflicts_with = "data")]
@@ -139,6 +155,13 @@ pub(crate) enum PlaygroundCommand {
     /// Show the nodes of the running playground
     Status(Selector),
     /// Kill a node without warning, and measure how long its regions are without a leader
+    #[command(after_help = "\
+Regions that still have a majority are watched until they can be read again, for as long as --timeout allows.
+Exit code 7 where some region cannot be read afterwards.
+
+Examples:
+  flotilla playground kill store-1
+  flotilla playground start store-1")]
     Kill(NodeArgs),
     /// Start a node that was killed
     Start(NodeArgs),
@@ -146,11 +169,11 @@ pub(crate) enum PlaygroundCommand {
     Stop(Selector),
 }
 
-/// Which playground.
+/// Which playground, where more than one runs.
 #[derive(Debug, Args)]
 pub(crate) struct Selector {
-    /// Process id of the playground, where more than one runs
-    #[arg(long)]
+    /// Process id of the playground, where more than one runs; it counts more than --pd
+    #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
 }
 
@@ -171,7 +194,7 @@ pub(crate) struct ServerArgs {
     /// Directory that belongs to this node alone
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Address to serve clients on
+    /// Address to serve clients on [default: 127.0.0.1 and the usual port: pd 2379, store 20160]
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<String>,
     /// Address under which others reach it; the listening address where not given
@@ -180,7 +203,7 @@ pub(crate) struct ServerArgs {
     /// Listen on an address that others can reach, without encryption
     #[arg(long)]
     pub insecure: bool,
-    /// A level, or a filter such as "info,flotilla_store=debug"
+    /// A level, or a filter such as "info,flotilla_store=debug" [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
     /// Log to this file instead of standard error
@@ -192,22 +215,32 @@ pub(crate) struct ServerArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla pd --data /var/lib/flotilla/pd
+  flotilla pd --data pd --listen 10.0.0.1:2379 --insecure      in a closed network
+  flotilla pd --config /etc/flotilla/pd.toml")]
 pub(crate) struct PdArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Name of this member
+    /// Name of this member [default: pd-1]
     #[arg(long)]
     pub name: Option<String>,
-    /// Stores that hold each key; chosen at the first start, for ever
+    /// Stores that hold each key, 1 to 7; chosen at the first start, for ever [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=7))]
     pub max_replicas: Option<u32>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla store --data /var/lib/flotilla/store --pd 127.0.0.1:2379
+  flotilla store --data store-2 --pd 127.0.0.1:2379 --listen 127.0.0.1:20161 --status-listen 127.0.0.1:20181
+  flotilla store --config /etc/flotilla/store.toml")]
 pub(crate) struct StoreArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Address to show metrics, health and configuration on
+    /// Address to show metrics, health and configuration on [default: 127.0.0.1:20180]
     #[arg(long, value_name = "IP:PORT")]
     pub status_listen: Option<String>,
     /// Where the store stands, e.g. zone=z1; may be given more than once
@@ -216,6 +249,13 @@ pub(crate) struct StoreArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The value is written as it is, byte by byte. Exit code 3 where the key has none.
+
+Examples:
+  flotilla get greeting
+  flotilla get 'bin\\x00\\xff'        a key of any bytes
+  flotilla get --hex 62696e00ff     the same key")]
 pub(crate) struct GetArgs {
     /// Text; \xNN stands for a byte
     pub key: String,
@@ -225,6 +265,13 @@ pub(crate) struct GetArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "flotilla put [OPTIONS] <KEY> <VALUE>\n       flotilla put [OPTIONS] --stdin <KEY>",
+    after_help = "\
+Examples:
+  flotilla put greeting 'hello, world'
+  flotilla put --stdin picture < picture.png"
+)]
 pub(crate) struct PutArgs {
     /// Text; \xNN stands for a byte
     pub key: String,
@@ -240,6 +287,12 @@ pub(crate) struct PutArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A key without a value is no error: afterwards none of them has one.
+
+Examples:
+  flotilla del greeting
+  flotilla del user:1 user:2")]
 pub(crate) struct DelArgs {
     /// Text; \xNN stands for a byte
     #[arg(required = true, value_name = "KEY")]
@@ -252,7 +305,7 @@ pub(crate) struct DelArgs {
 /// A range of keys.
 #[derive(Debug, Args)]
 pub(crate) struct RangeArgs {
-    /// First key
+    /// First key; the least of all where not given
     #[arg(conflicts_with = "prefix")]
     pub from: Option<String>,
     /// First key that is not wanted any more
@@ -267,11 +320,24 @@ pub(crate) struct RangeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Where more keys follow than --limit shows, the command that goes on is named.
+
+Examples:
+  flotilla scan
+  flotilla scan --prefix user: --limit 1000
+  flotilla scan user:1 --to user:5 --keys-only
+  flotilla scan --prefix user: --count")]
 pub(crate) struct ScanArgs {
     #[command(flatten)]
     pub range: RangeArgs,
     /// Show at most so many
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = SCAN_LIMIT,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub limit: u64,
     /// From the end of the range to its start
     #[arg(long)]
@@ -287,17 +353,36 @@ pub(crate) struct ScanArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KvCommand {
     /// Write records, one JSON object a line: {"key" or "key_hex", "value" or "value_hex"}
+    #[command(after_help = "\
+Of two records with one key the later one counts. Loading the same records again does no harm.
+
+Examples:
+  echo '{\"key\":\"user:1\",\"value\":\"ada\"}' | flotilla kv load
+  flotilla kv load records.jsonl")]
     Load {
         /// Standard input where not given
         file: Option<PathBuf>,
     },
     /// Print records in the form that `load` reads
+    #[command(after_help = "\
+Examples:
+  flotilla kv dump > records.jsonl
+  flotilla kv dump --prefix user:")]
     Dump(RangeArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlCommand {
     /// The cluster on one page
+    #[command(after_help = "\
+healthy: every store is up, every region has a leader and all of its replicas.
+degraded: all keys can be read and written, but something is missing.
+unavailable: some keys can be neither read nor written.
+
+Examples:
+  flotilla ctl status
+  flotilla ctl status --check || echo look at it
+  flotilla ctl status -o json")]
     Status {
         /// Exit with 7 unless everything is well
         #[arg(long)]
@@ -308,8 +393,13 @@ pub(crate) enum CtlCommand {
     /// All regions
     Regions {
         /// Show at most so many
-        #[arg(long, default_value_t = 1000, value_name = "N")]
-        limit: usize,
+        #[arg(
+            long,
+            default_value_t = 1000,
+            value_name = "N",
+            value_parser = clap::value_parser!(u64).range(1..)
+        )]
+        limit: u64,
     },
 }
 
@@ -328,30 +418,65 @@ pub(crate) enum Workload {
 
 /// Closed loop: every client sends its next request when it has the answer to the last.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Keys are \"bench:\" and ten digits. All workloads but put write every key once before --duration begins. At the end
+the keys are removed, whoever wrote them, unless --keep is given. Ctrl-C ends the measurement early.
+
+Examples:
+  flotilla bench --duration 30s
+  flotilla bench get --keys 10000 --clients 1
+  flotilla bench put --value-size 4KiB -o json")]
 pub(crate) struct BenchArgs {
     /// What to do
     #[arg(value_enum, default_value_t = Workload::Mixed)]
     pub workload: Workload,
     /// Requests under way at the same time
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(
+        long,
+        default_value_t = 64,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
     pub clients: u32,
-    /// How long to measure
-    #[arg(long, default_value = "10s", value_parser = text::duration)]
+    /// How long to measure; writing the keys before and removing them after it comes on top
+    #[arg(
+        long,
+        default_value = "10s",
+        value_name = "DURATION",
+        value_parser = text::positive_duration
+    )]
     pub duration: Duration,
     /// Number of different keys, drawn uniformly
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=9_999_999_999))]
+    #[arg(
+        long,
+        default_value_t = 100_000,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=9_999_999_999)
+    )]
     pub keys: u64,
-    /// Size of each value
-    #[arg(long, default_value = "128", value_parser = text::size)]
+    /// Size of each value, e.g. 128 or 4KiB; at most 6MiB
+    #[arg(long, default_value = "128", value_name = "SIZE", value_parser = text::value_size)]
     pub value_size: usize,
     /// Connections to each store
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
     pub connections: u8,
+    /// Leave the keys in the cluster at the end
+    #[arg(long)]
+    pub keep: bool,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla explain
+  flotilla explain FLT-1004")]
 pub(crate) struct ExplainArgs {
-    /// FLT-nnnn; all codes are listed where not given
+    /// FLT-nnnn, or the digits alone; all codes are listed where not given
     pub code: Option<String>,
     /// Write the page of all errors
     #[arg(long, hide = true)]

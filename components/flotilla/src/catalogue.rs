@@ -124,7 +124,7 @@ catalogue! {
     MANY_PLAYGROUNDS: "FLT-1021", "many_playgrounds", Usage,
         "more than one playground is running",
         "The command does not say which of them it means.",
-        "Name one: --pd HOST:PORT for data commands, --pid PID for playground commands.";
+        "Name one with --pd HOST:PORT; playground commands also take --pid PID.";
     NO_NODE: "FLT-1022", "no_node", NotFound,
         "the playground has no node NAME",
         "Nodes are called pd-1, store-1, store-2, and so on.",
@@ -133,6 +133,15 @@ catalogue! {
         "node NAME is up already, or down already",
         "Only a node that is up can be killed, and only one that is down can be started.",
         "Look at them: flotilla playground status";
+    NO_ANSWER: "FLT-1024", "no_answer", Unknown,
+        "the playground has not answered in time",
+        "The command was sent; the node may still be starting or ending. A store with much data needs a \
+         while to start.",
+        "Look at it: flotilla playground status. Allow more time with --timeout.";
+    NO_CODE: "FLT-1030", "no_such_code", NotFound,
+        "there is no error code TEXT",
+        "Codes look like FLT-1004; this program knows none like that.",
+        "List them: flotilla explain";
     KEY_NOT_FOUND: "FLT-2001", "not_found", NotFound,
         "key not found: KEY",
         "The key has no value.",
@@ -178,12 +187,14 @@ catalogue! {
         "Check the addresses of --pd.";
     INVALID_ARGUMENT: "FLT-2108", "invalid_argument", Usage,
         "the argument makes no sense",
-        "An address, range or limit is not of the form that is needed.",
-        "Correct the argument as the message says.";
+        "An option or command does not exist or is missing, or an address, range, size or limit is not of the \
+         form that is needed.",
+        "Correct the argument as the message says; --help shows what is possible.";
     UNHEALTHY: "FLT-3001", "unhealthy", Unhealthy,
-        "the cluster is degraded",
-        "A store is not up, or a region has no leader or too few replicas.",
-        "Start what is down; the stores are listed by flotilla ctl stores.";
+        "the cluster is degraded, or some keys are unavailable",
+        "A store is not up, or a region has no leader or too few replicas. Without a majority of its stores a \
+         region serves nothing.",
+        "Start what is down; the stores are listed by flotilla ctl stores, the regions by flotilla ctl regions.";
     STORAGE: "FLT-4001", "storage", Failed,
         "the database of NODE cannot be opened",
         "The files of the database are damaged, or were written by something else.",

@@ -16,8 +16,9 @@ pub(crate) fn explain(globals: &Globals, args: &ExplainArgs) -> Result<(), Fault
     }
     let Some(code) = &args.code else { return list(globals) };
     let Some(entry) = catalogue::find(code) else {
+        let entry = &catalogue::NO_CODE;
         let text = format!("there is no error code {code:?}");
-        return Err(Fault::new(&catalogue::KEY_NOT_FOUND, text).hint("flotilla explain"));
+        return Err(Fault::new(entry, text).why(entry.cause).hint("flotilla explain"));
     };
     if globals.output == Format::Json {
         return output::print_json("error_code", object(entry));

@@ -31,7 +31,7 @@ impl Fault {
     pub(crate) fn new(entry: &'static Entry, message: impl Into<String>) -> Self {
         Self(Box::new(Report {
             entry,
-            message: message.into(),
+            message: plain(message.into()),
             why: None,
             tries: Vec::new(),
             applied: Applied::No,
@@ -43,7 +43,7 @@ impl Fault {
     /// The reason, in a few words.
     #[must_use]
     pub(crate) fn why(mut self, why: impl Into<String>) -> Self {
-        self.0.why = Some(why.into());
+        self.0.why = Some(plain(why.into()));
         self
     }
 
@@ -56,9 +56,20 @@ impl Fault {
 
     /// A failure to read input or write output.
     pub(crate) fn io(what: impl fmt::Display, cause: &io::Error) -> Self {
-        let mut fault = Self::new(&catalogue::OUTPUT, format!("{what}: {cause}"));
+        let fault = Self::new(&catalogue::OUTPUT, what.to_string()).why(cause.to_string());
+        let mut fault = match cause.kind() {
+            io::ErrorKind::NotFound => fault.hint("correct the path"),
+            _ => fault.hint(catalogue::OUTPUT.remedy),
+        };
         fault.0.is_silent = cause.kind() == io::ErrorKind::BrokenPipe;
         fault
+    }
+
+    /// The same error with what it is about in front of its message.
+    #[must_use]
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
     }
 
     /// The reader of the output has gone away.
@@ -135,6 +146,16 @@ impl Fault {
     }
 }
 
+/// The text without the numbers behind the words of the system, which help nobody.
+fn plain(mut text: String) -> String {
+    const MARK: &str = " (os error ";
+    while let Some(start) = text.find(MARK) {
+        let Some(length) = text[start..].find(')') else { break };
+        text.replace_range(start..=start + length, "");
+    }
+    text
+}
+
 impl From<flotilla_client::Error> for Fault {
     fn from(error: flotilla_client::Error) -> Self {
         let entry = catalogue::find(error.code()).unwrap_or(&catalogue::INTERNAL);
@@ -168,6 +189,13 @@ mod tests {
                     code FLT-1004; more: flotilla explain FLT-1004\n";
         assert_eq!(fault.to_text(), text);
         assert_eq!(Fault::from_json(&fault.to_json()).to_text(), text);
+        let missing = io::Error::from_raw_os_error(2);
+        let text = Fault::io("cannot open nofile", &missing).to_text();
+        let expected = "flotilla: cannot open nofile\n  why  No such file or directory\n  \
+                        try  correct the path\ncode FLT-9001; more: flotilla explain FLT-9001\n";
+        assert_eq!(text, expected);
+        let twice = Fault::new(&catalogue::STORAGE, "a (os error 1), b (os error 20); c (os error");
+        assert_eq!(twice.message(), "a, b; c (os error");
         let bare = Fault::new(&catalogue::KEY_NOT_FOUND, "key not found: k");
         assert_eq!(bare.to_text(), "flotilla: key not found: k\n");
         assert_eq!(Fault::from_json(&json!(7)).exit(), Exit::Failed);

@@ -7,7 +7,7 @@
 //! tables or JSON (`output`), everything else on standard error.
 //!
 //! Entry types: [`run`].
-//! Reading order: `args`, `catalogue`, `fault`, `output`, `text`, `context`, `kv`, `ctl`, `bench`,
+//! Reading order: `args`, `usage`, `catalogue`, `fault`, `output`, `text`, `context`, `kv`, `health`, `ctl`, `bench`,
 //! `server`, `playground`.
 #![warn(missing_docs)]
 
@@ -18,29 +18,30 @@ mod context;
 mod ctl;
 mod explain;
 mod fault;
+mod health;
 mod kv;
 mod output;
 mod playground;
 mod server;
 mod text;
+mod usage;
 
 use std::{ffi::OsString, process::ExitCode};
-
-use clap::Parser as _;
 
 use crate::{
     args::{Cli, Command, KvCommand},
     catalogue::Exit,
     fault::Fault,
     output::Format,
+    usage::Refused,
 };
 
 /// Runs the program with its arguments, its own name first, and tells how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match usage::parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error, &arguments),
+        Err(refused) => return refuse(&refused, &arguments),
     };
     let format = cli.globals.output;
     let outcome = runtime(&cli).and_then(|runtime| {
@@ -76,6 +77,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Fault> {
     };
     match command {
         Command::Playground(args) => return Box::pin(playground::run(&globals, args)).await,
+        Command::Bench(args) => return Box::pin(bench::run(&globals, args)).await,
         Command::Pd(args) => server::run_pd(&globals, args).await,
         Command::Store(args) => server::run_store(&globals, args).await,
         Command::Get(args) => kv::get(&globals, args).await,
@@ -85,7 +87,6 @@ async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Kv(KvCommand::Load { file }) => kv::load(&globals, file).await,
         Command::Kv(KvCommand::Dump(args)) => kv::dump(&globals, args).await,
         Command::Ctl(command) => ctl::run(&globals, command).await,
-        Command::Bench(args) => bench::run(&globals, args).await,
         Command::Explain(args) => explain::explain(&globals, &args),
         Command::Version => explain::version(&globals),
     }?;
@@ -103,19 +104,20 @@ fn report(fault: &Fault, format: Format) {
 }
 
 /// The command line makes no sense, or asks for help.
-fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    let texts = || arguments.iter().filter_map(|argument| argument.to_str());
-    let is_json =
-        texts().any(|text| ["json", "-ojson", "-o=json", "--output=json"].contains(&text));
-    if error.use_stderr() && is_json {
-        let text = error.render().to_string();
-        let text = text.trim_start_matches("error: ").trim_end();
-        let (message, rest) = text.split_once('\n').unwrap_or((text, ""));
-        let fault = Fault::new(&catalogue::INVALID_ARGUMENT, message);
-        let fault = if rest.is_empty() { fault } else { fault.why(rest.trim()) };
-        report(&fault, Format::Json);
-    } else if let Err(cause) = error.print() {
-        report(&Fault::io("cannot write the help", &cause), Format::Table);
+fn refuse(refused: &Refused, arguments: &[OsString]) -> ExitCode {
+    match refused {
+        Refused::Fault(fault) => {
+            let mut texts = arguments.iter().filter_map(|argument| argument.to_str());
+            let is_json =
+                texts.any(|text| ["json", "-ojson", "-o=json", "--output=json"].contains(&text));
+            report(fault, if is_json { Format::Json } else { Format::Table });
+            ExitCode::from(fault.exit() as u8)
+        }
+        Refused::Answered(help) => {
+            if let Err(cause) = help.print() {
+                report(&Fault::io("cannot write the help", &cause), Format::Table);
+            }
+            ExitCode::from(Exit::Done as u8)
+        }
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
 }

@@ -79,8 +79,20 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Fault> {
 
 /// Writes `{"schema": …, NOUN: value}`.
 pub(crate) fn print_json(noun: &str, value: Value) -> Result<(), Fault> {
+    print_json_with(noun, value, &[])
+}
+
+/// The same with more beside the value.
+pub(crate) fn print_json_with(
+    noun: &str,
+    value: Value,
+    more: &[(&str, Value)],
+) -> Result<(), Fault> {
     let mut object = json!({"schema": format!("flotilla.{noun}/0")});
     object[noun] = value;
+    for (name, value) in more {
+        object[*name] = value.clone();
+    }
     print(&format!("{object}\n"))
 }
 

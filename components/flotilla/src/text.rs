@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use flotilla_base::limit::VALUE_BYTES_MAX;
+
 /// The bytes that `text` stands for: `\xNN`, `\n`, `\r`, `\t`, `\0` and `\\` are single bytes, all else
 /// is itself.
 pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
@@ -51,6 +53,26 @@ pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
 /// Pairs of hexadecimal digits, in small letters.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A word as a shell takes it for the bytes that [`unescape`] reads back.
+pub(crate) fn shell_word(bytes: &[u8]) -> String {
+    let mut word = if bytes.is_empty() { String::new() } else { shown(bytes) };
+    // What begins with a dash would be taken for an option.
+    if word.starts_with('-') {
+        word.replace_range(..1, "\\x2d");
+    }
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_-:./,@%+=".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// A count with its noun.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(count))
 }
 
 /// Bytes for a table: printable text as it is, other bytes escaped.
@@ -104,6 +126,24 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         rest = &rest[unit_end..];
     }
     if text.trim().is_empty() { Err(refused()) } else { Ok(total) }
+}
+
+/// The same, but not zero: nothing is done in no time.
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be longer than nothing, e.g. \"10s\"".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// The size of a value: no larger than the cluster takes.
+pub(crate) fn value_size(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    if bytes > VALUE_BYTES_MAX {
+        let most = flotilla_base::ByteSize(VALUE_BYTES_MAX as u64);
+        return Err(format!("a value may have at most {most}"));
+    }
+    Ok(bytes)
 }
 
 /// A size: a bare number of bytes, or a number with a unit.
@@ -168,6 +208,33 @@ mod tests {
         }
         assert_eq!(shown(b""), "\"\"");
         assert_eq!(shortened(b"abcdef", 3), "abc…  (6 B)");
+    }
+
+    #[test]
+    fn words_for_a_shell() {
+        for (bytes, word) in [
+            (b"user:00013".as_slice(), "user:00013"),
+            (b"", "''"),
+            (b"user;", "'user;'"),
+            (b"it's", r"'it'\''s'"),
+            (b"\xff", r"'\xff'"),
+            (b"--to", r"'\x2d-to'"),
+        ] {
+            assert_eq!(shell_word(bytes), word);
+        }
+        assert_eq!(unescape(r"\x2d-to").expect("fine"), b"--to");
+    }
+
+    #[test]
+    fn what_is_too_short_or_too_large_is_refused_with_the_limit() {
+        assert_eq!(positive_duration("1ms"), Ok(Duration::from_millis(1)));
+        assert!(positive_duration("0s").is_err() && positive_duration("10").is_err());
+        assert_eq!((value_size("0"), value_size("6MiB")), (Ok(0), Ok(6 << 20)));
+        for bad in ["7MiB", "6291457", "99999999999GiB"] {
+            assert!(value_size(bad).is_err(), "{bad}");
+        }
+        assert!(value_size("7MiB").expect_err("too large").contains("6MiB"));
+        assert_eq!((counted(1, "member"), counted(0, "key")), ("1 member".into(), "0 keys".into()));
     }
 
     #[test]

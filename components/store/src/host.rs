@@ -17,6 +17,7 @@ use crate::metrics::StoreMetrics;
 use crate::network::send_all;
 use crate::raft_pool::RoundToken;
 use crate::router::{Router, Ticket};
+use crate::silence::Silence;
 
 /// What the threads of one store share.
 #[derive(Clone)]
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) clock: MonotonicClock,
     pub(crate) apply_cells: Arc<ApplyCells>,
     pub(crate) apply_queue: ApplyQueue,
+    pub(crate) silence: Arc<Silence>,
     /// Told what the placement driver should hear; must not block.
     pub(crate) reports: Arc<dyn Fn(&Report) + Send + Sync>,
 }

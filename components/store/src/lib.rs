@@ -8,7 +8,7 @@
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
 //! Reading order: [`config`], [`node`], [`router`], [`raft_pool`], [`host`], [`apply_pool`],
-//! [`network`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
+//! [`network`], [`silence`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
 #![warn(missing_docs)]
 
 mod apply_pool;
@@ -22,6 +22,7 @@ pub mod pd_link;
 mod raft_pool;
 pub mod router;
 pub mod service;
+mod silence;
 mod status;
 pub mod value;
 

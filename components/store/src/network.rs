@@ -15,6 +15,7 @@ use flotilla_transport::{Lane, Peers, Target, TransportEvents};
 
 use crate::metrics::StoreMetrics;
 use crate::router::{PeerMail, PeerState, Router};
+use crate::silence::Silence;
 
 /// Brings messages of other stores to their replicas.
 pub(crate) struct Inbound {
@@ -23,10 +24,12 @@ pub(crate) struct Inbound {
     pub(crate) replicas: ReplicaConfig,
     pub(crate) clock: MonotonicClock,
     pub(crate) metrics: Arc<StoreMetrics>,
+    pub(crate) silence: Arc<Silence>,
 }
 
 impl TransportEvents for Inbound {
-    fn deliver(&self, _from: StoreId, _run: Incarnation, envelopes: Vec<RaftEnvelope>) {
+    fn deliver(&self, from: StoreId, _run: Incarnation, envelopes: Vec<RaftEnvelope>) {
+        self.silence.heard(from);
         for envelope in envelopes {
             match decode(envelope) {
                 Some(message) => self.accept(message),
@@ -35,7 +38,8 @@ impl TransportEvents for Inbound {
         }
     }
 
-    fn unreachable(&self, _store: StoreId, targets: Vec<Target>) {
+    fn unreachable(&self, store: StoreId, targets: Vec<Target>) {
+        self.silence.broke(store, tokio::time::Instant::now());
         for Target { region, peer } in targets {
             if let Some(cell) = self.router.cells().get(region.get()) {
                 let _closed_means_gone = cell.send(Input::Unreachable(peer)).is_err();

@@ -27,6 +27,7 @@ use crate::network::Inbound;
 use crate::pd_link::PdLink;
 use crate::raft_pool::{RaftWorker, RoundToken};
 use crate::router::{PeerCells, PeerMail, PeerState, Router};
+use crate::silence::Silence;
 use crate::{service, status};
 
 /// Mail that may be refused: of one replica, and of all of a store.
@@ -225,12 +226,14 @@ impl Assembly<'_> {
         let table = Arc::new(RwLock::new(table));
         let router = Router::new(data_dir.store_id(), Arc::clone(&cells), table);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
+        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue: queue.clone(),
             replicas,
             clock,
             metrics: Arc::clone(&metrics),
+            silence: Arc::clone(&silence),
         });
         let identity = Identity {
             cluster_id: data_dir.cluster_id(),
@@ -255,6 +258,7 @@ impl Assembly<'_> {
             clock,
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
+            silence,
             reports: Arc::new(move |report: &Report| {
                 if matches!(report, Report::Initialised { .. }) {
                     initialised_sender.send_modify(|count| *count += 1);

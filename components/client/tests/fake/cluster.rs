@@ -22,7 +22,12 @@ use flotilla_base::{
     ConfVer, Epoch, KeyRange, Peer, PeerId, Region, RegionId, StoreId, Version, key::guard_border,
 };
 use flotilla_client::{Client, ClientOptions};
-use flotilla_proto::{errorpb, pdpb::pd_server::PdServer, tikvpb::tikv_server::TikvServer};
+use flotilla_proto::{
+    cluster::{HealthResponse, cluster_server::ClusterServer},
+    errorpb,
+    pdpb::pd_server::PdServer,
+    tikvpb::tikv_server::TikvServer,
+};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -55,6 +60,8 @@ pub(crate) struct World {
     pub(crate) regions: Vec<(Region, u64)>,
     /// What the placement driver says instead, where it is behind.
     pub(crate) stale_regions: Option<Vec<(Region, u64)>>,
+    /// What it says of stores and regions; `None` where it does not know the question.
+    pub(crate) health: Option<HealthResponse>,
     pub(crate) addresses: BTreeMap<u64, String>,
     pub(crate) faults: BTreeMap<u64, VecDeque<Fault>>,
     /// Calls that came in, by method.
@@ -208,7 +215,9 @@ fn start_node(shared: &Shared, node: u64) -> Runtime {
     let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
     let mut server = Server::builder();
     let router: Router = if node == PD {
-        server.add_service(PdServer::new(pd::FakePd(shared.clone())))
+        server
+            .add_service(PdServer::new(pd::FakePd(shared.clone())))
+            .add_service(ClusterServer::new(pd::FakePd(shared.clone())))
     } else {
         let store = store::FakeStore { node, shared: shared.clone() };
         server.add_service(TikvServer::new(store).max_decoding_message_size(16 << 20))

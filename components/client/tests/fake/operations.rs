@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::cluster::Fake;
 use bytes::Bytes;
-use flotilla_client::{Client, KeyRange, KeyValue, RawKv, Scan, StoreState};
+use flotilla_base::RegionId;
+use flotilla_client::{Client, Contact, KeyRange, KeyValue, RawKv, Scan, StoreState};
+use flotilla_proto::cluster;
 
 fn is_send<T: Send>(value: T) -> T {
     value
@@ -192,6 +194,26 @@ async fn the_cluster_is_shown() {
     assert_eq!(admin.regions(KeyRange::new("40", "41"), 9).await.unwrap().len(), 1);
     assert_eq!(admin.regions(KeyRange::all(), 3).await.unwrap().len(), 3);
     assert_eq!(is_send(admin.tso()).await.unwrap().physical_millis, 1_000);
+}
+
+#[tokio::test]
+async fn health_is_told_where_the_placement_driver_knows_the_question() {
+    let fake = Fake::start();
+    let client = fake.client().await;
+    let admin = client.admin();
+    assert_eq!(admin.health().await.unwrap(), None);
+    let store = |store_id, contact| cluster::StoreHealth { store_id, contact };
+    fake.world().health = Some(cluster::HealthResponse {
+        cluster_id: 1,
+        stores: (1..=4).map(|id| store(id, id as i32)).chain([store(5, 99)]).collect(),
+        silent_regions: vec![7],
+    });
+    let health = is_send(admin.health()).await.unwrap().expect("told");
+    let contacts: Vec<Contact> = health.stores.into_values().collect();
+    // The last one is a word that this version does not know.
+    let [up, unheard] = [Contact::Up, Contact::Unheard];
+    assert_eq!(contacts, [up, unheard, Contact::Disconnected, Contact::Down, unheard]);
+    assert!(health.silent_regions.into_iter().eq([RegionId(7)]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

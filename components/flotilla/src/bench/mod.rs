@@ -1,28 +1,36 @@
 //! `flotilla bench`: a closed loop of many clients, and what it measured.
 
-mod fill;
+mod keys;
+mod pace;
 mod record;
 mod report;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use flotilla_base::Rng;
-use flotilla_client::{ClientOptions, KeyRange, RawKv};
+use flotilla_client::{Client, ClientOptions, KeyRange, RawKv};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
-use self::record::{Operation, Recorder};
+use self::{
+    pace::Pace,
+    record::{Operation, Recorder},
+};
 use crate::{
     args::{BenchArgs, Globals, Workload},
-    catalogue, context,
+    catalogue::{self, Exit},
+    context,
     fault::Fault,
+    output::{self, Format},
+    server::signal::{self, Interrupts},
+    text,
 };
 
 /// Keys of one scan.
@@ -32,17 +40,55 @@ const POOL_BYTES: usize = 64 << 10;
 /// How often the progress bar moves.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
 
-/// Runs a benchmark.
-pub(crate) async fn run(globals: &Globals, args: BenchArgs) -> Result<(), Fault> {
+/// Runs a benchmark; the exit code.
+pub(crate) async fn run(globals: &Globals, args: BenchArgs) -> Result<u8, Fault> {
+    let mut interrupts = Interrupts::new()?;
     let options = ClientOptions {
         deadline: globals.timeout,
         connections_per_store: usize::from(args.connections),
         ..ClientOptions::default()
     };
-    let client = context::connect_with(globals, options).await?;
+    let (stop, stopped) = watch::channel(false);
+    let work = async {
+        let client = context::connect_with(globals, options).await?;
+        let measured = measure(globals, &args, &client, &stopped).await;
+        if args.keep {
+            return measured;
+        }
+        let removed = remove_keys(globals, &args, &client).await;
+        // What went wrong first is what the user has to know.
+        measured.and(removed)
+    };
+    tokio::pin!(work);
+    let interrupt = tokio::select! {
+        done = &mut work => return done.map(|()| Exit::Done as u8),
+        interrupt = interrupts.first() => interrupt,
+    };
+    stop.send_replace(true);
+    tokio::select! {
+        done = work => done.map(|()| interrupt.exit() as u8),
+        // Whoever asks again does not want to wait.
+        interrupt = interrupts.again() => signal::exit(interrupt),
+    }
+}
+
+/// Writes the keys where the workload wants them, runs it, and prints what was measured.
+async fn measure(
+    globals: &Globals,
+    args: &BenchArgs,
+    client: &Client,
+    stopped: &watch::Receiver<bool>,
+) -> Result<(), Fault> {
     let values = Values::new(args.value_size);
+    let mut loaded = None;
     if args.workload != Workload::Put {
-        fill::fill(&client.raw(), &args, &values).await?;
+        note(globals, format!("writing {} first …", text::counted(args.keys, "key")));
+        let started = Instant::now();
+        keys::fill(&client.raw(), args, &values, stopped).await?;
+        loaded = Some(started.elapsed());
+    }
+    if *stopped.borrow() {
+        return Ok(());
     }
     let run = Arc::new(Run {
         raw: client.raw(),
@@ -50,7 +96,7 @@ pub(crate) async fn run(globals: &Globals, args: BenchArgs) -> Result<(), Fault>
         keys: args.keys,
         values,
         operations: AtomicU64::new(0),
-        is_over: AtomicBool::new(false),
+        pace: Pace::new(args.duration, stopped.clone()),
     });
     let started = Instant::now();
     let mut clients = JoinSet::new();
@@ -58,7 +104,6 @@ pub(crate) async fn run(globals: &Globals, args: BenchArgs) -> Result<(), Fault>
         clients.spawn(Arc::clone(&run).client(number));
     }
     show_progress(&run, args.duration).await;
-    run.is_over.store(true, Ordering::Relaxed);
     let elapsed = started.elapsed();
     let mut total = Recorder::default();
     while let Some(ended) = clients.join_next().await {
@@ -66,7 +111,25 @@ pub(crate) async fn run(globals: &Globals, args: BenchArgs) -> Result<(), Fault>
             ended.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?;
         total.add(recorder);
     }
-    report::print(globals, &args, &report::Outcome { elapsed, total, stats: client.stats() })
+    let outcome = report::Outcome { loaded, elapsed, total, stats: client.stats() };
+    report::print(globals, args, outcome)
+}
+
+/// Removes the keys, those of a run that was broken off as well.
+async fn remove_keys(globals: &Globals, args: &BenchArgs, client: &Client) -> Result<(), Fault> {
+    let removed = keys::remove(&client.raw(), args).await.map_err(|fault| {
+        let fault = fault.about("the keys of the benchmark are still there");
+        fault.hint(format!("flotilla bench put --keys {} --duration 1s   removes them", args.keys))
+    })?;
+    note(globals, format!("removed {}; --keep leaves them", text::counted(removed, "key")));
+    Ok(())
+}
+
+/// A word for people on what happens beside the measurement.
+fn note(globals: &Globals, text: String) {
+    if globals.output == Format::Table {
+        output::note(&text);
+    }
 }
 
 /// What all clients share.
@@ -76,14 +139,14 @@ struct Run {
     keys: u64,
     values: Values,
     operations: AtomicU64,
-    is_over: AtomicBool,
+    pace: Pace,
 }
 
 impl Run {
     async fn client(self: Arc<Self>, number: u32) -> Recorder {
         let mut rng = Rng::lane(0x0f10_7111_a000, u64::from(number));
         let mut recorder = Recorder::default();
-        while !self.is_over.load(Ordering::Relaxed) {
+        while self.pace.goes_on().await {
             let operation = match self.workload {
                 Workload::Get => Operation::Get,
                 Workload::Put => Operation::Put,
@@ -158,8 +221,11 @@ async fn show_progress(run: &Run, duration: Duration) {
     let bar = progress_bar(millis(duration), "run");
     let started = Instant::now();
     let (mut last, mut last_operations) = (started, 0);
-    while started.elapsed() < duration {
-        tokio::time::sleep(PROGRESS_PERIOD.min(duration.saturating_sub(started.elapsed()))).await;
+    while !run.pace.is_over() {
+        tokio::select! {
+            () = tokio::time::sleep(PROGRESS_PERIOD) => {}
+            () = run.pace.over() => {}
+        }
         let (now, operations) = (Instant::now(), run.operations.load(Ordering::Relaxed));
         #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
         let rate = (operations - last_operations) as f64 / now.duration_since(last).as_secs_f64();

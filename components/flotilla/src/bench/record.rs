@@ -82,6 +82,10 @@ impl Recorder {
     pub(super) const fn first_error(&self) -> Option<&Error> {
         self.first_error.as_ref()
     }
+
+    pub(super) const fn take_first_error(&mut self) -> Option<Error> {
+        self.first_error.take()
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use super::record::{Operation, Recorder, Series};
 use crate::{
     args::{BenchArgs, Globals},
-    catalogue,
     fault::Fault,
     output::{self, Column, Format, Table},
     text,
@@ -20,27 +19,26 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 
 /// What was measured.
 pub(super) struct Outcome<'a> {
+    /// How long writing the keys took; `None` where that was not done.
+    pub loaded: Option<Duration>,
     pub elapsed: Duration,
     pub total: Recorder,
     pub stats: &'a ClientStats,
 }
 
-/// Prints it. An error where nothing at all succeeded.
+/// Prints it. An error where nothing at all succeeded: that of the first operation.
 pub(super) fn print(
     globals: &Globals,
     args: &BenchArgs,
-    outcome: &Outcome<'_>,
+    mut outcome: Outcome<'_>,
 ) -> Result<(), Fault> {
     match globals.output {
-        Format::Json => output::print_json("bench", to_json(args, outcome))?,
-        Format::Table => output::print(&to_text(args, outcome))?,
+        Format::Json => output::print_json("bench", to_json(args, &outcome))?,
+        Format::Table => output::print(&to_text(args, &outcome))?,
     }
-    let done: u64 = shown(outcome).map(|(_operation, series)| series.latencies.len()).sum();
-    match outcome.total.first_error() {
-        Some(error) if done == 0 => {
-            let fault = Fault::new(&catalogue::TIMEOUT, "no operation succeeded");
-            Err(fault.why(error.to_string()))
-        }
+    let done: u64 = shown(&outcome).map(|(_operation, series)| series.latencies.len()).sum();
+    match outcome.total.take_first_error() {
+        Some(error) if done == 0 => Err(Fault::from(error).about("no operation succeeded")),
         _ => Ok(()),
     }
 }
@@ -96,11 +94,14 @@ fn to_text(args: &BenchArgs, outcome: &Outcome<'_>) -> String {
     let first_error = outcome.total.first_error();
     let first_error =
         first_error.map(|error| format!("first error: {error}\n")).unwrap_or_default();
+    let loaded = outcome.loaded.map(|took| took.as_secs_f64());
+    let loaded =
+        loaded.map(|seconds| format!("; written in {seconds:.2} s before")).unwrap_or_default();
     format!(
-        "{} keys, key 16B, value {}; {} clients, closed loop, {:.1} s\n\n{}\nretries: {retries}\n{first_error}",
-        text::grouped(args.keys),
+        "{}, key 16B, value {}{loaded}; {}, closed loop, {:.1} s\n\n{}\nretries: {retries}\n{first_error}",
+        text::counted(args.keys, "key"),
         ByteSize(args.value_size as u64),
-        args.clients,
+        text::counted(args.clients.into(), "client"),
         outcome.elapsed.as_secs_f64(),
         table.render(),
     )
@@ -129,9 +130,37 @@ fn to_json(args: &BenchArgs, outcome: &Outcome<'_>) -> Value {
         "clients": args.clients,
         "keys": args.keys,
         "value_size_bytes": args.value_size,
+        "load_seconds": outcome.loaded.map(|took| took.as_secs_f64()),
         "duration_seconds": outcome.elapsed.as_secs_f64(),
+        "kept": args.keep,
         "results": shown(outcome).map(row).collect::<Vec<_>>(),
         "retries": retries,
         "first_error": outcome.total.first_error().map(ToString::to_string),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use flotilla_client::{Client, ClientOptions};
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[tokio::test]
+    async fn where_nothing_succeeded_the_first_error_says_why() {
+        let line = ["flotilla", "bench", "put", "--clients", "1", "-o", "json"];
+        let Cli { globals, command } = Cli::parse_from(line);
+        let Some(Command::Bench(args)) = command else { panic!("a benchmark") };
+        // Any error of the client does.
+        let refused = Client::connect::<&str>(&[], ClientOptions::default()).await;
+        let mut total = Recorder::default();
+        total.record(Operation::Put, Duration::from_millis(1), refused.err());
+        let stats = ClientStats::default();
+        let (loaded, elapsed) = (None, Duration::from_secs(1));
+        let outcome = Outcome { loaded, elapsed, total, stats: &stats };
+        let fault = print(&globals, &args, outcome).expect_err("no operation succeeded");
+        assert!(fault.message().starts_with("no operation succeeded: cannot connect"), "{fault:?}");
+        assert_eq!(fault.to_json()["error"]["code"], "FLT-2108");
+    }
 }

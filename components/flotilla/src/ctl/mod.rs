@@ -1,18 +1,16 @@
 //! Commands that look at the cluster.
 
-mod health;
-
 use flotilla_base::{ByteSize, key};
-use flotilla_client::{Client, KeyRange, RegionInfo};
+use flotilla_client::Client;
 use serde_json::{Value, json};
 
-use self::health::{Health, StoreView};
 use crate::{
     args::{CtlCommand, Globals},
     catalogue, context,
     fault::Fault,
+    health::{ClusterView, Health, RegionState, RegionView, StoreView},
     output::{self, Column, Format, Table},
-    text,
+    playground, text,
 };
 
 /// Characters of a border in a table.
@@ -21,20 +19,24 @@ const BORDER_CHARACTERS_MAX: usize = 60;
 /// `flotilla ctl`.
 pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fault> {
     let client = context::connect(globals).await?;
+    let killed = playground::killed_stores(globals).await;
+    let view = ClusterView::look(&client.admin(), &killed).await?;
     match command {
-        CtlCommand::Status { check } => status(globals, &client, check).await,
-        CtlCommand::Stores => stores(globals, &client).await,
-        CtlCommand::Regions { limit } => regions(globals, &client, limit).await,
+        CtlCommand::Status { check } => status(globals, &client, &view, check).await,
+        CtlCommand::Stores => stores(globals, &view),
+        CtlCommand::Regions { limit } => regions(globals, &view, limit),
     }
 }
 
-async fn status(globals: &Globals, client: &Client, check: bool) -> Result<(), Fault> {
-    let admin = client.admin();
-    let members = admin.members().await?;
-    let regions = admin.regions(KeyRange::all(), usize::MAX).await?;
-    let stores = health::views(admin.stores().await?, &regions);
-    let health = Health::of(&stores, &regions);
-    let word = if health.is_well() { "healthy" } else { "degraded" };
+async fn status(
+    globals: &Globals,
+    client: &Client,
+    view: &ClusterView,
+    check: bool,
+) -> Result<(), Fault> {
+    let members = client.admin().members().await?;
+    let health = Health::of(view);
+    let word = health.word();
     let leader = members.members.iter().find(|member| Some(member.id) == members.leader);
     let leader = leader.map(|member| member.name.as_str());
     match globals.output {
@@ -54,11 +56,11 @@ async fn status(globals: &Globals, client: &Client, check: bool) -> Result<(), F
         )?,
         Format::Table => output::print(&format!(
             "CLUSTER  id {}  {word}\n\
-             PD       {} members   leader {}\n\
+             PD       {}   leader {}\n\
              STORES   {}/{} up   {}\n\
              REGIONS  {}   leaderless {}   under-replicated {}\n",
             members.cluster,
-            members.members.len(),
+            text::counted(members.members.len() as u64, "member"),
             leader.unwrap_or("none"),
             health.stores_up,
             health.stores,
@@ -69,17 +71,17 @@ async fn status(globals: &Globals, client: &Client, check: bool) -> Result<(), F
         ))?,
     }
     match health.complaint() {
-        Some(complaint) if check => Err(Fault::new(&catalogue::UNHEALTHY, complaint)),
+        Some(complaint) if check => {
+            let fault = Fault::new(&catalogue::UNHEALTHY, complaint);
+            Err(fault.hint("flotilla ctl stores").hint("flotilla ctl regions"))
+        }
         _ => Ok(()),
     }
 }
 
-async fn stores(globals: &Globals, client: &Client) -> Result<(), Fault> {
-    let admin = client.admin();
-    let regions = admin.regions(KeyRange::all(), usize::MAX).await?;
-    let stores = health::views(admin.stores().await?, &regions);
+fn stores(globals: &Globals, view: &ClusterView) -> Result<(), Fault> {
     if globals.output == Format::Json {
-        let stores = stores.iter().map(store_json).collect();
+        let stores = view.stores.iter().map(store_json).collect();
         return output::print_json("stores", Value::Array(stores));
     }
     let mut table = Table::new(&[
@@ -92,7 +94,7 @@ async fn stores(globals: &Globals, client: &Client) -> Result<(), Fault> {
         Column::Right("FREE"),
         Column::Right("BEAT"),
     ]);
-    for store in &stores {
+    for store in &view.stores {
         let beat =
             store.silent_for.map_or_else(|| "-".to_owned(), |age| format!("{}s", age.as_secs()));
         table.row(vec![
@@ -125,11 +127,13 @@ fn store_json(store: &StoreView) -> Value {
     })
 }
 
-async fn regions(globals: &Globals, client: &Client, limit: usize) -> Result<(), Fault> {
-    let regions = client.admin().regions(KeyRange::all(), limit).await?;
+fn regions(globals: &Globals, view: &ClusterView, limit: u64) -> Result<(), Fault> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(view.regions.len());
+    let (shown, rest) = view.regions.split_at(limit);
     if globals.output == Format::Json {
-        let regions = regions.iter().map(region_json).collect();
-        return output::print_json("regions", Value::Array(regions));
+        let regions = Value::Array(shown.iter().map(region_json).collect());
+        let truncated = json!(!rest.is_empty());
+        return output::print_json_with("regions", regions, &[("truncated", truncated)]);
     }
     let mut table = Table::new(&[
         Column::Right("ID"),
@@ -140,8 +144,10 @@ async fn regions(globals: &Globals, client: &Client, limit: usize) -> Result<(),
         Column::Right("EPOCH"),
         Column::Left("STATE"),
     ]);
-    for info in &regions {
-        let leader = info.leader.map_or_else(|| "-".to_owned(), |leader| leader.store.to_string());
+    for region in shown {
+        let info = &region.info;
+        let leader =
+            region.leader().map_or_else(|| "-".to_owned(), |leader| leader.store.to_string());
         let voters: Vec<String> =
             info.region.peers.iter().map(|peer| peer.store.to_string()).collect();
         let epoch = info.region.epoch;
@@ -152,10 +158,15 @@ async fn regions(globals: &Globals, client: &Client, limit: usize) -> Result<(),
             leader,
             voters.join(","),
             format!("{}.{}", epoch.version, epoch.conf_ver),
-            region_state(info).to_owned(),
+            state_text(region).to_owned(),
         ]);
     }
-    output::print(&table.render())
+    output::print(&table.render())?;
+    if !rest.is_empty() {
+        let (shown, all) = (shown.len(), view.regions.len());
+        output::note(&format!("{shown} of {all} regions; all of them: --limit {all}"));
+    }
+    Ok(())
 }
 
 /// A border for a table. The guard region's is the same everywhere, and long.
@@ -167,19 +178,16 @@ fn border(key: &[u8]) -> String {
     }
 }
 
-fn region_state(info: &RegionInfo) -> &'static str {
-    if info.leader.is_none() {
-        "leaderless"
-    } else if !info.down.is_empty() {
-        "under-replicated"
-    } else if info.region.is_guard() {
-        "guard"
-    } else {
-        "ok"
+/// The state for a table: which region is the guard is worth a word only while nothing else is.
+fn state_text(region: &RegionView) -> &'static str {
+    match region.state {
+        RegionState::Whole if region.info.region.is_guard() => "guard",
+        state => state.name(),
     }
 }
 
-fn region_json(info: &RegionInfo) -> Value {
+fn region_json(region: &RegionView) -> Value {
+    let info = &region.info;
     let peer = |peer: &flotilla_base::Peer| json!({"id": peer.id.get(), "store": peer.store.get()});
     json!({
         "id": info.region.id.get(),
@@ -187,9 +195,9 @@ fn region_json(info: &RegionInfo) -> Value {
         "end_hex": text::to_hex(&info.region.range.end),
         "version": info.region.epoch.version.get(),
         "conf_ver": info.region.epoch.conf_ver.get(),
-        "leader": info.leader.map(|leader| leader.store.get()),
+        "leader": region.leader().map(|leader| leader.store.get()),
         "peers": info.region.peers.iter().map(peer).collect::<Vec<_>>(),
         "down": info.down.iter().map(|peer| peer.store.get()).collect::<Vec<_>>(),
-        "state": region_state(info),
+        "state": state_text(region),
     })
 }

@@ -37,7 +37,10 @@ pub(crate) async fn load(globals: &Globals, file: Option<PathBuf>) -> Result<(),
         Some(path) => {
             let opened = File::open(path);
             let what = format!("cannot open {}", path.display());
-            Box::new(BufReader::new(opened.map_err(|cause| Fault::io(what, &cause))?))
+            let opened = opened.map_err(|cause| {
+                Fault::io(what, &cause).hint("standard input is read where no file is named")
+            })?;
+            Box::new(BufReader::new(opened))
         }
     };
     let raw = context::connect(globals).await?.raw();
@@ -103,7 +106,7 @@ fn read(
         }
         let (key, value) = lines::parse(&line).map_err(|why| {
             let text = format!("line {number} of the input is no record");
-            Fault::new(&catalogue::BAD_LINE, text).why(why)
+            Fault::new(&catalogue::BAD_LINE, text).why(why).hint(catalogue::BAD_LINE.remedy)
         })?;
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);

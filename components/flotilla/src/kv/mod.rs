@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::load::{dump, load};
 use crate::{
-    args::{DelArgs, GetArgs, Globals, PutArgs, RangeArgs, ScanArgs},
+    args::{DelArgs, GetArgs, Globals, PutArgs, RangeArgs, SCAN_LIMIT, ScanArgs},
     catalogue, context,
     fault::Fault,
     output::{self, Column, Format, Table},
@@ -75,7 +75,7 @@ pub(crate) async fn scan(globals: &Globals, args: ScanArgs) -> Result<(), Fault>
         };
     }
     // One more than is shown tells whether more follow, and which.
-    let mut scan = raw.scan(range).limit(args.limit.saturating_add(1));
+    let mut scan = raw.scan(range.clone()).limit(args.limit.saturating_add(1));
     if args.reverse {
         scan = scan.reverse();
     }
@@ -85,17 +85,61 @@ pub(crate) async fn scan(globals: &Globals, args: ScanArgs) -> Result<(), Fault>
     let mut pairs = scan.collect().await?;
     let shown = usize::try_from(args.limit).unwrap_or(usize::MAX).min(pairs.len());
     let next = pairs.drain(shown..).next().map(|pair| pair.key);
+    let rest = next.map(|next| match (args.reverse, pairs.last()) {
+        (true, Some(last)) => KeyRange::new(range.start, last.key.clone()),
+        _ => KeyRange::new(next, range.end),
+    });
     if globals.output == Format::Json {
         let pairs = pairs.iter().map(|pair| scanned(pair, args.keys_only)).collect();
-        return output::print_json("pairs", Value::Array(pairs));
+        let truncated = json!(rest.is_some());
+        let rest = rest.as_ref().map_or(Value::Null, rest_json);
+        let more = [("truncated", truncated), ("rest", rest)];
+        return output::print_json_with("pairs", Value::Array(pairs), &more);
     }
     output::print(&pairs_table(&pairs, args.keys_only).render())?;
-    if let Some(next) = next {
-        let direction = if args.reverse { "down from" } else { "from" };
-        let count = pairs.len();
-        output::note(&format!("{count} keys, more follow {direction} {}", text::shown(&next)));
+    if let Some(rest) = rest {
+        let count = text::counted(pairs.len() as u64, "key");
+        output::note(&format!("{count}, more follow: {}", continuation(&args, &rest)));
     }
     Ok(())
+}
+
+/// The range that was not shown, for `scan FROM --to TO`.
+fn rest_json(rest: &KeyRange) -> Value {
+    let (start, end) = (&rest.start, &rest.end);
+    let mut object = json!({"from_hex": text::to_hex(start), "to_hex": text::to_hex(end)});
+    for (name, bytes) in [("from", start), ("to", end)] {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            object[name] = json!(text);
+        }
+    }
+    object
+}
+
+/// The command that goes on where `args` ended; it can be pasted.
+fn continuation(args: &ScanArgs, rest: &KeyRange) -> String {
+    let mut command = "flotilla scan".to_owned();
+    let mut add = |word: &str| {
+        command.push(' ');
+        command.push_str(word);
+    };
+    if !rest.start.is_empty() {
+        add(&text::shell_word(&rest.start));
+    }
+    if !rest.end.is_empty() {
+        add("--to");
+        add(&text::shell_word(&rest.end));
+    }
+    for (flag, is_set) in [("--reverse", args.reverse), ("--keys-only", args.keys_only)] {
+        if is_set {
+            add(flag);
+        }
+    }
+    if args.limit != SCAN_LIMIT {
+        add("--limit");
+        add(&args.limit.to_string());
+    }
+    command
 }
 
 fn scanned(pair: &KeyValue, keys_only: bool) -> Value {
@@ -132,7 +176,15 @@ fn done(globals: &Globals, verb: &str, keys: usize) -> Result<(), Fault> {
 
 fn key(text: &str, is_hex: bool) -> Result<Vec<u8>, Fault> {
     let bytes = if is_hex { text::from_hex(text) } else { text::unescape(text) };
-    bytes.map_err(|why| Fault::new(&catalogue::BAD_KEY, format!("{text:?} is no key")).why(why))
+    let hint = if is_hex {
+        "pairs of digits, e.g. --hex 00ff"
+    } else {
+        r"write a backslash as \\, and any other byte as \xNN"
+    };
+    bytes.map_err(|why| {
+        let fault = Fault::new(&catalogue::BAD_KEY, format!("{text:?} is no key"));
+        fault.why(why).hint(hint)
+    })
 }
 
 fn range(args: &RangeArgs) -> Result<KeyRange, Fault> {
@@ -144,7 +196,15 @@ fn range(args: &RangeArgs) -> Result<KeyRange, Fault> {
         let end = above_prefix(&prefix);
         return Ok(KeyRange::new(prefix, end));
     }
-    Ok(KeyRange::new(optional(&args.from)?, optional(&args.to)?))
+    let range = KeyRange::new(optional(&args.from)?, optional(&args.to)?);
+    if !range.end.is_empty() && range.start >= range.end {
+        let (from, to) = (text::shown(&range.start), text::shown(&range.end));
+        let text = format!("there is no key from {from} up to {to}");
+        let fault = Fault::new(&catalogue::INVALID_ARGUMENT, text);
+        let why = "--to is the first key that is not wanted any more; it has to be above FROM";
+        return Err(fault.why(why).hint(format!("flotilla scan {to} --to {from}")));
+    }
+    Ok(range)
 }
 
 /// The least key above all that begin with `prefix`; empty where there is none.
@@ -160,6 +220,37 @@ fn above_prefix(prefix: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scan_goes_on_where_it_ended() {
+        let range = |from: Option<&str>, to: Option<&str>| RangeArgs {
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+            prefix: None,
+            hex: false,
+        };
+        let scan = |reverse, keys_only, limit| ScanArgs {
+            range: range(None, None),
+            limit,
+            reverse,
+            keys_only,
+            count: false,
+        };
+        for (args, rest, expected) in [
+            (scan(false, false, 100), KeyRange::new("user:3", ""), "flotilla scan user:3"),
+            (
+                scan(false, true, 7),
+                KeyRange::new("user:3", "user;"),
+                "flotilla scan user:3 --to 'user;' --keys-only --limit 7",
+            ),
+            (scan(true, false, 100), KeyRange::new("", "b"), "flotilla scan --to b --reverse"),
+        ] {
+            assert_eq!(continuation(&args, &rest), expected);
+        }
+        assert!(super::range(&range(Some("b"), Some("a"))).is_err());
+        assert!(super::range(&range(Some("a"), Some("a"))).is_err());
+        assert!(super::range(&range(Some("a"), Some("b"))).is_ok());
+    }
 
     #[test]
     fn the_end_of_a_prefix() {

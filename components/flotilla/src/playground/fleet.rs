@@ -128,13 +128,21 @@ impl Fleet {
         self.plan.nodes.iter().position(|node| node.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.plan.nodes.iter().map(|node| node.name.as_str()).collect();
             let text = format!("the playground has no node {name:?}");
-            Fault::new(&catalogue::NO_NODE, text).why(format!("it has {}", names.join(", ")))
+            let fault = Fault::new(&catalogue::NO_NODE, text);
+            fault.why(format!("it has {}", names.join(", "))).hint("flotilla playground status")
         })
     }
 
     /// How many nodes are up.
     pub(super) fn up(&self) -> usize {
         self.places.iter().filter(|place| place.state() == "up").count()
+    }
+
+    /// Addresses of the stores that are not up.
+    pub(super) fn down_stores(&self) -> Vec<String> {
+        let nodes = self.plan.nodes.iter().zip(&self.places);
+        let down = nodes.filter(|(node, place)| node.role == Role::Store && place.state() != "up");
+        down.map(|(node, _place)| node.address.to_string()).collect()
     }
 
     /// All nodes for `playground status`.
@@ -144,7 +152,8 @@ impl Fleet {
             let mut slot = place.slot.lock();
             let state = state(&mut slot);
             let pid = match &*slot {
-                Slot::Up(running) => running.pid(),
+                Slot::Up(running) => running.pid().or_else(|| Some(std::process::id())),
+                // What is not there has no process, whoever looks after it.
                 Slot::Down | Slot::Changing | Slot::Over => None,
             };
             json!({

@@ -4,10 +4,12 @@ mod command;
 mod control;
 pub(crate) mod descriptor;
 mod fleet;
+mod kill;
 mod node;
 mod plan;
 mod ready;
 mod screen;
+mod select;
 
 use std::{process::ExitStatus, sync::Arc, time::Instant};
 
@@ -17,6 +19,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
 };
 
+pub(crate) use self::select::killed_stores;
 use self::{control::Control, fleet::Fleet, plan::Plan};
 use crate::{
     args::{Globals, PlaygroundArgs, PlaygroundStartArgs},
@@ -24,7 +27,9 @@ use crate::{
     fault::Fault,
     output::{self, Format},
     server::{
-        self, port,
+        self,
+        open_files::OpenFiles,
+        port,
         signal::{self, Interrupts},
     },
 };
@@ -74,6 +79,8 @@ async fn live(
 ) -> Result<u8, Fault> {
     let plan = fleet.plan();
     server::init_logging("info", Some(&plan.log.join("playground.log")))?;
+    let in_this_process = if plan.is_processes { 1 } else { plan.nodes.len() };
+    OpenFiles::raise().tell(in_this_process);
     let is_table = globals.output == Format::Table;
     let started = Instant::now();
     check_ports(plan)?;

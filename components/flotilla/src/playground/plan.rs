@@ -65,7 +65,9 @@ impl Plan {
     pub(super) fn new(args: &PlaygroundStartArgs) -> Result<Self, Fault> {
         if args.host.is_unspecified() {
             let text = format!("{} is no address that clients can connect to", args.host);
-            return Err(Fault::new(&catalogue::BAD_CONFIG, text).hint("--host 127.0.0.1"));
+            let fault = Fault::new(&catalogue::BAD_CONFIG, text);
+            let why = "all nodes listen on it, and tell it to clients";
+            return Err(fault.why(why).hint("--host 127.0.0.1"));
         }
         if !args.host.is_loopback() && !args.insecure {
             return Err(exposed(args.host));
@@ -74,7 +76,12 @@ impl Plan {
         let is_new = !data.join("pd-1").exists();
         let log = data.join("log");
         let made = fs::create_dir_all(&log);
-        made.map_err(|cause| Fault::io(format!("cannot create {}", log.display()), &cause))?;
+        made.map_err(|cause| {
+            let text = format!("cannot create {}", log.display());
+            Fault::new(&catalogue::START_FAILED, text)
+                .why(cause.to_string())
+                .hint("--data DIR   with a directory that this user may write to")
+        })?;
         // A cluster that had more stores needs all of them.
         let stores = args.stores.max(stores_in(&data));
         let mut nodes = vec![NodePlan {
@@ -159,7 +166,8 @@ fn address(args: &PlaygroundStartArgs, port: u16, number: u16) -> Result<SocketA
     let port = port.checked_add(number).and_then(|port| port.checked_add(args.port_offset));
     let port = port.ok_or_else(|| {
         let text = format!("port offset {} is too large", args.port_offset);
-        Fault::new(&catalogue::BAD_CONFIG, text).why("a port cannot be larger than 65535")
+        let fault = Fault::new(&catalogue::BAD_CONFIG, text);
+        fault.why("a port cannot be larger than 65535").hint("--port-offset 10000")
     })?;
     Ok(SocketAddr::new(args.host, port))
 }
@@ -175,7 +183,8 @@ fn place(args: &PlaygroundStartArgs) -> Result<(PathBuf, Lifetime), Fault> {
         if name.is_empty() || !name.chars().all(is_plain) {
             let text = format!("{name:?} is no name for a playground");
             let fault = Fault::new(&catalogue::BAD_CONFIG, text);
-            return Err(fault.why("letters, digits, \"-\" and \"_\" are allowed"));
+            let why = "letters, digits, \"-\" and \"_\" are allowed";
+            return Err(fault.why(why).hint("--name mine").hint("--data DIR   for any place"));
         }
         return Ok((user_data().join(name), Lifetime::Kept));
     }

@@ -5,14 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flotilla_client::{Client, KeyRange};
+use flotilla_client::Client;
 
 use super::{
     fleet::Fleet,
     plan::{Lifetime, NodePlan, Plan, Role},
     ready::Readiness,
 };
-use crate::{fault::Fault, output};
+use crate::{
+    fault::Fault,
+    health::{ClusterView, Health},
+    output, text,
+};
 
 /// How often the last line is brought up to date on a terminal, and looked at elsewhere.
 const TERMINAL_PERIOD: Duration = Duration::from_secs(1);
@@ -44,7 +48,8 @@ pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Resu
     let Readiness { regions, voters, written } = readiness;
     let seconds = took.as_secs_f64();
     let mut text = format!(
-        "  {regions:<2} regions ready {seconds:.2} s   {voters} voters each; get checked on all, put on {written}\n\n"
+        "  {regions:<2} regions ready {seconds:.2} s   {} each; get checked on all, put on {written}\n\n",
+        text::counted(*voters as u64, "voter"),
     );
     // What the data directory holds counts, not what a new one would get.
     let safety = match voters {
@@ -118,11 +123,14 @@ fn write(text: &str) -> io::Result<()> {
 async fn summary(client: &Client, fleet: &Fleet) -> String {
     let nodes = format!("{}/{} nodes up", fleet.up(), fleet.plan().nodes.len());
     let admin = client.admin().with_deadline(FOOTER_TIMEOUT);
-    let Ok(regions) = admin.regions(KeyRange::all(), usize::MAX).await else {
-        return format!("{nodes}  pd does not answer");
+    let Ok(view) = ClusterView::look(&admin, &fleet.down_stores()).await else {
+        return format!("{nodes}  the placement driver does not answer");
     };
-    let leaderless = regions.iter().filter(|info| info.leader.is_none()).count();
-    let state =
-        if leaderless == 0 { "all led".to_owned() } else { format!("{leaderless} leaderless") };
-    format!("{nodes}  regions {}  {state}", regions.len())
+    let health = Health::of(&view);
+    let regions = text::counted(health.regions as u64, "region");
+    let state = match health.complaint() {
+        None => format!("{regions}, all led; {}", health.may_fail_text()),
+        Some(complaint) => complaint,
+    };
+    format!("{nodes}  {state}")
 }

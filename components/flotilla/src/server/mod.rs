@@ -1,6 +1,7 @@
 //! The two servers as processes: settings, signals, exit codes.
 
 mod fault;
+pub(crate) mod open_files;
 mod pd;
 mod pd_config;
 pub(crate) mod port;
@@ -38,7 +39,9 @@ fn read_config(args: &ServerArgs) -> Result<Option<(String, String)>, Fault> {
     let Some(path) = &args.config else { return Ok(None) };
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|cause| {
-        Fault::new(&catalogue::BAD_CONFIG, format!("cannot read {name}: {cause}"))
+        Fault::new(&catalogue::BAD_CONFIG, format!("cannot read {name}; nothing was started"))
+            .why(cause.to_string())
+            .hint("correct the path that --config or FLOTILLA_CONFIG names")
     })?;
     Ok(Some((name, text)))
 }

@@ -10,7 +10,7 @@ use flotilla_telemetry::{Registry, process};
 use serde_json::json;
 use tokio::{runtime, sync::oneshot};
 
-use super::{fault::pd_fault, pd_config, signal};
+use super::{fault::pd_fault, open_files::OpenFiles, pd_config, signal};
 use crate::{
     args::{Globals, PdArgs},
     fault::Fault,
@@ -81,6 +81,7 @@ async fn live(mut pd: Pd, asked: oneshot::Receiver<()>) {
 pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
     let (config, log) = pd_config::resolve(&args)?;
     super::init_logging(&log.level, log.file.as_deref())?;
+    let open_files = OpenFiles::raise();
     super::end_with_parent(&args.server)?;
     let mut interrupts = signal::Interrupts::new()?;
     let registry = Registry::new();
@@ -90,6 +91,8 @@ pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
         pd = Pd::start(config, &registry) => pd.map_err(|error| pd_fault(&error))?,
         interrupt = interrupts.first() => signal::exit(interrupt),
     };
+    // Only now: what does not start says nothing but why.
+    open_files.tell(1);
     let address = pd.address();
     match globals.output {
         Format::Table => output::print(&format!("{name} serves on {address}\n"))?,

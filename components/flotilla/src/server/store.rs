@@ -4,7 +4,7 @@ use flotilla_store::{Store, StoreConfig, config::RawConfig};
 use serde_json::json;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{config_fault, read_config, signal, store_fault};
+use super::{config_fault, open_files::OpenFiles, read_config, signal, store_fault};
 use crate::{
     args::{Globals, StoreArgs},
     catalogue,
@@ -16,6 +16,7 @@ use crate::{
 pub(crate) async fn run(globals: &Globals, args: StoreArgs) -> Result<(), Fault> {
     let config = resolve(globals, &args)?;
     super::init_logging(&config.log.level, config.log.file.as_deref())?;
+    let open_files = OpenFiles::raise();
     super::end_with_parent(&args.server)?;
     let mut interrupts = signal::Interrupts::new()?;
     let (listen, status) = (config.listen, config.status_listen);
@@ -26,6 +27,8 @@ pub(crate) async fn run(globals: &Globals, args: StoreArgs) -> Result<(), Fault>
         }
         interrupt = interrupts.first() => signal::exit(interrupt),
     };
+    // Only now: what does not start says nothing but why.
+    open_files.tell(1);
     let id = store.id();
     match globals.output {
         Format::Table => {

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use self::syncer::Syncer;
 pub(crate) use self::{
     open::MEMBER,
-    request::{Denied, RegionLookup, Reply, Request, StoreEntry},
+    request::{ClusterHealth, Denied, RegionLookup, Reply, Request, StoreEntry},
 };
 use crate::{PdError, config::PdConfig, metrics::PdMetrics, status::Status, tso::TsoGate};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flotilla_base::{Key, KeyRange, RegionId, StoreId};
+use flotilla_base::{Incarnation, Key, KeyRange, RegionId, StoreId};
 use flotilla_placement::{
     IdBatch, Refusal, RegionInfo, RegionReport, StoreHealth, StoreLoad, StoreRecord, StoreStats,
     StoreStatus,
@@ -52,6 +52,15 @@ pub(crate) struct StoreEntry {
     pub load: StoreLoad,
 }
 
+/// How stores and regions are now.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterHealth {
+    /// All stores that have not left, by id.
+    pub stores: Vec<(StoreId, StoreHealth)>,
+    /// Regions that may have no leader, since it does not report.
+    pub silent_regions: Vec<RegionId>,
+}
+
 /// What the owner is asked.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -65,6 +74,12 @@ pub(crate) enum Request {
     Stores { reply: Reply<Vec<StoreEntry>> },
     /// Statistics of a store.
     StoreHeartbeat { id: StoreId, stats: Box<StoreStats>, reply: Reply<()> },
+    /// A line of a store's run is open.
+    OpenLine { id: StoreId, run: Incarnation, reply: Reply<()> },
+    /// A line that was opened is broken. Taken whether this member leads or not.
+    BreakLine { id: StoreId, run: Incarnation },
+    /// How all are.
+    Health { reply: Reply<ClusterHealth> },
     /// A region as its leader sees it. Nobody waits for the answer.
     RegionHeartbeat { report: Box<RegionReport> },
     /// One region.
@@ -83,13 +98,14 @@ impl Request {
     pub(super) fn deny(self, why: &Denied) {
         match self {
             Self::AllocIds { reply, .. } => answer(reply, Err(why.clone())),
-            Self::PutStore { reply, .. } | Self::StoreHeartbeat { reply, .. } => {
-                answer(reply, Err(why.clone()));
-            }
+            Self::PutStore { reply, .. }
+            | Self::StoreHeartbeat { reply, .. }
+            | Self::OpenLine { reply, .. } => answer(reply, Err(why.clone())),
             Self::Store { reply, .. } => answer(reply, Err(why.clone())),
             Self::Stores { reply } => answer(reply, Err(why.clone())),
+            Self::Health { reply } => answer(reply, Err(why.clone())),
             // The leader's next heartbeat follows soon, to whoever leads here then.
-            Self::RegionHeartbeat { .. } => {}
+            Self::RegionHeartbeat { .. } | Self::BreakLine { .. } => {}
             Self::Region { reply, .. } => answer(reply, Err(why.clone())),
             Self::Regions { reply, .. } => answer(reply, Err(why.clone())),
         }

@@ -2,18 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::StoreId;
+use flotilla_base::{Incarnation, StoreId};
 use flotilla_placement::{
     IdBatch, MetaChange, RegionReport, StaleReport, StoreLoad, StoreRecord, StoreState, StoreStats,
     StoreStatus,
 };
 
-use super::{Denied, PdCore, RegionLookup, Reply, Request, StoreEntry, Ticket, request::answer};
+use super::{
+    ClusterHealth, Denied, PdCore, RegionLookup, Reply, Request, StoreEntry, Ticket,
+    request::answer,
+};
 use crate::clock::unix_ms;
 
 impl PdCore {
     /// Serves one request. Every answer is given by a leader that is sure of its lead now.
     pub(super) fn serve(&mut self, request: Request) {
+        // Its opening was counted, and nobody tells of the end again.
+        if let Request::BreakLine { id, run } = request {
+            return self.break_line(id, run);
+        }
         if !self.leads() {
             return request.deny(&Denied::NotLeader);
         }
@@ -25,6 +32,9 @@ impl PdCore {
             Request::StoreHeartbeat { id, stats, reply } => {
                 answer(reply, self.store_heartbeat(id, *stats));
             }
+            Request::OpenLine { id, run, reply } => answer(reply, self.open_line(id, run)),
+            Request::BreakLine { id, run } => self.break_line(id, run),
+            Request::Health { reply } => answer(reply, Ok(self.health())),
             Request::RegionHeartbeat { report } => self.region_heartbeat(*report),
             Request::Region { lookup, reply } => {
                 let regions = self.view.regions();
@@ -76,11 +86,39 @@ impl PdCore {
         }
     }
 
-    fn store_heartbeat(&mut self, id: StoreId, stats: StoreStats) -> Result<(), Denied> {
-        let record = self.state.stores().get(&id).ok_or(Denied::UnknownStore(id))?;
-        if record.state == StoreState::Tombstone {
-            return Err(Denied::Tombstone(id));
+    fn check_member(&self, id: StoreId) -> Result<(), Denied> {
+        match self.state.stores().get(&id).map(|record| record.state) {
+            None => Err(Denied::UnknownStore(id)),
+            Some(StoreState::Tombstone) => Err(Denied::Tombstone(id)),
+            Some(StoreState::Up | StoreState::Offline) => Ok(()),
         }
+    }
+
+    fn open_line(&mut self, id: StoreId, run: Incarnation) -> Result<(), Denied> {
+        self.check_member(id)?;
+        self.view.on_line_opened(self.shared.clock.now(), id, run);
+        tracing::info!(store = %id, run = run.get(), "store is connected");
+        Ok(())
+    }
+
+    fn break_line(&mut self, id: StoreId, run: Incarnation) {
+        self.view.on_line_broken(id, run);
+        let health = self.view.health(id, self.shared.clock.now());
+        tracing::info!(store = %id, run = run.get(), ?health, "connection of a store ended");
+    }
+
+    fn health(&self) -> ClusterHealth {
+        let now = self.shared.clock.now();
+        let members = self.state.stores().values();
+        let members = members.filter(|record| record.state != StoreState::Tombstone);
+        ClusterHealth {
+            stores: members.map(|record| (record.id, self.view.health(record.id, now))).collect(),
+            silent_regions: self.view.silent_regions(now),
+        }
+    }
+
+    fn store_heartbeat(&mut self, id: StoreId, stats: StoreStats) -> Result<(), Denied> {
+        self.check_member(id)?;
         let heard = self.shared.clock.now();
         let status = StoreStatus { stats, heard, heard_unix_ms: unix_ms() };
         self.view.on_store_report(id, status);

@@ -1,5 +1,7 @@
-//! The gRPC services of the client port: `pdpb.PD`, `flotilla.pd.StoreLink`, and the health service.
+//! The gRPC services of the client port: `pdpb.PD`, `flotilla.pd.StoreLink`, `flotilla.cluster.Cluster`, and the
+//! health service.
 
+mod cluster;
 mod convert;
 mod health;
 mod pd;
@@ -11,12 +13,14 @@ use std::sync::Arc;
 
 use flotilla_base::limit;
 use flotilla_proto::{
-    health::health_server::HealthServer, pdpb, pdpb::pd_server::PdServer,
-    store_link::store_link_server::StoreLinkServer,
+    cluster::cluster_server::ClusterServer, health::health_server::HealthServer, pdpb,
+    pdpb::pd_server::PdServer, store_link::store_link_server::StoreLinkServer,
 };
 use tonic::{codec::CompressionEncoding, service::Routes};
 
-use self::{health::HealthService, pd::PdService, store_link::StoreLinkService};
+use self::{
+    cluster::ClusterService, health::HealthService, pd::PdService, store_link::StoreLinkService,
+};
 use crate::handle::CoreHandle;
 
 pub(crate) use self::convert::store_to_wire;
@@ -30,6 +34,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>) -> axum::Rou
         .max_decoding_message_size(limit::MESSAGE_BYTES_MAX);
     Routes::new(pd)
         .add_service(link)
+        .add_service(ClusterServer::new(ClusterService { core: core.clone() }))
         .add_service(HealthServer::new(HealthService))
         .into_axum_router()
 }

@@ -1,11 +1,16 @@
-//! `flotilla.pd.StoreLink`: registration of store runs, and the wait for the first regions.
+//! `flotilla.pd.StoreLink`: registration of store runs, the wait for the first regions, and the lines that show
+//! which stores are there.
 
 use std::time::Duration;
 
-use flotilla_base::StoreId;
+use flotilla_base::{Incarnation, StoreId};
 use flotilla_proto::{store_link as wire, store_link::store_link_server::StoreLink};
-use tokio::time::timeout;
-use tonic::{Request, Response, Status};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{convert, reject};
 use crate::{
@@ -73,5 +78,46 @@ impl StoreLink for StoreLinkService {
         });
         let cluster_id = status.cluster_id();
         Ok(Response::new(wire::BootstrapPlan { cluster_id, regions: regions.collect() }))
+    }
+
+    async fn keep_line(
+        &self,
+        request: Request<wire::KeepLineRequest>,
+    ) -> Result<Response<BoxStream<wire::LineNotice>>, Status> {
+        let request = request.into_inner();
+        self.admit(request.cluster_id).await?;
+        let (id, run) = (StoreId(request.store_id), Incarnation(request.incarnation));
+        let (notices, line) = mpsc::channel(1);
+        let (opened, told) = oneshot::channel();
+        // A task of its own: this call may be dropped at any moment, and what was opened must be closed.
+        tokio::spawn(watch_line(self.core.clone(), id, run, opened, notices));
+        let outcome = told.await.unwrap_or(Err(Denied::Stopped));
+        outcome.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(line))))
+    }
+}
+
+/// Tells the owner of the beginning and of the end of a line. It ends when the store's end of it is gone, or when
+/// this member leads no more.
+async fn watch_line(
+    core: CoreHandle,
+    id: StoreId,
+    run: Incarnation,
+    opened: oneshot::Sender<Result<(), Denied>>,
+    notices: mpsc::Sender<Result<wire::LineNotice, Status>>,
+) {
+    let outcome = core.ask(|reply| Ask::OpenLine { id, run, reply }).await;
+    let is_open = outcome.is_ok();
+    let _caller_may_be_gone = opened.send(outcome);
+    if !is_open {
+        return;
+    }
+    let is_deposed = tokio::select! {
+        () = notices.closed() => false,
+        () = core.deposed() => true,
+    };
+    let _owner_may_be_gone = core.tell(Ask::BreakLine { id, run }).await;
+    if is_deposed {
+        let _store_may_be_gone = notices.send(Err(reject::status(&Denied::NotLeader))).await;
     }
 }

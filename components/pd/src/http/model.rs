@@ -144,7 +144,8 @@ impl Store {
 /// What people call the state of a store.
 pub(super) const fn state_name(entry: &StoreEntry) -> &'static str {
     match (entry.record.state, entry.health) {
-        (StoreState::Up, StoreHealth::Up) => "Up",
+        // Tools know no word for a store that is about to come back to a new leader.
+        (StoreState::Up, StoreHealth::Up | StoreHealth::Unheard) => "Up",
         (StoreState::Up, StoreHealth::Disconnected) => "Disconnected",
         (StoreState::Up, StoreHealth::Down) => "Down",
         (StoreState::Offline, _) => "Offline",

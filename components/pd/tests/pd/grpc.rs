@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use flotilla_base::{Family, KvRead as _, ScanDirection};
 use flotilla_engine::{Engine, EngineOptions};
-use flotilla_proto::{metapb, pdpb, store_link};
+use flotilla_proto::{cluster::Contact, metapb, pdpb, store_link};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -149,6 +149,49 @@ async fn stores_register_and_report() -> Result<()> {
     let nameless = pdpb::PutStoreRequest { header, store: Some(metapb::Store::default()) };
     let put = clients.pd.put_store(nameless).await?.into_inner();
     assert_eq!(error_of(put.header).map(|(kind, _)| kind), Some(pdpb::ErrorType::Unknown));
+    Ok(pd.shutdown().await?)
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_shows_at_once() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let address = own_address();
+    let pd = start(dir.path(), address, 1).await?;
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    let unknown = clients.keep_line(1, 1).await.expect_err("not registered");
+    assert_eq!(unknown.message(), "invalid store ID 1, not found");
+    clients.bootstrap(1).await?;
+    assert_eq!(clients.contacts().await?, [(1, Contact::Unheard)]);
+
+    let mut store = Clients::connect(pd.client_url()).await?;
+    let line = store.keep_line(1, 1).await?;
+    assert_eq!(clients.contacts().await?, [(1, Contact::Up)]);
+    // The process is gone, and with it its connection.
+    drop((line, store));
+    let gone = async {
+        while clients.contacts().await? != [(1, Contact::Disconnected)] {
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, tonic::Status>(())
+    };
+    timeout(LIVENESS, gone).await??;
+
+    let mut store = Clients::connect(pd.client_url()).await?;
+    let mut line = store.keep_line(1, 2).await?;
+    assert_eq!(clients.contacts().await?, [(1, Contact::Up)]);
+    let ours = std::mem::replace(&mut clients.cluster_id, 99);
+    let other = clients.contacts().await.expect_err("another cluster");
+    assert_eq!(other.message(), format!("mismatch cluster id, need {ours} but got 99"));
+    // The store learns of the end as well.
+    pd.shutdown().await?;
+    assert!(timeout(LIVENESS, line.message()).await?.is_err());
+    let pd = start(dir.path(), address, 1).await?;
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    assert_eq!(
+        clients.contacts().await?,
+        [(1, Contact::Unheard)],
+        "a new leader knows nothing yet"
+    );
     Ok(pd.shutdown().await?)
 }
 

@@ -11,7 +11,10 @@ use anyhow::{Context as _, Result};
 use flotilla_base::ByteSize;
 use flotilla_pd::{Pd, PdConfig};
 use flotilla_proto::{
-    metapb, pdpb, pdpb::pd_client::PdClient, store_link,
+    cluster::{Contact, HealthRequest, cluster_client::ClusterClient},
+    metapb, pdpb,
+    pdpb::pd_client::PdClient,
+    store_link,
     store_link::store_link_client::StoreLinkClient,
 };
 use flotilla_telemetry::Registry;
@@ -39,11 +42,12 @@ pub(crate) async fn start(dir: &Path, address: SocketAddr, max_replicas: u32) ->
     Ok(Pd::start(config(dir, address, max_replicas), &Registry::new()).await?)
 }
 
-/// Both services over one connection.
+/// All services over one connection.
 #[derive(Clone)]
 pub(crate) struct Clients {
     pub(crate) pd: PdClient<Channel>,
     pub(crate) link: StoreLinkClient<Channel>,
+    pub(crate) cluster: ClusterClient<Channel>,
     pub(crate) cluster_id: u64,
 }
 
@@ -54,7 +58,8 @@ impl Clients {
         let mut pd = PdClient::new(channel.clone());
         let members = pd.get_members(pdpb::GetMembersRequest::default()).await?.into_inner();
         let cluster_id = members.header.context("header")?.cluster_id;
-        Ok(Self { pd, link: StoreLinkClient::new(channel), cluster_id })
+        let (link, cluster) = (StoreLinkClient::new(channel.clone()), ClusterClient::new(channel));
+        Ok(Self { pd, link, cluster, cluster_id })
     }
 
     pub(crate) fn header(&self) -> Option<pdpb::RequestHeader> {
@@ -103,6 +108,24 @@ impl Clients {
         let plan = self.link.await_bootstrap(request).await?.into_inner();
         anyhow::ensure!(plan.cluster_id == self.cluster_id, "plan of cluster {}", plan.cluster_id);
         Ok(plan.regions)
+    }
+
+    /// What is known of each store, by id.
+    pub(crate) async fn contacts(&mut self) -> Result<Vec<(u64, Contact)>, tonic::Status> {
+        let request = HealthRequest { cluster_id: self.cluster_id };
+        let health = self.cluster.health(request).await?.into_inner();
+        Ok(health.stores.iter().map(|store| (store.store_id, store.contact())).collect())
+    }
+
+    /// Opens a line for a run of a store. It breaks when the answer is dropped.
+    pub(crate) async fn keep_line(
+        &mut self,
+        store_id: u64,
+        incarnation: u64,
+    ) -> Result<tonic::Streaming<store_link::LineNotice>, tonic::Status> {
+        let cluster_id = self.cluster_id;
+        let request = store_link::KeepLineRequest { cluster_id, store_id, incarnation };
+        Ok(self.link.keep_line(request).await?.into_inner())
     }
 
     /// Takes `counts` timestamps on one stream that is half-closed at once; one answer for each.

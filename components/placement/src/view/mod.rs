@@ -9,10 +9,15 @@ mod stores;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use flotilla_base::{Moment, RegionId, StoreId};
+use flotilla_base::{Incarnation, Moment, RegionId, Span, StoreId};
+
+use stores::StoreLine;
 
 pub use regions::{RegionInfo, RegionMap, RegionReport, RegionStats, ReportEffect, StaleReport};
 pub use stores::{StoreHealth, StoreLoad, StoreStats, StoreStatus};
+
+/// Leaders report every ten seconds. A region whose leader has left out two reports may have none.
+const LEADER_SILENT_AFTER: Span = Span::from_millis(25_000);
 
 /// Regions and stores as the last heartbeats showed them.
 #[derive(Debug)]
@@ -20,13 +25,16 @@ pub struct ClusterView {
     opened: Moment,
     regions: RegionMap,
     stores: BTreeMap<StoreId, StoreStatus>,
+    /// Of stores that opened one in this reign.
+    lines: BTreeMap<StoreId, StoreLine>,
 }
 
 impl ClusterView {
     /// An empty view of a reign that begins now.
     #[must_use]
     pub fn new(now: Moment) -> Self {
-        Self { opened: now, regions: RegionMap::default(), stores: BTreeMap::new() }
+        let (stores, lines) = (BTreeMap::new(), BTreeMap::new());
+        Self { opened: now, regions: RegionMap::default(), stores, lines }
     }
 
     /// The regions.
@@ -58,12 +66,41 @@ impl ClusterView {
         self.stores.get(&store)
     }
 
-    /// How a registered store is, by the time since its last heartbeat. A reign that has just begun
-    /// counts from its beginning, so that a restart here does not make every store look dead.
+    /// A store has opened a line that ends with its run. The caller has checked that the store is registered.
+    pub fn on_line_opened(&mut self, now: Moment, store: StoreId, run: Incarnation) {
+        self.lines.entry(store).or_default().open(run, now);
+    }
+
+    /// A line that was opened is broken.
+    pub fn on_line_broken(&mut self, store: StoreId, run: Incarnation) {
+        if let Some(line) = self.lines.get_mut(&store) {
+            line.close(run);
+        }
+    }
+
+    /// How a registered store is: by its line, which breaks at once when its process ends, and by the time
+    /// since it was last heard. A store that keeps no line is judged by its silence alone.
     #[must_use]
     pub fn health(&self, store: StoreId, now: Moment) -> StoreHealth {
-        let heard = self.stores.get(&store).map_or(self.opened, |status| status.heard);
-        StoreHealth::after(now.since(heard))
+        let reported = self.stores.get(&store).map(|status| status.heard);
+        let line = self.lines.get(&store);
+        let heard = reported.max(line.map(StoreLine::opened)).unwrap_or(self.opened);
+        let by_silence = StoreHealth::after(now.since(heard));
+        match (line, reported) {
+            (Some(line), _) if !line.is_open() => by_silence.max(StoreHealth::Disconnected),
+            (None, None) if now.since(self.opened) > StoreHealth::FIRST_CONTACT => {
+                by_silence.max(StoreHealth::Disconnected)
+            }
+            (None, None) => StoreHealth::Unheard,
+            (Some(_), _) | (None, Some(_)) => by_silence,
+        }
+    }
+
+    /// Regions whose leader has not reported for so long that it may not be there any more.
+    #[must_use]
+    pub fn silent_regions(&self, now: Moment) -> Vec<RegionId> {
+        let is_silent = |info: &&Arc<RegionInfo>| now.since(info.heard) > LEADER_SILENT_AFTER;
+        self.regions.iter().filter(is_silent).map(|info| info.region.id).collect()
     }
 
     /// Leaders, replicas and sizes of every store that holds a reported region.
@@ -89,5 +126,84 @@ impl ClusterView {
     #[must_use]
     pub fn region(&self, id: RegionId) -> Option<&Arc<RegionInfo>> {
         self.regions.by_id(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, KeyRange, Peer, PeerId, Region};
+
+    use super::*;
+
+    const STORE: StoreId = StoreId(3);
+
+    fn at(millis: u64) -> Moment {
+        Moment(0) + Span::from_millis(millis)
+    }
+
+    fn report(view: &mut ClusterView, millis: u64) {
+        view.on_store_report(STORE, StoreStatus { heard: at(millis), ..StoreStatus::default() });
+    }
+
+    #[test]
+    fn a_broken_line_shows_at_once() {
+        let mut view = ClusterView::new(at(0));
+        view.on_line_opened(at(10), STORE, Incarnation(1));
+        report(&mut view, 20);
+        assert_eq!(view.health(STORE, at(30)), StoreHealth::Up);
+        view.on_line_broken(STORE, Incarnation(1));
+        assert_eq!(view.health(STORE, at(31)), StoreHealth::Disconnected);
+        assert_eq!(view.health(STORE, at(31 * 60_000)), StoreHealth::Down);
+        // It is back before the end of a second old line is noticed.
+        view.on_line_opened(at(40), STORE, Incarnation(1));
+        view.on_line_opened(at(50), STORE, Incarnation(2));
+        view.on_line_broken(STORE, Incarnation(1));
+        assert_eq!(view.health(STORE, at(60)), StoreHealth::Up);
+        view.on_line_broken(STORE, Incarnation(2));
+        assert_eq!(view.health(STORE, at(70)), StoreHealth::Disconnected);
+    }
+
+    #[test]
+    fn one_run_may_open_its_next_line_before_the_last_one_ends() {
+        let mut view = ClusterView::new(at(0));
+        view.on_line_opened(at(10), STORE, Incarnation(1));
+        view.on_line_opened(at(20), STORE, Incarnation(1));
+        view.on_line_broken(STORE, Incarnation(1));
+        assert_eq!(view.health(STORE, at(30)), StoreHealth::Up);
+        // A run that is over opens no line that counts.
+        view.on_line_opened(at(30), STORE, Incarnation(0));
+        view.on_line_broken(STORE, Incarnation(1));
+        assert_eq!(view.health(STORE, at(40)), StoreHealth::Disconnected);
+    }
+
+    #[test]
+    fn a_store_whose_line_is_open_still_has_to_report() {
+        let mut view = ClusterView::new(at(0));
+        view.on_line_opened(at(0), STORE, Incarnation(1));
+        assert_eq!(view.health(STORE, at(20_000)), StoreHealth::Up);
+        assert_eq!(view.health(STORE, at(20_001)), StoreHealth::Disconnected);
+    }
+
+    #[test]
+    fn a_store_without_a_line_is_judged_by_its_reports() {
+        let mut view = ClusterView::new(at(0));
+        assert_eq!(view.health(STORE, at(5_000)), StoreHealth::Unheard);
+        assert_eq!(view.health(STORE, at(5_001)), StoreHealth::Disconnected);
+        assert_eq!(view.health(STORE, at(31 * 60_000)), StoreHealth::Down);
+        report(&mut view, 6_000);
+        assert_eq!(view.health(STORE, at(26_000)), StoreHealth::Up);
+        assert_eq!(view.health(STORE, at(26_001)), StoreHealth::Disconnected);
+    }
+
+    #[test]
+    fn a_region_is_silent_after_two_reports_that_did_not_come() {
+        let mut view = ClusterView::new(at(0));
+        let leader = Peer::voter(PeerId(7), STORE);
+        let (id, range) = (RegionId(2), KeyRange::all());
+        let region = Region { id, range, epoch: Epoch::FIRST, peers: vec![leader] };
+        let report = RegionReport { region, leader, ..RegionReport::default() };
+        view.on_region_report(at(0), report).expect("taken");
+        assert_eq!(view.silent_regions(at(25_000)), []);
+        assert_eq!(view.silent_regions(at(25_001)), [RegionId(2)]);
     }
 }

@@ -1,6 +1,6 @@
 //! Stores as their heartbeats show them.
 
-use flotilla_base::{Moment, Span};
+use flotilla_base::{Incarnation, Moment, Span};
 
 /// What a store says about itself in a heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,18 +38,62 @@ pub struct StoreStatus {
     pub heard_unix_ms: u64,
 }
 
-/// How a store is, judged by its silence.
+/// The line that a store keeps open for as long as it runs. It breaks with its process, and with the network
+/// between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StoreLine {
+    /// The run that opened it.
+    run: Incarnation,
+    /// Lines of that run that are open: a new one may come before the end of the old one is noticed.
+    open: u32,
+    /// When the last of them was opened.
+    opened: Moment,
+}
+
+impl StoreLine {
+    /// A line of `run` is open. Those of earlier runs do not count any more.
+    pub(super) fn open(&mut self, run: Incarnation, now: Moment) {
+        if run > self.run {
+            *self = Self { run, ..Self::default() };
+        }
+        if run == self.run {
+            self.open += 1;
+            self.opened = now;
+        }
+    }
+
+    /// A line of `run` is broken.
+    pub(super) fn close(&mut self, run: Incarnation) {
+        if run == self.run {
+            self.open = self.open.saturating_sub(1);
+        }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.open > 0
+    }
+
+    pub(super) const fn opened(&self) -> Moment {
+        self.opened
+    }
+}
+
+/// How a store is, judged by its line and by its silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StoreHealth {
     /// Heard lately.
     Up,
-    /// Silent for more than 20 seconds: no target and no source of leaders.
+    /// Not heard of in this reign, which has just begun.
+    Unheard,
+    /// Its line is broken, or it has been silent for more than 20 seconds: no target and no source of leaders.
     Disconnected,
     /// Silent for more than 30 minutes: its replicas have to be made elsewhere.
     Down,
 }
 
 impl StoreHealth {
+    /// The time after the beginning of a reign in which every living store has come back to it.
+    pub(super) const FIRST_CONTACT: Span = Span::from_millis(5_000);
     const DISCONNECTED_AFTER: Span = Span::from_millis(20_000);
     const DOWN_AFTER: Span = Span::from_millis(30 * 60_000);
 

@@ -62,7 +62,6 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
 impl Figures {
     fn stats(&self) -> pdpb::StoreStats {
         let engine = self.engine.stats();
-        let tables: u64 = engine.families.iter().map(|family| family.table_bytes).sum();
         let volume = Volume::of(&self.data_dir);
         let now = unix_millis() / 1000;
         let start_timestamp = now.saturating_sub(REPORT_INTERVAL.as_secs());
@@ -73,7 +72,7 @@ impl Figures {
             region_count: u32::try_from(self.router.regions().len()).unwrap_or(u32::MAX),
             start_time: u32::try_from(self.started_unix_seconds).unwrap_or(u32::MAX),
             is_busy: engine.is_write_stopped,
-            used_size: tables + engine.wal_bytes,
+            used_size: engine.disk_bytes,
             interval: Some(pdpb::TimeInterval { start_timestamp, end_timestamp: now }),
             ..pdpb::StoreStats::default()
         }

@@ -21,7 +21,7 @@ use tonic::{
 /// How long a connection may take.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// How long an answer may take; all come from memory or from one sync.
-const ANSWER_TIME: Duration = Duration::from_secs(3);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// A connection that is silent for so long is asked for a sign of life, and given up where none comes.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);

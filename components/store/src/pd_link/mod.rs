@@ -67,6 +67,7 @@ pub struct PdLink {
 /// This store as the placement driver knows it.
 struct Registered {
     id: StoreId,
+    run: Incarnation,
     data_dir: PathBuf,
     started_unix_seconds: u64,
 }
@@ -141,7 +142,8 @@ impl PdLink {
         let answer = self.leader.ask(JOIN_PATIENCE, ask).await?;
         let data_dir = config.data_dir.clone();
         // A second registration announces the same run again.
-        let _same_run = self.store.set(Registered { id, data_dir, started_unix_seconds }).is_err();
+        let registered = Registered { id, run: incarnation, data_dir, started_unix_seconds };
+        let _same_run = self.store.set(registered).is_err();
         let (cluster_id, max_replicas) = (ClusterId(answer.cluster_id), answer.max_replicas);
         Ok(Registration { cluster_id, max_replicas })
     }
@@ -193,7 +195,7 @@ impl PdLink {
 
     /// Reports this store and the regions it leads, until `runtime` ends.
     pub(crate) fn start_reporting(&self, runtime: &Handle, shared: &Shared) {
-        let Some(Registered { id, data_dir, started_unix_seconds }) = self.store.get() else {
+        let Some(Registered { id, run, data_dir, started_unix_seconds }) = self.store.get() else {
             debug_assert!(false, "a store registers before it reports");
             return;
         };
@@ -205,7 +207,9 @@ impl PdLink {
             router: shared.router.clone(),
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
-        runtime.spawn(regions::report_regions(Arc::clone(&leader), Arc::clone(&led), *id));
+        let reporter = (*id, *run);
+        runtime.spawn(regions::report_regions(Arc::clone(&leader), Arc::clone(&led), reporter));
+        runtime.spawn(regions::watch_silence(Arc::clone(&shared.silence), Arc::clone(&led)));
         runtime.spawn(figures::report_store(leader, led, figures));
     }
 

@@ -1,20 +1,34 @@
-//! Reports of the regions that this store leads: at once when it comes to lead one, and now and then.
+//! Reports of the regions that this store leads: at once when it comes to lead one or when a store with peers of it
+//! falls silent or comes back, and now and then. The line that shows that this store is there stands and falls with
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     sync::Arc,
 };
 
-use flotilla_base::{KeyRange, Peer, Region, RegionId, StoreId, Term};
+use flotilla_base::{Incarnation, KeyRange, Peer, Region, RegionId, StoreId, Term};
 use flotilla_multiraft::Report;
-use flotilla_proto::pdpb::{self, pd_client::PdClient};
+use flotilla_proto::{
+    pdpb::{self, pd_client::PdClient},
+    store_link::{KeepLineRequest, LineNotice, store_link_client::StoreLinkClient},
+};
 use flotilla_raftgroup::Role;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Status, Streaming, transport::Channel};
 
-use super::{PdLinkError, leader::Leader, unix_millis};
+use super::{
+    PdLinkError,
+    leader::{ANSWER_TIME, Leader},
+    unix_millis,
+};
+use crate::silence::{Silence, Silent};
 
 /// A region as its leader sees it.
 #[derive(Clone, Debug)]
@@ -31,6 +45,16 @@ struct State {
     regions: BTreeMap<RegionId, Led>,
     /// To be reported.
     changed: BTreeSet<RegionId>,
+    /// Stores whose peers do not answer.
+    silent: Silent,
+}
+
+/// A report that is due.
+#[derive(Clone, Debug)]
+struct Due {
+    led: Led,
+    /// Peers that do not answer, and since when.
+    down: Vec<(Peer, Instant)>,
 }
 
 /// The regions that this store leads. Bounded by the regions of the store: a newer report of a region
@@ -102,27 +126,65 @@ impl LedRegions {
         self.has_changed.notify_one();
     }
 
+    /// Notes which stores do not answer, and has the regions reported for which that is new.
+    pub(super) fn note_silent(&self, silent: Silent) {
+        let mut state = self.state.lock();
+        let State { regions, changed, silent: known } = &mut *state;
+        let differs =
+            |peer: &Peer| known.contains_key(&peer.store) != silent.contains_key(&peer.store);
+        let told = regions.values().filter(|led| led.region.peers.iter().any(differs));
+        changed.extend(told.map(|led| led.region.id));
+        *known = silent;
+        drop(state);
+        self.has_changed.notify_one();
+    }
+
     /// The next region to be reported, as it is now.
-    async fn next(&self) -> Led {
+    async fn next(&self) -> Due {
         loop {
-            if let Some(led) = self.take() {
-                return led;
+            if let Some(due) = self.take() {
+                return due;
             }
             self.has_changed.notified().await;
         }
     }
 
-    fn take(&self) -> Option<Led> {
+    fn take(&self) -> Option<Due> {
         let mut state = self.state.lock();
         let region = state.changed.pop_first()?;
-        state.regions.get(&region).cloned()
+        let led = state.regions.get(&region)?.clone();
+        let since = |peer: &Peer| state.silent.get(&peer.store).map(|since| (*peer, *since));
+        let down = led.region.peers.iter().filter_map(since).collect();
+        Some(Due { led, down })
+    }
+}
+
+/// Watches which stores fall silent, for ever.
+pub(super) async fn watch_silence(silence: Arc<Silence>, led: Arc<LedRegions>) {
+    loop {
+        let (silent, next) = silence.judge(Instant::now());
+        led.note_silent(silent);
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = silence.changed() => {}
+            () = due => {}
+        }
     }
 }
 
 /// Keeps a stream of reports open, for ever.
-pub(super) async fn report_regions(leader: Arc<Leader>, led: Arc<LedRegions>, store: StoreId) {
+pub(super) async fn report_regions(
+    leader: Arc<Leader>,
+    led: Arc<LedRegions>,
+    reporter: (StoreId, Incarnation),
+) {
     loop {
-        match report_on_one_stream(&leader, &led, store).await {
+        match report_on_one_stream(&leader, &led, reporter).await {
             Ok(()) => tracing::debug!("the placement driver ended the stream of region reports"),
             Err(error) => tracing::debug!(%error, "region reports were interrupted"),
         }
@@ -134,14 +196,21 @@ pub(super) async fn report_regions(leader: Arc<Leader>, led: Arc<LedRegions>, st
 async fn report_on_one_stream(
     leader: &Leader,
     led: &LedRegions,
-    store: StoreId,
+    (store, run): (StoreId, Incarnation),
 ) -> Result<(), PdLinkError> {
     let channel = leader.channel().await?;
+    let refused = |status: Status| PdLinkError::Refused(status.message().to_owned());
+    let request = KeepLineRequest {
+        cluster_id: leader.cluster().get(),
+        store_id: store.get(),
+        incarnation: run.get(),
+    };
+    let mut line = open_line(channel.clone(), request).await.map_err(refused)?;
     led.report_all();
     let (reports, stream) = mpsc::channel(1);
     let send = async {
         loop {
-            let report = request(led.next().await, leader.header(store.get()));
+            let report = request_of(led.next().await, leader.header(store.get()));
             if reports.send(report).await.is_err() {
                 return;
             }
@@ -157,21 +226,44 @@ async fn report_on_one_stream(
         }
         Ok::<_, Status>(())
     };
+    let end_of_line = async {
+        while let Some(LineNotice {}) = line.message().await? {}
+        Ok::<_, Status>(())
+    };
     tokio::select! {
         () = send => Ok(()),
-        ended = receive => ended.map_err(|status| PdLinkError::Refused(status.message().to_owned())),
+        ended = receive => ended.map_err(refused),
+        ended = end_of_line => ended.map_err(refused),
     }
 }
 
-fn request(led: Led, header: pdpb::RequestHeader) -> pdpb::RegionHeartbeatRequest {
+/// Opens the line that shows that this run is there. It ends when it is dropped.
+async fn open_line(
+    channel: Channel,
+    request: KeepLineRequest,
+) -> Result<Streaming<LineNotice>, Status> {
+    let mut client = StoreLinkClient::new(channel);
+    let opened = timeout(ANSWER_TIME, client.keep_line(request)).await;
+    let silent = |_elapsed| Status::unavailable("no answer in time");
+    Ok(opened.map_err(silent)??.into_inner())
+}
+
+fn request_of(due: Due, header: pdpb::RequestHeader) -> pdpb::RegionHeartbeatRequest {
+    let Due { led, down } = due;
     let now = unix_millis() / 1000;
     let span = super::REPORT_INTERVAL.as_secs();
     let interval =
         pdpb::TimeInterval { start_timestamp: now.saturating_sub(span), end_timestamp: now };
+    let down = down.into_iter().map(|(peer, since)| pdpb::PeerStats {
+        peer: Some(peer.into()),
+        // Tools take a zero for "answers".
+        down_seconds: since.elapsed().as_secs().max(1),
+    });
     pdpb::RegionHeartbeatRequest {
         header: Some(header),
         region: Some(led.region.into()),
         leader: Some(led.leader.into()),
+        down_peers: down.collect(),
         approximate_size: led.bytes,
         interval: Some(interval),
         term: led.term.get(),

@@ -11,7 +11,7 @@ use flotilla_base::{Epoch, KeyRange, Peer, RegionId, Term};
 use flotilla_proto::{
     pdpb::pd_server::{Pd, PdServer},
     store_link::{
-        self, RegisterStoreResponse,
+        self, KeepLineRequest, LineNotice, RegisterStoreResponse,
         store_link_server::{StoreLink, StoreLinkServer},
     },
 };
@@ -19,10 +19,11 @@ use flotilla_raftgroup::{Role, RoleChange};
 use flotilla_transport::Resolved;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use super::*;
+use crate::silence::Silence;
 
 /// Nothing that is waited for takes so long unless it never comes.
 const LIVENESS: Duration = Duration::from_secs(30);
@@ -44,14 +45,20 @@ struct Played {
     /// Statuses before the plan.
     before_plan: Arc<Mutex<VecDeque<Status>>>,
     refusal: Option<Status>,
-    heard: mpsc::UnboundedSender<(u64, u64)>,
+    /// Our end of the store's line, which breaks when this is dropped.
+    line: Arc<Mutex<Option<mpsc::Sender<Result<LineNotice, Status>>>>>,
+    heard: mpsc::UnboundedSender<Heard>,
 }
 
+/// Region, term, and the stores whose peers do not answer.
+type Heard = (u64, u64, Vec<u64>);
+
 impl Played {
-    fn new(cluster: u64) -> (Self, mpsc::UnboundedReceiver<(u64, u64)>) {
+    fn new(cluster: u64) -> (Self, mpsc::UnboundedReceiver<Heard>) {
         let (heard, hears) = mpsc::unbounded_channel();
         let (address, before_plan) = (address(), Arc::default());
-        (Self { address, cluster, before_plan, refusal: None, heard }, hears)
+        let (refusal, line) = (None, Arc::default());
+        (Self { address, cluster, before_plan, refusal, line, heard }, hears)
     }
 
     /// Serves on a runtime of its own: when that goes, all connections go.
@@ -148,7 +155,9 @@ impl Pd for Played {
         let heard = self.heard.clone();
         let hear = move |report: pdpb::RegionHeartbeatRequest| {
             let region = report.region.unwrap_or_default().id;
-            let _test_is_over = heard.send((region, report.term));
+            let down = report.down_peers.iter().inspect(|stats| assert!(stats.down_seconds > 0));
+            let down = down.filter_map(|stats| stats.peer.map(|peer| peer.store_id)).collect();
+            let _test_is_over = heard.send((region, report.term, down));
         };
         hear(first);
         tokio::spawn(async move {
@@ -178,6 +187,17 @@ impl StoreLink for Played {
         Ok(Response::new(answer))
     }
 
+    async fn keep_line(
+        &self,
+        request: Request<KeepLineRequest>,
+    ) -> Result<Response<BoxStream<LineNotice>>, Status> {
+        let KeepLineRequest { cluster_id, store_id, incarnation } = request.into_inner();
+        assert_eq!((cluster_id, store_id, incarnation), (self.cluster, 1001, 4));
+        let (held, line) = mpsc::channel(1);
+        *self.line.lock() = Some(held);
+        Ok(Response::new(Box::pin(ReceiverStream::new(line))))
+    }
+
     async fn await_bootstrap(
         &self,
         _: Request<AwaitBootstrapRequest>,
@@ -197,7 +217,7 @@ fn region(id: u64) -> Region {
         id: RegionId(id),
         range: KeyRange::all(),
         epoch: Epoch::FIRST,
-        peers: vec![Peer::voter(PeerId(4), StoreId(1001))],
+        peers: vec![Peer::voter(PeerId(4), StoreId(1001)), Peer::voter(PeerId(5), StoreId(1002))],
     }
 }
 
@@ -246,30 +266,75 @@ async fn refusals_end_waiting_at_once() {
     assert_eq!(other.map(|_link| ()), Err(PdLinkError::OtherCluster { ours, theirs }));
 }
 
+/// Reports of a link, of which nobody knows that they end.
+fn report(link: &PdLink) -> tokio::task::JoinHandle<()> {
+    let (leader, led) = (Arc::clone(&link.leader), Arc::clone(&link.led));
+    tokio::spawn(regions::report_regions(leader, led, (StoreId(1001), Incarnation(4))))
+}
+
 #[tokio::test]
 async fn led_regions_are_reported_at_once_and_again_to_a_new_listener() {
     let (played, mut heard) = Played::new(CLUSTER);
     let server = played.start();
     let link = played.connect().await.expect("connected");
     link.report(&role(2, Role::Leader, 6));
-    let reporting =
-        regions::report_regions(Arc::clone(&link.leader), Arc::clone(&link.led), StoreId(1001));
-    let reporting = tokio::spawn(reporting);
+    let reporting = report(&link);
     let mut next = async || timeout(LIVENESS, heard.recv()).await.expect("in time");
-    assert_eq!(next().await, Some((2, 6)));
+    assert_eq!(next().await, Some((2, 6, vec![])));
     link.report(&role(3, Role::Leader, 7));
-    assert_eq!(next().await, Some((3, 7)));
+    assert_eq!(next().await, Some((3, 7, vec![])));
     link.report(&role(3, Role::Follower, 8));
     assert_eq!(link.led_regions(), 1);
     link.led.measured(&[(RegionId(2), 4096), (RegionId(3), 1)]);
-    assert_eq!(next().await, Some((2, 6)));
+    assert_eq!(next().await, Some((2, 6, vec![])));
 
     server.kill().await;
     link.report(&role(2, Role::Leader, 9));
     link.report(&role(2, Role::Leader, 10));
     let _server = played.start();
-    while next().await != Some((2, 10)) {}
+    while next().await != Some((2, 10, vec![])) {}
     reporting.abort();
+}
+
+#[tokio::test]
+async fn a_silent_store_is_reported_with_its_peers_and_so_is_its_return() {
+    let (played, mut heard) = Played::new(CLUSTER);
+    let _server = played.start();
+    let link = played.connect().await.expect("connected");
+    let silence = Arc::new(Silence::default());
+    let watching = regions::watch_silence(Arc::clone(&silence), Arc::clone(&link.led));
+    let (reporting, watching) = (report(&link), tokio::spawn(watching));
+    let mut next = async || timeout(LIVENESS, heard.recv()).await.expect("in time");
+    link.report(&role(2, Role::Leader, 6));
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    silence.broke(StoreId(1002), tokio::time::Instant::now());
+    assert_eq!(next().await, Some((2, 6, vec![1002])));
+    silence.heard(StoreId(1002));
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    // It has no peer there.
+    silence.broke(StoreId(1003), tokio::time::Instant::now());
+    link.report(&role(2, Role::Leader, 7));
+    assert_eq!(next().await, Some((2, 7, vec![])));
+    reporting.abort();
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_line_is_open_while_regions_are_reported() {
+    let (played, mut heard) = Played::new(CLUSTER);
+    let _server = played.start();
+    let link = played.connect().await.expect("connected");
+    link.report(&role(2, Role::Leader, 6));
+    let reporting = report(&link);
+    let mut next = async || timeout(LIVENESS, heard.recv()).await.expect("in time");
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    let first = played.line.lock().take().expect("opened before the first report");
+    // Its end is the end of the contact: the store begins anew.
+    drop(first);
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    let second = played.line.lock().take().expect("opened again");
+    reporting.abort();
+    timeout(LIVENESS, second.closed()).await.expect("it ends with its store");
 }
 
 #[tokio::test]

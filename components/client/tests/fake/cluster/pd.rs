@@ -2,6 +2,7 @@
 
 use flotilla_base::Region;
 use flotilla_proto::{
+    cluster::{HealthRequest, HealthResponse, cluster_server::Cluster},
     metapb,
     pdpb::{self, pd_server::Pd},
 };
@@ -167,5 +168,18 @@ impl Pd for FakePd {
             Ok(pdpb::TsoResponse { header: header.clone(), count, timestamp: Some(timestamp) })
         });
         Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for FakePd {
+    async fn health(
+        &self,
+        request: Request<HealthRequest>,
+    ) -> Result<Response<HealthResponse>, Status> {
+        let cluster_id = request.into_inner().cluster_id;
+        self.enter("health", Some(pdpb::RequestHeader { cluster_id, ..Default::default() }))?;
+        let health = self.0.world.lock().health.clone();
+        health.map(Response::new).ok_or_else(|| Status::unimplemented("health"))
     }
 }

@@ -1,0 +1,437 @@
+//! How well a cluster is: what the placement driver judges of stores and regions, what leaders report of their peers,
+//! and which nodes of a playground are known to be down.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flotilla_base::{Key, Peer, StoreId};
+use flotilla_client::{
+    Admin, ClusterHealth, Contact, Error, KeyRange, RegionInfo, StoreInfo, StoreState,
+};
+
+use crate::text;
+
+/// A store reports every ten seconds. Where the placement driver does not judge, one that is silent for longer than
+/// this is not up.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// A store with what the regions say of it.
+#[derive(Debug)]
+pub(crate) struct StoreView {
+    pub info: StoreInfo,
+    pub state: &'static str,
+    pub leaders: usize,
+    pub regions: usize,
+    /// Time since its last report; `None` before the first.
+    pub silent_for: Option<Duration>,
+    /// Whether its peers count.
+    is_alive: bool,
+}
+
+/// How a region is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RegionState {
+    /// It has a leader and all replicas.
+    Whole,
+    /// It serves, but not all replicas answer.
+    UnderReplicated,
+    /// It has enough replicas, and no leader at the moment.
+    Leaderless,
+    /// Too few replicas answer for it to have a leader.
+    NoMajority,
+}
+
+impl RegionState {
+    /// Whether its keys can be read and written.
+    pub(crate) const fn serves(self) -> bool {
+        matches!(self, Self::Whole | Self::UnderReplicated)
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "ok",
+            Self::UnderReplicated => "under-replicated",
+            Self::Leaderless => "leaderless",
+            Self::NoMajority => "no majority",
+        }
+    }
+}
+
+/// A region with its state.
+#[derive(Debug)]
+pub(crate) struct RegionView {
+    pub info: RegionInfo,
+    pub state: RegionState,
+    voters: usize,
+    living: usize,
+}
+
+impl RegionView {
+    /// Who leads it; `None` where it is not served, whoever led it last.
+    pub(crate) fn leader(&self) -> Option<Peer> {
+        self.info.leader.filter(|_| self.state.serves())
+    }
+
+    /// Stores that may still fail before it loses its majority; negative where it has.
+    fn spare(&self) -> i64 {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        count(self.living) - (count(self.voters) / 2 + 1)
+    }
+}
+
+/// A cluster at one moment.
+#[derive(Debug)]
+pub(crate) struct ClusterView {
+    pub stores: Vec<StoreView>,
+    pub regions: Vec<RegionView>,
+}
+
+/// What is known of the cluster, before it is judged.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub stores: Vec<StoreInfo>,
+    pub regions: Vec<RegionInfo>,
+    /// What the placement driver says; `None` where it does not judge.
+    pub health: Option<ClusterHealth>,
+    /// Addresses of stores that are known to be down.
+    pub killed: &'a [String],
+    /// Since 1970.
+    pub now: Duration,
+}
+
+impl ClusterView {
+    /// Asks for the cluster as it is now. `killed` are addresses of stores that are known to be down.
+    pub(crate) async fn look(admin: &Admin, killed: &[String]) -> Result<Self, Error> {
+        let regions = admin.regions(KeyRange::all(), usize::MAX).await?;
+        let stores = admin.stores().await?;
+        let health = admin.health().await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self::of(Facts { stores, regions, health, killed, now }))
+    }
+
+    pub(crate) fn of(facts: Facts<'_>) -> Self {
+        let states: Vec<(StoreId, &'static str)> =
+            facts.stores.iter().map(|store| (store.id, state_of(store, &facts))).collect();
+        let is_alive = |id: StoreId| {
+            let state = states.iter().find(|(store, _state)| *store == id);
+            state.is_some_and(|(_store, state)| matches!(*state, "up" | "offline"))
+        };
+        let missed = missed_stores(&facts.regions, is_alive);
+        let judge = |info: &RegionInfo| judge_region(info, &facts, is_alive);
+        let regions: Vec<RegionView> = facts.regions.iter().map(judge).collect();
+        let stores = facts.stores.into_iter().zip(&states).map(|(info, (id, state))| {
+            let is_missed = *state == "up" && missed.contains(id);
+            let state = if is_missed { "unreachable" } else { *state };
+            store_view(info, state, is_alive(*id) && !is_missed, &regions, facts.now)
+        });
+        let stores = stores.collect();
+        Self { stores, regions }
+    }
+
+    /// Whether the regions that are known own all keys. They do not while leaders have still to report to a
+    /// placement driver that was started anew.
+    fn covers_everything(&self) -> bool {
+        let mut border = Some(Key::new());
+        for region in &self.regions {
+            let range = &region.info.region.range;
+            if border.as_ref() != Some(&range.start) {
+                return false;
+            }
+            border = (!range.end.is_empty()).then(|| range.end.clone());
+        }
+        border.is_none()
+    }
+}
+
+/// What is known of a store, without what region leaders say.
+fn state_of(store: &StoreInfo, facts: &Facts<'_>) -> &'static str {
+    let is_killed = facts.killed.contains(&store.address);
+    let contact = match &facts.health {
+        Some(health) => health.stores.get(&store.id).copied().unwrap_or(Contact::Unheard),
+        None => match silence(store, facts.now) {
+            Some(age) if age <= SILENCE_MAX => Contact::Up,
+            _ => Contact::Disconnected,
+        },
+    };
+    match (store.state, contact) {
+        (StoreState::Tombstone, _) => "tombstone",
+        _ if is_killed => "killed",
+        (StoreState::Offline, Contact::Up) => "offline",
+        (_, Contact::Up) => "up",
+        (_, Contact::Unheard) => "unheard",
+        (_, Contact::Disconnected) => "disconnected",
+        (_, Contact::Down) => "down",
+    }
+}
+
+/// Time since the last report of a store.
+fn silence(store: &StoreInfo, now: Duration) -> Option<Duration> {
+    let beat = u64::try_from(store.last_heartbeat_unix_nanos).ok().filter(|nanos| *nanos > 0);
+    beat.map(|nanos| now.saturating_sub(Duration::from_nanos(nanos)))
+}
+
+/// Peers that do not answer their leader. What a leader said that is gone itself does not count any more.
+fn down_peers(info: &RegionInfo, is_alive: impl Fn(StoreId) -> bool) -> &[Peer] {
+    match info.leader {
+        Some(leader) if is_alive(leader.store) => &info.down,
+        _ => &[],
+    }
+}
+
+fn missed_stores(
+    regions: &[RegionInfo],
+    is_alive: impl Fn(StoreId) -> bool + Copy,
+) -> Vec<StoreId> {
+    let down = regions.iter().flat_map(|info| down_peers(info, is_alive));
+    down.map(|peer| peer.store).collect()
+}
+
+fn judge_region(
+    info: &RegionInfo,
+    facts: &Facts<'_>,
+    is_alive: impl Fn(StoreId) -> bool + Copy,
+) -> RegionView {
+    let (peers, down) = (&info.region.peers, down_peers(info, is_alive));
+    let lives = |peer: &&Peer| is_alive(peer.store) && !down.contains(peer);
+    let (voters, living) = (peers.len(), peers.iter().filter(lives).count());
+    let is_led = info.leader.is_some_and(|leader| is_alive(leader.store));
+    let silent = facts.health.as_ref().map(|health| &health.silent_regions);
+    let is_silent = silent.is_some_and(|silent| silent.contains(&info.region.id));
+    let state = if living * 2 <= voters {
+        RegionState::NoMajority
+    } else if !is_led || is_silent {
+        RegionState::Leaderless
+    } else if living < voters {
+        RegionState::UnderReplicated
+    } else {
+        RegionState::Whole
+    };
+    RegionView { info: info.clone(), state, voters, living }
+}
+
+fn store_view(
+    info: StoreInfo,
+    state: &'static str,
+    is_alive: bool,
+    regions: &[RegionView],
+    now: Duration,
+) -> StoreView {
+    let leads =
+        |region: &&RegionView| region.leader().is_some_and(|leader| leader.store == info.id);
+    let holds =
+        |region: &&RegionView| region.info.region.peers.iter().any(|peer| peer.store == info.id);
+    let (leaders, held) =
+        (regions.iter().filter(leads).count(), regions.iter().filter(holds).count());
+    let silent_for = silence(&info, now);
+    StoreView { state, leaders, regions: held, silent_for, is_alive, info }
+}
+
+/// The cluster in numbers.
+#[derive(Debug)]
+pub(crate) struct Health {
+    pub stores: usize,
+    pub stores_up: usize,
+    pub regions: usize,
+    /// Regions that serve nothing.
+    pub leaderless: usize,
+    /// Regions of which some replica does not answer.
+    pub under_replicated: usize,
+    /// Stores that may still fail before some region loses its majority; negative where one has.
+    pub may_fail: i64,
+    /// Whether all keys have a region that is known.
+    is_complete: bool,
+}
+
+impl Health {
+    pub(crate) fn of(view: &ClusterView) -> Self {
+        let ClusterView { stores, regions } = view;
+        let in_use = stores.iter().filter(|store| store.state != "tombstone");
+        let count = |wanted: &dyn Fn(&RegionView) -> bool| {
+            regions.iter().filter(|region| wanted(region)).count()
+        };
+        Self {
+            stores: in_use.count(),
+            stores_up: stores.iter().filter(|store| store.is_alive).count(),
+            regions: regions.len(),
+            leaderless: count(&|region| !region.state.serves()),
+            under_replicated: count(&|region| region.living < region.voters),
+            may_fail: regions.iter().map(RegionView::spare).min().unwrap_or(-1),
+            is_complete: view.covers_everything(),
+        }
+    }
+
+    pub(crate) fn is_well(&self) -> bool {
+        self.word() == "healthy"
+    }
+
+    /// The state in one word.
+    pub(crate) fn word(&self) -> &'static str {
+        if self.leaderless > 0 || !self.is_complete {
+            "unavailable"
+        } else if self.stores_up < self.stores || self.under_replicated > 0 {
+            "degraded"
+        } else {
+            "healthy"
+        }
+    }
+
+    pub(crate) fn may_fail_text(&self) -> String {
+        match self.may_fail {
+            _ if !self.is_complete => "not all regions have reported yet".to_owned(),
+            ..0 => "some keys cannot be read or written".to_owned(),
+            0 => "cannot lose another store".to_owned(),
+            more => format!("can lose {}", text::counted(more.unsigned_abs(), "store")),
+        }
+    }
+
+    /// What is not well, in one line.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        if self.is_well() {
+            return None;
+        }
+        let down = self.stores - self.stores_up;
+        let mut parts = Vec::new();
+        if down > 0 {
+            parts.push(format!("{down} of {} not up", text::counted(self.stores as u64, "store")));
+        }
+        for (count, what) in
+            [(self.leaderless, "leaderless"), (self.under_replicated, "under-replicated")]
+        {
+            if count > 0 {
+                let regions = text::counted(self.regions as u64, "region");
+                parts.push(format!("{count} of {regions} {what}"));
+            }
+        }
+        parts.push(self.may_fail_text());
+        Some(format!("{}: {}", self.word(), parts.join("; ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use flotilla_base::{Epoch, PeerId, Region, RegionId};
+    use flotilla_client::admin::StoreReport;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_000_000);
+
+    fn peer(store: u64) -> Peer {
+        Peer::voter(PeerId(store + 10), StoreId(store))
+    }
+
+    /// Three stores that reported `ago` seconds before, and one region that store 1 leads.
+    fn facts(ago: [u64; 3]) -> Facts<'static> {
+        let store = |(id, ago): (u64, u64)| {
+            let beat = NOW.saturating_sub(Duration::from_secs(ago));
+            StoreInfo {
+                id: StoreId(id),
+                address: format!("store-{id}"),
+                status_address: String::new(),
+                state: StoreState::Up,
+                version: String::new(),
+                last_heartbeat_unix_nanos: i64::try_from(beat.as_nanos()).expect("fits"),
+                report: StoreReport::default(),
+            }
+        };
+        let peers = (1..=3).map(peer).collect();
+        let (id, range) = (RegionId(2), KeyRange::all());
+        let region = Region { id, range, epoch: Epoch::FIRST, peers };
+        let leader = Some(peer(1));
+        Facts {
+            stores: (1..).zip(ago).map(store).collect(),
+            regions: vec![RegionInfo { region, leader, down: Vec::new(), pending: Vec::new() }],
+            health: None,
+            killed: &[],
+            now: NOW,
+        }
+    }
+
+    fn judged(contacts: [Contact; 3]) -> Facts<'static> {
+        let stores = (1..).map(StoreId).zip(contacts).collect();
+        let health = ClusterHealth { stores, silent_regions: BTreeSet::new() };
+        Facts { health: Some(health), ..facts([1, 1, 1]) }
+    }
+
+    fn health(facts: Facts<'_>) -> Health {
+        Health::of(&ClusterView::of(facts))
+    }
+
+    #[test]
+    fn a_cluster_is_well_while_all_of_it_is_there() {
+        use Contact::Up;
+        for well in [health(facts([9, 9, 9])), health(judged([Up, Up, Up]))] {
+            assert!(well.is_well() && well.complaint().is_none(), "{well:?}");
+            assert_eq!((well.may_fail_text(), well.may_fail), ("can lose 1 store".to_owned(), 1));
+        }
+    }
+
+    #[test]
+    fn each_witness_alone_is_believed() {
+        use Contact::{Disconnected, Down, Unheard, Up};
+        let mut missed = judged([Up, Up, Up]);
+        missed.regions[0].down = vec![peer(3)];
+        let killed = ["store-3".to_owned()];
+        for (facts, state) in [
+            (facts([1, 1, 21]), "disconnected"),
+            (judged([Up, Up, Disconnected]), "disconnected"),
+            (judged([Up, Up, Down]), "down"),
+            (judged([Up, Up, Unheard]), "unheard"),
+            (missed, "unreachable"),
+            (Facts { killed: &killed, ..judged([Up, Up, Up]) }, "killed"),
+        ] {
+            let view = ClusterView::of(facts);
+            assert_eq!(view.stores[2].state, state);
+            let ill = Health::of(&view);
+            assert_eq!((ill.stores_up, ill.under_replicated, ill.may_fail), (2, 1, 0), "{state}");
+            let complaint = ill.complaint().expect("one");
+            assert_eq!(
+                complaint,
+                "degraded: 1 of 3 stores not up; 1 of 1 region under-replicated; cannot lose another store"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_well_without_a_majority() {
+        use Contact::{Disconnected, Up};
+        let view = ClusterView::of(judged([Up, Disconnected, Disconnected]));
+        assert_eq!(view.regions[0].state, RegionState::NoMajority);
+        assert_eq!(view.stores[0].leaders, 0, "it cannot lead any more");
+        let ill = Health::of(&view);
+        assert_eq!((ill.stores_up, ill.leaderless, ill.may_fail), (1, 1, -1));
+        assert!(ill.complaint().expect("one").starts_with("unavailable: 2 of 3 stores not up"));
+    }
+
+    #[test]
+    fn a_region_without_a_living_leader_is_leaderless() {
+        use Contact::{Disconnected, Up};
+        let gone = ClusterView::of(judged([Disconnected, Up, Up]));
+        assert_eq!(gone.regions[0].state, RegionState::Leaderless);
+        let mut silent = judged([Up, Up, Up]);
+        silent.health.as_mut().expect("judged").silent_regions.insert(RegionId(2));
+        let silent = health(silent);
+        assert_eq!((silent.leaderless, silent.stores_up, silent.word()), (1, 3, "unavailable"));
+        // What a leader said before it died counts no more.
+        let mut stale = judged([Disconnected, Up, Up]);
+        stale.regions[0].down = vec![peer(2)];
+        assert_eq!(ClusterView::of(stale).stores[1].state, "up");
+    }
+
+    #[test]
+    fn keys_without_a_region_are_no_health() {
+        use Contact::Up;
+        let mut nothing = judged([Up, Up, Up]);
+        nothing.regions.clear();
+        let mut part = judged([Up, Up, Up]);
+        part.regions[0].region.range = KeyRange::new("", "m");
+        for facts in [nothing, part] {
+            let ill = health(facts);
+            assert_eq!(
+                ill.complaint().as_deref(),
+                Some("unavailable: not all regions have reported yet")
+            );
+        }
+    }
+}

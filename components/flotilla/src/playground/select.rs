@@ -1,0 +1,113 @@
+//! Which playground a command means, and what it knows of its own nodes.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::Value;
+use tokio::{net::lookup_host, time::timeout};
+
+use super::{command, control::Command, descriptor::Descriptor};
+use crate::{
+    args::{Globals, Selector},
+    catalogue,
+    fault::Fault,
+};
+
+/// How long a look at the nodes of a playground may take that is only beside the point.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// The playground with the process, else the one with the placement driver, else the only one that runs.
+pub(super) async fn one(globals: &Globals, selector: &Selector) -> Result<Descriptor, Fault> {
+    let living = Descriptor::living();
+    let (found, wanted) = match selector.pid {
+        Some(pid) => {
+            let found = living.iter().filter(|one| one.pid == pid).cloned().collect();
+            (found, Some(format!("no playground has process {pid}")))
+        }
+        None if globals.pd.iter().any(|named| !named.is_empty()) => {
+            let named = globals.pd.join(",");
+            let text = format!("no playground here has the placement driver {named}");
+            (with_pd(globals, &living).await, Some(text))
+        }
+        None => (living.clone(), None),
+    };
+    let listed = |fault: Fault, some: &[Descriptor]| {
+        let hint = |one: &Descriptor| {
+            format!("--pid {} or --pd {}   {}", one.pid, one.pd.join(","), one.title())
+        };
+        some.iter().fold(fault, |fault, one| fault.hint(hint(one)))
+    };
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => {
+            let text = wanted.unwrap_or_else(|| "no playground is running".to_owned());
+            let fault = listed(Fault::new(&catalogue::NO_PLAYGROUND, text), &living);
+            let why = match living.len() {
+                0 => "none of this user is running",
+                _ => "others are running",
+            };
+            let fault = fault.why(why);
+            Err(if living.is_empty() { fault.hint("flotilla playground") } else { fault })
+        }
+        many => {
+            let text = format!("{} playgrounds are running", many.len());
+            let fault = Fault::new(&catalogue::MANY_PLAYGROUNDS, text);
+            Err(listed(fault.why("the command does not say which of them it means"), many))
+        }
+    }
+}
+
+/// Addresses of stores that the playground behind `globals` knows to be down: sooner than anybody else.
+/// Empty where no playground is meant, or where it does not answer at once.
+pub(crate) async fn killed_stores(globals: &Globals) -> Vec<String> {
+    let living = Descriptor::living();
+    let meant = match globals.pd.iter().any(|named| !named.is_empty()) {
+        true => with_pd(globals, &living).await,
+        false => living,
+    };
+    let [one] = meant.as_slice() else { return Vec::new() };
+    let answer = command::ask(one, Command::Status, GLANCE).await;
+    answer.map_or_else(|_hidden| Vec::new(), |answer| down_stores(&answer))
+}
+
+/// Addresses of the stores that are not up.
+pub(super) fn down_stores(status: &Value) -> Vec<String> {
+    let nodes = status["nodes"].as_array().into_iter().flatten();
+    let down = nodes.filter(|node| node["role"] == "store" && node["state"] != "up");
+    down.filter_map(|node| node["address"].as_str().map(str::to_owned)).collect()
+}
+
+/// Those of `living` whose placement driver is named.
+async fn with_pd(globals: &Globals, living: &[Descriptor]) -> Vec<Descriptor> {
+    let mut named = Vec::new();
+    for endpoint in &globals.pd {
+        named.extend(places(endpoint).await);
+    }
+    let mut found = living.to_vec();
+    found.retain(|one| one.pd.iter().any(|address| named.contains(address)));
+    found
+}
+
+/// The address as it stands, and where its name leads to.
+async fn places(endpoint: &str) -> Vec<String> {
+    let plain = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
+    let mut places = vec![plain.to_owned()];
+    if plain.parse::<SocketAddr>().is_err()
+        && let Ok(Ok(resolved)) = timeout(GLANCE, lookup_host(plain)).await
+    {
+        places.extend(resolved.map(|address| address.to_string()));
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_address_has_many_forms() {
+        for form in ["127.0.0.1:2379", "http://127.0.0.1:2379/", "localhost:2379"] {
+            assert!(places(form).await.contains(&"127.0.0.1:2379".to_owned()), "{form}");
+        }
+        assert!(!places("127.0.0.1:2380").await.contains(&"127.0.0.1:2379".to_owned()));
+    }
+}
