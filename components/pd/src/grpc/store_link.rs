@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use flotilla_base::StoreId;
+use flotilla_pdcore::Denied;
 use flotilla_proto::{store_link as wire, store_link::store_link_server::StoreLink};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::{convert, reject};
-use crate::{
-    core::{Denied, Request as Ask},
-    handle::CoreHandle,
-};
+use crate::{core::Request as Ask, handle::CoreHandle};
 
 /// How long one call waits for the bootstrap before the store has to call again: short enough that no
 /// middle box takes the call for dead.
