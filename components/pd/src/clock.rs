@@ -7,8 +7,3 @@ pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
-
-/// The wall clock in seconds since 1970.
-pub(crate) fn unix_s() -> u64 {
-    unix_ms() / 1000
-}

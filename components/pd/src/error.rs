@@ -4,8 +4,9 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use flotilla_base::ClusterId;
 use flotilla_engine::{DataDirError, EngineError};
+use flotilla_pdcore::CoreError;
 use flotilla_placement::MetaError;
-use flotilla_raftgroup::{GroupError, disk::DiskError};
+use flotilla_raftgroup::{GroupError, StepError, disk::DiskError};
 
 /// A placement driver that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum PdError {
     /// The replicated state is damaged or from a newer program.
     #[error(transparent)]
     State(#[from] MetaError),
+    /// Another member's message proves that the log is damaged.
+    #[error("the log of this placement driver is damaged: {0}")]
+    Damaged(StepError),
     /// The directory and the state in it belong to different clusters.
     #[error(
         "data directory {} belongs to cluster {directory}, the state in it to cluster {state}: its files \
@@ -61,4 +65,15 @@ pub enum PdError {
     /// The cluster got no identity in time.
     #[error("the placement driver did not become leader in time; see its log")]
     NotReady,
+}
+
+impl From<CoreError> for PdError {
+    fn from(error: CoreError) -> Self {
+        match error {
+            CoreError::Disk(error) => Self::Disk(error),
+            CoreError::Group(error) => Self::Group(error),
+            CoreError::State(error) => Self::State(error),
+            CoreError::Damaged(error) => Self::Damaged(error),
+        }
+    }
 }

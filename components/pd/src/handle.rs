@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use flotilla_pdcore::Denied;
 use flotilla_placement::RegionInfo;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -9,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    core::{Denied, RegionLookup, Reply, Request},
+    core::{RegionLookup, Reply, Request},
     status::Status,
     tso::TsoGate,
 };

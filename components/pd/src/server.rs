@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     PdError,
     config::{PdConfig, SERVED_VERSION},
-    core::{Inputs, MEMBER, PdCore, Request, Shared, request_queue},
+    core::{Inputs, MEMBER, Owner, Request, Shared, request_queue},
     grpc,
     handle::CoreHandle,
     http,
@@ -178,18 +178,18 @@ fn core_handle(shared: &Shared, requests: mpsc::Sender<Request>) -> CoreHandle {
     }
 }
 
-fn open(config: &PdConfig, shared: Shared) -> Result<PdCore, PdError> {
+fn open(config: &PdConfig, shared: Shared) -> Result<Owner, PdError> {
     let expect = Expect { free_min: config.free_min, ..Expect::of(Role::Pd) };
     let data_dir = DataDir::open(&config.data_dir, &expect)?;
     let options = EngineOptions { log_deletion: data_dir.log_deletion(), ..config.engine };
     let engine = Engine::open(&data_dir.database_path(), &options)?;
-    PdCore::open(config, engine, data_dir, shared)
+    Owner::open(config, engine, data_dir, shared)
 }
 
-type Owner = (JoinHandle<()>, oneshot::Receiver<Result<(), PdError>>);
+type RunningOwner = (JoinHandle<()>, oneshot::Receiver<Result<(), PdError>>);
 
 /// Runs the owner on a thread of its own: it writes to a disk, and nothing else may wait for that.
-fn run_owner(core: PdCore, inputs: Inputs) -> Result<Owner, PdError> {
+fn run_owner(core: Owner, inputs: Inputs) -> Result<RunningOwner, PdError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(PdError::Thread)?;
     let (end, ended) = oneshot::channel();

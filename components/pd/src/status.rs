@@ -1,12 +1,8 @@
 //! What the owner publishes for everyone: who leads, which cluster this is, whether it has regions.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use flotilla_base::Moment;
-use flotilla_placement::{BootstrapPlan, Cluster};
+use flotilla_placement::{BootstrapPlan, Cluster, MetaState};
 
 /// The state of this member, as last published by the owner.
 #[derive(Clone, Debug, Default)]
@@ -26,27 +22,19 @@ impl Status {
     pub(crate) fn cluster_id(&self) -> u64 {
         self.cluster.map_or(0, |cluster| cluster.id.get())
     }
-}
 
-/// Until when this member may say that it leads. Asked at the moment of each answer.
-///
-/// A group with one voter is its own majority, so its lease does not end; it is withdrawn when the
-/// member steps down or its disk stalls.
-#[derive(Debug, Default)]
-pub(crate) struct Lease {
-    end: AtomicU64,
-}
-
-impl Lease {
-    pub(crate) fn grant_until(&self, end: Moment) {
-        self.end.store(end.0, Ordering::Release);
-    }
-
-    pub(crate) fn withdraw(&self) {
-        self.end.store(0, Ordering::Release);
-    }
-
-    pub(crate) fn holds(&self, now: Moment) -> bool {
-        now.0 < self.end.load(Ordering::Acquire)
+    /// Takes over what is applied now; whether anything is new.
+    pub(crate) fn update(&mut self, state: &MetaState, is_leading: bool) -> bool {
+        let (cluster, stores) = (state.cluster(), state.stores().len());
+        let has_regions = state.bootstrap().is_some();
+        let is_same = (self.cluster, self.is_leading, self.stores, self.bootstrap.is_some())
+            == (cluster, is_leading, stores, has_regions);
+        if is_same {
+            return false;
+        }
+        // A plan is made once and never changes.
+        let bootstrap = self.bootstrap.take().or_else(|| state.bootstrap().cloned().map(Arc::new));
+        *self = Self { cluster, is_leading, bootstrap, stores };
+        true
     }
 }

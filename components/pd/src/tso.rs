@@ -1,12 +1,12 @@
 //! Timestamps on the way out: the reign's allocator behind a lock that is held for nanoseconds.
 //!
-//! The owner opens the gate with a reign, widens its window as windows are applied, and closes it when
-//! the reign ends. Streams take timestamps here without asking the owner, so neither its queue nor a
+//! The owner changes what stands behind the lock: it begins and ends reigns, widens windows, grants and
+//! withdraws the lease. Streams take timestamps here without asking the owner, so neither its queue nor a
 //! disk is between a client and its timestamp.
 
 use std::time::Duration;
 
-use flotilla_placement::{Timestamp, TsoError, TsoReign};
+use flotilla_placement::{Taken, Timestamp, TsoChange, TsoDesk, TsoError};
 use flotilla_telemetry::MonotonicClock;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{clock::unix_ms, status::Lease};
+use crate::clock::unix_ms;
 
 /// How long a caller waits for a leader or a window.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,62 +32,45 @@ pub(crate) enum TsoRefusal {
 /// Where streams take timestamps.
 #[derive(Debug)]
 pub(crate) struct TsoGate {
-    reign: Mutex<Option<TsoReign>>,
-    /// Counts openings, closings and widenings.
+    desk: Mutex<TsoDesk>,
+    /// Counts ends of reigns and widenings.
     changes: watch::Sender<u64>,
     /// Tells the owner that a larger window is wanted.
     window_wanted: Notify,
-    lease: Lease,
     clock: MonotonicClock,
     handed_out: IntCounter,
 }
 
 impl TsoGate {
-    /// A closed gate; `handed_out` counts timestamps.
+    /// A gate without a reign; `handed_out` counts timestamps.
     pub(crate) fn new(clock: MonotonicClock, handed_out: IntCounter) -> Self {
         Self {
-            reign: Mutex::new(None),
+            desk: Mutex::new(TsoDesk::default()),
             changes: watch::Sender::new(0),
             window_wanted: Notify::new(),
-            lease: Lease::default(),
             clock,
             handed_out,
         }
     }
 
-    /// The lease of this member; granted and withdrawn by the owner alone.
-    pub(crate) const fn lease(&self) -> &Lease {
-        &self.lease
-    }
-
     /// Whether this member may say now that it leads.
     pub(crate) fn leads_now(&self) -> bool {
-        self.lease.holds(self.clock.now())
+        let now = self.clock.now();
+        self.desk.lock().leads(now)
     }
 
-    /// Begins a reign. It hands out nothing before its first window.
-    pub(crate) fn open(&self, reign: TsoReign) {
-        *self.reign.lock() = Some(reign);
-    }
-
-    /// Ends the reign, before anyone is told that this member no longer leads.
-    pub(crate) fn close(&self) {
-        self.lease.withdraw();
-        *self.reign.lock() = None;
-        self.note_change();
-    }
-
-    /// Takes over an applied window.
-    pub(crate) fn extend(&self, end_ms: u64) {
-        if let Some(reign) = self.reign.lock().as_mut() {
-            reign.extend(end_ms);
+    /// Carries out a change before it returns.
+    pub(crate) fn change(&self, change: TsoChange) {
+        let is_waited_for = matches!(change, TsoChange::Extend { .. } | TsoChange::Close);
+        self.desk.lock().change(change);
+        if is_waited_for {
+            self.changes.send_modify(|count| *count += 1);
         }
-        self.note_change();
     }
 
     /// The end of the window to propose now.
     pub(crate) fn wanted_window(&self) -> Option<u64> {
-        self.reign.lock().as_ref().and_then(|reign| reign.window_wanted(unix_ms()))
+        self.desk.lock().window_wanted(unix_ms())
     }
 
     /// Completes when a larger window is wanted.
@@ -101,17 +84,17 @@ impl TsoGate {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
-            match self.try_alloc(count) {
-                Some(Ok(timestamp)) => return self.confirm(timestamp, count),
-                Some(Err(TsoError::Ahead { ahead_ms })) => {
+            match self.take(count) {
+                Ok(taken) => return self.release(taken, count),
+                Err(TsoError::Ahead { ahead_ms }) => {
                     // Only time itself helps here.
                     let enough = Instant::now() + Duration::from_millis(ahead_ms);
                     sleep_until(enough.min(deadline)).await;
                 }
-                Some(Err(error @ (TsoError::ZeroCount | TsoError::TooMany(_)))) => {
+                Err(error @ (TsoError::ZeroCount | TsoError::TooMany(_))) => {
                     return Err(TsoRefusal::BadCount(error));
                 }
-                Some(Err(TsoError::NeedWindow)) | None => {
+                Err(TsoError::NeedWindow | TsoError::NoReign) => {
                     let changed = timeout_at(deadline, changes.changed()).await;
                     if !matches!(changed, Ok(Ok(()))) {
                         return Err(TsoRefusal::NotLeader);
@@ -124,38 +107,32 @@ impl TsoGate {
         }
     }
 
-    /// `None` while no reign is open.
-    fn try_alloc(&self, count: u32) -> Option<Result<Timestamp, TsoError>> {
+    fn take(&self, count: u32) -> Result<Taken, TsoError> {
         let now_ms = unix_ms();
-        let mut guard = self.reign.lock();
-        let reign = guard.as_mut()?;
-        let outcome = reign.alloc(count, now_ms);
-        let is_window_short = reign.window_wanted(now_ms).is_some();
-        drop(guard);
+        let mut desk = self.desk.lock();
+        let outcome = desk.take(count, now_ms);
+        let is_window_short = desk.window_wanted(now_ms).is_some();
+        drop(desk);
         if is_window_short {
             self.window_wanted.notify_one();
         }
-        Some(outcome)
+        outcome
     }
 
-    /// The lease is asked after the value was taken: whoever leads next hands out larger values only
-    /// after this lease has ended.
-    fn confirm(&self, timestamp: Timestamp, count: u32) -> Result<Timestamp, TsoRefusal> {
-        if !self.leads_now() {
-            return Err(TsoRefusal::NotLeader);
-        }
+    /// The clock is read after the value was taken: whoever leads next hands out larger values only after
+    /// this lease has ended.
+    fn release(&self, taken: Taken, count: u32) -> Result<Timestamp, TsoRefusal> {
+        let now = self.clock.now();
+        let released = self.desk.lock().release(taken, now).ok_or(TsoRefusal::NotLeader)?;
         self.handed_out.inc_by(count.into());
-        Ok(timestamp)
-    }
-
-    fn note_change(&self) {
-        self.changes.send_modify(|count| *count += 1);
+        Ok(released)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use flotilla_base::Moment;
+    use flotilla_placement::TsoReign;
 
     use super::*;
 
@@ -164,8 +141,8 @@ mod tests {
             MonotonicClock::start(),
             IntCounter::new("timestamps", "Timestamps.").expect("a valid name"),
         );
-        gate.open(TsoReign::new(0, unix_ms()));
-        gate.lease().grant_until(Moment::NEVER);
+        gate.change(TsoChange::Open(TsoReign::new(0, unix_ms())));
+        gate.change(TsoChange::Lease(Some(Moment::NEVER)));
         gate
     }
 
@@ -174,7 +151,8 @@ mod tests {
         let gate = opened();
         let widen = async {
             gate.window_is_wanted().await;
-            gate.extend(gate.wanted_window().expect("no window yet"));
+            let end_ms = gate.wanted_window().expect("no window yet");
+            gate.change(TsoChange::Extend { end_ms });
         };
         let (first, ()) = tokio::join!(gate.alloc(10), widen);
         let first = first.expect("window came");
@@ -185,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn no_reign_no_timestamp() {
         let gate = opened();
-        gate.close();
+        gate.change(TsoChange::Close);
         assert_eq!(gate.alloc(1).await, Err(TsoRefusal::NotLeader));
         assert_eq!(gate.wanted_window(), None);
     }
@@ -193,8 +171,8 @@ mod tests {
     #[tokio::test]
     async fn a_lease_that_ended_gives_nothing() {
         let gate = opened();
-        gate.extend(u64::MAX);
-        gate.lease().grant_until(Moment(1));
+        gate.change(TsoChange::Extend { end_ms: u64::MAX });
+        gate.change(TsoChange::Lease(Some(Moment(1))));
         assert_eq!(gate.alloc(1).await, Err(TsoRefusal::NotLeader));
         let zero = gate.alloc(0).await;
         assert_eq!(zero, Err(TsoRefusal::BadCount(TsoError::ZeroCount)));

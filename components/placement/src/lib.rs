@@ -5,14 +5,15 @@
 //! the time and inputs as arguments and returns records, answers and refusals.
 //!
 //! Entry types: [`MetaState`] (replicated), [`TsoReign`] and [`IdPool`] (one reign of one leader),
-//! [`ClusterView`] (soft state, rebuilt from heartbeats), [`BootstrapPlan`].
-//! Reading order: [`meta`], [`ids`], [`tso`], [`bootstrap`], [`view`].
+//! [`TsoDesk`] (where timestamps leave), [`ClusterView`] (soft state, rebuilt from heartbeats), [`BootstrapPlan`].
+//! Reading order: [`meta`], [`ids`], [`tso`], [`tso_desk`], [`bootstrap`], [`view`].
 #![warn(missing_docs)]
 
 pub mod bootstrap;
 pub mod ids;
 pub mod meta;
 pub mod tso;
+pub mod tso_desk;
 pub mod view;
 
 pub use bootstrap::{
@@ -24,6 +25,7 @@ pub use meta::{
     Refusal, StoreRecord, StoreState,
 };
 pub use tso::{Timestamp, TsoError, TsoReign};
+pub use tso_desk::{Taken, TsoChange, TsoDesk};
 pub use view::{
     ClusterView, RegionInfo, RegionReport, RegionStats, StaleReport, StoreHealth, StoreLoad,
     StoreStats, StoreStatus,

@@ -38,6 +38,9 @@ pub enum TsoError {
     /// More than one millisecond can hold.
     #[error("tso count {0} is too large: at most 262143 timestamps fit one request")]
     TooMany(u32),
+    /// This member does not lead: try again once a reign has begun, here or elsewhere.
+    #[error("no timestamps without a reign")]
+    NoReign,
     /// The window is used up: try again once a larger one is applied.
     #[error("timestamp window ends; a larger one is being committed")]
     NeedWindow,
@@ -84,7 +87,7 @@ impl TsoReign {
     /// Hands out `count` timestamps; the largest is returned. A failed call hands out nothing.
     ///
     /// # Errors
-    /// [`TsoError`]; the last two pass by themselves.
+    /// [`TsoError`]; [`TsoError::NeedWindow`] and [`TsoError::Ahead`] pass by themselves.
     pub fn alloc(&mut self, count: u32, now_ms: u64) -> Result<Timestamp, TsoError> {
         let count_wide = u64::from(count);
         if count == 0 {

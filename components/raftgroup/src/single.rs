@@ -165,6 +165,22 @@ impl<T> Single<T> {
         self.group.on_applied(index);
     }
 
+    /// Until when this member may say that it leads, by its own clock; `None` where it may not.
+    ///
+    /// The only voter is its own majority, so its lead needs no proof that ends. But whoever says that it
+    /// leads says that it can keep what it promises: a lease ends where a write has waited for one gate.
+    #[must_use]
+    pub fn lease(&self) -> Option<Moment> {
+        let proved = if self.group.is_sole_voter() {
+            self.group.can_read().then_some(Moment::NEVER)
+        } else {
+            self.group.lease().map(|lease| lease.until)
+        };
+        let disk_is_trusted = |since| since + self.group.timing().gate;
+        let trusted = self.group.oldest_write().map_or(Moment::NEVER, disk_is_trusted);
+        proved.map(|until| until.min(trusted))
+    }
+
     /// All tickets that still wait, when the process ends.
     pub fn drain(&mut self) -> Vec<T> {
         let mut tickets = std::mem::take(&mut self.lost);

@@ -20,7 +20,7 @@ pub(crate) fn pd_fault(error: &PdError) -> Fault {
         PdError::Listen { address, cause } => listen_fault("pd", *address, cause),
         PdError::DataDir(error) => data_dir_fault(error),
         PdError::Engine(error) => engine_fault("pd", error),
-        PdError::Disk(_) | PdError::State(_) | PdError::MixedUp { .. } => {
+        PdError::Disk(_) | PdError::State(_) | PdError::Damaged(_) | PdError::MixedUp { .. } => {
             explained(&catalogue::STORAGE, error.to_string())
         }
         PdError::Group(_) | PdError::Thread(_) | PdError::NotReady => {

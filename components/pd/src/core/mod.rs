@@ -1,84 +1,41 @@
-//! The owner: the only one that changes the raft group, the replicated state and the view.
+//! The owner: a thread of its own around [`flotilla_pdcore::PdCore`], since it writes to the database.
 //!
-//! It runs on a thread of its own, since it writes to the database. It sleeps until a request, a
-//! durable round or a deadline of the group; there is no tick.
-//!
-//! A *reign* is the time in which this member leads in one term. It begins when an entry of the term
-//! was applied here: from then on the state holds everything that any earlier leader can have
-//! committed. It is open to requests once its first timestamp window was applied.
+//! It sleeps until a request, a durable round or a deadline of the group; there is no tick.
 
-mod open;
+mod host;
 mod request;
-mod round;
-mod serve;
 mod syncer;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     sync::Arc,
 };
 
-use flotilla_base::{Moment, Term};
-use flotilla_engine::{DataDir, Engine};
-use flotilla_placement::{ClusterView, IdBatch, IdPool, MetaState};
-use flotilla_raftgroup::{ReadyNumber, Single, Timing};
+use flotilla_base::{ClusterId, Incarnation, Moment, PeerId};
+use flotilla_engine::{DataDir, Engine, EngineError, WriteBatch};
+use flotilla_pdcore::{Clocks, CoreConfig, Effects, Input, PdCore, birth};
+use flotilla_raftgroup::{GroupLimits, ReadyNumber};
 use flotilla_telemetry::MonotonicClock;
 use tokio::sync::{mpsc, watch};
 
-use self::syncer::Syncer;
-pub(crate) use self::{
-    open::MEMBER,
-    request::{ClusterHealth, Denied, RegionLookup, Reply, Request, StoreEntry},
+pub(crate) use self::request::{RegionLookup, Reply, Request};
+use self::{
+    host::Host,
+    request::{Asker, answer},
+    syncer::Syncer,
 };
-use crate::{PdError, config::PdConfig, metrics::PdMetrics, status::Status, tso::TsoGate};
+use crate::{
+    PdError, clock::unix_ms, config::PdConfig, metrics::PdMetrics, status::Status, tso::TsoGate,
+};
 
+/// The only member so far.
+pub(crate) const MEMBER: PeerId = PeerId(1);
 /// Requests that may wait for the owner; askers wait for room beyond that.
 const REQUESTS_MAX: usize = 4096;
 /// Requests that are served between two rounds of the group.
 const REQUESTS_PER_TURN: usize = 256;
-
-/// What a proposal is for: completed when its entry is applied, or lost.
-#[derive(Debug)]
-pub(super) enum Ticket {
-    InitCluster,
-    IdWindow,
-    TsoWindow,
-    PutStore(Reply<()>),
-    Bootstrap,
-}
-
-/// What the owner keeps for the time in which it leads.
-#[derive(Debug)]
-struct Reign {
-    term: Term,
-    /// Whether requests are served.
-    is_open: bool,
-    ids: IdPool,
-    /// Askers that wait for an id window, in order.
-    id_waiters: VecDeque<(u32, Reply<IdBatch>)>,
-    /// Commands of this kind that are proposed and not applied: never two at a time.
-    asked: BTreeSet<Asked>,
-}
-
-/// Commands that the owner proposes by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Asked {
-    IdWindow,
-    TsoWindow,
-    Bootstrap,
-}
-
-impl Reign {
-    fn new(term: Term) -> Self {
-        Self {
-            term,
-            is_open: false,
-            ids: IdPool::default(),
-            id_waiters: VecDeque::new(),
-            asked: BTreeSet::new(),
-        }
-    }
-}
+/// Applied entries that stay in the log, for members that were away for a moment.
+const LOG_ENTRIES_KEPT: u64 = 1024;
 
 /// What is given to the owner and shared with others.
 #[derive(Debug)]
@@ -92,23 +49,14 @@ pub(crate) struct Shared {
 }
 
 /// The owner.
-pub(crate) struct PdCore {
-    engine: Engine,
-    max_replicas: u32,
-    timing: Timing,
-    single: Single<Ticket>,
-    state: MetaState,
-    view: ClusterView,
-    reign: Option<Reign>,
-    /// Rounds that are written and not known durable, with the moment of the write.
-    unsynced: VecDeque<(ReadyNumber, Moment)>,
-    syncer: Syncer,
-    shared: Shared,
-    /// Last, so that the directory is given back after everything that holds the database is gone.
-    data_dir: DataDir,
+pub(crate) struct Owner {
+    core: PdCore<Asker>,
+    host: Host,
+    /// What is to be done in the next turn.
+    effects: Effects<Asker>,
 }
 
-/// The inputs of the owner.
+/// What the owner waits for.
 pub(crate) struct Inputs {
     pub requests: mpsc::Receiver<Request>,
     /// Closed by whoever wants the owner to end.
@@ -120,7 +68,7 @@ pub(crate) fn request_queue() -> (mpsc::Sender<Request>, mpsc::Receiver<Request>
     mpsc::channel(REQUESTS_MAX)
 }
 
-impl PdCore {
+impl Owner {
     /// Opens group and state. Nothing is proposed yet.
     pub(crate) fn open(
         config: &PdConfig,
@@ -128,105 +76,162 @@ impl PdCore {
         data_dir: DataDir,
         shared: Shared,
     ) -> Result<Self, PdError> {
-        let now = shared.clock.now();
-        let opened = open::open(&engine, &data_dir, config.timing, now)?;
-        let core = Self {
-            syncer: Syncer::start(engine.clone()).map_err(PdError::Thread)?,
-            engine,
-            data_dir,
+        let first_records = birth(&engine)?;
+        let is_new = !first_records.is_empty();
+        if is_new {
+            engine.write(&WriteBatch::from(first_records))?;
+            engine.sync()?;
+        }
+        let Incarnation(run) = data_dir.incarnation();
+        let core_config = CoreConfig {
+            members: vec![MEMBER],
+            member: MEMBER,
             max_replicas: config.max_replicas,
+            fresh_cluster: draw_cluster_id(),
+            run,
             timing: config.timing,
-            single: opened.single,
-            state: opened.state,
-            view: ClusterView::new(now),
-            reign: None,
-            unsynced: VecDeque::new(),
-            shared,
+            limits: GroupLimits::default(),
+            log_entries_kept: LOG_ENTRIES_KEPT,
         };
-        core.publish();
-        Ok(core)
+        let reader = Arc::new(engine.clone());
+        let now = shared.clock.now();
+        let core = PdCore::open(core_config, reader, is_new, now)?;
+        check_identity(&core, &data_dir)?;
+        let syncer = Syncer::start(engine.clone()).map_err(PdError::Thread)?;
+        let host = Host { engine, syncer, shared, data_dir };
+        let owner = Self { core, host, effects: Effects::default() };
+        owner.publish();
+        Ok(owner)
     }
 
     /// Runs until shutdown or an error after which nothing may be written any more.
     pub(crate) async fn run(mut self, mut inputs: Inputs) -> Result<(), PdError> {
         let outcome = self.turns(&mut inputs).await;
-        self.end_reign();
-        for ticket in self.single.drain() {
-            self.abandon(ticket);
-        }
+        self.core.close(&mut self.effects);
+        let closed = self.effects.finish(&mut self.host);
         self.publish();
-        outcome
+        outcome.and(closed)
     }
 
     async fn turns(&mut self, inputs: &mut Inputs) -> Result<(), PdError> {
-        let tso = self.shared.tso.clone();
+        let tso = self.host.shared.tso.clone();
         let mut requests = Vec::with_capacity(REQUESTS_PER_TURN);
         loop {
-            self.single.wake(self.shared.clock.now());
-            self.rounds()?;
-            self.judge_lease();
-            let deadline = self.next_deadline();
+            self.core.turn(self.clocks(), &mut self.effects, &mut self.host)?;
+            self.publish();
+            let deadline = self.core.next_deadline(self.host.shared.clock.now());
             tokio::select! {
                 biased;
                 _ = inputs.shutdown.changed() => return Ok(()),
-                durable = self.syncer.durable() => self.on_durable(durable)?,
-                () = tso.window_is_wanted() => self.ask_tso_window(),
+                durable = self.host.syncer.durable() => self.on_durable(durable)?,
+                () = tso.window_is_wanted() => {
+                    if let Some(end_ms) = tso.wanted_window() {
+                        self.handle(Input::WidenTso { end_ms })?;
+                    }
+                }
                 count = inputs.requests.recv_many(&mut requests, REQUESTS_PER_TURN) => {
                     if count == 0 {
                         return Ok(());
                     }
                     for request in requests.drain(..) {
-                        self.serve(request);
+                        self.serve(request)?;
                     }
                 }
-                () = sleep_until(self.shared.clock, deadline) => {}
+                () = sleep_until(self.host.shared.clock, deadline) => {}
             }
         }
     }
 
-    fn next_deadline(&self) -> Moment {
-        let stalls_at = match self.unsynced.front() {
-            Some((_, written)) if self.leads() => *written + self.timing.gate,
-            _ => Moment::NEVER,
+    fn clocks(&self) -> Clocks {
+        Clocks { now: self.host.shared.clock.now(), unix_ms: unix_ms() }
+    }
+
+    fn on_durable(
+        &mut self,
+        durable: Option<Result<ReadyNumber, EngineError>>,
+    ) -> Result<(), PdError> {
+        let number = durable.ok_or_else(sync_is_gone)??;
+        self.handle(Input::Persisted(number))
+    }
+
+    fn handle(&mut self, input: Input<Asker>) -> Result<(), PdError> {
+        let clocks = self.clocks();
+        Ok(self.core.handle(clocks, input, &mut self.effects)?)
+    }
+
+    /// Requests are served in the order in which they came.
+    fn serve(&mut self, request: Request) -> Result<(), PdError> {
+        let sight = self.core.leading(self.host.shared.clock.now());
+        let input = match request {
+            Request::AllocIds { count, reply } => {
+                Input::AllocIds { count, ticket: Asker::Ids(reply) }
+            }
+            Request::PutStore { store, reply } => {
+                Input::PutStore { store, ticket: Asker::Done(reply) }
+            }
+            Request::StoreHeartbeat { id, stats, reply } => {
+                Input::StoreHeartbeat { id, stats, ticket: Asker::Done(reply) }
+            }
+            Request::OpenLine { id, run, reply } => {
+                Input::OpenLine { id, run, ticket: Asker::Done(reply) }
+            }
+            Request::BreakLine { id, run } => Input::BreakLine { id, run },
+            Request::RegionHeartbeat { report } => Input::RegionHeartbeat(report),
+            Request::Store { id, reply } => {
+                answer(reply, sight.and_then(|sight| sight.store(id)));
+                return Ok(());
+            }
+            Request::Stores { reply } => {
+                answer(reply, sight.map(|sight| sight.stores()));
+                return Ok(());
+            }
+            Request::Health { reply } => {
+                answer(reply, sight.map(|sight| sight.health()));
+                return Ok(());
+            }
+            Request::Region { lookup, reply } => {
+                answer(reply, sight.map(|sight| lookup.find(sight.regions())));
+                return Ok(());
+            }
+            Request::Regions { range, limit, reply } => {
+                answer(reply, sight.map(|sight| sight.regions().scan(&range, limit)));
+                return Ok(());
+            }
         };
-        self.single.group().next_deadline().min(stalls_at)
-    }
-
-    /// A leader whose disk stands still cannot keep what it promises: it says nothing until the disk
-    /// is back.
-    fn judge_lease(&mut self) {
-        let now = self.shared.clock.now();
-        let is_stalled =
-            self.unsynced.front().is_some_and(|(_, at)| now.since(*at) >= self.timing.gate);
-        let is_open = self.reign.as_ref().is_some_and(|reign| reign.is_open);
-        let leads = is_open && !is_stalled;
-        if leads == self.leads() {
-            return;
-        }
-        if leads {
-            self.shared.tso.lease().grant_until(Moment::NEVER);
-        } else {
-            tracing::warn!(is_stalled, "placement driver gives up its lease");
-            self.shared.tso.lease().withdraw();
-        }
-        self.publish();
-    }
-
-    fn leads(&self) -> bool {
-        self.shared.tso.leads_now()
+        self.handle(input)
     }
 
     fn publish(&self) {
-        let status = Status {
-            cluster: self.state.cluster(),
-            is_leading: self.leads(),
-            bootstrap: self.state.bootstrap().cloned().map(Arc::new),
-            stores: self.state.stores().len(),
-        };
-        self.shared.metrics.is_leader.set(status.is_leading.into());
-        self.shared.metrics.stores.set(i64::try_from(status.stores).unwrap_or(i64::MAX));
-        self.shared.status.send_replace(status);
+        let shared = &self.host.shared;
+        let state = self.core.state();
+        let is_leading = self.core.leads(shared.clock.now());
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        shared.metrics.is_leader.set(is_leading.into());
+        shared.metrics.stores.set(count(state.stores().len()));
+        shared.metrics.regions.set(count(self.core.view().regions().len()));
+        shared.status.send_if_modified(|status| status.update(state, is_leading));
     }
+}
+
+fn check_identity(core: &PdCore<Asker>, data_dir: &DataDir) -> Result<(), PdError> {
+    let directory = data_dir.cluster_id();
+    match core.state().cluster() {
+        Some(cluster) if !directory.is_none() && cluster.id != directory => {
+            Err(PdError::MixedUp { path: data_dir.path().to_owned(), directory, state: cluster.id })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A random identity for a new cluster: not zero, and small enough for programs with signed numbers.
+fn draw_cluster_id() -> ClusterId {
+    // The standard library seeds each of these from the system's random source.
+    let drawn = RandomState::new().hash_one("cluster") >> 1;
+    ClusterId(drawn.max(1))
+}
+
+fn sync_is_gone() -> PdError {
+    PdError::Thread(std::io::Error::other("the thread that syncs the log has ended"))
 }
 
 async fn sleep_until(clock: MonotonicClock, deadline: Moment) {

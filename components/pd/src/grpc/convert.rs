@@ -1,12 +1,11 @@
 //! Between wire messages and the words of `flotilla-placement`. Towards us everything is checked.
 
 use flotilla_base::{Incarnation, Peer, Region, StoreId, Term};
+use flotilla_pdcore::StoreEntry;
 use flotilla_placement::{
     RegionInfo, RegionReport, RegionStats, StoreRecord, StoreState, StoreStats, StoreStatus,
 };
 use flotilla_proto::{ConvertError, metapb, pdpb};
-
-use crate::core::StoreEntry;
 
 /// The store that a registration describes; `incarnation` is zero where the sender names no run.
 pub(super) fn store_from_wire(store: metapb::Store, incarnation: u64) -> StoreRecord {

@@ -2,11 +2,10 @@
 //!
 //! The texts are protocol: clients look for "not leader" and for "invalid store ID … not found".
 
+use flotilla_pdcore::Denied;
 use flotilla_placement::Refusal;
 use flotilla_proto::pdpb;
 use tonic::Status;
-
-use crate::core::Denied;
 
 /// The header of every response.
 pub(super) fn header(cluster_id: u64) -> Option<pdpb::ResponseHeader> {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use flotilla_base::{Incarnation, StoreId};
+use flotilla_pdcore::Denied;
 use flotilla_proto::{store_link as wire, store_link::store_link_server::StoreLink};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -13,10 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{convert, reject};
-use crate::{
-    core::{Denied, Request as Ask},
-    handle::CoreHandle,
-};
+use crate::{core::Request as Ask, handle::CoreHandle};
 
 /// How long one call waits for the bootstrap before the store has to call again: short enough that no
 /// middle box takes the call for dead.

@@ -4,6 +4,7 @@
 //! without an error. A stream ends with "not leader" as soon as this member no longer leads, since
 //! clients notice a change of leader by nothing else.
 
+use flotilla_pdcore::Denied;
 use flotilla_proto::pdpb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,12 +14,7 @@ use super::{
     convert, reject,
     reject::{header, not_bootstrapped},
 };
-use crate::{
-    core::{Denied, Request as Ask},
-    handle::CoreHandle,
-    status,
-    tso::TsoRefusal,
-};
+use crate::{core::Request as Ask, handle::CoreHandle, status, tso::TsoRefusal};
 
 /// Answers that may wait for a slow client before its requests wait.
 const ANSWERS_MAX: usize = 64;

@@ -1,12 +1,13 @@
 //! The JSON shapes of the interface. Numbers are numbers, also those above 2^53.
 
 use flotilla_base::{ByteSize, Peer, PeerRole};
+use flotilla_pdcore::StoreEntry;
 use flotilla_placement::{RegionInfo, StoreHealth, StoreState};
 use flotilla_proto::{metapb, pdpb};
 use serde::Serialize;
 
 use super::format::{date, duration, hex};
-use crate::{core::StoreEntry, grpc};
+use crate::grpc;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Member {

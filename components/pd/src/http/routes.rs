@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flotilla_base::{KeyRange, RegionId, StoreId};
+use flotilla_pdcore::{Denied, StoreEntry};
 use flotilla_placement::{RegionInfo, StoreState};
 use flotilla_telemetry::render;
 use serde_json::json;
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     config::SERVED_VERSION,
-    core::{Denied, RegionLookup, Request as Ask, StoreEntry},
+    core::{RegionLookup, Request as Ask},
     status::Status,
 };
 

@@ -1,0 +1,106 @@
+//! Executes what the core wants done, with the threads and the disk of this process.
+
+use flotilla_base::{Mutation, StoreId};
+use flotilla_engine::{DataDir, Engine, WriteBatch};
+use flotilla_pdcore::{LogWrite, Outcome, PdHost, Report};
+use flotilla_placement::{Cluster, StaleReport, TsoChange, view::ReportEffect};
+use flotilla_raftgroup::Message;
+
+use super::{Asker, Shared, syncer::Syncer};
+use crate::PdError;
+
+/// Everything the core acts on.
+pub(super) struct Host {
+    pub engine: Engine,
+    pub syncer: Syncer,
+    pub shared: Shared,
+    /// Last, so that the directory is given back after everything that holds the database is gone.
+    pub data_dir: DataDir,
+}
+
+impl PdHost<Asker> for Host {
+    type Error = PdError;
+
+    fn tso(&mut self, change: TsoChange) {
+        self.shared.tso.change(change);
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        // One voter has nobody to send to; messages leave here once there are more.
+        debug_assert!(messages.is_empty(), "{messages:?}");
+    }
+
+    fn persist(&mut self, write: LogWrite) -> Result<(), PdError> {
+        if !write.batch.is_empty() {
+            self.engine.write(&WriteBatch::from(write.batch))?;
+        }
+        if self.syncer.push(write.number) { Ok(()) } else { Err(super::sync_is_gone()) }
+    }
+
+    fn write(&mut self, batch: Vec<Mutation>) -> Result<(), PdError> {
+        Ok(self.engine.write(&WriteBatch::from(batch))?)
+    }
+
+    fn claim(&mut self, cluster: Cluster) -> Result<(), PdError> {
+        self.data_dir.claim(cluster.id, StoreId(0))?;
+        tracing::info!(cluster = %cluster.id, max_replicas = cluster.max_replicas, "cluster is known");
+        Ok(())
+    }
+
+    fn reply(&mut self, asker: Asker, outcome: Outcome) {
+        asker.complete(outcome);
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Role(change) => {
+                tracing::info!(role = ?change.role, term = %change.term, "placement driver changes its role");
+            }
+            Report::Opened(term) => tracing::info!(%term, "placement driver leads"),
+            Report::Ended(term) => tracing::info!(%term, "placement driver leads no more"),
+            Report::IdWindow(window) => {
+                tracing::info!("id window extended to {}", window.last);
+                let last = i64::try_from(window.last).unwrap_or(i64::MAX);
+                self.shared.metrics.last_id.set(last);
+            }
+            Report::Bootstrapped => tracing::info!("cluster bootstrapped"),
+            Report::Refused(refusal) => tracing::warn!(%refusal, "a command was refused"),
+            Report::NotProposed(error) => tracing::warn!(%error, "a command was not proposed"),
+            Report::Line { store, run, health } => {
+                tracing::info!(%store, run = run.get(), ?health, "connection of a store begins or ends");
+            }
+            Report::Heartbeat { region, leader, outcome } => {
+                self.note_heartbeat(&outcome);
+                match outcome {
+                    Ok(ReportEffect { conflict: Some(other), .. }) => {
+                        tracing::error!(%region, %other, "two regions claim the same keys at one version");
+                    }
+                    Ok(ReportEffect { is_routing_changed: true, .. }) => {
+                        tracing::debug!(%region, leader_store = %leader, "region has changed");
+                    }
+                    Ok(_) => {}
+                    Err(StaleReport::Invalid(error)) => {
+                        tracing::warn!(%error, store = %leader, "region heartbeat makes no sense");
+                    }
+                    // An old leader that keeps reporting is a signal in itself.
+                    Err(stale) => {
+                        tracing::debug!(%stale, store = %leader, "stale region heartbeat")
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Host {
+    fn note_heartbeat(&self, outcome: &Result<ReportEffect, StaleReport>) {
+        self.shared.metrics.count_region_heartbeat(match outcome {
+            Ok(_) => "taken",
+            Err(StaleReport::Invalid(_)) => "invalid",
+            Err(_) => "stale",
+        });
+        if outcome.as_ref().is_ok_and(|effect| effect.is_routing_changed) {
+            self.shared.regions.send_modify(|count| *count += 1);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The member: takes inputs, collects effects.
+
+use std::collections::VecDeque;
+
+use flotilla_base::Moment;
+use flotilla_placement::{ClusterView, MetaState, TsoChange};
+use flotilla_raftgroup::{Group, Message, ReadyNumber, Single, StepError};
+
+use crate::effects::{Effects, PdHost};
+use crate::input::{Clocks, Denied, Input};
+use crate::open::{CoreConfig, CoreError};
+use crate::reign::{Reign, Ticket};
+
+/// One member of a placement driver. `T` is the ticket with which an answer finds its asker.
+#[derive(Debug)]
+pub struct PdCore<T> {
+    pub(crate) config: CoreConfig,
+    pub(crate) single: Single<Ticket<T>>,
+    pub(crate) state: MetaState,
+    pub(crate) view: ClusterView,
+    pub(crate) reign: Option<Reign<T>>,
+    /// Writes that are not known durable, and the messages that wait for each.
+    pub(crate) unsynced: VecDeque<(ReadyNumber, Vec<Message>)>,
+    /// Until when this member says that it leads, as the host was told last.
+    pub(crate) lease: Option<Moment>,
+    /// Whether the host knows which cluster this is.
+    pub(crate) is_claimed: bool,
+}
+
+impl<T> PdCore<T> {
+    pub(crate) const fn new(
+        config: CoreConfig,
+        single: Single<Ticket<T>>,
+        state: MetaState,
+        view: ClusterView,
+    ) -> Self {
+        Self {
+            config,
+            single,
+            state,
+            view,
+            reign: None,
+            unsynced: VecDeque::new(),
+            lease: None,
+            is_claimed: false,
+        }
+    }
+
+    /// Does everything that is due and that the group has to do, behind the `effects` of what was handled
+    /// since the last turn, and leaves none.
+    ///
+    /// # Errors
+    /// The member must not go on.
+    pub fn turn<H: PdHost<T>>(
+        &mut self,
+        clocks: Clocks,
+        effects: &mut Effects<T>,
+        host: &mut H,
+    ) -> Result<(), H::Error>
+    where
+        H::Error: From<CoreError>,
+    {
+        // Behind the inputs: a leader that was heard in time must not be campaigned against.
+        self.handle(clocks, Input::Wake, effects)?;
+        loop {
+            let has_worked = self.drain(clocks, effects)?;
+            effects.finish(host)?;
+            if !has_worked {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes an input.
+    ///
+    /// # Errors
+    /// [`CoreError`]: the member must not go on.
+    pub fn handle(
+        &mut self,
+        clocks: Clocks,
+        input: Input<T>,
+        effects: &mut Effects<T>,
+    ) -> Result<(), CoreError> {
+        match input {
+            Input::Wake => self.single.wake(clocks.now),
+            Input::Persisted(number) => self.on_persisted(number, effects),
+            Input::Message(message) => match self.single.step(clocks.now, message) {
+                Err(damage @ StepError::Damaged(_)) => return Err(CoreError::Damaged(damage)),
+                // Late, or not for this member: whoever sent it sends something newer.
+                Ok(()) | Err(_) => {}
+            },
+            Input::WidenTso { end_ms } => self.ask_tso_window(end_ms, effects),
+            Input::AllocIds { count, ticket } => self.alloc_ids(clocks, count, ticket, effects),
+            Input::PutStore { store, ticket } => self.put_store(clocks, *store, ticket, effects),
+            Input::StoreHeartbeat { id, stats, ticket } => {
+                let outcome = self.store_heartbeat(clocks, id, *stats);
+                effects.replies.push((ticket, outcome));
+            }
+            Input::OpenLine { id, run, ticket } => {
+                let outcome = self.open_line(clocks, id, run, effects);
+                effects.replies.push((ticket, outcome));
+            }
+            Input::BreakLine { id, run } => self.break_line(clocks, id, run, effects),
+            Input::RegionHeartbeat(report) => self.region_heartbeat(clocks, *report, effects),
+        }
+        Ok(())
+    }
+
+    /// Collects what is to be done; whether there may be more.
+    ///
+    /// # Errors
+    /// [`CoreError`]: the member must not go on.
+    pub fn drain(&mut self, clocks: Clocks, effects: &mut Effects<T>) -> Result<bool, CoreError> {
+        self.claim(effects);
+        self.pursue(clocks, effects);
+        let round = self.single.collect();
+        let has_worked = round.is_some();
+        if let Some(round) = round {
+            self.take_round(clocks, round, effects)?;
+        }
+        self.judge_lease(effects);
+        Ok(has_worked)
+    }
+
+    /// When [`Input::Wake`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self, now: Moment) -> Moment {
+        // Also when a lease runs out, so that those who wait for the end of the lead hear of it.
+        let lease_ends = self.lease.filter(|end| *end > now).unwrap_or(Moment::NEVER);
+        self.single.group().next_deadline().min(lease_ends)
+    }
+
+    /// Whether this member may say at `now` that it leads. The clock must have been read after the
+    /// question came.
+    #[must_use]
+    pub fn leads(&self, now: Moment) -> bool {
+        let is_open = self.reign.as_ref().is_some_and(|reign| reign.is_open);
+        is_open && self.single.lease().is_some_and(|end| now < end)
+    }
+
+    /// The group, for questions.
+    #[must_use]
+    pub const fn group(&self) -> &Group {
+        self.single.group()
+    }
+
+    /// The replicated state, as applied here.
+    #[must_use]
+    pub const fn state(&self) -> &MetaState {
+        &self.state
+    }
+
+    /// What heartbeats have shown in this reign; who asks from outside takes [`Self::leading`].
+    #[must_use]
+    pub const fn view(&self) -> &ClusterView {
+        &self.view
+    }
+
+    /// Ends the member: nobody is left without an answer.
+    pub fn close(&mut self, effects: &mut Effects<T>) {
+        self.end_reign(effects);
+        for ticket in self.single.drain() {
+            if let Ticket::PutStore(ticket) = ticket {
+                effects.replies.push((ticket, Err(Denied::Stopped)));
+            }
+        }
+    }
+
+    fn on_persisted(&mut self, number: ReadyNumber, effects: &mut Effects<T>) {
+        self.single.on_persisted(number);
+        // P5.
+        while self.unsynced.front().is_some_and(|(first, _)| *first <= number) {
+            let Some((_, messages)) = self.unsynced.pop_front() else { break };
+            effects.send.extend(messages);
+        }
+    }
+
+    /// The directory is one of the cluster whose state is in it, whoever made the cluster, and also after
+    /// a crash in between.
+    fn claim(&mut self, effects: &mut Effects<T>) {
+        if let Some(cluster) = self.state.cluster().filter(|_| !self.is_claimed) {
+            self.is_claimed = true;
+            effects.claim = Some(cluster);
+        }
+    }
+
+    fn judge_lease(&mut self, effects: &mut Effects<T>) {
+        let is_open = self.reign.as_ref().is_some_and(|reign| reign.is_open);
+        let lease = if is_open { self.single.lease() } else { None };
+        if lease == self.lease {
+            return;
+        }
+        self.lease = lease;
+        if lease.is_some() {
+            effects.tso.push(TsoChange::Lease(lease));
+        } else {
+            effects.stop.get_or_insert(TsoChange::Lease(None));
+        }
+    }
+}

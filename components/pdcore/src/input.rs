@@ -1,0 +1,95 @@
+//! What a member is told, and what it answers.
+
+use flotilla_base::{Incarnation, Moment, StoreId};
+use flotilla_placement::{Answer, Refusal, RegionReport, StoreRecord, StoreStats};
+use flotilla_raftgroup::{Message, ReadyNumber};
+
+/// The time, by both clocks of the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clocks {
+    /// The monotonic clock, read after whatever is handled by it was taken.
+    pub now: Moment,
+    /// The wall clock, milliseconds since 1970. It may be wrong, and it may be set.
+    pub unix_ms: u64,
+}
+
+/// Something that a member is told. `T` is the ticket with which an answer finds its asker.
+#[derive(Debug)]
+pub enum Input<T> {
+    /// A deadline has come.
+    Wake,
+    /// Everything up to this number is durable.
+    Persisted(ReadyNumber),
+    /// From another member.
+    Message(Message),
+    /// A larger window of timestamps is wanted, up to this end.
+    WidenTso {
+        /// First physical time, in milliseconds, that is not wanted.
+        end_ms: u64,
+    },
+    /// Ids that follow each other; answered with [`Answer::Ids`].
+    AllocIds {
+        /// How many; 0 counts as 1.
+        count: u32,
+        /// Who asks.
+        ticket: T,
+    },
+    /// Registers a run of a store; answered with [`Answer::Done`].
+    PutStore {
+        /// The store.
+        store: Box<StoreRecord>,
+        /// Who asks.
+        ticket: T,
+    },
+    /// Statistics of a store; answered with [`Answer::Done`].
+    StoreHeartbeat {
+        /// Which store.
+        id: StoreId,
+        /// What it says.
+        stats: Box<StoreStats>,
+        /// Who asks.
+        ticket: T,
+    },
+    /// A line of a store's run is open; answered with [`Answer::Done`].
+    OpenLine {
+        /// Which store.
+        id: StoreId,
+        /// Which of its runs.
+        run: Incarnation,
+        /// Who asks.
+        ticket: T,
+    },
+    /// A line that was opened is broken. Taken whether this member leads or not: its opening was counted,
+    /// and nobody tells of the end again.
+    BreakLine {
+        /// Which store.
+        id: StoreId,
+        /// Which of its runs.
+        run: Incarnation,
+    },
+    /// A region as its leader sees it. Nobody waits for the answer.
+    RegionHeartbeat(Box<RegionReport>),
+}
+
+/// What an asker is told.
+pub type Outcome = Result<Answer, Denied>;
+
+/// Why a request is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// This member does not lead.
+    #[error("not leader")]
+    NotLeader,
+    /// The member has ended.
+    #[error("server stopped")]
+    Stopped,
+    /// The state machine refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// No such store.
+    #[error("invalid store ID {0}, not found")]
+    UnknownStore(StoreId),
+    /// The store is gone for good.
+    #[error("store {0} is a tombstone: it was removed for good and must stop")]
+    Tombstone(StoreId),
+}

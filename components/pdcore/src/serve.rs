@@ -1,0 +1,209 @@
+//! Requests: what changes, and what is only looked up. All are served by a member that is sure of its
+//! lead at the moment of the answer.
+
+use std::collections::BTreeMap;
+
+use flotilla_base::{Incarnation, Moment, RegionId, StoreId};
+use flotilla_placement::{
+    Answer, ClusterView, MetaChange, MetaState, RegionReport, StoreHealth, StoreLoad, StoreRecord,
+    StoreState, StoreStats, StoreStatus, view::RegionMap,
+};
+
+use crate::core::PdCore;
+use crate::effects::{Effects, Report};
+use crate::input::{Clocks, Denied, Outcome};
+use crate::reign::Ticket;
+
+/// Everything that is known of a store.
+#[derive(Clone, Debug)]
+pub struct StoreEntry {
+    /// As it registered.
+    pub record: StoreRecord,
+    /// Its last heartbeat in this reign.
+    pub status: Option<StoreStatus>,
+    /// How it is.
+    pub health: StoreHealth,
+    /// What it carries.
+    pub load: StoreLoad,
+}
+
+/// How stores and regions are now.
+#[derive(Clone, Debug)]
+pub struct ClusterHealth {
+    /// All stores that have not left, by id.
+    pub stores: Vec<(StoreId, StoreHealth)>,
+    /// Regions that may have no leader, since it does not report.
+    pub silent_regions: Vec<RegionId>,
+}
+
+/// The sight of a member that leads.
+#[derive(Clone, Copy, Debug)]
+pub struct Leading<'a> {
+    state: &'a MetaState,
+    view: &'a ClusterView,
+    now: Moment,
+}
+
+impl<'a> Leading<'a> {
+    /// The replicated state.
+    #[must_use]
+    pub const fn state(&self) -> &'a MetaState {
+        self.state
+    }
+
+    /// The regions.
+    #[must_use]
+    pub const fn regions(&self) -> &'a RegionMap {
+        self.view.regions()
+    }
+
+    /// One store.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownStore`].
+    pub fn store(&self, id: StoreId) -> Result<StoreEntry, Denied> {
+        let record = self.state.stores().get(&id).ok_or(Denied::UnknownStore(id))?;
+        Ok(self.entry(record, &self.view.loads()))
+    }
+
+    /// All stores, tombstones included.
+    #[must_use]
+    pub fn stores(&self) -> Vec<StoreEntry> {
+        let loads = self.view.loads();
+        self.state.stores().values().map(|record| self.entry(record, &loads)).collect()
+    }
+
+    /// How all are.
+    #[must_use]
+    pub fn health(&self) -> ClusterHealth {
+        let members = self.state.stores().values();
+        let members = members.filter(|record| record.state != StoreState::Tombstone);
+        let health = |record: &StoreRecord| (record.id, self.view.health(record.id, self.now));
+        ClusterHealth {
+            stores: members.map(health).collect(),
+            silent_regions: self.view.silent_regions(self.now),
+        }
+    }
+
+    /// Whether the store is one of the cluster.
+    fn check_member(&self, id: StoreId) -> Result<(), Denied> {
+        match self.state.stores().get(&id).map(|record| record.state) {
+            None => Err(Denied::UnknownStore(id)),
+            Some(StoreState::Tombstone) => Err(Denied::Tombstone(id)),
+            Some(StoreState::Up | StoreState::Offline) => Ok(()),
+        }
+    }
+
+    fn entry(&self, record: &StoreRecord, loads: &BTreeMap<StoreId, StoreLoad>) -> StoreEntry {
+        StoreEntry {
+            record: record.clone(),
+            status: self.view.store(record.id).copied(),
+            health: self.view.health(record.id, self.now),
+            load: loads.get(&record.id).copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl<T> PdCore<T> {
+    /// What this member sees, if it may say at `now` that it leads. The clock must have been read after
+    /// the question came.
+    ///
+    /// # Errors
+    /// [`Denied::NotLeader`].
+    pub fn leading(&self, now: Moment) -> Result<Leading<'_>, Denied> {
+        let sight = Leading { state: &self.state, view: &self.view, now };
+        if self.leads(now) { Ok(sight) } else { Err(Denied::NotLeader) }
+    }
+
+    pub(crate) fn alloc_ids(
+        &mut self,
+        clocks: Clocks,
+        count: u32,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        if self.leads(clocks.now) {
+            self.wait_for_ids(count, ticket, effects);
+        } else {
+            effects.replies.push((ticket, Err(Denied::NotLeader)));
+        }
+    }
+
+    pub(crate) fn put_store(
+        &mut self,
+        clocks: Clocks,
+        store: StoreRecord,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        // Decided again when it is applied; asking first keeps refused commands out of the log.
+        let sight = self.leading(clocks.now);
+        let checked = sight.and_then(|sight| Ok(sight.state.check_store(&store)?));
+        match checked {
+            Ok(()) => self.propose(MetaChange::PutStore(store), Ticket::PutStore(ticket), effects),
+            Err(denied) => effects.replies.push((ticket, Err(denied))),
+        }
+    }
+
+    pub(crate) fn store_heartbeat(
+        &mut self,
+        clocks: Clocks,
+        id: StoreId,
+        stats: StoreStats,
+    ) -> Outcome {
+        self.leading(clocks.now)?.check_member(id)?;
+        let Clocks { now: heard, unix_ms: heard_unix_ms } = clocks;
+        self.view.on_store_report(id, StoreStatus { stats, heard, heard_unix_ms });
+        Ok(Answer::Done)
+    }
+
+    pub(crate) fn open_line(
+        &mut self,
+        clocks: Clocks,
+        id: StoreId,
+        run: Incarnation,
+        effects: &mut Effects<T>,
+    ) -> Outcome {
+        self.leading(clocks.now)?.check_member(id)?;
+        self.view.on_line_opened(clocks.now, id, run);
+        self.report_line(clocks, id, run, effects);
+        Ok(Answer::Done)
+    }
+
+    pub(crate) fn break_line(
+        &mut self,
+        clocks: Clocks,
+        id: StoreId,
+        run: Incarnation,
+        effects: &mut Effects<T>,
+    ) {
+        self.view.on_line_broken(id, run);
+        self.report_line(clocks, id, run, effects);
+    }
+
+    fn report_line(
+        &self,
+        clocks: Clocks,
+        store: StoreId,
+        run: Incarnation,
+        effects: &mut Effects<T>,
+    ) {
+        let health = self.view.health(store, clocks.now);
+        effects.reports.push(Report::Line { store, run, health });
+    }
+
+    /// A member that does not lead drops it: the region's next heartbeat follows soon, to whoever leads
+    /// then.
+    pub(crate) fn region_heartbeat(
+        &mut self,
+        clocks: Clocks,
+        report: RegionReport,
+        effects: &mut Effects<T>,
+    ) {
+        if self.leads(clocks.now) {
+            let (region, leader) = (report.region.id, report.leader.store);
+            let outcome = self.view.on_region_report(clocks.now, report);
+            effects.reports.push(Report::Heartbeat { region, leader, outcome });
+        }
+    }
+}
