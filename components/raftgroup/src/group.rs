@@ -672,7 +672,11 @@ impl Group {
     /// Decides for each message whether it may overtake the write. The crate says so only for leaders,
     /// and wrongly where a leader's own (term, vote) is not durable: a group with one voter and
     /// learners leads and sends in the call that elects it.
-    pub(crate) fn sort_messages(&self, messages: impl Iterator<Item = Message>, work: &mut GroupReady) {
+    pub(crate) fn sort_messages(
+        &self,
+        messages: impl Iterator<Item = Message>,
+        work: &mut GroupReady,
+    ) {
         let is_leader = self.is_leader();
         for message in messages {
             let is_term_durable = message.term <= self.durable.0
