@@ -53,7 +53,7 @@ pub use flotilla_routing::{Applied, Cause};
 pub use crate::{
     admin::{Admin, Member, Members, RegionInfo, StoreInfo, StoreState, Timestamp},
     error::{Error, ErrorKind},
-    options::ClientOptions,
+    options::{ClientOptions, ReadFrom},
     raw::{KeyValue, RawKv},
     scan::Scan,
     stats::ClientStats,
