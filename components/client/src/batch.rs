@@ -12,7 +12,7 @@ use crate::{
     call::{Call, Object, Subject},
     core::{Core, Place},
     error::{Error, ErrorKind},
-    options::CallOptions,
+    options::{CallOptions, ReadFrom},
     raw::KeyValue,
     wire::Rpc,
 };
@@ -31,6 +31,7 @@ const LOTS_IN_FLIGHT_MAX: usize = 8;
 struct Kind<R> {
     subject: Subject<'static>,
     access: Access,
+    read_from: ReadFrom,
     request: fn(&[KeyValue]) -> R,
 }
 
@@ -50,6 +51,7 @@ pub(crate) async fn get(
     let kind = Kind {
         subject: Subject { verb: "get", object: Object::Named("a batch of keys") },
         access: Access::Read,
+        read_from: options.read_from,
         request: |items| kvrpcpb::RawBatchGetRequest {
             keys: items.iter().map(|item| item.key.clone()).collect(),
             ..kvrpcpb::RawBatchGetRequest::default()
@@ -69,6 +71,7 @@ pub(crate) async fn put(
     let kind = Kind {
         subject: Subject { verb: "put", object: Object::Named("a batch of keys") },
         access: Access::Write { repeat_unknown: options.repeat_unknown_writes },
+        read_from: ReadFrom::Leader,
         request: |items| kvrpcpb::RawBatchPutRequest {
             pairs: items.iter().cloned().map(pair).collect(),
             ..kvrpcpb::RawBatchPutRequest::default()
@@ -85,6 +88,7 @@ pub(crate) async fn delete(
     let kind = Kind {
         subject: Subject { verb: "delete", object: Object::Named("a batch of keys") },
         access: Access::Write { repeat_unknown: options.repeat_unknown_writes },
+        read_from: ReadFrom::Leader,
         request: |items| kvrpcpb::RawBatchDeleteRequest {
             keys: items.iter().map(|item| item.key.clone()).collect(),
             ..kvrpcpb::RawBatchDeleteRequest::default()
@@ -233,7 +237,9 @@ async fn send_lot<R: Rpc>(
     let mut answers = Vec::new();
     let mut rest = items.as_slice();
     let mut items_max = LOT_ITEMS_MAX;
-    let mut call = Call::until(core, kind.subject, kind.access, deadline);
+    let new_call =
+        || Call::until(core, kind.subject, kind.access, deadline).reading_from(kind.read_from);
+    let mut call = new_call();
     while let Some(first) = rest.first() {
         let is_partly_done = is_write && !answers.is_empty();
         let route = call.route(Place::At(&first.key)).await;
@@ -245,12 +251,12 @@ async fn send_lot<R: Rpc>(
             Ok(Some(answer)) => {
                 answers.push(answer);
                 rest = behind;
-                call = Call::until(core, kind.subject, kind.access, deadline);
+                call = new_call();
             }
             // Only an answer can be too large here, and fewer keys make a smaller one.
             Err(error) if !is_write && error.kind() == ErrorKind::TooLarge && part.len() > 1 => {
                 items_max = part.len() / 2;
-                call = Call::until(core, kind.subject, kind.access, deadline);
+                call = new_call();
             }
             Err(error) => return Err(partly(error, is_partly_done)),
         }

@@ -3,20 +3,24 @@
 use std::time::Duration;
 
 use flotilla_base::{Moment, key};
-use flotilla_proto::kvrpcpb;
+use flotilla_proto::kvrpcpb::Context;
 use flotilla_routing::{
     Access, Applied, Attempts, Correction, Decision, Ending, Failure, Next, NoRoute, Route, Step,
     decide,
 };
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     core::{Core, Place},
     error::{Effort, Error, ErrorKind},
     links::Link,
-    options::CallOptions,
+    options::{CallOptions, ReadFrom},
     wire::{Answer as _, Rpc, refusal},
 };
+
+/// How long a read waits for a replica before it goes to the leader. A replica that cannot reach its leader says
+/// so after a gate of 800 ms.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a call is about, for the message of its error.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,7 @@ pub(crate) struct Call<'a> {
     subject: Subject<'a>,
     attempts: Attempts,
     started: Moment,
+    read_from: ReadFrom,
     /// What the last attempt met. A call that runs out of time while it looks for the way reports
     /// this, not the innocent server that it was about to ask.
     last: Option<Failure>,
@@ -59,7 +64,7 @@ impl<'a> Call<'a> {
     pub(crate) fn read(core: &'a Core, subject: Subject<'a>, options: CallOptions) -> Self {
         core.stats.count_call();
         let deadline = core.now() + options.deadline.into();
-        Self::until(core, subject, Access::Read, deadline)
+        Self::until(core, subject, Access::Read, deadline).reading_from(options.read_from)
     }
 
     /// A call that writes; all writes of the raw interface can be repeated with the same effect.
@@ -77,7 +82,14 @@ impl<'a> Call<'a> {
         deadline: Moment,
     ) -> Self {
         let attempts = Attempts::new(access, deadline, core.next_seed());
-        Self { core, subject, attempts, started: core.now(), last: None }
+        let read_from = ReadFrom::Leader;
+        Self { core, subject, attempts, started: core.now(), read_from, last: None }
+    }
+
+    /// The same call; its first attempt goes elsewhere.
+    pub(crate) fn reading_from(mut self, read_from: ReadFrom) -> Self {
+        self.read_from = read_from;
+        self
     }
 
     /// Finds the way to `place`, however long that takes within the deadline.
@@ -98,11 +110,18 @@ impl<'a> Call<'a> {
     pub(crate) async fn attempt<R: Rpc>(
         &mut self,
         route: &Route,
-        request: R,
+        mut request: R,
     ) -> Result<Option<R::Answer>, Error> {
+        // What fails at a replica for whatever reason goes to the leader next.
+        if self.read_from == ReadFrom::AnyReplica && self.attempts.failures() == 0 {
+            return self.attempt_at_replica(&self.core.replica(route), request).await;
+        }
         let deadline = self.core.instant(self.attempts.deadline());
         let sent = match timeout_at(deadline, self.core.link(route.peer.store)).await {
-            Ok(Ok((address, link))) => self.send(route, &address, &link, request).await,
+            Ok(Ok((address, link))) => {
+                request.set_context(self.context(route));
+                self.send(&address, &link, request).await
+            }
             Ok(Err(failure)) => Err(failure),
             Err(_elapsed) => {
                 let text = "no connection came about before the deadline".to_owned();
@@ -119,6 +138,26 @@ impl<'a> Call<'a> {
             Err(failure) => failure,
         };
         self.after(Some(route), failure).await.map(|()| None)
+    }
+
+    async fn attempt_at_replica<R: Rpc>(
+        &mut self,
+        route: &Route,
+        mut request: R,
+    ) -> Result<Option<R::Answer>, Error> {
+        let attempt = async {
+            let (address, link) = self.core.link(route.peer.store).await?;
+            request.set_context(Context { replica_read: true, ..self.context(route) });
+            self.send(&address, &link, request).await
+        };
+        let patience = Instant::now() + REPLICA_PATIENCE;
+        let deadline = self.core.instant(self.attempts.deadline());
+        let sent = timeout_at(deadline.min(patience), attempt).await;
+        let late = if deadline < patience { Failure::Late } else { Failure::Silent };
+        match sent.unwrap_or(Err(late)) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(failure) => self.after(Some(route), failure).await.map(|()| None),
+        }
     }
 
     /// Asks the placement driver until it answers.
@@ -139,13 +178,11 @@ impl<'a> Call<'a> {
 
     async fn send<R: Rpc>(
         &self,
-        route: &Route,
         address: &str,
         link: &Link,
-        mut request: R,
+        request: R,
     ) -> Result<R::Answer, Failure> {
         let deadline = self.core.instant(self.attempts.deadline());
-        request.set_context(self.context(route));
         let mut answer = match timeout_at(deadline, request.send(address, link)).await {
             Err(_elapsed) => return Err(Failure::Late),
             Ok(Err(failure)) => {
@@ -162,9 +199,9 @@ impl<'a> Call<'a> {
         answer.take_rejection().map_or(Ok(answer), |text| Err(Failure::Rejected(text)))
     }
 
-    fn context(&self, route: &Route) -> kvrpcpb::Context {
+    fn context(&self, route: &Route) -> Context {
         let left = self.attempts.deadline().since(self.core.now());
-        kvrpcpb::Context {
+        Context {
             region_id: route.region.id.get(),
             region_epoch: Some(route.region.epoch.into()),
             peer: Some(route.peer.into()),
@@ -172,7 +209,7 @@ impl<'a> Call<'a> {
             max_execution_duration_ms: left.as_millis().max(1),
             is_retry_request: self.attempts.failures() > 0,
             cluster_id: self.core.pd.cluster().get(),
-            ..kvrpcpb::Context::default()
+            ..Context::default()
         }
     }
 

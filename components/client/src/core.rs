@@ -45,6 +45,8 @@ pub(crate) struct Core {
     born: Instant,
     seed: u64,
     calls: AtomicU64,
+    /// Reads that were sent to a replica by turns.
+    replica_turns: AtomicU64,
 }
 
 impl Core {
@@ -57,6 +59,7 @@ impl Core {
             born: Instant::now(),
             seed: RandomState::new().hash_one("flotilla-client"),
             calls: AtomicU64::new(0),
+            replica_turns: AtomicU64::new(0),
             options,
         })
     }
@@ -74,6 +77,12 @@ impl Core {
     /// A seed for the pauses of one call.
     pub(crate) fn next_seed(&self) -> u64 {
         self.seed ^ self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Another way to the region of `route`: to one of its replicas, each in turn.
+    pub(crate) fn replica(&self, route: &Route) -> Route {
+        let turn = self.replica_turns.fetch_add(1, Ordering::Relaxed);
+        self.cache.read().replica(self.now(), route, turn)
     }
 
     /// The way to `place`: from the map, or, where the map has none, from the placement driver.

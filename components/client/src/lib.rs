@@ -55,7 +55,7 @@ pub use crate::{
     admin::{Admin, Member, Members, RegionInfo, StoreInfo, StoreState, Timestamp},
     error::{Error, ErrorKind},
     health::{ClusterHealth, Contact},
-    options::ClientOptions,
+    options::{ClientOptions, ReadFrom},
     raw::{KeyValue, RawKv},
     scan::Scan,
     stats::ClientStats,

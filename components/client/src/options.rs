@@ -2,6 +2,18 @@
 
 use std::time::Duration;
 
+/// Whom a read asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The leader of the region, which answers from its own data.
+    #[default]
+    Leader,
+    /// Every replica of the region in turn; where one cannot serve, the leader. A replica asks its leader how
+    /// new its data has to be, so reads stay linearizable with all writes and with all other reads, whoever
+    /// serves them. It costs a message each way between two stores, and spreads what reading costs the disks.
+    AnyReplica,
+}
+
 /// Settings of a client. Made by [`ClientOptions::default`] and changed field by field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -17,6 +29,8 @@ pub struct ClientOptions {
     /// checker of histories: the repetition may undo what another client wrote in between.
     /// Default true.
     pub repeat_unknown_writes: bool,
+    /// Whom reads ask. Default [`ReadFrom::Leader`].
+    pub read_from: ReadFrom,
 }
 
 impl Default for ClientOptions {
@@ -26,6 +40,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(1),
             connections_per_store: 1,
             repeat_unknown_writes: true,
+            read_from: ReadFrom::Leader,
         }
     }
 }
@@ -35,10 +50,12 @@ impl Default for ClientOptions {
 pub(crate) struct CallOptions {
     pub(crate) deadline: Duration,
     pub(crate) repeat_unknown_writes: bool,
+    pub(crate) read_from: ReadFrom,
 }
 
 impl From<&ClientOptions> for CallOptions {
     fn from(options: &ClientOptions) -> Self {
-        Self { deadline: options.deadline, repeat_unknown_writes: options.repeat_unknown_writes }
+        let ClientOptions { deadline, repeat_unknown_writes, read_from, .. } = *options;
+        Self { deadline, repeat_unknown_writes, read_from }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     call::{Call, Object, Subject},
     core::{Core, Place},
     error::{Error, ErrorKind},
-    options::CallOptions,
+    options::{CallOptions, ReadFrom},
     scan::Scan,
 };
 
@@ -54,6 +54,13 @@ impl RawKv {
     #[must_use]
     pub fn with_repeat_unknown_writes(&self, repeat_unknown_writes: bool) -> Self {
         let options = CallOptions { repeat_unknown_writes, ..self.options };
+        Self { core: Arc::clone(&self.core), options }
+    }
+
+    /// The same keys, read from elsewhere; see [`ReadFrom`].
+    #[must_use]
+    pub fn with_read_from(&self, read_from: ReadFrom) -> Self {
+        let options = CallOptions { read_from, ..self.options };
         Self { core: Arc::clone(&self.core), options }
     }
 

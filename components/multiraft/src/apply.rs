@@ -35,6 +35,8 @@ pub struct Applied {
     pub truncated: LogPosition,
     /// Bytes of the entries that were applied.
     pub bytes: usize,
+    /// The largest clock of all entries that were ever applied, in milliseconds since 1970.
+    pub clock_millis: u64,
 }
 
 /// What a turn of appliers wants done, in this order: write `batch` (atomic, unsynced: the entries are
@@ -181,8 +183,8 @@ impl Applier {
         assert!(applied.index <= *commit, "an entry was applied before it was committed");
         effects.batch.push(disk::put_apply_state(self.region.id, &self.state));
         effects.bytes += effects.batch[first_new..].iter().map(Mutation::size_bytes).sum::<usize>();
-        let (index, truncated) = (self.state.applied.index, self.state.truncated);
-        let progress = Applied { index, truncated, bytes };
+        let ApplyState { applied, truncated, clock_millis, .. } = self.state;
+        let progress = Applied { index: applied.index, truncated, bytes, clock_millis };
         effects.applied.push((self.region.id, self.peer, progress));
         Ok(())
     }

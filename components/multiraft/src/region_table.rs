@@ -87,6 +87,12 @@ impl RegionTable {
         Self { store, ..Self::default() }
     }
 
+    /// Whose table it is.
+    #[must_use]
+    pub const fn store(&self) -> StoreId {
+        self.store
+    }
+
     /// What to do with a message.
     #[must_use]
     pub fn admit(&self, message: &PeerMessage) -> Admission {

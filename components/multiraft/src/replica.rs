@@ -207,6 +207,25 @@ impl<T> Replica<T> {
         assert!(written <= term, "{self:?}: term {written} was written before it was reached");
     }
 
+    /// What of [`Self::drain`] needs no write: for a store whose disk has enough to do. The lead is kept alive,
+    /// reads are confirmed and refused, readers elsewhere are told; nothing is proposed.
+    pub fn drain_unwritten(&mut self, now: Moment, effects: &mut Effects<T>) {
+        self.group.note_time(now);
+        if self.life != Lifecycle::Quarantined {
+            if !self.group.is_leader() {
+                // Refused: no room will make them welcome.
+                self.propose_waiting(effects);
+            }
+            self.ask_for_replica_reads(now, effects);
+            self.start_reads(now, effects);
+            while let Some(ready) = self.group.collect_unwritten() {
+                self.take_ready(ready, effects);
+            }
+        }
+        self.publish_permit(effects);
+        self.set_alarm(effects);
+    }
+
     /// The region as this peer knows it.
     #[must_use]
     pub const fn region(&self) -> &Region {

@@ -75,6 +75,11 @@ fn replica_reads() -> std::io::Result<()> {
 }
 
 #[test]
+fn full_queue() -> std::io::Result<()> {
+    run("full_queue")
+}
+
+#[test]
 fn transfer() -> std::io::Result<()> {
     run("transfer")
 }

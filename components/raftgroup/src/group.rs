@@ -360,10 +360,11 @@ impl Group {
         Ok(LogPosition { term: Term(raft.term), index: Index(index) })
     }
 
-    /// The next piece of work; `None` when there is none, or too much is not yet durable.
+    /// The next piece of work; `None` when there is none. While too much is not yet durable, only what
+    /// [`Self::collect_unwritten`] gives.
     pub fn collect(&mut self) -> Option<GroupReady> {
         if self.outstanding.len() >= self.config.limits.outstanding_max {
-            return None;
+            return self.collect_unwritten();
         }
         self.serve_requests();
         self.tell_successor();
@@ -532,6 +533,11 @@ impl Group {
         self.config.run
     }
 
+    /// Whether (term, vote) as they are now would survive a crash.
+    pub(crate) fn is_promise_durable(&self) -> bool {
+        (Term(self.raw.raft.term), PeerId(self.raw.raft.vote)) == self.durable
+    }
+
     pub(crate) const fn seen_at(&self) -> Moment {
         self.seen_at
     }
@@ -668,7 +674,11 @@ impl Group {
     /// Decides for each message whether it may overtake the write. The crate says so only for leaders,
     /// and wrongly where a leader's own (term, vote) is not durable: a group with one voter and
     /// learners leads and sends in the call that elects it.
-    fn sort_messages(&self, messages: impl Iterator<Item = Message>, work: &mut GroupReady) {
+    pub(crate) fn sort_messages(
+        &self,
+        messages: impl Iterator<Item = Message>,
+        work: &mut GroupReady,
+    ) {
         let is_leader = self.is_leader();
         for message in messages {
             let is_term_durable = message.term <= self.durable.0
@@ -714,7 +724,7 @@ impl Group {
         }
     }
 
-    fn take_role_change(&mut self) -> Option<RoleChange> {
+    pub(crate) fn take_role_change(&mut self) -> Option<RoleChange> {
         let change = self.role();
         let is_new = change != self.last_change;
         self.last_change = change;

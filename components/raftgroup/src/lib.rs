@@ -14,7 +14,7 @@
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
 //! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`],
-//! [`read_index`], [`lease`], [`transfer`], [`proposals`], [`single`].
+//! [`read_index`], [`lease`], [`transfer`], `unwritten`, [`proposals`], [`single`].
 #![warn(missing_docs)]
 
 pub mod config;
@@ -29,6 +29,7 @@ pub mod proposals;
 pub mod read_index;
 pub mod single;
 pub mod transfer;
+mod unwritten;
 
 pub use config::{GroupConfig, GroupLimits, Timing};
 pub use disk::{ApplyState, RaftState};

@@ -61,6 +61,11 @@ fn stalled_disk() -> std::io::Result<()> {
 }
 
 #[test]
+fn unwritten() -> std::io::Result<()> {
+    run("unwritten")
+}
+
+#[test]
 fn follower_reads() -> std::io::Result<()> {
     run("follower_reads")
 }
@@ -191,6 +196,11 @@ impl Peers {
                     self.peers.entry(PeerId(1)).and_modify(|peer| peer.group.wake(now));
                     self.settle();
                 }
+            }
+            // collect_unwritten PEER: what needs no write.
+            "collect_unwritten" => {
+                let sent = self.peer(args)?.collect_unwritten(lines);
+                self.network.extend(sent);
             }
             // settle: everything happens until nothing is left; not written down.
             "settle" => self.settle(),
@@ -339,6 +349,15 @@ impl Peer {
             for entry in &ready.committed {
                 self.group.on_applied(entry.index);
             }
+        }
+        sent
+    }
+
+    fn collect_unwritten(&mut self, lines: &mut Vec<String>) -> Vec<Message> {
+        let mut sent = Vec::new();
+        while let Some(ready) = self.group.collect_unwritten() {
+            describe(&ready, lines);
+            sent.extend(ready.send_now);
         }
         sent
     }

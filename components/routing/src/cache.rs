@@ -85,6 +85,17 @@ impl RegionCache {
         Some(Route { region: Arc::clone(&entry.region), peer })
     }
 
+    /// The way to a replica of the region of `route` that a read may ask instead of the leader: with each
+    /// `turn` another one, none on an avoided store as long as there are others.
+    #[must_use]
+    pub fn replica(&self, now: Moment, route: &Route, turn: u64) -> Route {
+        let peers: Vec<Peer> = candidates(&route.region).collect();
+        let first = usize::try_from(turn % peers.len().max(1) as u64).unwrap_or(0);
+        let in_turn = peers.iter().cycle().skip(first).take(peers.len());
+        let chosen = in_turn.copied().find(|peer| !self.is_avoided(now, peer.store));
+        Route { region: Arc::clone(&route.region), peer: chosen.unwrap_or(route.peer) }
+    }
+
     /// Number of cached regions.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -87,7 +87,8 @@ pub fn decide(failure: &Failure, route: Option<&Route>) -> Decision {
         Failure::NoRoute(NoRoute::Store(_)) => {
             Decision::not_applied(Learn::ReloadRegion, Next::Pause(Cause::PlacementDriver))
         }
-        Failure::Unsent(_) => {
+        // The leader, which answers without asking anybody, is next.
+        Failure::Unsent(_) | Failure::Silent => {
             Decision::not_applied(Learn::AvoidStore, Next::Again(Cause::Unreachable))
         }
         Failure::Lost(_) => Decision::maybe_applied(Learn::NextPeer, Next::Again(Cause::Lost)),

@@ -15,6 +15,8 @@ pub enum Failure {
     Lost(String),
     /// No answer came before the call's deadline.
     Late,
+    /// A replica that a read asked instead of the leader did not answer in time.
+    Silent,
     /// The store answered with an error of routing or state.
     Refused(Refusal),
     /// The store looked at the request and will not do it: a repetition would be refused as well.
@@ -156,6 +158,7 @@ impl fmt::Display for Failure {
             Self::Unsent(text) => write!(f, "no connection: {text}"),
             Self::Lost(text) => write!(f, "the connection broke under the request: {text}"),
             Self::Late => f.write_str("no answer came before the deadline"),
+            Self::Silent => f.write_str("the replica did not answer in time"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Rejected(text) => f.write_str(text),
             Self::AnswerTooLarge(text) => write!(f, "the answer is too large: {text}"),

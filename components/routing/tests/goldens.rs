@@ -45,6 +45,12 @@ impl Runner for Script {
                 self.now = Moment::default() + Span::from_millis(number(&mut args)?);
                 String::new()
             }
+            // replica TURN: whom a read asks instead of the leader.
+            "replica" => {
+                let turn = number(&mut args)?;
+                let route = self.route_from(&mut args)?;
+                self.show_route(Some(self.cache.replica(self.now, &route, turn)))
+            }
             "confirm" => self.confirm(&mut args)?,
             "decide" => self.decide(&mut args)?,
             "correct" => self.correct(&mut args)?,
@@ -223,6 +229,7 @@ fn failure(args: &mut ArgumentConsumer<'_>) -> Outcome<Failure> {
         "unsent" => Failure::Unsent(text()),
         "lost" => Failure::Lost(text()),
         "late" => Failure::Late,
+        "silent" => Failure::Silent,
         "answer_too_large" => Failure::AnswerTooLarge(text()),
         "rejected" => Failure::Rejected(text()),
         refusal => Failure::Refused(self::refusal(refusal, args)?),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flotilla_base::{Moment, PeerId, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::{
-    Applier, ApplyTask, Delivery, Host, Input, LogWrite, PeerMessage, Reply, Report,
+    Applier, ApplyTask, Delegate, Delivery, Host, Input, LogWrite, PeerMessage, Reply, Report,
 };
 use flotilla_poller::{Alarm, SyncHost, Syncer};
 use flotilla_raftgroup::ReadyNumber;
@@ -60,6 +60,7 @@ impl StoreHost {
     }
 
     fn start_applier(&self, applier: Applier, region: RegionId) {
+        self.shared.router.show_applier(region, &applier);
         let (key, generation) = (region.get(), applier.peer().get());
         let cell = self.shared.apply_queue.cell(key, generation, applier);
         let is_first = self.shared.apply_cells.register(cell).is_ok();
@@ -68,6 +69,10 @@ impl StoreHost {
 }
 
 impl Host<Ticket> for StoreHost {
+    fn permit(&mut self, region: RegionId, peer: PeerId, delegate: Delegate) {
+        self.shared.router.delegates().publish(region, peer, delegate);
+    }
+
     fn send(&mut self, messages: Vec<PeerMessage>) {
         send_all(&self.shared.peers, messages);
         // Before the write that follows: followers write in parallel with this leader.

@@ -1,19 +1,20 @@
 //! A store: the threads, sockets and disk around the replicas of [`flotilla_multiraft`].
 //!
 //! A request travels: service (decode, admit) → [`Router`] (ticket, inbox) → raft pool (propose, one
-//! write a round) → syncer (one sync for many rounds) → apply pool (write, answer). Reads ask the raft
-//! pool for a barrier and then read the engine themselves.
+//! write a round) → syncer (one sync for many rounds) → apply pool (write, answer). Reads look at the
+//! delegates and read the engine themselves; where there is no lease they ask the raft pool for a barrier first.
 //!
 //! **Knows nothing of** scheduling policy, raft rules, lock rules, or where regions should be.
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
-//! Reading order: [`config`], [`node`], [`router`], [`raft_pool`], [`host`], [`apply_pool`],
+//! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`raft_pool`], [`host`], [`apply_pool`],
 //! [`network`], [`silence`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
 #![warn(missing_docs)]
 
 mod apply_pool;
 mod boot;
 pub mod config;
+mod delegates;
 mod host;
 pub mod metrics;
 mod network;
@@ -27,5 +28,6 @@ mod status;
 pub mod value;
 
 pub use config::StoreConfig;
+pub use delegates::InPlace;
 pub use node::{Store, StoreError};
 pub use router::{Router, WriteOutcome};

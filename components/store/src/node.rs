@@ -13,7 +13,6 @@ use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer
 use flotilla_raftgroup::{GroupError, GroupLimits};
 use flotilla_telemetry::{MonotonicClock, StatusServer};
 use flotilla_transport::{Identity, Limits, Peers, RaftService};
-use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -26,7 +25,7 @@ use crate::metrics::StoreMetrics;
 use crate::network::Inbound;
 use crate::pd_link::PdLink;
 use crate::raft_pool::{RaftWorker, RoundToken};
-use crate::router::{PeerCells, PeerMail, PeerState, Router};
+use crate::router::{PeerMail, PeerState, Router};
 use crate::silence::Silence;
 use crate::{service, status};
 
@@ -222,9 +221,7 @@ impl Assembly<'_> {
         let replicas = self.replica_config(data_dir);
         let mut table = RegionTable::new(data_dir.store_id());
         let recovered = boot::recover(&replicas, &mut table, clock)?;
-        let cells = Arc::new(PeerCells::new());
-        let table = Arc::new(RwLock::new(table));
-        let router = Router::new(data_dir.store_id(), Arc::clone(&cells), table);
+        let router = Router::new(table, clock);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
         let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
@@ -356,6 +353,7 @@ impl Assembly<'_> {
 /// Puts recovered peers into their cells and wakes them once, which sets their first deadlines.
 fn start_peers(shared: &Shared, queue: &ReadyQueue<PeerState, PeerMail>, recovered: Recovered) {
     for (region, applier) in recovered.appliers {
+        shared.router.show_applier(region, &applier);
         let cell = shared.apply_queue.cell(region.get(), applier.peer().get(), applier);
         let is_first = shared.apply_cells.register(cell).is_ok();
         debug_assert!(is_first, "a region has one peer on a store");

@@ -55,9 +55,11 @@ impl Handler for RaftWorker {
             replica.handle(now, PeerMail::Wake, &mut self.effects);
         }
         self.regions += 1;
-        // Without room nothing is collected: the cell is woken when there is some.
+        // Without room nothing is written: the cell is woken when there is some.
         if self.syncer.has_room_or_wake(cell.key()) {
             replica.drain(now, &mut self.effects);
+        } else {
+            replica.drain_unwritten(now, &mut self.effects);
         }
         After::Keep
     }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use flotilla_base::{PeerId, Region, RegionId, StoreId};
 use flotilla_multiraft::{
-    Input, Proposal, ReadRequest, RegionTable, Replica, Reply, RequestError, RequestHeader,
-    WriteCommand,
+    Applier, Input, NotInPlace, Proposal, ReadRequest, RegionTable, Replica, Reply, RequestError,
+    RequestHeader, WriteCommand,
 };
 use flotilla_poller as poller;
+use flotilla_telemetry::MonotonicClock;
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
+
+use crate::delegates::{Delegates, InPlace};
 
 /// Where an answer goes. Dropped without an answer, it says that the outcome is not known.
 pub(crate) type Ticket = oneshot::Sender<Reply>;
@@ -32,15 +35,15 @@ pub struct Router {
     store: StoreId,
     cells: Arc<PeerCells>,
     table: Arc<RwLock<RegionTable>>,
+    delegates: Arc<Delegates>,
+    /// Leases are judged by it.
+    clock: MonotonicClock,
 }
 
 impl Router {
-    pub(crate) fn new(
-        store: StoreId,
-        cells: Arc<PeerCells>,
-        table: Arc<RwLock<RegionTable>>,
-    ) -> Self {
-        Self { store, cells, table }
+    pub(crate) fn new(table: RegionTable, clock: MonotonicClock) -> Self {
+        let (store, table) = (table.store(), Arc::new(RwLock::new(table)));
+        Self { store, cells: Arc::default(), table, delegates: Arc::default(), clock }
     }
 
     /// Replicates a write and waits until it is applied here.
@@ -62,16 +65,44 @@ impl Router {
         }
     }
 
-    /// Waits until the data on this store holds everything that was acknowledged before the call. A
-    /// snapshot that is taken after it may be read.
+    /// Waits until the data on this store, which leads the region, holds everything that was acknowledged
+    /// before the call. A view that is taken after it may be served.
     pub async fn read_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
-        let (ticket, answer) = oneshot::channel();
-        if let Err(reply) = self.submit(region, Input::Read(ReadRequest { header, ticket }), 0) {
-            return reply;
-        }
-        let lost =
-            |_ticket_dropped| Reply::Failed(RequestError::NotLeader { region, leader: None });
-        answer.await.unwrap_or_else(lost)
+        self.barrier(region, header, Input::Read).await
+    }
+
+    /// The same for a store that need not lead the region: it asks the one that does.
+    pub async fn replica_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
+        self.barrier(region, header, Input::ReplicaRead).await
+    }
+
+    /// Begins a read without any barrier. The view of the data is to be taken after this.
+    ///
+    /// # Errors
+    /// [`NotInPlace`]: a barrier is needed, which also says what is wrong with the request.
+    pub fn begin_in_place(
+        &self,
+        region: RegionId,
+        header: &RequestHeader,
+    ) -> Result<InPlace, NotInPlace> {
+        self.delegates.begin(region, header)
+    }
+
+    /// Whether the view that was taken since `read` began may be served.
+    ///
+    /// # Errors
+    /// [`NotInPlace`]: it must not be used, and a barrier is needed.
+    pub fn finish_in_place(&self, read: InPlace) -> Result<(), NotInPlace> {
+        // After the view: a thread that stood still in between finds the lease run out.
+        let now = self.clock.now();
+        read.finish(now)
+    }
+
+    /// The largest clock that an entry of the region carried which is applied here, in milliseconds since 1970.
+    /// No value that has ended by it is ever served, by any store.
+    #[must_use]
+    pub fn applied_clock_millis(&self, region: RegionId) -> u64 {
+        self.delegates.clock_millis(region)
     }
 
     /// The region as it lives on this store.
@@ -99,6 +130,16 @@ impl Router {
         &self.table
     }
 
+    /// Shows readers where a state machine stands that is about to go on.
+    pub(crate) fn show_applier(&self, region: RegionId, applier: &Applier) {
+        let (peer, state) = (applier.peer(), applier.state());
+        self.delegates.reached(region, peer, state.applied.index, state.clock_millis);
+    }
+
+    pub(crate) fn delegates(&self) -> &Delegates {
+        &self.delegates
+    }
+
     pub(crate) fn cells(&self) -> &PeerCells {
         &self.cells
     }
@@ -110,6 +151,21 @@ impl Router {
             // A closed cell has answered its tickets already: nobody waits for the notice.
             let _closed_means_gone = cell.send(input).is_err();
         }
+    }
+
+    async fn barrier(
+        &self,
+        region: RegionId,
+        header: RequestHeader,
+        input: fn(ReadRequest<Ticket>) -> PeerMail,
+    ) -> Reply {
+        let (ticket, answer) = oneshot::channel();
+        if let Err(reply) = self.submit(region, input(ReadRequest { header, ticket }), 0) {
+            return reply;
+        }
+        let lost =
+            |_ticket_dropped| Reply::Failed(RequestError::NotLeader { region, leader: None });
+        answer.await.unwrap_or_else(lost)
     }
 
     fn submit(&self, region: RegionId, input: PeerMail, bytes: usize) -> Result<(), Reply> {

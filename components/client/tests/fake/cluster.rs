@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) faults: BTreeMap<u64, VecDeque<Fault>>,
     /// Calls that came in, by method.
     pub(crate) asked: BTreeMap<&'static str, u64>,
+    /// Calls that came in, by store.
+    pub(crate) asked_at: BTreeMap<u64, u64>,
     /// Writes that were carried out.
     pub(crate) writes: u64,
 }

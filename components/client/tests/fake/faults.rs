@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::cluster::{Fake, Fault, PD, region};
-use flotilla_client::{Applied, Cause, Client, ClientOptions, ErrorKind, KeyRange};
+use flotilla_client::{Applied, Cause, Client, ClientOptions, ErrorKind, KeyRange, ReadFrom};
 use flotilla_proto::errorpb;
 
 const SHORT: Duration = Duration::from_secs(1);
@@ -32,6 +32,61 @@ async fn a_new_leader_is_found_by_its_follower() {
     client.raw().put("k", "2").await.unwrap();
     assert_eq!(client.stats().retries(Cause::Leader), 1, "one hint, one retry");
     assert_eq!(fake.world().writes, 2);
+}
+
+/// Three reads by turns: one of them asks store 3. How often anything was repeated.
+async fn read_everywhere(client: &Client) -> u64 {
+    for _ in 0..3 {
+        let found = client.raw().get("k").await.unwrap();
+        assert_eq!(found.as_deref(), Some(b"v".as_slice()));
+    }
+    client.stats().all_retries().map(|(_cause, count)| count).sum()
+}
+
+async fn client_of_replicas(fake: &Fake) -> Client {
+    let options = ClientOptions { read_from: ReadFrom::AnyReplica, ..ClientOptions::default() };
+    let client = fake.client_with(options).await;
+    client.raw().put("k", "v").await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn what_a_replica_refuses_is_read_at_the_leader() {
+    let fake = Fake::start();
+    let client = client_of_replicas(&fake).await;
+    let leads = fake.world().regions[0].0.peers[0];
+    let not_leader = errorpb::NotLeader { region_id: 2, leader: Some(leads.into()) };
+    let faults = [
+        refuse(|error| error.read_index_not_ready = Some(<_>::default())),
+        refuse(|error| error.not_leader = Some(not_leader)),
+        refuse(|error| error.region_not_initialized = Some(<_>::default())),
+        refuse(|error| error.region_not_found = Some(<_>::default())),
+        no_leader(),
+    ];
+    for (count, fault) in (1..).zip(faults) {
+        fake.script(3, [fault]);
+        assert_eq!(read_everywhere(&client).await, count, "one repetition each");
+    }
+    client.raw().put("k", "w").await.unwrap();
+    assert_eq!(client.stats().retries(Cause::Leader), 2, "the guess at the leader is as it was");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_silent_or_gone_is_left_alone() {
+    for fault in [Fault::Hang, Fault::DieBefore { comes_back: false }] {
+        let fake = Fake::start();
+        let client = client_of_replicas(&fake).await;
+        fake.script(3, [fault]);
+        assert_eq!(read_everywhere(&client).await, 1);
+        // It may be asked once more before it is left alone.
+        assert!(read_everywhere(&client).await <= 2);
+        client.raw().put("k", "w").await.unwrap();
+        assert_eq!(
+            client.stats().retries(Cause::Leader),
+            0,
+            "the guess at the leader is as it was"
+        );
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cluster::Fake;
 use bytes::Bytes;
 use flotilla_base::RegionId;
-use flotilla_client::{Client, Contact, KeyRange, KeyValue, RawKv, Scan, StoreState};
+use flotilla_client::{Client, Contact, KeyRange, KeyValue, RawKv, ReadFrom, Scan, StoreState};
 use flotilla_proto::cluster;
 
 fn is_send<T: Send>(value: T) -> T {
@@ -72,6 +72,35 @@ async fn batches_across_regions() {
     assert_eq!(fake.world().data, model);
     assert_eq!(raw.batch_get(Vec::<Bytes>::new()).await.unwrap(), []);
     raw.batch_put(Vec::<(Bytes, Bytes)>::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn reads_from_any_replica_go_round() {
+    let (fake, client, model) = filled().await;
+    let asked = || {
+        let world = std::mem::take(&mut fake.world().asked_at);
+        [1, 2, 3].map(|store| world.get(&store).copied().unwrap_or_default())
+    };
+    asked();
+    let anywhere = client.raw().with_read_from(ReadFrom::AnyReplica);
+    let here = anywhere.with_read_from(ReadFrom::Leader);
+    for _ in 0..30 {
+        assert_eq!(anywhere.get("42").await.unwrap(), model.get("42".as_bytes()).cloned());
+    }
+    assert_eq!(asked(), [10, 10, 10]);
+    here.get("42").await.unwrap();
+    anywhere.put("42", "new").await.unwrap();
+    assert_eq!(asked(), [2, 0, 0], "the leader writes, and reads where nothing else is wanted");
+    let keys = ["99", "00", "40"];
+    let values = anywhere.batch_get(keys).await.unwrap();
+    assert_eq!(values, keys.map(|key| model.get(key.as_bytes()).cloned()));
+    assert_eq!(asked(), [1, 1, 1], "three regions");
+    let pairs = anywhere.scan(KeyRange::new("00", "42")).page(7).collect().await.unwrap();
+    assert_eq!(pairs.len(), 42);
+    let [first, second, third] = asked();
+    assert!(first.min(second).min(third) >= 2, "{first} {second} {third}");
+    assert_eq!(client.stats().all_retries().map(|(_cause, count)| count).sum::<u64>(), 0);
+    assert_eq!(anywhere.get("42").await.unwrap().as_deref(), Some(b"new".as_slice()));
 }
 
 #[tokio::test]

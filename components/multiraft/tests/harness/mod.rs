@@ -132,6 +132,12 @@ impl Stores {
                 let (store, to): (u64, u64) = (number(args)?, number(args)?);
                 self.store(store)?.transfer(region, peer(region.get(), to).id);
             }
+            // turn_unwritten STORE: its replicas take all their inputs while the disk takes nothing more.
+            "turn_unwritten" => {
+                let now = self.now;
+                let sent = self.at(args)?.turn_unwritten(now, lines);
+                self.network.extend(sent);
+            }
             // begin_read STORE / finish_read STORE: a read in place, up to its view of the data, and behind it.
             "begin_read" => {
                 let region = region_of(args)?;

@@ -121,6 +121,23 @@ impl Store {
     }
 
     pub(crate) fn turn(&mut self, now: Moment, lines: &mut Vec<String>) -> Vec<PeerMessage> {
+        self.turn_with(Replica::drain, now, lines)
+    }
+
+    pub(crate) fn turn_unwritten(
+        &mut self,
+        now: Moment,
+        lines: &mut Vec<String>,
+    ) -> Vec<PeerMessage> {
+        self.turn_with(Replica::drain_unwritten, now, lines)
+    }
+
+    fn turn_with(
+        &mut self,
+        drain: fn(&mut Replica<Ticket>, Moment, &mut Effects<Ticket>),
+        now: Moment,
+        lines: &mut Vec<String>,
+    ) -> Vec<PeerMessage> {
         let mut effects = Effects::default();
         let mut woken = Vec::new();
         for (region, input) in std::mem::take(&mut self.inputs) {
@@ -131,7 +148,7 @@ impl Store {
         }
         for (region, replica) in &mut self.replicas {
             if woken.contains(region) {
-                replica.drain(now, &mut effects);
+                drain(replica, now, &mut effects);
             }
         }
         let mut recorder = Recorder { store: self, lines, sent: Vec::new() };

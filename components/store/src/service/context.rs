@@ -22,6 +22,8 @@ pub(super) struct Target {
     pub(super) region: RegionId,
     pub(super) header: RequestHeader,
     pub(super) deadline: Instant,
+    /// A read may be served by a peer that does not lead.
+    pub(super) is_for_any_replica: bool,
 }
 
 /// Why a request is answered without a result, by the place of the answer.
@@ -82,7 +84,8 @@ impl Identity {
             term: Term(context.term),
         };
         let deadline = Instant::now() + allowed;
-        Ok(Target { region: RegionId(context.region_id), header, deadline })
+        let (region, is_for_any_replica) = (RegionId(context.region_id), context.replica_read);
+        Ok(Target { region, header, deadline, is_for_any_replica })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Region errors: what clients act upon. Exactly one field beside the text is set.
 
-use flotilla_base::{Peer, Region, StoreId};
+use flotilla_base::{Peer, Region, RegionId, StoreId};
 use flotilla_multiraft::{RequestError, RequestHeader};
 use flotilla_proto::{errorpb, metapb};
 
@@ -73,6 +73,17 @@ pub(super) fn store_not_match(wanted: StoreId, actual: StoreId) -> errorpb::Erro
     }
 }
 
+/// This peer cannot find out how new its data has to be: it knows no leader whom it could ask.
+pub(super) fn read_index_not_ready(region: RegionId, reason: &str) -> errorpb::Error {
+    let not_ready =
+        errorpb::ReadIndexNotReady { region_id: region.get(), reason: reason.to_owned() };
+    errorpb::Error {
+        message: format!("region {region}: {reason}"),
+        read_index_not_ready: Some(not_ready),
+        ..errorpb::Error::default()
+    }
+}
+
 /// Nothing was done for lack of time or room. Some clients give up on it, so it comes last.
 pub(super) fn server_is_busy(reason: &str) -> errorpb::Error {
     let busy = errorpb::ServerIsBusy { reason: reason.to_owned(), ..Default::default() };
@@ -99,7 +110,7 @@ pub(super) fn undetermined(why: &str) -> errorpb::Error {
 }
 
 /// Clients reload the region where the leader is not among the peers they know.
-fn is_member(regions: &impl Regions, region: flotilla_base::RegionId, leader: &Peer) -> bool {
+fn is_member(regions: &impl Regions, region: RegionId, leader: &Peer) -> bool {
     regions.region(region).is_none_or(|region| region.peer(leader.id).is_some())
 }
 

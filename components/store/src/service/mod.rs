@@ -2,12 +2,12 @@
 //!
 //! A request is checked against its context ([`context`]), then
 //! - a **write** is admitted ([`admission`]), replicated, and answered when it is applied;
-//! - a **read** waits for a barrier, takes its view of the engine *after* it, and looks at the region's
-//!   shape *after* that: whatever was split or moved away before the view was taken is noticed.
+//! - a **read** finds a view of the engine that is new enough ([`view`]), and looks at the region's shape *after*
+//!   that: whatever was split or moved away before the view was taken is noticed.
 //!
 //! Nothing here knows raft; all it asks of the rest of the store is [`Regions`].
 //!
-//! Reading order: [`context`], [`error`], [`raw`], [`commands`], `write`, `read`, [`admission`], [`read_pool`],
+//! Reading order: [`context`], [`error`], [`raw`], [`commands`], `write`, `read`, `view`, [`admission`], [`read_pool`],
 //! [`health`], [`listener`], [`server`].
 
 mod admission;
@@ -21,6 +21,7 @@ mod read;
 mod read_pool;
 mod rpc_metrics;
 mod server;
+mod view;
 mod write;
 
 #[cfg(test)]
@@ -29,14 +30,20 @@ mod tests;
 use std::future::Future;
 
 use flotilla_base::{Region, RegionId};
-use flotilla_multiraft::{Reply, RequestHeader, WriteCommand};
+use flotilla_multiraft::{NotInPlace, Reply, RequestHeader, WriteCommand};
 
-use crate::router::{Router, WriteOutcome};
+use crate::{
+    delegates::InPlace,
+    router::{Router, WriteOutcome},
+};
 
 pub(crate) use server::{routes, serve};
 
 /// What services ask of the replicas of this store: the one seam between requests and raft.
 pub(crate) trait Regions: Clone + Send + Sync + 'static {
+    /// A read in place that has begun.
+    type InPlace: Send + 'static;
+
     /// Replicates a write and waits until it is applied here.
     fn write(
         &self,
@@ -45,12 +52,33 @@ pub(crate) trait Regions: Clone + Send + Sync + 'static {
         command: WriteCommand,
     ) -> impl Future<Output = WriteOutcome> + Send;
 
-    /// Waits until the data on this store holds everything that was acknowledged before the call.
+    /// Waits until the data on this store, which leads the region, holds everything that was acknowledged
+    /// before the call.
     fn read_barrier(
         &self,
         region: RegionId,
         header: RequestHeader,
     ) -> impl Future<Output = Reply> + Send;
+
+    /// The same for a store that need not lead the region.
+    fn replica_barrier(
+        &self,
+        region: RegionId,
+        header: RequestHeader,
+    ) -> impl Future<Output = Reply> + Send;
+
+    /// Begins a read without any barrier, before its view of the data is taken.
+    fn begin_in_place(
+        &self,
+        region: RegionId,
+        header: &RequestHeader,
+    ) -> Result<Self::InPlace, NotInPlace>;
+
+    /// Whether the view that was taken since `read` began may be served.
+    fn finish_in_place(&self, read: Self::InPlace) -> Result<(), NotInPlace>;
+
+    /// The largest clock of all entries of the region that are applied here, in milliseconds since 1970.
+    fn applied_clock_millis(&self, region: RegionId) -> u64;
 
     /// The region as it lives on this store.
     fn region(&self, region: RegionId) -> Option<Region>;
@@ -60,6 +88,8 @@ pub(crate) trait Regions: Clone + Send + Sync + 'static {
 }
 
 impl Regions for Router {
+    type InPlace = InPlace;
+
     fn write(
         &self,
         region: RegionId,
@@ -75,6 +105,30 @@ impl Regions for Router {
         header: RequestHeader,
     ) -> impl Future<Output = Reply> + Send {
         Self::read_barrier(self, region, header)
+    }
+
+    fn replica_barrier(
+        &self,
+        region: RegionId,
+        header: RequestHeader,
+    ) -> impl Future<Output = Reply> + Send {
+        Self::replica_barrier(self, region, header)
+    }
+
+    fn begin_in_place(
+        &self,
+        region: RegionId,
+        header: &RequestHeader,
+    ) -> Result<InPlace, NotInPlace> {
+        Self::begin_in_place(self, region, header)
+    }
+
+    fn finish_in_place(&self, read: InPlace) -> Result<(), NotInPlace> {
+        Self::finish_in_place(self, read)
+    }
+
+    fn applied_clock_millis(&self, region: RegionId) -> u64 {
+        Self::applied_clock_millis(self, region)
     }
 
     fn region(&self, region: RegionId) -> Option<Region> {

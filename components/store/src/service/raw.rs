@@ -24,7 +24,7 @@ use super::{
     Regions,
     admission::Admission,
     commands,
-    context::{Identity, Rejection},
+    context::{Identity, Rejection, Target},
     read::Scan,
     read_pool::ReadPool,
     rpc_metrics::{Op, Outcome, RpcMetrics},
@@ -138,9 +138,11 @@ impl<R: Regions> RawService<R> {
         result.map(Response::new)
     }
 
-    /// Seconds since 1970, rounded down: the time from which life times are counted.
-    fn now_seconds(&self) -> u64 {
-        (self.parts.clock_millis)() / 1000
+    /// Seconds since 1970, rounded down, from which the life time of a new value is counted: not before the
+    /// time by which values of its region have ended already.
+    fn now_seconds(&self, target: &Target) -> u64 {
+        let applied = self.parts.regions.applied_clock_millis(target.region);
+        applied.max((self.parts.clock_millis)()) / 1000
     }
 }
 
@@ -168,9 +170,8 @@ impl<R: Regions> Tikv for RawService<R> {
         let RawGetKeyTtlRequest { context, key, cf } = request.into_inner();
         let work = async {
             let target = self.parts.identity.check(context, &cf)?;
-            let found = self.get(&target, key).await?;
-            let not_found = found.is_none();
-            let ttl = found.map_or(0, |value| value.ttl_seconds(self.now_seconds()));
+            let ttl = self.ttl_seconds(&target, key).await?;
+            let (ttl, not_found) = (ttl.unwrap_or_default(), ttl.is_none());
             Ok(RawGetKeyTtlResponse { ttl, not_found, ..RawGetKeyTtlResponse::default() })
         };
         self.answer(Op::GetTtl, work).await
@@ -216,7 +217,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let target = self.parts.identity.check(context, &cf)?;
             check_key(&key)?;
             check_value(&value)?;
-            let value = RawValue::new(value, ttl, self.now_seconds()).encode();
+            let value = RawValue::new(value, ttl, self.now_seconds(&target)).encode();
             self.write(&target, vec![Mutation::Put(Family::Raw, key, value)]).await?;
             Ok(RawPutResponse::default())
         };
@@ -230,7 +231,7 @@ impl<R: Regions> Tikv for RawService<R> {
         let request = request.into_inner();
         let work = async {
             let target = self.parts.identity.check(request.context.clone(), &request.cf)?;
-            let mutations = puts(request, self.now_seconds())?;
+            let mutations = puts(request, self.now_seconds(&target))?;
             self.write(&target, mutations).await?;
             Ok(RawBatchPutResponse::default())
         };

@@ -1,20 +1,20 @@
-//! Reads: a barrier, then a view of the engine, then a look at the region's shape, in this order.
+//! Reads: a view of the engine that may be used, then a look at the region's shape, in this order.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use flotilla_base::{Family, Key, KeyRange, KvRead, Region, ScanDirection};
-use flotilla_engine::Engine;
-use flotilla_multiraft::{Reply, RequestError};
+use flotilla_base::{Family, Key, KeyRange, KvRead, ReadError, Region, ScanDirection};
+use flotilla_multiraft::RequestError;
 use flotilla_proto::kvrpcpb::KvPair;
-use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::{
     Regions,
-    admission::PATIENCE,
     context::{Rejection, Target},
-    error::{self, region_error},
+    error::region_error,
     raw::RawService,
-    read_pool::{NotRead, Patience},
+    read_pool::Patience,
+    view::{Reader, Stop},
 };
 use crate::value::{self, RawValue};
 
@@ -46,6 +46,7 @@ impl AnswerRoom {
 }
 
 /// A scan as the client asked for it.
+#[derive(Clone)]
 pub(super) struct Scan {
     pub(super) start: Key,
     pub(super) end: Key,
@@ -54,24 +55,27 @@ pub(super) struct Scan {
     pub(super) direction: ScanDirection,
 }
 
-/// What a read needs on the thread that does it.
-#[derive(Clone)]
-struct Reader<R> {
-    regions: R,
-    engine: Engine,
-    target: Target,
-    now_seconds: u64,
-}
-
 impl<R: Regions> RawService<R> {
-    /// The value of a key, if it has one that is not expired.
+    /// The value of a key, if it has one that is not gone.
     pub(super) async fn get(
         &self,
         target: &Target,
         key: Key,
     ) -> Result<Option<RawValue>, Rejection> {
-        // Not in place: these threads also receive raft messages, which must not wait for a disk.
-        self.on_pool(target, move |reader, _patience| reader.get(&key)).await
+        self.read(target, move |reader, _patience| reader.get(&key)).await
+    }
+
+    /// How many seconds a key's value has left, zero where it never ends; `None` where it has none.
+    pub(super) async fn ttl_seconds(
+        &self,
+        target: &Target,
+        key: Key,
+    ) -> Result<Option<u64>, Rejection> {
+        let read = move |reader: &Reader<R>, _patience: &Patience<'_>| {
+            let found = reader.get(&key)?;
+            Ok(found.map(|value| value.ttl_seconds(reader.now_seconds())))
+        };
+        self.read(target, read).await
     }
 
     /// The pairs of those keys that have a value, in the order of `keys`.
@@ -80,49 +84,13 @@ impl<R: Regions> RawService<R> {
         target: &Target,
         keys: Vec<Key>,
     ) -> Result<Vec<KvPair>, Rejection> {
-        self.on_pool(target, move |reader, patience| reader.batch_get(keys, patience)).await
+        let keys: Arc<[Key]> = keys.into();
+        self.read(target, move |reader, patience| reader.batch_get(&keys, patience)).await
     }
 
     /// The pairs of a scan within its region.
     pub(super) async fn scan(&self, target: &Target, scan: Scan) -> Result<Vec<KvPair>, Rejection> {
-        self.on_pool(target, move |reader, patience| reader.scan(&scan, patience)).await
-    }
-
-    async fn barrier(&self, target: &Target) -> Result<(), Rejection> {
-        let barrier = self.parts.regions.read_barrier(target.region, target.header);
-        match timeout_at(target.deadline, barrier).await {
-            Ok(Reply::ReadAt(_)) => Ok(()),
-            Ok(Reply::Failed(refusal)) => Err(self.refusal(refusal, target)),
-            Ok(Reply::Written | Reply::Unknown) => Err(internal("a read was answered as a write")),
-            Err(_elapsed) => Err(Rejection::deadline()),
-        }
-    }
-
-    fn reader(&self, target: &Target) -> Reader<R> {
-        Reader {
-            regions: self.parts.regions.clone(),
-            engine: self.parts.engine.clone(),
-            target: *target,
-            now_seconds: (self.parts.clock_millis)() / 1000,
-        }
-    }
-
-    async fn on_pool<T: Send + 'static>(
-        &self,
-        target: &Target,
-        read: impl FnOnce(&Reader<R>, &Patience<'_>) -> Result<T, Rejection> + Send + 'static,
-    ) -> Result<T, Rejection> {
-        self.barrier(target).await?;
-        let reader = self.reader(target);
-        let wait_until = target.deadline.min(Instant::now() + PATIENCE);
-        let read = move |patience: &Patience<'_>| read(&reader, patience);
-        match self.parts.pool.run(wait_until, target.deadline, read).await {
-            Ok(result) => result,
-            Err(NotRead::Full) => {
-                Err(Rejection::region(error::server_is_busy("too many reads are waiting")))
-            }
-            Err(NotRead::Panicked) => Err(internal("the read failed inside; see the store's log")),
-        }
+        self.read(target, move |reader, patience| reader.scan(&scan, patience)).await
     }
 
     /// The region as it is now, if it has the shape that the request means.
@@ -151,36 +119,36 @@ impl<R: Regions> Reader<R> {
         Err(outside(&self.regions, &region, Bytes::copy_from_slice(key)))
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<RawValue>, Rejection> {
-        let stored = self.engine.get(Family::Raw, key).map_err(internal)?;
+    fn get(&self, key: &[u8]) -> Result<Option<RawValue>, Stop> {
+        let stored = self.engine.get(Family::Raw, key);
+        self.confirm()?;
         self.region_with(key)?;
-        let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
-        Ok(value.filter(|value| !value.is_expired(self.now_seconds)))
+        self.decode(stored)
     }
 
-    fn batch_get(&self, keys: Vec<Key>, patience: &Patience<'_>) -> Result<Vec<KvPair>, Rejection> {
+    fn batch_get(&self, keys: &[Key], patience: &Patience<'_>) -> Result<Vec<KvPair>, Stop> {
         let view = self.engine.snapshot();
+        self.confirm()?;
         let region = region(&self.regions, &self.target)?;
         let (mut pairs, mut room) = (Vec::new(), AnswerRoom::default());
-        for (position, key) in keys.into_iter().enumerate() {
+        for (position, key) in keys.iter().enumerate() {
             if position % KEYS_BETWEEN_LOOKS == 0 && patience.is_over() {
-                return Err(Rejection::deadline());
+                return Err(Rejection::deadline().into());
             }
-            if !region.range.contains(&key) {
-                return Err(outside(&self.regions, &region, key));
+            if !region.range.contains(key) {
+                return Err(outside(&self.regions, &region, key.clone()).into());
             }
-            let stored = view.get(Family::Raw, &key).map_err(internal)?;
-            let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
-            if let Some(value) = value.filter(|value| !value.is_expired(self.now_seconds)) {
+            if let Some(value) = self.decode(view.get(Family::Raw, key))? {
                 room.take(key.len() + value.bytes.len())?;
-                pairs.push(KvPair { key, value: value.bytes, ..KvPair::default() });
+                pairs.push(KvPair { key: key.clone(), value: value.bytes, ..KvPair::default() });
             }
         }
         Ok(pairs)
     }
 
-    fn scan(&self, scan: &Scan, patience: &Patience<'_>) -> Result<Vec<KvPair>, Rejection> {
+    fn scan(&self, scan: &Scan, patience: &Patience<'_>) -> Result<Vec<KvPair>, Stop> {
         let view = self.engine.snapshot();
+        self.confirm()?;
         let region = region(&self.regions, &self.target)?;
         let Some(range) = self.clip(scan, &region)? else { return Ok(Vec::new()) };
         let (mut pairs, mut visited, mut failure) = (Vec::new(), 0_usize, None);
@@ -191,21 +159,28 @@ impl<R: Regions> Reader<R> {
                 failure = Some(Rejection::deadline());
                 return false;
             }
-            match value::live_bytes(stored, self.now_seconds) {
-                Ok(Some(live)) => {
+            match value::borrowed(stored) {
+                Ok((expiry_seconds, _)) if self.is_gone(expiry_seconds) => {}
+                Ok((_, live)) => {
                     let live = if scan.key_only { &[] } else { live };
                     match room.take(key.len() + live.len()) {
                         Ok(()) => pairs.push(pair(key, live)),
                         Err(full) => failure = Some(full),
                     }
                 }
-                Ok(None) => {}
                 Err(damage) => failure = Some(internal(damage)),
             }
             failure.is_none() && pairs.len() < scan.limit
         })
         .map_err(internal)?;
-        failure.map_or(Ok(pairs), Err)
+        failure.map_or(Ok(pairs), |failure| Err(failure.into()))
+    }
+
+    /// The value of a stored form, unless it is gone.
+    fn decode(&self, stored: Result<Option<Bytes>, ReadError>) -> Result<Option<RawValue>, Stop> {
+        let stored = stored.map_err(internal)?;
+        let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
+        Ok(value.filter(|value| !self.is_gone(value.expiry_seconds)))
     }
 
     /// The part of a scan that lies in the region; `None` where that is nothing. A scan must begin in
@@ -257,7 +232,7 @@ fn pair(key: &[u8], value: &[u8]) -> KvPair {
 }
 
 /// A failure of the store itself: no other store does better by being asked the same.
-fn internal(cause: impl std::fmt::Display) -> Rejection {
+pub(super) fn internal(cause: impl std::fmt::Display) -> Rejection {
     let cause = cause.to_string();
     tracing::error!(cause, "a read failed");
     Rejection::Refused(cause)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flotilla_multiraft::NotInPlace;
 use flotilla_telemetry::{Buckets, Metric, Registry};
 use prometheus::{Histogram, IntCounter};
 
@@ -20,6 +21,17 @@ const PROPOSALS: Metric = Metric::labelled(
     "flotilla_raft_proposals_total",
     "Writes handed to replicas, by what became of them.",
     &["result"],
+);
+
+const READS: Metric = Metric::labelled(
+    "flotilla_reads_total",
+    "Reads that found a view of the data that is new enough, by the way to it.",
+    &["type"],
+);
+const NOT_IN_PLACE: Metric = Metric::labelled(
+    "flotilla_reads_not_in_place_total",
+    "Reads that could not be served in place and went to their replica, by the reason.",
+    &["reason"],
 );
 
 /// What a client can ask.
@@ -75,6 +87,30 @@ impl Proposed {
     const ALL: [&'static str; 4] = ["applied", "refused", "busy", "unknown"];
 }
 
+/// How a read found its view of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    InPlace,
+    Barrier,
+    Replica,
+}
+
+impl Way {
+    const ALL: [&'static str; 3] = ["in_place", "barrier", "replica"];
+}
+
+const REASONS: [&str; 5] = ["no_permit", "other_request", "not_applied", "ran_out", "withdrawn"];
+
+const fn reason(why: NotInPlace) -> usize {
+    match why {
+        NotInPlace::NoPermit => 0,
+        NotInPlace::OtherRequest => 1,
+        NotInPlace::NotApplied => 2,
+        NotInPlace::RanOut => 3,
+        NotInPlace::Withdrawn => 4,
+    }
+}
+
 /// The metrics of one kind of call.
 struct OpMetrics {
     outcomes: [IntCounter; Outcome::ALL.len()],
@@ -85,6 +121,8 @@ struct OpMetrics {
 pub(super) struct RpcMetrics {
     ops: [OpMetrics; Op::ALL.len()],
     proposals: [IntCounter; Proposed::ALL.len()],
+    reads: [IntCounter; Way::ALL.len()],
+    not_in_place: [IntCounter; REASONS.len()],
 }
 
 impl RpcMetrics {
@@ -99,7 +137,21 @@ impl RpcMetrics {
             }
         });
         let proposals = registry.counters(&PROPOSALS);
-        Self { ops, proposals: Proposed::ALL.map(|result| proposals.with_label_values(&[result])) }
+        let (reads, not_in_place) = (registry.counters(&READS), registry.counters(&NOT_IN_PLACE));
+        Self {
+            ops,
+            proposals: Proposed::ALL.map(|result| proposals.with_label_values(&[result])),
+            reads: Way::ALL.map(|way| reads.with_label_values(&[way])),
+            not_in_place: REASONS.map(|reason| not_in_place.with_label_values(&[reason])),
+        }
+    }
+
+    pub(super) fn read(&self, way: Way) {
+        self.reads[way as usize].inc();
+    }
+
+    pub(super) fn not_in_place(&self, why: NotInPlace) {
+        self.not_in_place[reason(why)].inc();
     }
 
     pub(super) fn proposed(&self, result: Proposed) {

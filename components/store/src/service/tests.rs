@@ -3,6 +3,7 @@
 mod calls;
 mod commands;
 mod network;
+mod views;
 
 use std::{
     collections::VecDeque,
@@ -18,7 +19,7 @@ use flotilla_base::{
     Version,
 };
 use flotilla_engine::{Engine, EngineOptions, WriteBatch};
-use flotilla_multiraft::{Reply, RequestError, RequestHeader, WriteCommand};
+use flotilla_multiraft::{NotInPlace, Reply, RequestError, RequestHeader, WriteCommand};
 use flotilla_proto::{errorpb, kvrpcpb, metapb, tikvpb::tikv_server::Tikv};
 use flotilla_telemetry::Registry;
 use parking_lot::Mutex;
@@ -54,11 +55,40 @@ enum Fate {
     Lost,
 }
 
-#[derive(Default)]
+/// What becomes of a read in place.
+type Reading = Result<(), NotInPlace>;
+
 struct Script {
     fates: VecDeque<Fate>,
     /// Writes that were handed over.
     proposed: usize,
+    /// Barriers that reads waited for: of leaders, of replicas.
+    barriers: [usize; 2],
+    /// What barriers of leaders meet.
+    leads: Result<(), RequestError>,
+    /// Whether reads in place may begin.
+    permit: Reading,
+    /// How those that began end; well where nothing else is said.
+    ends: VecDeque<Reading>,
+    /// Written between the view and the end of a read in place.
+    meanwhile: Vec<Mutation>,
+    /// The largest clock that was applied, in milliseconds.
+    clock_millis: u64,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            fates: VecDeque::new(),
+            proposed: 0,
+            barriers: [0; 2],
+            leads: Ok(()),
+            permit: Err(NotInPlace::NoPermit),
+            ends: VecDeque::new(),
+            meanwhile: Vec::new(),
+            clock_millis: 0,
+        }
+    }
 }
 
 /// Replicas that apply at once.
@@ -111,11 +141,25 @@ impl Played {
             }
         }
         self.engine.write(&WriteBatch::from(write.mutations)).expect("written");
+        let clock_millis = &mut self.script.lock().clock_millis;
+        *clock_millis = write.clock_millis.max(*clock_millis);
         Ok(())
+    }
+
+    async fn barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
+        match self.meet().await {
+            Some(Fate::Refused(refusal)) => Reply::Failed(refusal),
+            Some(Fate::Unknown | Fate::Lost) | None => match self.check(region, header) {
+                Ok(_) => Reply::ReadAt(Index(7)),
+                Err(refusal) => Reply::Failed(refusal),
+            },
+        }
     }
 }
 
 impl Regions for Played {
+    type InPlace = ();
+
     async fn write(
         &self,
         region: RegionId,
@@ -134,13 +178,35 @@ impl Regions for Played {
     }
 
     async fn read_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
-        match self.meet().await {
-            Some(Fate::Refused(refusal)) => Reply::Failed(refusal),
-            Some(Fate::Unknown | Fate::Lost) | None => match self.check(region, header) {
-                Ok(_) => Reply::ReadAt(Index(7)),
-                Err(refusal) => Reply::Failed(refusal),
-            },
+        let leads = {
+            let mut script = self.script.lock();
+            script.barriers[0] += 1;
+            script.leads.clone()
+        };
+        match leads {
+            Ok(()) => self.barrier(region, header).await,
+            Err(refusal) => Reply::Failed(refusal),
         }
+    }
+
+    async fn replica_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
+        self.script.lock().barriers[1] += 1;
+        self.barrier(region, header).await
+    }
+
+    fn begin_in_place(&self, _region: RegionId, _header: &RequestHeader) -> Reading {
+        self.script.lock().permit
+    }
+
+    fn finish_in_place(&self, (): ()) -> Reading {
+        let mut script = self.script.lock();
+        let meanwhile = std::mem::take(&mut script.meanwhile);
+        self.engine.write(&WriteBatch::from(meanwhile)).expect("written");
+        script.ends.pop_front().unwrap_or(Ok(()))
+    }
+
+    fn applied_clock_millis(&self, _region: RegionId) -> u64 {
+        self.script.lock().clock_millis
     }
 
     fn region(&self, region: RegionId) -> Option<Region> {
@@ -156,6 +222,7 @@ impl Regions for Played {
 struct Fixture {
     service: RawService<Played>,
     played: Played,
+    registry: Registry,
     _directory: tempfile::TempDir,
 }
 
@@ -174,13 +241,20 @@ fn region(id: u64, start: &'static str, end: &'static str, version: u64) -> Regi
 impl Fixture {
     /// A store with the region `["b", "m")` and the last one, `["m", "")`.
     fn new() -> Self {
+        Self::with_clock(clock)
+    }
+
+    fn with_clock(clock_millis: fn() -> u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
         let regions = vec![region(2, "b", "m", 3), region(3, "m", "", 3)];
         let regions = Arc::new(Mutex::new(regions));
         let played = Played { engine, regions, script: Arc::default() };
-        let service = RawService::new(Arc::new(parts(&played)));
-        Self { service, played, _directory: directory }
+        let registry = Registry::new();
+        let metrics = RpcMetrics::new(&registry);
+        let parts = Parts { clock_millis, metrics, ..parts(&played) };
+        let service = RawService::new(Arc::new(parts));
+        Self { service, played, registry, _directory: directory }
     }
 
     fn expect(&self, fates: impl IntoIterator<Item = Fate>) {

@@ -38,6 +38,14 @@ fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Rejection>
     Err(Rejection::Refused(text))
 }
 
+/// Why a write was not acknowledged.
+enum Unwritten {
+    /// It certainly has no effect.
+    Refused(Rejection),
+    /// It may have one.
+    Unknown(&'static str),
+}
+
 impl<R: Regions> RawService<R> {
     /// Replicates `mutations` all or none, and returns when they are applied.
     pub(super) async fn write(
@@ -48,14 +56,41 @@ impl<R: Regions> RawService<R> {
         if mutations.is_empty() {
             return Ok(());
         }
+        let version = target.header.version;
+        let clock_millis = (self.parts.clock_millis)();
+        let command = WriteCommand { version, clock_millis, mutations };
+        self.replicate(target, command).await.map_err(|unwritten| match unwritten {
+            Unwritten::Refused(rejection) => rejection,
+            Unwritten::Unknown(why) => Rejection::region(error::undetermined(why)),
+        })
+    }
+
+    /// Makes this store's clock everybody's, who lead the region later or read from it: an entry without effect
+    /// carries it.
+    pub(super) async fn advance_clock(
+        &self,
+        target: &Target,
+        clock_millis: u64,
+    ) -> Result<(), Rejection> {
+        // Values end at whole seconds.
+        if self.parts.regions.applied_clock_millis(target.region) / 1000 >= clock_millis / 1000 {
+            return Ok(());
+        }
+        let (version, mutations) = (target.header.version, Vec::new());
+        let command = WriteCommand { version, clock_millis, mutations };
+        self.replicate(target, command).await.map_err(|unwritten| match unwritten {
+            Unwritten::Refused(rejection) => rejection,
+            Unwritten::Unknown(why) => Rejection::region(error::server_is_busy(why)),
+        })
+    }
+
+    /// Returns when `command` is applied here.
+    async fn replicate(&self, target: &Target, command: WriteCommand) -> Result<(), Unwritten> {
         let parts = &self.parts;
-        let bytes = mutations.iter().map(Mutation::size_bytes).sum();
+        let bytes = command.mutations.iter().map(Mutation::size_bytes).sum();
         let wait_until = target.deadline.min(Instant::now() + PATIENCE);
         let admitted = parts.admission.admit(bytes, wait_until).await;
         let _admitted = admitted.map_err(|_full| refused_in_time(target))?;
-        let version = target.header.version;
-        let clock_millis = (parts.clock_millis)();
-        let command = WriteCommand { version, clock_millis, mutations };
         loop {
             let replicate = parts.regions.write(target.region, target.header, command.clone());
             let outcome = timeout_at(target.deadline, replicate).await;
@@ -69,17 +104,17 @@ impl<R: Regions> RawService<R> {
                     WriteOutcome::Done(Reply::ReadAt(_) | Reply::Unknown) | WriteOutcome::Unknown,
                 ) => {
                     parts.metrics.proposed(Proposed::Unknown);
-                    return Err(undetermined("the store stops"));
+                    return Err(Unwritten::Unknown("the store stops"));
                 }
                 Err(_elapsed) => {
                     parts.metrics.proposed(Proposed::Unknown);
-                    return Err(undetermined("it was not committed before its deadline"));
+                    return Err(Unwritten::Unknown("it was not committed before its deadline"));
                 }
             };
             let is_busy = matches!(refusal, RequestError::Busy(_));
             parts.metrics.proposed(if is_busy { Proposed::Busy } else { Proposed::Refused });
             if !is_busy {
-                return Err(self.refusal(refusal, target));
+                return Err(Unwritten::Refused(self.refusal(refusal, target)));
             }
             // Nothing was proposed: it may be tried again as soon as another write is out of the way.
             let finished = parts.admission.some_finished(wait_until).await;
@@ -109,14 +144,11 @@ impl<R: Regions> RawService<R> {
     }
 }
 
-fn undetermined(why: &str) -> Rejection {
-    Rejection::region(error::undetermined(why))
-}
-
 /// Nothing was proposed: for lack of time if the client gave little, otherwise for lack of room.
-fn refused_in_time(target: &Target) -> Rejection {
-    if Instant::now() >= target.deadline {
-        return Rejection::deadline();
-    }
-    Rejection::region(error::server_is_busy("too many writes are in flight"))
+fn refused_in_time(target: &Target) -> Unwritten {
+    Unwritten::Refused(if Instant::now() >= target.deadline {
+        Rejection::deadline()
+    } else {
+        Rejection::region(error::server_is_busy("too many writes are in flight"))
+    })
 }

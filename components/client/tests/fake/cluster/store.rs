@@ -40,6 +40,7 @@ impl FakeStore {
         let fault = {
             let mut world = self.shared.world.lock();
             world.count(method);
+            *world.asked_at.entry(self.node).or_default() += 1;
             world.faults.get_mut(&self.node).and_then(std::collections::VecDeque::pop_front)
         };
         let context = context.expect("every request has a context");
@@ -85,7 +86,7 @@ fn check(node: u64, world: &World, context: &Context) -> Result<Region, Box<erro
     let Some((region, leader)) = found else {
         return Err(refused(&|error| error.region_not_found = Some(<_>::default())));
     };
-    if *leader != node {
+    if *leader != node && !context.replica_read {
         let leader = region.peers.iter().find(|peer| peer.store.get() == *leader);
         let not_leader = errorpb::NotLeader {
             region_id: context.region_id,

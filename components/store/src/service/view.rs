@@ -1,0 +1,253 @@
+//! How a read comes to a view of the data that holds everything which was acknowledged before it.
+//!
+//! 1. **In place**: the leader's permit allows it, nobody is asked. The view is taken and the permit is looked at
+//!    again on the thread that reads ([`Reader::confirm`]).
+//! 2. **Behind a barrier**: the leader answers from its lease, or with a round of heartbeats.
+//! 3. **At a replica**: the peer here asks its leader.
+//!
+//! No way leads through the disk before the read has a thread of the pool: the threads that carry requests also
+//! receive raft messages.
+//!
+//! The end of a value is a matter of clocks, which differ. By the clock that entries carry, a value is gone for
+//! every store; by the clock of this store alone it is not. So a leader that finds a value gone by its own clock
+//! alone first gives that clock to an entry, and a replica sends its client to the leader: no later read, under
+//! whatever clock, finds the value again.
+
+use std::cell::{Cell, OnceCell};
+
+use flotilla_engine::Engine;
+use flotilla_multiraft::{NotInPlace, Reply, RequestError};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Regions,
+    admission::PATIENCE,
+    context::{Rejection, Target},
+    error,
+    raw::RawService,
+    read::internal,
+    read_pool::{NotRead, Patience},
+    rpc_metrics::Way,
+};
+use crate::value;
+
+/// What a read needs on the thread that does it.
+pub(super) struct Reader<R: Regions> {
+    pub(super) regions: R,
+    pub(super) engine: Engine,
+    pub(super) target: Target,
+    /// Until the view is taken.
+    begun: Cell<Option<R::InPlace>>,
+    clock_millis: fn() -> u64,
+    now: OnceCell<Now>,
+    /// Something was left out that is gone by this store's clock alone.
+    has_judged_alone: Cell<bool>,
+}
+
+/// The time by which values end, read once for each read, after it began.
+#[derive(Clone, Copy)]
+struct Now {
+    /// The largest clock that an applied entry carried.
+    applied_seconds: u64,
+    /// This store's own.
+    own_millis: u64,
+}
+
+/// Why a read has no result on its thread.
+pub(super) enum Stop {
+    /// The view may not be used: another one is needed.
+    NotInPlace(NotInPlace),
+    /// That is the answer.
+    Rejected(Rejection),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+/// What was read, and by which clock it was left out what is gone by this store's clock alone.
+struct Seen<T> {
+    value: T,
+    alone_millis: Option<u64>,
+}
+
+impl<R: Regions> RawService<R> {
+    /// Runs `read` on the pool, again with another view where the first one may not be used.
+    pub(super) async fn read<T, F>(&self, target: &Target, read: F) -> Result<T, Rejection>
+    where
+        T: Send + 'static,
+        F: Fn(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
+    {
+        if let Some(seen) = self.read_in_place(target, &read).await? {
+            return self.settle(target, seen).await;
+        }
+        if target.is_for_any_replica {
+            self.replica_barrier(target).await?;
+            let seen = self.read_behind_barrier(target, &read, Way::Replica).await?;
+            if seen.alone_millis.is_none() {
+                return Ok(seen.value);
+            }
+            // Only a leader's clock can become everybody's: where this peer does not lead, the client is told
+            // who does.
+        }
+        self.barrier(target).await?;
+        let seen = self.read_behind_barrier(target, &read, Way::Barrier).await?;
+        self.settle(target, seen).await
+    }
+
+    async fn read_in_place<T, F>(
+        &self,
+        target: &Target,
+        read: &F,
+    ) -> Result<Option<Seen<T>>, Rejection>
+    where
+        T: Send + 'static,
+        F: Fn(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
+    {
+        let metrics = &self.parts.metrics;
+        let done = match self.parts.regions.begin_in_place(target.region, &target.header) {
+            Ok(begun) => self.on_pool(self.reader(target, Some(begun)), read.clone()).await?,
+            Err(why) => Err(why),
+        };
+        match done {
+            Ok(seen) => {
+                metrics.read(Way::InPlace);
+                Ok(Some(seen))
+            }
+            Err(why) => {
+                // A follower has no permit; that is no news where any replica may serve.
+                if !target.is_for_any_replica {
+                    metrics.not_in_place(why);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn read_behind_barrier<T, F>(
+        &self,
+        target: &Target,
+        read: &F,
+        way: Way,
+    ) -> Result<Seen<T>, Rejection>
+    where
+        T: Send + 'static,
+        F: Fn(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
+    {
+        let done = self.on_pool(self.reader(target, None), read.clone()).await?;
+        let seen = done.map_err(|_nothing_had_begun| internal("a barrier was not enough"))?;
+        self.parts.metrics.read(way);
+        Ok(seen)
+    }
+
+    /// What was left out stays gone for every later reader.
+    async fn settle<T>(&self, target: &Target, seen: Seen<T>) -> Result<T, Rejection> {
+        if let Some(clock_millis) = seen.alone_millis {
+            self.advance_clock(target, clock_millis).await?;
+        }
+        Ok(seen.value)
+    }
+
+    async fn barrier(&self, target: &Target) -> Result<(), Rejection> {
+        let barrier = self.parts.regions.read_barrier(target.region, target.header);
+        let reply = timeout_at(target.deadline, barrier).await;
+        self.is_passed(target, reply.map_err(|_elapsed| Rejection::deadline())?)
+    }
+
+    async fn replica_barrier(&self, target: &Target) -> Result<(), Rejection> {
+        let barrier = self.parts.regions.replica_barrier(target.region, target.header);
+        let reply = timeout_at(target.deadline, barrier).await;
+        match reply.map_err(|_elapsed| Rejection::deadline())? {
+            Reply::Failed(RequestError::NotLeader { region, leader: None }) => {
+                let reason = "no leader is known that could be asked for a read index";
+                Err(Rejection::region(error::read_index_not_ready(region, reason)))
+            }
+            reply => self.is_passed(target, reply),
+        }
+    }
+
+    fn is_passed(&self, target: &Target, reply: Reply) -> Result<(), Rejection> {
+        match reply {
+            Reply::ReadAt(_) => Ok(()),
+            Reply::Failed(refusal) => Err(self.refusal(refusal, target)),
+            Reply::Written | Reply::Unknown => Err(internal("a read was answered as a write")),
+        }
+    }
+
+    fn reader(&self, target: &Target, begun: Option<R::InPlace>) -> Reader<R> {
+        Reader {
+            regions: self.parts.regions.clone(),
+            engine: self.parts.engine.clone(),
+            target: *target,
+            begun: Cell::new(begun),
+            clock_millis: self.parts.clock_millis,
+            now: OnceCell::new(),
+            has_judged_alone: Cell::new(false),
+        }
+    }
+
+    async fn on_pool<T: Send + 'static>(
+        &self,
+        reader: Reader<R>,
+        read: impl FnOnce(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<Result<Seen<T>, NotInPlace>, Rejection> {
+        let deadline = reader.target.deadline;
+        let wait_until = deadline.min(Instant::now() + PATIENCE);
+        let job = move |patience: &Patience<'_>| {
+            let value = read(&reader, patience)?;
+            Ok(Seen { value, alone_millis: reader.judged_alone() })
+        };
+        match self.parts.pool.run(wait_until, deadline, job).await {
+            Ok(Ok(seen)) => Ok(Ok(seen)),
+            Ok(Err(Stop::NotInPlace(why))) => Ok(Err(why)),
+            Ok(Err(Stop::Rejected(rejection))) => Err(rejection),
+            Err(NotRead::Full) => {
+                Err(Rejection::region(error::server_is_busy("too many reads are waiting")))
+            }
+            Err(NotRead::Panicked) => Err(internal("the read failed inside; see the store's log")),
+        }
+    }
+}
+
+impl<R: Regions> Reader<R> {
+    /// To be called after the view of the data is taken, and before anything of it is used.
+    ///
+    /// # Errors
+    /// [`Stop::NotInPlace`].
+    pub(super) fn confirm(&self) -> Result<(), Stop> {
+        match self.begun.take() {
+            Some(begun) => self.regions.finish_in_place(begun).map_err(Stop::NotInPlace),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a value of this expiry is to be left out; zero never is.
+    pub(super) fn is_gone(&self, expiry_seconds: u64) -> bool {
+        if expiry_seconds == 0 || !value::is_expired(expiry_seconds, self.now_seconds()) {
+            return false;
+        }
+        if !value::is_expired(expiry_seconds, self.now().applied_seconds) {
+            self.has_judged_alone.set(true);
+        }
+        true
+    }
+
+    /// Seconds since 1970, rounded down: the time from which life times are counted.
+    pub(super) fn now_seconds(&self) -> u64 {
+        let now = self.now();
+        now.applied_seconds.max(now.own_millis / 1000)
+    }
+
+    fn now(&self) -> Now {
+        *self.now.get_or_init(|| Now {
+            applied_seconds: self.regions.applied_clock_millis(self.target.region) / 1000,
+            own_millis: (self.clock_millis)(),
+        })
+    }
+
+    fn judged_alone(&self) -> Option<u64> {
+        self.has_judged_alone.get().then(|| self.now().own_millis)
+    }
+}
