@@ -44,5 +44,22 @@ pub(crate) async fn connect_with(
     options: ClientOptions,
 ) -> Result<Client, Fault> {
     let endpoints = endpoints(globals)?;
-    Client::connect(&endpoints, options).await.map_err(Fault::from)
+    let connected = Client::connect(&endpoints, options).await;
+    connected.map_err(|error| match where_else(globals, &endpoints) {
+        Some(hint) => Fault::from(error).hint(hint),
+        None => Fault::from(error),
+    })
+}
+
+/// What may help somebody whose cluster does not answer.
+fn where_else(globals: &Globals, endpoints: &[String]) -> Option<&'static str> {
+    let is_playground = Descriptor::living().iter().any(|one| one.pd == endpoints);
+    let is_named = globals.pd.iter().any(|named| !named.is_empty());
+    if is_playground {
+        Some("flotilla playground status   shows which of its nodes are up")
+    } else if is_named {
+        None
+    } else {
+        Some("flotilla playground   starts a cluster here; --pd HOST:PORT names another")
+    }
 }

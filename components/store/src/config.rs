@@ -18,7 +18,7 @@ use flotilla_raftgroup::Timing;
 use serde_json::{Value, json};
 
 pub use problem::{ConfigError, Place, Problem};
-pub use raw::{KEYS, RawConfig};
+pub use raw::{KEYS, RawConfig, read_address};
 
 /// Port of a store for clients and other stores.
 pub const SERVICE_PORT: u16 = 20160;
@@ -164,12 +164,15 @@ impl RawConfig {
     pub fn resolve(mut self) -> Result<StoreConfig, ConfigError> {
         let data_dir = self.text("data-dir").unwrap_or_default();
         if data_dir.is_empty() && !self.is_refused("data-dir") {
-            let why = "a store needs a directory of its own, e.g. data-dir = \"/var/lib/flotilla\"";
+            let why = "a store needs a directory of its own, e.g. --data /var/lib/flotilla/store, or data-dir in the file";
             self.missing("data-dir", why);
         }
         let pd = self.list("pd");
         if pd.is_empty() && !self.is_refused("pd") {
-            self.missing("pd", "a store needs a placement driver, e.g. pd = [\"127.0.0.1:2379\"]");
+            self.missing(
+                "pd",
+                "a store needs a placement driver, e.g. --pd 127.0.0.1:2379, or pd in the file",
+            );
         }
         let pd = pd.iter().filter_map(|text| self.endpoint("pd", text, PD_PORT)).collect();
         let mut config = StoreConfig::new(data_dir, pd);
@@ -302,10 +305,10 @@ max-replicas = 3
   6:15   storage.block-cache = "8"                a size needs a unit, e.g. "8MiB"
   7:12   storage.memtable = 32                    a size needs a unit, e.g. "8MiB"
   8:14   storage.open-files = "many"              a whole number is needed
-  9:2    unknown key "raft-store"                 all keys are in the documentation of the store's configuration
+  9:2    unknown key "raft-store"                 possible are data-dir, pd, labels, advertise, insecure, listen.…, storage.…, server.…, log.…
   11:2   unknown key "schedule"                   a setting of the cluster, not of a store: it is given to the placement driver
-  -      data-dir                                 a store needs a directory of its own, e.g. data-dir = "/var/lib/flotilla"
-  -      pd                                       a store needs a placement driver, e.g. pd = ["127.0.0.1:2379"]"#;
+  -      data-dir                                 a store needs a directory of its own, e.g. --data /var/lib/flotilla/store, or data-dir in the file
+  -      pd                                       a store needs a placement driver, e.g. --pd 127.0.0.1:2379, or pd in the file"#;
         assert_eq!(error.to_string(), expected);
         assert!(error.problems.iter().any(|problem| problem.code == "FLT-1008"));
     }

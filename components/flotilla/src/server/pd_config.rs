@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use flotilla_pd::PdConfig;
-use flotilla_store::config::{ConfigError, LogConfig, Place, Problem};
+use flotilla_store::config::{ConfigError, LogConfig, Place, Problem, read_address};
 use serde::Deserialize;
 
 use super::{PD_PORT, config_fault, read_config};
@@ -84,18 +84,18 @@ fn merge(args: &PdArgs, file: File, problems: &mut Problems) -> (PdConfig, LogCo
     let server = &args.server;
     let data_dir = server.data.clone().or_else(|| file.data_dir.map(Into::into));
     if data_dir.is_none() {
-        let why =
-            "a placement driver needs a directory of its own, e.g. --data /var/lib/flotilla/pd";
+        let why = "a placement driver needs a directory of its own, e.g. --data /var/lib/flotilla/pd, or data-dir in the file";
         problems.add(bad, "data-dir".to_owned(), why);
     }
     let listen = server.listen.clone().or(file.listen.client);
     let usual = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PD_PORT);
-    let address = listen.as_ref().map_or(Ok(usual), |text| text.parse()).unwrap_or_else(|_form| {
-        let text = listen.as_deref().unwrap_or_default();
-        let why = "an address needs an IP and a port, e.g. \"127.0.0.1:2379\"";
-        problems.add(bad, format!("listen.client = {text:?}"), why);
-        usual
-    });
+    let address =
+        listen.as_ref().map_or(Some(usual), |text| read_address(text)).unwrap_or_else(|| {
+            let text = listen.as_deref().unwrap_or_default();
+            let why = "an address needs an IP and a port, e.g. \"127.0.0.1:2379\"";
+            problems.add(bad, format!("listen.client = {text:?}"), why);
+            usual
+        });
     let advertise = server.advertise.clone().or(file.advertise);
     if !address.ip().is_loopback() && !server.insecure && !file.insecure {
         let why = "not a loopback address, and connections are not encrypted: listen on loopback, or \
@@ -169,5 +169,7 @@ mod tests {
         assert!(unknown[0].contains("1:1") && unknown[0].contains("max-replics"), "{unknown:?}");
         let text = "max-replicas = 9\nmin-free-disk = \"8\"\n[listen]\nclient = \"0.0.0.0:1\"\n";
         assert_eq!(settings(text).expect_err("problems").len(), 4);
+        let local = settings("[listen]\nclient = \"localhost:7\"\n").expect("fine");
+        assert_eq!(local.client_address.to_string(), "127.0.0.1:7");
     }
 }

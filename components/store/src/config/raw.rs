@@ -156,7 +156,7 @@ impl RawConfig {
         } else if let Some(similar) = most_similar(key) {
             format!("did you mean \"{similar}\"?")
         } else {
-            "all keys are in the documentation of the store's configuration".to_owned()
+            format!("possible are {}", neighbours(first).join(", "))
         };
         self.problem(place, format!("unknown key \"{key}\""), why);
     }
@@ -292,7 +292,9 @@ impl Form {
             Self::Size => "a size needs a unit, e.g. \"8MiB\"",
             Self::Address => "an address needs an IP and a port, e.g. \"127.0.0.1:20180\"",
             Self::List => "a list of texts is needed, e.g. [\"127.0.0.1:2379\"]",
-            Self::Table => "names with texts are needed, e.g. { zone = \"z1\" }",
+            Self::Table => {
+                "names with texts are needed, e.g. { zone = \"z1\" }, or --label zone=z1"
+            }
         }
     }
 
@@ -343,8 +345,10 @@ impl Form {
     }
 }
 
-/// Names are not looked up: what a name means may change between two starts.
-fn read_address(text: &str) -> Option<SocketAddr> {
+/// IP and port. Names are not looked up, since what a name means may change between two starts; only `localhost` is
+/// known.
+#[must_use]
+pub fn read_address(text: &str) -> Option<SocketAddr> {
     if let Some(port) = text.strip_prefix("localhost:") {
         return Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?));
     }
@@ -358,6 +362,23 @@ fn known(key: &str) -> Option<(&'static str, Form)> {
 /// Whether keys lie below this one.
 fn is_section(key: &str) -> bool {
     KEYS.iter().any(|(known, _)| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The keys of a section; where there is none of this name, those of none, and the sections.
+fn neighbours(section: &str) -> Vec<String> {
+    let names = KEYS.iter().map(|(key, _form)| *key);
+    if is_section(section) {
+        let inside = |name: &&str| name.split_once('.').is_some_and(|pair| pair.0 == section);
+        return names.filter(inside).map(str::to_owned).collect();
+    }
+    let mut found: Vec<String> = names
+        .map(|name| match name.split_once('.') {
+            Some((section, _key)) => format!("{section}.…"),
+            None => name.to_owned(),
+        })
+        .collect();
+    found.dedup();
+    found
 }
 
 /// The key or section that was probably meant.

@@ -28,6 +28,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause after a first failure; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Failures in a row, about a second, after which whoever looks at the log is told what is waited for.
+const TOLD_AFTER: u64 = 4;
 /// Members whose addresses are remembered, at most.
 const KNOWN_MAX: usize = 32;
 
@@ -114,7 +116,7 @@ impl Leader {
             if Instant::now() >= deadline {
                 return Err(error);
             }
-            if !has_told && self.failures.load(Ordering::Relaxed) > 10 {
+            if !has_told && self.failures.load(Ordering::Relaxed) > TOLD_AFTER {
                 has_told = true;
                 tracing::warn!(%error, "waiting for the placement driver");
             }

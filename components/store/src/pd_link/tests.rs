@@ -46,9 +46,12 @@ struct Played {
     before_plan: Arc<Mutex<VecDeque<Status>>>,
     refusal: Option<Status>,
     /// Our end of the store's line, which breaks when this is dropped.
-    line: Arc<Mutex<Option<mpsc::Sender<Result<LineNotice, Status>>>>>,
+    line: Arc<Mutex<Option<Line>>>,
     heard: mpsc::UnboundedSender<Heard>,
 }
+
+/// The sending end of a line.
+type Line = mpsc::Sender<Result<LineNotice, Status>>;
 
 /// Region, term, and the stores whose peers do not answer.
 type Heard = (u64, u64, Vec<u64>);
