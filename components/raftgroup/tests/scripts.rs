@@ -36,6 +36,11 @@ fn gate_and_fence() -> std::io::Result<()> {
 }
 
 #[test]
+fn failed_campaigns() -> std::io::Result<()> {
+    run("failed_campaigns")
+}
+
+#[test]
 fn quorum_check() -> std::io::Result<()> {
     run("quorum_check")
 }
@@ -191,6 +196,12 @@ impl Peers {
                     self.peers.entry(PeerId(1)).and_modify(|peer| peer.group.wake(now));
                     self.settle();
                 }
+            }
+            // sleep PEER: time passes until its next deadline.
+            "sleep" => {
+                let deadline = self.peer(args)?.group.next_deadline();
+                lines.push(format!("{} later", deadline.since(now)));
+                self.now = deadline;
             }
             // settle: everything happens until nothing is left; not written down.
             "settle" => self.settle(),
@@ -405,6 +416,7 @@ fn handmade(args: &mut ArgumentConsumer<'_>) -> Outcome<Message> {
     let kind = match word(args)?.as_str() {
         "vote" => MessageKind::RequestVote,
         "prevote" => MessageKind::RequestPreVote,
+        "prevote_response" => MessageKind::RequestPreVoteResponse,
         "append" => MessageKind::Append,
         "append_response" => MessageKind::AppendResponse,
         "heartbeat" => MessageKind::Heartbeat,
