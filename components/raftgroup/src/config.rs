@@ -18,7 +18,8 @@ pub struct Timing {
     /// Distance between the first campaigns of two peers: the time of one election, so that the
     /// second-ranked peer sees the first one's success before its own turn.
     pub rank_step: Span,
-    /// Length of a campaign before it counts as failed; later ones start up to this much later.
+    /// Length of a campaign before it counts as failed; the next one starts up to this much later. Both
+    /// double with each election that is lost for want of votes, up to eight times as long.
     pub round: Span,
     /// A wake-up that comes later than this after its deadline says that this process itself stood
     /// still; silence of others proves nothing then.

@@ -6,7 +6,9 @@
 //! crash; peers created in this run have promised nothing.
 //!
 //! The first campaign after a silence is ranked, not random: one peer goes first, the next
-//! [`Timing::rank_step`] later. Only after a failed round the waits are random.
+//! [`Timing::rank_step`] later. Only after a failed round the waits are random. They grow where candidates did
+//! not get their votes in time: with disks that take longer than a round they would otherwise overtake each
+//! other for ever. A peer that is not even heard, and so gets no pre-votes, goes on asking at the same pace.
 
 use flotilla_base::{Moment, Rng, Span};
 
@@ -15,6 +17,9 @@ use crate::config::Timing;
 /// Earliest campaign of the first-ranked peer behind its gate: the others heard the leader's last
 /// message up to this much later, and would refuse before their own gates open.
 const SETTLE: Span = Span::from_millis(20);
+
+/// So often the waits between campaigns double.
+const DOUBLINGS_MAX: u32 = 3;
 
 /// What a wake-up means for a peer that does not lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub struct ElectionClock {
     /// A stall was already excused since the leader was last heard: excuses must not add up, or an
     /// overloaded peer would never campaign.
     is_stall_excused: bool,
+    /// Elections that this peer lost since it heard a leader.
+    lost: u32,
 }
 
 impl ElectionClock {
@@ -53,6 +60,7 @@ impl ElectionClock {
             gate_until: now + fence,
             campaign_at: Moment::NEVER,
             is_stall_excused: false,
+            lost: 0,
         };
         assert!(timing.lease < timing.gate, "a lease ends before anybody else may lead");
         assert!(timing.heartbeat * 2 < timing.lease, "a lease outlives one lost heartbeat");
@@ -66,6 +74,7 @@ impl ElectionClock {
         let spread = self.timing.rank_step * rank + self.jitter(SETTLE);
         self.campaign_at = now + self.timing.gate + SETTLE + spread;
         self.is_stall_excused = false;
+        self.lost = 0;
     }
 
     /// A vote was granted: leave its candidate the time of one round.
@@ -78,8 +87,14 @@ impl ElectionClock {
         self.retry_later(now);
     }
 
+    /// The time of this peer's election is over, and it got neither the votes nor a leader.
+    pub const fn election_lost(&mut self) {
+        self.lost += 1;
+    }
+
     /// Leadership was lost or given up: another peer may be ahead, wait a full ranked silence.
     pub fn stepped_down(&mut self, now: Moment, rank: u64) {
+        self.lost = 0;
         let spread = self.timing.rank_step * rank + self.jitter(SETTLE);
         self.campaign_at = now + self.timing.round + spread;
     }
@@ -119,7 +134,9 @@ impl ElectionClock {
     }
 
     fn retry_later(&mut self, now: Moment) {
-        self.campaign_at = now + self.timing.round + self.jitter(self.timing.round);
+        let doublings = self.lost.min(DOUBLINGS_MAX);
+        let wait = self.timing.round * (1 << doublings);
+        self.campaign_at = now + wait + self.jitter(wait);
     }
 
     fn jitter(&mut self, most: Span) -> Span {
@@ -168,6 +185,28 @@ mod tests {
             assert!(deadline(0) >= after(820) && deadline(0) < after(840));
             assert!(deadline(1) >= after(880) && deadline(1) < after(900));
         }
+    }
+
+    /// Two syncs of a slow disk fit between the campaigns of two peers in the end.
+    #[test]
+    fn waits_grow_with_lost_elections_until_a_leader_is_heard() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
+        let mut now = START;
+        for (is_lost, longest) in
+            [(false, 240), (false, 240), (true, 480), (true, 960), (true, 1_920), (true, 1_920)]
+        {
+            if is_lost {
+                clock.election_lost();
+            }
+            clock.campaign_started(now);
+            let wait = clock.deadline().since(now);
+            let (least, most) = (Span::from_millis(longest / 2), Span::from_millis(longest));
+            assert!(wait >= least && wait < most, "{wait} of {longest} ms");
+            now = clock.deadline();
+        }
+        clock.heard_leader(now, 0);
+        clock.campaign_started(now + Span::from_millis(800));
+        assert!(clock.deadline().since(now) < Span::from_millis(1_040));
     }
 
     #[test]

@@ -613,6 +613,9 @@ impl Group {
         if !self.raw.raft.promotable() || self.clock.wake(now) != ElectionWake::Campaign {
             return;
         }
+        if self.raw.raft.state == StateRole::Candidate {
+            self.clock.election_lost();
+        }
         self.clock.campaign_started(now);
         if self.is_log_durable() {
             let _refused_while_a_change_is_unapplied = self.raw.campaign();

@@ -36,6 +36,11 @@ fn gate_and_fence() -> std::io::Result<()> {
 }
 
 #[test]
+fn failed_campaigns() -> std::io::Result<()> {
+    run("failed_campaigns")
+}
+
+#[test]
 fn quorum_check() -> std::io::Result<()> {
     run("quorum_check")
 }
@@ -201,6 +206,12 @@ impl Peers {
             "collect_unwritten" => {
                 let sent = self.peer(args)?.collect_unwritten(lines);
                 self.network.extend(sent);
+            }
+            // sleep PEER: time passes until its next deadline.
+            "sleep" => {
+                let deadline = self.peer(args)?.group.next_deadline();
+                lines.push(format!("{} later", deadline.since(now)));
+                self.now = deadline;
             }
             // settle: everything happens until nothing is left; not written down.
             "settle" => self.settle(),
@@ -424,6 +435,7 @@ fn handmade(args: &mut ArgumentConsumer<'_>) -> Outcome<Message> {
     let kind = match word(args)?.as_str() {
         "vote" => MessageKind::RequestVote,
         "prevote" => MessageKind::RequestPreVote,
+        "prevote_response" => MessageKind::RequestPreVoteResponse,
         "append" => MessageKind::Append,
         "append_response" => MessageKind::AppendResponse,
         "heartbeat" => MessageKind::Heartbeat,

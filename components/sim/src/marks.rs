@@ -47,7 +47,7 @@ marks! {
     READ_INDEX = "read-index", "a round of heartbeats confirms a read";
     READ_BATCH = "read-batch", "one round confirms two reads or more";
     FOLLOWER_READ = "follower-read", "a follower serves a read";
-    FOLLOWER_REFUSED = "follower-gave-up", "a follower refuses a read that its leader never answered";
+    FOLLOWER_REFUSED = "follower-gave-up", "a follower refuses a read for want of a word of its leader";
     WRITE_LOST = "write-lost", "a write is refused since another leader's entry stands in its place";
     TRANSFERRED = "transferred", "a peer leads because it was told to";
     TRANSFER_ABORTED = "transfer-aborted", "a hand-over takes too long, and the old leader goes on";

@@ -4,7 +4,7 @@ mod common;
 
 use common::{REGION, SEEDS, advance, leader, millis};
 use flotilla_base::{StoreId, Term};
-use flotilla_sim::plan::LoadPlan;
+use flotilla_sim::plan::{DiskPlan, LoadPlan};
 use flotilla_sim::{Plan, Violation, World};
 
 /// A calm cluster with clients that never stop.
@@ -133,4 +133,31 @@ fn a_leader_that_is_cut_off_answers_no_read() {
         let replica = world.store(old).replica(REGION).expect("it lives");
         assert!(!replica.group().is_leader(), "seed {seed}: its own quorum check deposed it");
     }
+}
+
+/// A campaign needs two syncs one after the other. Where these take longer than its round, candidates must not
+/// overtake each other again and again.
+#[test]
+fn slow_disks_delay_an_election_and_do_not_prevent_it() {
+    let mut gaps = Vec::new();
+    for seed in 1..=SEEDS {
+        let calm = Plan::calm(seed);
+        let disk =
+            DiskPlan { sync_min: millis(300), sync_spread: millis(100), ..calm.disk.clone() };
+        let load = LoadPlan { operations: u64::MAX, ..calm.load.clone() };
+        let mut world = World::new(Plan { load, disk, ..calm }, true);
+        advance(&mut world, millis(5_000 + 7 * seed));
+        let before = leader(&world);
+        world.crash(before.0);
+        let start = world.now();
+        while world.leader(REGION).is_none() {
+            advance(&mut world, millis(1));
+        }
+        gaps.push(world.now().since(start).as_millis());
+    }
+    gaps.sort_unstable();
+    println!("gaps of {} kills: {gaps:?} ms", gaps.len());
+    // The gate, the first campaigns of both and a second one of each.
+    let longest = *gaps.last().expect("there were kills");
+    assert!(longest <= 3_000, "{gaps:?}");
 }

@@ -96,7 +96,7 @@ fn swarm_disk(rng: &mut Rng) -> DiskPlan {
         stall_max: Span::from_millis(pick(rng, [500, 2_000, 6_000])),
         turn_spread: Span::from_micros(pick(rng, [0, 20, 2_000])),
         apply_spread: Span::from_micros(pick(rng, [0, 100, 10_000, 300_000])),
-        rounds_max: to_usize(pick(rng, [1, 4, 64])),
+        rounds_max: to_usize(pick(rng, [1, 4, 64, 64])),
     }
 }
 
