@@ -127,6 +127,7 @@ const fn family_from_number(number: u8) -> Result<Family, CodecError> {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::{assert_canonical, damaged_records};
     use proptest::prelude::*;
 
     use super::*;
@@ -142,11 +143,37 @@ mod tests {
         })
     }
 
+    prop_compose! {
+        fn writes()(
+            version: u64,
+            clock_millis: u64,
+            mutations in prop::collection::vec(mutation(), 0..9),
+        ) -> WriteCommand {
+            WriteCommand { version: Version(version), clock_millis, mutations }
+        }
+    }
+
+    #[test]
+    fn a_count_that_lies_takes_no_memory() {
+        for count in [1, u64::from(u32::MAX), u64::MAX] {
+            let mut record = RecordWriter::new(VERSION);
+            record.byte(KIND_WRITE).number(1).number(5).number(count);
+            assert_eq!(Command::decode(&record.finish()), Err(CodecError::Short), "{count}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn round_trip(mutations in prop::collection::vec(mutation(), 0..9), clock: u64) {
-            let command = WriteCommand { version: Version(3), clock_millis: clock, mutations };
+        fn round_trip(command in writes()) {
             prop_assert_eq!(Command::decode(&command.encode()), Ok(Command::Write(command)));
+        }
+
+        #[test]
+        fn damaged_commands_are_refused_or_canonical(
+            record in damaged_records(writes().prop_map(|command| command.encode().to_vec())),
+        ) {
+            let decode = |record: &[u8]| Command::decode(&Bytes::copy_from_slice(record));
+            assert_canonical(&record, decode, |Command::Write(write)| write.encode().to_vec());
         }
 
         #[test]

@@ -115,32 +115,68 @@ fn decode_region(id: RegionId, fields: &mut RecordReader) -> Result<Region, Code
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::{assert_canonical, damaged_records};
     use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn round_trip() {
-        let region = Region {
-            id: RegionId(2),
-            range: KeyRange::new("a", ""),
-            epoch: Epoch::FIRST,
-            peers: vec![Peer::voter(PeerId(4), StoreId(1)), Peer::voter(PeerId(5), StoreId(2))],
-        };
-        for state in [
-            RegionState::Uninitialised(PeerId(4)),
-            RegionState::Normal(PeerId(4), region.clone()),
-            RegionState::Quarantined(PeerId(4)),
-        ] {
-            let Mutation::Put(_, key, record) = put_region_state(region.id, &state) else {
-                panic!("a put")
-            };
-            assert_eq!(key, region_state_key(region.id));
-            assert_eq!(decode_region_state(region.id, &record), Ok(state));
+    const REGION: RegionId = RegionId(2);
+
+    prop_compose! {
+        fn regions()(
+            start: Vec<u8>,
+            tail in prop::option::of(prop::collection::vec(any::<u8>(), 1..9)),
+            epoch in (1..u64::MAX, 1..u64::MAX),
+            roles in prop::collection::vec(
+                prop::sample::select(vec![
+                    PeerRole::Voter,
+                    PeerRole::Learner,
+                    PeerRole::IncomingVoter,
+                    PeerRole::DemotingVoter,
+                ]),
+                0..6,
+            ),
+        ) -> Region {
+            let end = tail.map_or_else(Vec::new, |tail| [start.clone(), tail].concat());
+            let peers = (1..).zip(roles);
+            let peers = peers.map(|(n, role)| Peer { id: PeerId(n + 10), store: StoreId(n), role });
+            let epoch = Epoch { version: Version(epoch.0), conf_ver: ConfVer(epoch.1) };
+            Region { id: REGION, range: KeyRange::new(start, end), epoch, peers: peers.collect() }
         }
     }
 
+    fn states() -> impl Strategy<Value = RegionState> {
+        prop_oneof![
+            any::<u64>().prop_map(|peer| RegionState::Uninitialised(PeerId(peer))),
+            any::<u64>().prop_map(|peer| RegionState::Quarantined(PeerId(peer))),
+            (any::<u64>(), regions())
+                .prop_map(|(peer, region)| RegionState::Normal(PeerId(peer), region)),
+        ]
+    }
+
+    fn encode(state: &RegionState) -> Vec<u8> {
+        let Mutation::Put(_, key, record) = put_region_state(REGION, state) else {
+            panic!("a put")
+        };
+        assert_eq!(key, region_state_key(REGION));
+        record.to_vec()
+    }
+
     proptest! {
+        #[test]
+        fn round_trip(state in states()) {
+            prop_assert_eq!(decode_region_state(REGION, &encode(&state).into()), Ok(state));
+        }
+
+        #[test]
+        fn damaged_states_are_refused_or_canonical(
+            record in damaged_records(states().prop_map(|state| encode(&state))),
+        ) {
+            let decode =
+                |record: &[u8]| decode_region_state(REGION, &bytes::Bytes::copy_from_slice(record));
+            assert_canonical(&record, decode, encode);
+        }
+
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             let mut record = RecordWriter::new(VERSION);

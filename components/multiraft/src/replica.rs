@@ -296,9 +296,9 @@ impl<T> Replica<T> {
             return;
         }
         self.embryo.last_sender = message.from;
-        self.log_gc.note_on_all_voters(message.matched_by_all);
         match self.group.step(now, message.message) {
-            Ok(()) => {}
+            // What was refused says nothing about the log either.
+            Ok(()) => self.log_gc.note_on_all_voters(message.matched_by_all),
             Err(StepError::Damaged(damage)) => {
                 self.life = Lifecycle::Quarantined;
                 // Its records agree with each other: nothing else keeps it from voting after a restart.

@@ -39,7 +39,7 @@ fn first_ranges() -> [KeyRange; 2] {
 /// How many ids [`plan_bootstrap`] needs: one a region, one a peer.
 #[must_use]
 pub const fn bootstrap_ids(max_replicas: u32) -> u32 {
-    2 * (1 + max_replicas)
+    max_replicas.saturating_add(1).saturating_mul(2)
 }
 
 /// Plans the first regions once as many stores as `max_replicas` are registered; `None` before.

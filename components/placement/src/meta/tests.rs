@@ -1,10 +1,13 @@
 //! Tests of apply and load.
 
-use flotilla_base::storage::KvRead;
+use flotilla_base::{
+    ConfVer, Epoch, Peer, PeerId, PeerRole, Region, RegionId, Version, storage::KvRead,
+};
+use flotilla_damage::{assert_canonical, damaged_records};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ids::IdPool, plan_bootstrap};
+use crate::{BootstrapRegion, ids::IdPool, plan_bootstrap};
 
 /// The records of a state as an engine keeps them.
 #[derive(Default)]
@@ -225,7 +228,143 @@ fn bootstraps_once() {
     assert_eq!(member.state.bootstrap(), Some(&plan));
 }
 
+/// A small number, or any.
+fn numbers() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 0..9_u64, 1 => any::<u64>(), 1 => Just(u64::MAX)]
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), Just("127.0.0.1:20160".to_owned()), ".{0,9}"]
+}
+
+prop_compose! {
+    fn store_records()(
+        id in numbers(),
+        texts in prop::array::uniform6(texts()),
+        labels in prop::collection::vec((texts(), texts()), 0..3),
+        start_unix_s: i64,
+        incarnation in numbers(),
+        state in prop::sample::select(vec![
+            StoreState::Up, StoreState::Offline, StoreState::Tombstone,
+        ]),
+    ) -> StoreRecord {
+        let [address, peer_address, status_address, version, git_hash, deploy_path] = texts;
+        StoreRecord {
+            id: StoreId(id),
+            address,
+            peer_address,
+            status_address,
+            version,
+            git_hash,
+            deploy_path,
+            labels,
+            start_unix_s,
+            incarnation: Incarnation(incarnation),
+            state,
+        }
+    }
+}
+
+prop_compose! {
+    fn regions()(
+        numbers in prop::array::uniform3(numbers()),
+        keys in prop::array::uniform2(prop::collection::vec(any::<u8>(), 0..3)),
+        peers in prop::collection::vec((numbers(), numbers(), prop::sample::select(vec![
+            PeerRole::Voter, PeerRole::Learner, PeerRole::IncomingVoter, PeerRole::DemotingVoter,
+        ])), 0..4),
+    ) -> Region {
+        let ([id, version, conf_ver], [start, end]) = (numbers, keys);
+        let peer = |(id, store, role)| Peer { id: PeerId(id), store: StoreId(store), role };
+        Region {
+            id: RegionId(id),
+            range: KeyRange::new(start, end),
+            epoch: Epoch { version: Version(version), conf_ver: ConfVer(conf_ver) },
+            peers: peers.into_iter().map(peer).collect(),
+        }
+    }
+}
+
+fn changes() -> impl Strategy<Value = MetaChange> {
+    let planned = (regions(), numbers())
+        .prop_map(|(region, leader)| BootstrapRegion { region, first_leader: PeerId(leader) });
+    prop_oneof![
+        (numbers(), any::<u32>()).prop_map(|(id, max_replicas)| {
+            MetaChange::InitCluster(Cluster { id: ClusterId(id), max_replicas })
+        }),
+        numbers().prop_map(|ids| MetaChange::AllocWindow { ids }),
+        numbers().prop_map(|end_ms| MetaChange::TsoWindow { end_ms }),
+        store_records().prop_map(MetaChange::PutStore),
+        (numbers(), prop::collection::vec(planned, 0..3))
+            .prop_map(|(unix_s, regions)| MetaChange::Bootstrap(BootstrapPlan { unix_s, regions })),
+    ]
+}
+
+fn commands() -> impl Strategy<Value = MetaCommand> {
+    (numbers(), changes()).prop_map(|(term, change)| MetaCommand { term: Term(term), change })
+}
+
+/// What some member has written.
+fn written() -> impl Strategy<Value = BTreeMap<Bytes, Bytes>> {
+    prop::collection::vec(changes(), 0..6).prop_map(|changes| {
+        let mut member = initialised();
+        for change in changes {
+            let _refused_alike_by_all = member.apply(change);
+        }
+        member.records.0
+    })
+}
+
+#[test]
+fn a_count_that_lies_takes_no_memory() {
+    for count in [1, u64::from(u32::MAX), u64::MAX] {
+        let mut plan = flotilla_base::codec::RecordWriter::new(1);
+        plan.number(6).byte(5).number(1).number(count);
+        assert_eq!(MetaCommand::decode(&plan.finish()), Err(CodecError::Short), "{count}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn damaged_commands_are_refused_or_canonical(
+        record in damaged_records(commands().prop_map(|command| command.encode().to_vec())),
+    ) {
+        let decode = |record: &[u8]| MetaCommand::decode(&Bytes::copy_from_slice(record));
+        assert_canonical(&record, decode, |command| command.encode().to_vec());
+    }
+
+    /// Each member checks after each command that what it wrote gives the same state.
+    #[test]
+    fn any_commands_leave_a_state_that_is_read_back(
+        changes in prop::collection::vec(changes(), 0..12),
+    ) {
+        let mut member = Member::default();
+        for change in changes {
+            let _refused_alike_by_all = member.apply(change);
+        }
+    }
+
+    #[test]
+    fn damaged_records_are_named_or_load(
+        (mut records, spoilt) in written().prop_flat_map(|records| {
+            let all: Vec<_> = records.values().map(|record| record.to_vec()).collect();
+            (Just(records), damaged_records(prop::sample::select(all)))
+        }),
+        which: prop::sample::Index,
+        name in prop::collection::vec(any::<u8>(), 0..9),
+    ) {
+        let key = records.keys().nth(which.index(records.len())).expect("one of them").clone();
+        records.insert(key, spoilt.clone().into());
+        let _named = MetaState::load(&Records(records.clone()));
+        records.insert([record::STORE_PREFIX, &name].concat().into(), spoilt.into());
+        let _named = MetaState::load(&Records(records));
+    }
+
+    #[test]
+    fn keys_of_stores_sort_as_their_ids(a: u64, b: u64) {
+        let key = |id| record::store_key(StoreId(id));
+        prop_assert_eq!(a.cmp(&b), key(a).cmp(&key(b)));
+    }
+
     #[test]
     fn no_bytes_panic(bytes: Vec<u8>, tag in 0..8_u8) {
         let mut writer = flotilla_base::codec::RecordWriter::new(1);

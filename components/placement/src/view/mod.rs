@@ -111,11 +111,12 @@ impl ClusterView {
             for peer in &info.region.peers {
                 let load = loads.entry(peer.store).or_default();
                 load.regions += 1;
-                load.region_bytes += info.stats.size_bytes;
+                // Sizes are what leaders say of themselves: any number.
+                load.region_bytes = load.region_bytes.saturating_add(info.stats.size_bytes);
                 load.pending_peers += u64::from(info.pending_peers.contains(peer));
                 if peer.id == info.leader.id {
                     load.leaders += 1;
-                    load.leader_bytes += info.stats.size_bytes;
+                    load.leader_bytes = load.leader_bytes.saturating_add(info.stats.size_bytes);
                 }
             }
         }

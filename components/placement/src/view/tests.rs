@@ -4,6 +4,7 @@ use flotilla_base::{ConfVer, PeerId, StoreId, Version, key::guard_border};
 use proptest::prelude::*;
 
 use super::*;
+use crate::view::ClusterView;
 
 fn report(id: u64, range: (&str, &str), version: u64, term: u64) -> RegionReport {
     let peers: Vec<_> =
@@ -179,7 +180,57 @@ fn versions(map: &RegionMap) -> Vec<Option<u64>> {
     (0..=u8::MAX).map(version).collect()
 }
 
+prop_compose! {
+    /// Whatever a store may say: ids, ranges and versions of few values, so that they meet.
+    fn any_reports()(
+        (id, version, conf_ver, term) in (0..6_u64, 0..5_u64, 0..5_u64, 0..4_u64),
+        keys in prop::array::uniform2(prop::collection::vec(0..4_u8, 0..2)),
+        peers in prop::sample::subsequence(vec![1, 2, 3, 4, 4, 0], 1..4),
+        leader: prop::sample::Index,
+        size_bytes in prop::sample::select(vec![0, 1, u64::MAX >> 1, u64::MAX]),
+    ) -> RegionReport {
+        let [start, end] = keys;
+        let region = Region {
+            id: RegionId(id),
+            range: KeyRange::new(start, end),
+            epoch: Epoch { version: Version(version), conf_ver: ConfVer(conf_ver) },
+            peers: peers.iter().map(|peer| Peer::voter(PeerId(*peer), StoreId(*peer))).collect(),
+        };
+        let stranger = Peer::voter(PeerId(7), StoreId(7));
+        let leader = leader.index(region.peers.len() + 1);
+        let leader = region.peers.get(leader).copied().unwrap_or(stranger);
+        let stats = RegionStats { size_bytes, keys: size_bytes, ..RegionStats::default() };
+        let pending_peers = region.peers.clone();
+        RegionReport { region, leader, term: Term(term), stats, pending_peers, ..<_>::default() }
+    }
+}
+
 proptest! {
+    /// The map stays a map: tiles in order that do not overlap, each of a region that was reported.
+    #[test]
+    fn whatever_is_reported_no_key_has_two_owners(
+        reports in prop::collection::vec(any_reports(), 0..40),
+        asked in prop::array::uniform2(prop::collection::vec(0..4_u8, 0..3)),
+    ) {
+        let mut view = ClusterView::new(Moment(1));
+        for report in reports {
+            let _refused_where_it_is_stale = view.on_region_report(Moment(2), report);
+        }
+        let map = view.regions();
+        let mut behind = Some(Key::new());
+        for (start, tile) in &map.tiles {
+            prop_assert!(behind.is_some_and(|behind| behind <= *start), "{:?}", map);
+            prop_assert!(tile.end.is_empty() || *start < tile.end, "{:?}", map);
+            prop_assert_eq!(tile.info.region.validate(), Ok(()));
+            behind = (!tile.end.is_empty()).then(|| tile.end.clone());
+        }
+        let [start, end] = asked;
+        let _any_answer = (map.previous(&start), map.by_key(&end), map.covers_everything());
+        prop_assert!(map.scan(&KeyRange::new(start, end), 3).len() <= 3);
+        let leaders: u64 = view.loads().values().map(|load| load.leaders).sum();
+        prop_assert_eq!(leaders, map.len() as u64);
+    }
+
     /// Reports in any order, repeated and late: no key is lost or goes back in time, nothing is made
     /// up, and once each live region has reported last, the map is the truth.
     #[test]

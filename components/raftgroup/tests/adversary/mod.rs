@@ -76,7 +76,7 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
 
 /// A message arrives; `false` where it proves damage, and the peer is out of service.
 fn hear(peer: &mut Peer, script: &mut Script<'_>) -> bool {
-    let message = message::any(peer, script);
+    let message = message::any(&peer.known(), script);
     let before = (peer.group.role(), peer.group.committed(), peer.group.last());
     let is_member = peer.is_member(message.from);
     let (kind, term, commit) = (message.kind, message.term, message.commit);

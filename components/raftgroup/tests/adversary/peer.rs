@@ -12,6 +12,7 @@ use flotilla_raftgroup::{
 };
 
 use super::Tally;
+use super::message::Known;
 use crate::common::Disk;
 
 /// In so many states a peer can be met.
@@ -122,15 +123,9 @@ impl Peer {
         self.voters.voters.contains(&id) || self.voters.learners.contains(&id)
     }
 
-    pub(crate) fn some_context(&self, choice: u8) -> Bytes {
-        match self.contexts.len() {
-            0 => Bytes::new(),
-            count => self.contexts[usize::from(choice) % count].clone(),
-        }
-    }
-
-    pub(crate) fn last_context(&self) -> Bytes {
-        self.contexts.last().cloned().unwrap_or_default()
+    pub(crate) fn known(&self) -> Known<'_> {
+        let (peer, group, applied) = (self.id, &self.group, self.apply.applied.index);
+        Known { peer, group, applied, contexts: &self.contexts, commands: &[] }
     }
 
     /// Collects one Ready, writes it, and sends what need not wait.

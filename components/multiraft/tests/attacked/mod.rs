@@ -1,0 +1,115 @@
+//! One store, and whatever other stores could send it. A sequence of bytes is a script: it chooses what the
+//! store has been through, and then messages with the numbers that hurt, between the turns, syncs and crashes
+//! of its life. The store may drop a message, take a peer out of service, or stop at an entry that it does not
+//! know; it may not panic, answer a ticket twice, or change data outside of its regions.
+
+mod store;
+
+use flotilla_base::{ConfVer, Epoch, Index, Peer, PeerId, RegionId, StoreId, Version};
+use flotilla_multiraft::PeerMessage;
+
+use crate::message;
+use crate::script::Script;
+pub(crate) use store::Store;
+
+/// What became of some scripts: a test that saw nothing proves nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Messages that reached a replica, made one, and were dropped at the table.
+    pub(crate) delivered: u64,
+    pub(crate) created: u64,
+    pub(crate) dropped: u64,
+    /// Peers that were taken out of service.
+    pub(crate) quarantined: u64,
+    /// Entries that were applied.
+    pub(crate) applied: u64,
+    /// Stores that stopped at an entry.
+    pub(crate) stopped: u64,
+    pub(crate) crashes: u64,
+    /// Tickets that were answered.
+    pub(crate) written: u64,
+    pub(crate) read: u64,
+    pub(crate) refused: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.created += other.created;
+        self.dropped += other.dropped;
+        self.quarantined += other.quarantined;
+        self.applied += other.applied;
+        self.stopped += other.stopped;
+        self.crashes += other.crashes;
+        self.written += other.written;
+        self.read += other.read;
+        self.refused += other.refused;
+    }
+
+    pub(crate) const fn seen(&self) -> [u64; 10] {
+        let Self { delivered, created, dropped, quarantined, applied, stopped, .. } = *self;
+        let Self { crashes, written, read, refused, .. } = *self;
+        [
+            delivered,
+            created,
+            dropped,
+            quarantined,
+            applied,
+            stopped,
+            crashes,
+            written,
+            read,
+            refused,
+        ]
+    }
+}
+
+/// Plays a script to its end, or until the store stops at an entry.
+///
+/// # Panics
+/// Where the store panics, or breaks a rule.
+#[must_use]
+pub(crate) fn play(bytes: &[u8]) -> Tally {
+    let mut script = Script::new(bytes);
+    let mut store = Store::met_in(script.choose(store::STATES));
+    while !script.is_over() && !store.is_stopped {
+        match script.choose(24) {
+            0..10 => {
+                let message = any_message(&store, &mut script);
+                store.receive(message);
+            }
+            10..15 => store.turn(),
+            15..17 => store.sync(),
+            17 => store.apply(),
+            18 => store.wake(),
+            19 => store.pass_time(u64::from(script.byte()) * 8),
+            20 => store.ask(script.byte()),
+            21 => store.put(script.byte()),
+            22 => store.transfer(PeerId(20 + u64::from(script.choose(5)))),
+            _ if script.is_rare(32) => store.crash(usize::from(script.choose(4))),
+            _ => store.settle(),
+        }
+        store.check();
+    }
+    store.tally
+}
+
+/// A message for one of the store's replicas, or for none.
+fn any_message(store: &Store, script: &mut Script<'_>) -> PeerMessage {
+    let region = store.some_region(script.byte());
+    let Some(known) = store.known(region) else {
+        // To a region that is not here yet.
+        return PeerMessage { region: RegionId(script.near(2)), ..store.stray(script.choose(12)) };
+    };
+    let message = message::any(&known, script);
+    let home = |peer: PeerId| StoreId(peer.get() % 10);
+    let applied = known.applied.get();
+    PeerMessage {
+        region: if script.is_rare(4) { RegionId(script.near(region.get())) } else { region },
+        from: Peer::voter(message.from, home(message.from)),
+        to: Peer::voter(message.to, StoreId(if script.is_rare(4) { script.near(1) } else { 1 })),
+        epoch: Epoch { version: Version(script.near(1)), conf_ver: ConfVer(script.near(1)) },
+        matched_by_all: Index(if script.is_rare(64) { script.near(applied) } else { 0 }),
+        message,
+    }
+}

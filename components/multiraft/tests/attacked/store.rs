@@ -1,0 +1,496 @@
+//! The store under attack: table, replicas, appliers, a disk and a host. It is store 1; the peers of region R
+//! on the stores 1 to 3 are 10 × R + store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flotilla_base::{
+    Epoch, Family, Index, KeyRange, KvRead, Moment, Mutation, Peer, PeerId, PeerRole, Region,
+    RegionId, Span, StoreId, Term, Version,
+};
+use flotilla_multiraft::{
+    Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
+    Delivery, Effects, Host, Input, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
+    RegionTable, Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, WriteCommand,
+    recover_store,
+};
+use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
+
+use super::Tally;
+use crate::disk::Disk;
+use crate::message::Known;
+
+/// So many lives a store can have had.
+pub(crate) const STATES: u8 = 7;
+
+const STORE: StoreId = StoreId(1);
+const DATA: RegionId = RegionId(2);
+const CONTEXTS_MAX: usize = 32;
+
+type Ticket = u64;
+
+pub(crate) struct Store {
+    pub(crate) tally: Tally,
+    /// It met an entry that it does not know.
+    pub(crate) is_stopped: bool,
+    now: Moment,
+    run: u64,
+    table: RegionTable,
+    disk: Disk,
+    replicas: BTreeMap<RegionId, Replica<Ticket>>,
+    appliers: BTreeMap<RegionId, Applier>,
+    /// Whose data is here; also what a damaged peer still applies.
+    ranges: Vec<KeyRange>,
+    inputs: Vec<(RegionId, Input<Ticket>)>,
+    tasks: Vec<ApplyTask<Ticket>>,
+    unsynced: Vec<AfterPersist>,
+    contexts: BTreeMap<RegionId, Vec<Bytes>>,
+    commands: Vec<Bytes>,
+    last_ticket: Ticket,
+    waiting: BTreeSet<Ticket>,
+}
+
+impl Store {
+    /// A store that has lived through the life of this number.
+    pub(crate) fn met_in(state: u8) -> Self {
+        let mut store = Self::empty();
+        match state {
+            0 => {}
+            1 => store.bootstrap(PeerRole::Voter, 3),
+            2 => {
+                store.bootstrap(PeerRole::Voter, 1);
+                store.wake();
+                store.settle();
+            }
+            3 => {
+                store.bootstrap(PeerRole::Learner, 3);
+                store.settle();
+            }
+            4 => store = Self::following(5),
+            5 => {
+                store.bootstrap(PeerRole::Voter, 3);
+                store.lead();
+            }
+            _ => {
+                store.bootstrap(PeerRole::Voter, 3);
+                store.lead();
+                store.put(1);
+                store.settle();
+                store.crash(usize::MAX);
+            }
+        }
+        store
+    }
+
+    /// A store that follows store 2 in term 6 and has taken so many entries, all but two of them committed.
+    pub(crate) fn following(entries: u64) -> Self {
+        let mut store = Self::empty();
+        store.bootstrap(PeerRole::Voter, 3);
+        store.settle();
+        store.follow(entries);
+        store
+    }
+
+    fn empty() -> Self {
+        let put = |key: &'static str| Mutation::Put(Family::Raw, key.into(), "v".into());
+        let command = |version, mutation| {
+            let (version, mutations) = (Version(version), vec![mutation]);
+            WriteCommand { version, clock_millis: u64::MAX, mutations }.encode()
+        };
+        let backwards = Mutation::DeleteRange(Family::Raw, KeyRange::new("y", "b"));
+        Self {
+            tally: Tally::default(),
+            is_stopped: false,
+            now: Moment(1),
+            run: 1,
+            table: RegionTable::new(STORE),
+            disk: Disk::default(),
+            replicas: BTreeMap::new(),
+            appliers: BTreeMap::new(),
+            ranges: Vec::new(),
+            inputs: Vec::new(),
+            tasks: Vec::new(),
+            unsynced: Vec::new(),
+            contexts: BTreeMap::new(),
+            // Of this shape, of another, outside, from the end to the start, and none at all.
+            commands: vec![
+                command(1, put("k")),
+                command(9, put("k")),
+                command(1, put("z")),
+                command(1, backwards),
+                Bytes::new(),
+            ],
+            last_ticket: 0,
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// One of the regions that live here, or another one.
+    pub(crate) fn some_region(&self, choice: u8) -> RegionId {
+        let choice = usize::from(choice) % (self.replicas.len() + 1);
+        self.replicas.keys().nth(choice).copied().unwrap_or(RegionId(4))
+    }
+
+    pub(crate) fn known(&self, region: RegionId) -> Option<Known<'_>> {
+        let replica = self.replicas.get(&region)?;
+        Some(Known {
+            peer: replica.peer(),
+            group: replica.group(),
+            applied: replica.applied(),
+            contexts: self.contexts.get(&region).map_or(&[], Vec::as_slice),
+            commands: &self.commands,
+        })
+    }
+
+    pub(crate) fn known_data(&self) -> Known<'_> {
+        self.known(DATA).expect("it was bootstrapped")
+    }
+
+    /// A message of this kind for a peer that is not here.
+    pub(crate) fn stray(&self, kind: u8) -> PeerMessage {
+        let kind = MessageKind::from_number(1 + u32::from(kind)).expect("twelve kinds");
+        let (from, to) = (Peer::voter(PeerId(42), StoreId(2)), Peer::voter(PeerId(41), STORE));
+        PeerMessage {
+            region: RegionId(4),
+            from,
+            to,
+            epoch: Epoch::FIRST,
+            matched_by_all: Index(0),
+            message: Message::new(kind, from.id, to.id, Term(6)),
+        }
+    }
+
+    pub(crate) fn receive(&mut self, message: PeerMessage) {
+        match self.table.admit(&message) {
+            Admission::Deliver => self.tally.delivered += 1,
+            Admission::Create(peer) => {
+                self.tally.created += 1;
+                self.create(message.region, peer);
+            }
+            Admission::Drop(_) => {
+                self.tally.dropped += 1;
+                return;
+            }
+        }
+        self.inputs.push((message.region, Input::Message(Box::new(message))));
+    }
+
+    /// All replicas with inputs take them, and the round ends.
+    pub(crate) fn turn(&mut self) {
+        let mut effects = Effects::default();
+        let mut woken = BTreeSet::new();
+        for (region, input) in std::mem::take(&mut self.inputs) {
+            if let Some(replica) = self.replicas.get_mut(&region) {
+                replica.handle(self.now, input, &mut effects);
+                woken.insert(region);
+            }
+        }
+        for region in woken {
+            let replica = self.replicas.get_mut(&region).expect("it took an input");
+            replica.drain(self.now, &mut effects);
+        }
+        Round::finish(&mut effects, self);
+    }
+
+    pub(crate) fn sync(&mut self) {
+        self.disk.sync();
+        for waiting in std::mem::take(&mut self.unsynced) {
+            waiting.deliver(self);
+        }
+    }
+
+    pub(crate) fn apply(&mut self) {
+        let mut effects = ApplyEffects::default();
+        for task in std::mem::take(&mut self.tasks) {
+            let Some(applier) = self.appliers.get_mut(&task.region) else { continue };
+            self.tally.applied += task.entries.len() as u64;
+            match applier.apply(task, &mut effects) {
+                Ok(()) => {}
+                Err(ApplyFault::OutOfOrder { .. }) => panic!("appliers get entries in order"),
+                Err(ApplyFault::UnknownCommand { .. } | ApplyFault::Membership { .. }) => {
+                    // As in production: the process ends before anything of the entry has an effect.
+                    self.tally.stopped += 1;
+                    self.is_stopped = true;
+                    return;
+                }
+            }
+        }
+        effects.finish(self);
+    }
+
+    /// The earliest deadline of a replica passes.
+    pub(crate) fn wake(&mut self) {
+        let deadlines = self.replicas.values().map(|replica| replica.group().next_deadline());
+        let deadline = deadlines.min().filter(|deadline| *deadline != Moment::NEVER);
+        self.now = self.now.max(deadline.unwrap_or(self.now));
+        self.inputs.extend(self.replicas.keys().map(|region| (*region, Input::Wake)));
+        self.turn();
+    }
+
+    pub(crate) fn pass_time(&mut self, millis: u64) {
+        self.now = self.now + Span::from_millis(millis);
+    }
+
+    pub(crate) fn put(&mut self, choice: u8) {
+        let version = Version(1);
+        let header = RequestHeader { version, ..RequestHeader::default() };
+        let key = if choice < 200 { "k" } else { "z" };
+        let mutations = vec![Mutation::Put(Family::Raw, key.into(), vec![choice].into())];
+        let command = WriteCommand { version, clock_millis: 1, mutations };
+        let Some(ticket) = self.ticket() else { return };
+        let proposal = Proposal { header, command, ticket };
+        self.inputs.push((DATA, Input::Propose(Box::new(proposal))));
+    }
+
+    pub(crate) fn ask(&mut self, choice: u8) {
+        let header = RequestHeader { version: Version(1), ..RequestHeader::default() };
+        let Some(ticket) = self.ticket() else { return };
+        let request = ReadRequest { header, ticket };
+        let input = if choice.is_multiple_of(2) {
+            Input::Read(request)
+        } else {
+            Input::ReplicaRead(request)
+        };
+        self.inputs.push((DATA, input));
+    }
+
+    pub(crate) fn transfer(&mut self, to: PeerId) {
+        self.inputs.push((DATA, Input::Transfer(to)));
+    }
+
+    /// Everything happens until nothing is left.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..8 {
+            self.turn();
+            self.sync();
+            if !self.is_stopped {
+                self.apply();
+            }
+        }
+    }
+
+    /// Loses all but the oldest `kept` unsynced batches, and starts again.
+    pub(crate) fn crash(&mut self, kept: usize) {
+        self.tally.crashes += 1;
+        let mut disk = std::mem::take(&mut self.disk);
+        disk.crash(kept);
+        let (tally, now, run) = (self.tally, self.now + Span::from_millis(1), self.run + 1);
+        *self = Self { tally, now, run, disk, ..Self::empty() };
+        let found = recover_store(self.disk.view.as_ref()).expect("the disk is readable");
+        for found in found {
+            let region = match &found {
+                RecoveredPeer::Normal { peer, region, apply, .. } => {
+                    self.table.initialise(*peer, region).expect("regions do not overlap");
+                    self.ranges.push(region.range.clone());
+                    self.appliers.insert(region.id, Applier::new(region.clone(), *peer, *apply));
+                    region.id
+                }
+                RecoveredPeer::Uninitialised { region, peer, .. } => {
+                    self.table.create_uninitialised(*region, *peer).expect("one peer a region");
+                    *region
+                }
+                RecoveredPeer::Damaged { region, peer, cause } => {
+                    assert!(cause.contains("in an earlier run"), "region {region}: {cause}");
+                    self.table.quarantine(*region, *peer);
+                    *region
+                }
+            };
+            let replica = Replica::restart(self.config(), found, self.now).expect("it starts");
+            self.replicas.extend(replica.map(|replica| (region, replica)));
+        }
+    }
+
+    /// What holds at any time.
+    pub(crate) fn check(&self) {
+        for (region, replica) in &self.replicas {
+            let (group, applied) = (replica.group(), replica.applied());
+            assert!(applied <= group.committed(), "region {region}: {applied} is applied");
+            assert!(group.committed() <= group.last().index, "region {region}: {replica:?}");
+            let applier = self.appliers.get(region);
+            assert!(
+                applier.is_none_or(|applier| applied <= applier.state().applied.index),
+                "region {region}: the replica is ahead of its applier"
+            );
+        }
+    }
+
+    fn config(&self) -> ReplicaConfig {
+        ReplicaConfig {
+            store: STORE,
+            seed: 1,
+            run: self.run,
+            timing: Timing::default(),
+            limits: GroupLimits::default(),
+            disk: Arc::clone(&self.disk.view) as Arc<dyn KvRead + Send + Sync>,
+        }
+    }
+
+    fn create(&mut self, region: RegionId, peer: PeerId) {
+        self.table.create_uninitialised(region, peer).expect("the table has room for it");
+        let replica = Replica::uninitialised(self.config(), region, peer, self.now);
+        self.replicas.insert(region, replica.expect("it starts"));
+    }
+
+    fn bootstrap(&mut self, role: PeerRole, stores: u64) {
+        for (id, start, end) in [(2, "", "m"), (3, "m", "")] {
+            let peer = |store| Peer::voter(PeerId(id * 10 + store), StoreId(store));
+            let mut peers: Vec<Peer> = (1..=stores).map(peer).collect();
+            peers[0].role = role;
+            let range = KeyRange::new(start, end);
+            let region = Region { id: RegionId(id), range, epoch: Epoch::FIRST, peers };
+            let own = region.peers[0].id;
+            self.create(region.id, own);
+            self.table.initialise(own, &region).expect("nothing else lives here");
+            let (id, leads) = (region.id, role == PeerRole::Voter);
+            self.inputs.push((id, Input::Bootstrap { region: Box::new(region), leads }));
+        }
+        self.turn();
+    }
+
+    /// What peer 22 says, which leads region 2 in term 6.
+    pub(crate) fn hear(
+        &mut self,
+        kind: MessageKind,
+        term: u64,
+        matched_by_all: Index,
+        change: impl FnOnce(&mut Message),
+    ) {
+        let (from, to) = (Peer::voter(PeerId(22), StoreId(2)), Peer::voter(PeerId(21), STORE));
+        let mut message = Message::new(kind, from.id, to.id, Term(term));
+        change(&mut message);
+        let epoch = Epoch::FIRST;
+        self.receive(PeerMessage { region: DATA, from, to, epoch, matched_by_all, message });
+        self.settle();
+    }
+
+    fn follow(&mut self, entries: u64) {
+        let data = self.commands[0].clone();
+        self.hear(MessageKind::Append, 6, Index(0), |append| {
+            (append.index, append.log_term) = (Index(5), Term(5));
+            append.commit = Index(5 + entries - 2);
+            let entry = |index| flotilla_raftgroup::Entry {
+                term: Term(6),
+                index: Index(index),
+                data: data.clone(),
+                ..Default::default()
+            };
+            append.entries = (6..6 + entries).map(entry).collect();
+        });
+    }
+
+    fn lead(&mut self) {
+        self.wake();
+        self.settle();
+        self.hear(MessageKind::RequestPreVoteResponse, 6, Index(0), |_| {});
+        self.hear(MessageKind::RequestVoteResponse, 6, Index(0), |_| {});
+        self.hear(MessageKind::AppendResponse, 6, Index(0), |answer| answer.index = Index(6));
+    }
+
+    /// A new ticket; none where no replica would answer it.
+    fn ticket(&mut self) -> Option<Ticket> {
+        self.replicas.contains_key(&DATA).then(|| {
+            self.last_ticket += 1;
+            self.waiting.insert(self.last_ticket);
+            self.last_ticket
+        })
+    }
+
+    fn answer(&mut self, ticket: Ticket, reply: &Reply) {
+        assert!(self.waiting.remove(&ticket), "ticket {ticket} is answered twice: {reply:?}");
+        match reply {
+            Reply::Written => self.tally.written += 1,
+            Reply::ReadAt(index) => {
+                let applied = self.appliers[&DATA].state().applied.index;
+                assert!(*index <= applied, "a read at {index}, {applied} is applied");
+                self.tally.read += 1;
+            }
+            Reply::Unknown | Reply::Failed(_) => self.tally.refused += 1,
+        }
+    }
+
+    fn note_contexts(&mut self, messages: &[PeerMessage]) {
+        for message in messages {
+            assert_eq!(message.from.store, STORE, "{message:?}");
+            let contexts = self.contexts.entry(message.region).or_default();
+            if !message.message.context.is_empty() && contexts.len() < CONTEXTS_MAX {
+                contexts.push(message.message.context.clone());
+            }
+        }
+    }
+}
+
+impl Host<Ticket> for Store {
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        self.note_contexts(&messages);
+    }
+
+    fn persist(&mut self, write: LogWrite) {
+        self.disk.write(write.batch);
+        self.unsynced.extend(write.after);
+    }
+
+    fn apply(&mut self, task: ApplyTask<Ticket>) {
+        self.tasks.push(task);
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.answer(ticket, &reply);
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Initialised { region, peer, apply } => {
+                self.ranges.push(region.range.clone());
+                self.appliers.insert(region.id, Applier::new(region, peer, apply));
+            }
+            Report::Quarantined { region, .. } => {
+                self.tally.quarantined += 1;
+                self.table.quarantine(region, self.replicas[&region].peer());
+            }
+            Report::Role { .. } => {}
+        }
+    }
+
+    fn alarm(&mut self, _region: RegionId, _at: Moment) {}
+}
+
+impl Delivery for Store {
+    fn persisted(&mut self, region: RegionId, peer: PeerId, number: ReadyNumber) {
+        assert_eq!(self.replicas[&region].peer(), peer);
+        self.inputs.push((region, Input::Persisted(number)));
+    }
+
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        self.note_contexts(&messages);
+    }
+}
+
+impl ApplyHost<Ticket> for Store {
+    fn write(&mut self, batch: Vec<Mutation>) {
+        for mutation in &batch {
+            let is_own = match mutation {
+                Mutation::Put(Family::Raw, key, _) | Mutation::Delete(Family::Raw, key) => {
+                    self.ranges.iter().any(|range| range.contains(key))
+                }
+                Mutation::DeleteRange(Family::Raw, range) => {
+                    self.ranges.iter().any(|own| own.covers(range))
+                }
+                Mutation::Put(family, ..) | Mutation::Delete(family, _) => {
+                    matches!(family, Family::RaftMeta | Family::RaftLog)
+                }
+                Mutation::DeleteRange(..) => false,
+            };
+            assert!(is_own, "{mutation:?} is outside of this store's regions");
+        }
+        self.disk.write(batch);
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.answer(ticket, &reply);
+    }
+
+    fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {
+        self.inputs.push((region, Input::Applied(applied)));
+    }
+}
