@@ -9,7 +9,7 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`fault`], [`judge`], [`summary`].
+//! [`client`], [`reads`], [`fault`], [`judge`], [`summary`], [`pd`].
 #![warn(missing_docs)]
 
 pub mod client;
@@ -21,6 +21,7 @@ pub mod hands;
 pub mod judge;
 pub mod net;
 pub mod node;
+pub mod pd;
 pub mod plan;
 pub mod reads;
 pub mod summary;

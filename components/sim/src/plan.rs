@@ -4,6 +4,7 @@
 use flotilla_base::{Rng, Span};
 use flotilla_raftgroup::{GroupLimits, Timing};
 
+use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
 
 /// The shape of the cluster.
@@ -119,6 +120,8 @@ pub struct Plan {
     pub reads: ReadPlan,
     /// Faults.
     pub faults: FaultPlan,
+    /// The placement driver.
+    pub pd: PdPlan,
     /// How long faults last; then everything heals.
     pub safety: Span,
     /// How long clients may take after that.
@@ -172,6 +175,7 @@ impl Plan {
             },
             reads: ReadPlan::calm(),
             faults: FaultPlan::default(),
+            pd: PdPlan::absent(),
             safety: millis(10_000),
             liveness: millis(240_000),
             limits: GroupLimits::default(),
@@ -199,6 +203,7 @@ impl Plan {
             load: swarm_load(&mut rng),
             reads: ReadPlan::swarm(seed),
             faults: swarm_faults(&mut rng),
+            pd: PdPlan::swarm(seed),
             safety: millis(5_000 + rng.below(25_000)),
             limits: swarm_limits(&mut rng),
             ..Self::calm(seed)

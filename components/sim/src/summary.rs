@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+use crate::pd::PdMarks;
+
 /// What a run did: a sweep checks that nothing is missing in all of its runs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -26,6 +28,8 @@ pub struct Summary {
     pub replica_reads: u64,
     /// Leads that were to be handed over.
     pub transfers: u64,
+    /// What happened at the placement driver.
+    pub pd: PdMarks,
 }
 
 impl AddAssign for Summary {
@@ -40,16 +44,17 @@ impl AddAssign for Summary {
         self.in_place += other.in_place;
         self.replica_reads += other.replica_reads;
         self.transfers += other.transfers;
+        self.pd += other.pd;
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { events, operations, failures, elections, crashes, lost_batches, .. } = self;
-        let Self { truncated, in_place, replica_reads, transfers, .. } = self;
+        let Self { truncated, in_place, replica_reads, transfers, pd, .. } = self;
         write!(f, "{events} events, {operations} operations, {failures} failed attempts, ")?;
         write!(f, "{elections} elections, {crashes} crashes, {lost_batches} lost batches, ")?;
         write!(f, "{truncated} truncated entries, {in_place} reads in place, ")?;
-        write!(f, "{replica_reads} replica reads, {transfers} hand-overs")
+        write!(f, "{replica_reads} replica reads, {transfers} hand-overs; {pd}")
     }
 }

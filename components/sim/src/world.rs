@@ -4,6 +4,7 @@
 mod clients;
 mod ending;
 mod faults;
+mod pd;
 mod reads;
 
 use std::cmp::Reverse;
@@ -25,6 +26,7 @@ use crate::hands::Out;
 use crate::judge::{Judges, Verdict};
 use crate::net::{Fate, SimNet};
 use crate::node::{Desk, StoreNode};
+use crate::pd::PdSide;
 use crate::plan::Plan;
 use crate::reads::ReadChance;
 use crate::summary::Summary;
@@ -56,11 +58,11 @@ struct Due {
 pub struct World {
     plan: Plan,
     now: Moment,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    sequence: u64,
+    agenda: Agenda,
     stores: Vec<(StoreNode, Due)>,
     regions: Vec<Region>,
     net: SimNet,
+    pd: PdSide,
     clients: Vec<SimClient>,
     /// Which client made each attempt.
     attempts: Vec<usize>,
@@ -84,6 +86,13 @@ struct Record {
     summary: Summary,
     trace: Option<String>,
     is_healed: bool,
+}
+
+/// What is to happen.
+#[derive(Debug, Default)]
+struct Agenda {
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
 }
 
 #[derive(Debug)]
@@ -123,10 +132,10 @@ impl World {
         let clients: Vec<SimClient> = (0..plan.load.clients).map(client).collect();
         let mut world = Self {
             now: Moment(1),
-            queue: BinaryHeap::new(),
-            sequence: 0,
+            agenda: Agenda::default(),
             stores: (1..=stores).map(|id| (StoreNode::new(StoreId(id)), Due::default())).collect(),
-            regions: regions(&plan),
+            regions: Vec::new(),
+            pd: PdSide::new(&plan),
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
             attempts: Vec::new(),
@@ -140,13 +149,16 @@ impl World {
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
         };
+        world.hear_from_pd();
+        if !world.pd.drives() {
+            world.regions = regions(&world.plan);
+        }
         for id in 1..=stores {
             world.start(StoreId(id));
         }
-        for client in 0..world.clients.len() {
-            world.schedule(Span::from_millis(1), Event::Begin(client));
+        if !world.pd.drives() {
+            world.begin();
         }
-        world.transfer_later();
         if !world.plan.faults.families.is_empty() {
             let first = world.chance.nemesis.interval();
             world.schedule(first, Event::NextFault);
@@ -160,7 +172,7 @@ impl World {
     /// The first violation.
     pub fn run_for(&mut self, span: Span) -> Verdict {
         let end = self.now + span;
-        while self.queue.peek().is_some_and(|Reverse(next)| next.at <= end) {
+        while self.agenda.queue.peek().is_some_and(|Reverse(next)| next.at <= end) {
             self.step()?;
         }
         self.now = end;
@@ -172,7 +184,9 @@ impl World {
     /// # Errors
     /// The first violation.
     pub fn step(&mut self) -> Verdict {
-        let Some(Reverse(Scheduled { at, event, .. })) = self.queue.pop() else { return Ok(()) };
+        let Some(Reverse(Scheduled { at, event, .. })) = self.agenda.queue.pop() else {
+            return Ok(());
+        };
         self.now = at;
         if let Some(store) = event.store() {
             let until = self.due(store).paused_until;
@@ -230,6 +244,7 @@ impl World {
             failures: self.clients.iter().map(SimClient::failures).sum(),
             elections: self.judges.election.elections(),
             in_place: self.judges.lease.served(),
+            pd: self.pd.marks(),
             truncated: replicas.map(|it| truncated(it.group().truncated().index)).sum(),
             ..self.record.summary
         }
@@ -263,6 +278,7 @@ impl World {
             Event::NextFault => self.next_fault(),
             Event::Transfer => self.transfer(),
             Event::Mend(fault) => self.mend(fault),
+            Event::Pd(event) => return self.at_pd(event),
         }
         Ok(())
     }
@@ -392,9 +408,10 @@ impl World {
     }
 
     fn schedule(&mut self, delay: Span, event: Event) {
-        self.sequence += 1;
-        let scheduled = Scheduled { at: self.now + delay, sequence: self.sequence, event };
-        self.queue.push(Reverse(scheduled));
+        self.agenda.sequence += 1;
+        let sequence = self.agenda.sequence;
+        let scheduled = Scheduled { at: self.now + delay, sequence, event };
+        self.agenda.queue.push(Reverse(scheduled));
     }
 
     fn slot(&mut self, store: StoreId) -> &mut (StoreNode, Due) {

@@ -18,11 +18,12 @@ impl World {
         self.heal();
         let healed_at = self.now;
         let deadline = self.now + self.plan.liveness;
-        while !self.clients.iter().all(SimClient::is_finished) {
+        while !(self.clients.iter().all(SimClient::is_finished) && self.pd.is_finished()) {
             require(self.now < deadline, "liveness: all clients finish after the faults", || {
                 let waiting = |client: &SimClient| !client.is_finished();
                 let count = self.clients.iter().filter(|client| waiting(client)).count();
-                format!("{count} clients still wait")
+                let pd = if self.pd.is_finished() { "" } else { ", and clients of pd" };
+                format!("{count} clients still wait{pd}")
             })?;
             self.step()?;
         }
@@ -32,10 +33,11 @@ impl World {
         let stragglers = healed_at + latest + SETTLING;
         self.run_for(stragglers.since(self.now))?;
         let deadline = self.now + CATCHING_UP;
-        while !self.is_converged() && self.now < deadline {
+        while !(self.is_converged() && self.check_pd().is_ok()) && self.now < deadline {
             self.run_for(SETTLING)?;
         }
         self.check_end()?;
+        self.check_pd()?;
         Ok(self.summary())
     }
 

@@ -17,6 +17,8 @@ impl World {
         self.plan.disk.stall_permille = 0;
         self.plan.load.patience = self.plan.load.patience.max(LAST_PATIENCE);
         self.clients.iter_mut().for_each(SimClient::wind_down);
+        self.pd.heal(self.now);
+        self.hear_from_pd();
         for id in 1..=self.plan.topology.stores {
             let (node, due) = self.slot(StoreId(id));
             due.paused_until = Moment(0);
@@ -55,6 +57,14 @@ impl World {
         let config = ReplicaConfigSeed { seed, timing, limits };
         self.trace(|| format!("store {store} starts"));
         self.at_store(store, |node, desk| node.start(clock, config, desk));
+        self.tell_pd_of_start(store);
+        if !self.pd.drives() {
+            self.order(store);
+        }
+    }
+
+    /// The order to make all regions goes to a store.
+    pub(super) fn order(&mut self, store: StoreId) {
         let regions: Vec<RegionId> = self.regions.iter().map(|region| region.id).collect();
         for region in regions {
             let spread = self.plan.topology.bootstrap_spread;
