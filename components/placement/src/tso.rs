@@ -18,10 +18,13 @@ const AHEAD_MS_MAX: u64 = 1000;
 const WINDOW_MS: u64 = 3000;
 /// With less than this left, milliseconds, the next window is asked for.
 const WINDOW_REST_MS: u64 = WINDOW_MS / 2;
+/// How much a window gives to a reign that is ahead of the clock, milliseconds. Only counting moves it, and
+/// not fast: this is room for 26 million timestamps. A whole window for each restart would add up.
+const WINDOW_AHEAD_MS: u64 = 100;
 
 /// The largest of the timestamps that were handed out together: the caller owns
 /// `logical - count + 1 ..= logical` of `physical_ms`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
     /// Milliseconds since 1970.
     pub physical_ms: u64,
@@ -74,9 +77,10 @@ impl TsoReign {
     /// The end of the window to propose now, in milliseconds; `None` while enough of it is left.
     #[must_use]
     pub fn window_wanted(&self, now_ms: u64) -> Option<u64> {
-        let base_ms = self.last.physical_ms.max(now_ms);
-        let is_short = base_ms.saturating_add(WINDOW_REST_MS) >= self.window_end_ms;
-        is_short.then(|| base_ms.saturating_add(WINDOW_MS))
+        let ahead_ms = self.last.physical_ms.saturating_add(WINDOW_AHEAD_MS);
+        let is_short = now_ms.saturating_add(WINDOW_REST_MS) >= self.window_end_ms
+            || ahead_ms.saturating_sub(WINDOW_AHEAD_MS / 2) >= self.window_end_ms;
+        is_short.then(|| now_ms.saturating_add(WINDOW_MS).max(ahead_ms))
     }
 
     /// Takes over a window that was applied in the reign's own term.
@@ -196,6 +200,27 @@ mod tests {
         let after = second.alloc(1, 1001).expect("no waiting for the clock");
         assert!(after > before);
         assert_eq!(after.physical_ms, 4001);
+    }
+
+    #[test]
+    fn restarts_do_not_add_up() {
+        let mut stored_end_ms = 0;
+        for restart in 0..20 {
+            let mut reign = opened(stored_end_ms, 1000);
+            stored_end_ms = reign.window_end_ms;
+            let first = reign.alloc(1, 1000).expect("open");
+            let most_ms = 4001 + restart * (WINDOW_AHEAD_MS + 1);
+            assert!(first.physical_ms <= most_ms, "restart {restart}: {first:?}");
+        }
+    }
+
+    #[test]
+    fn a_reign_that_is_ahead_has_room_and_gets_its_window_before_the_clock_arrives() {
+        let mut reign = opened(4000, 1000);
+        assert_eq!((reign.window_end_ms, reign.window_wanted(1000)), (4101, None));
+        assert!((0..51).all(|_| reign.alloc(262_143, 1000).is_ok()));
+        assert_eq!(reign.window_wanted(1000), Some(4151), "counting has used half of it");
+        assert_eq!(opened(4000, 1000).window_wanted(2601), Some(5601), "the clock comes near");
     }
 
     proptest! {

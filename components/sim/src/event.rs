@@ -7,6 +7,7 @@ use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId};
 use flotilla_multiraft::{PeerMessage, Reply};
 
 use crate::fault::{Fault, Order};
+use crate::pd::PdEvent;
 use crate::reads::ReadKind;
 
 /// A reply ticket: the number of a client's attempt, never used twice.
@@ -89,6 +90,8 @@ pub enum Event {
     Transfer,
     /// A fault ends.
     Mend(Fault),
+    /// At or around the placement driver.
+    Pd(PdEvent),
 }
 
 impl Event {
@@ -100,6 +103,7 @@ impl Event {
             Self::Task(store, ..) | Self::Bootstrap(store, _) | Self::Request(store, _) => {
                 Some(*store)
             }
+            Self::Pd(event) => event.store(),
             Self::Answer(..)
             | Self::Begin(_)
             | Self::Impatient(..)
@@ -135,6 +139,7 @@ impl fmt::Display for Event {
             Self::Strike(order, length) => write!(f, "strike {order:?} for {length}"),
             Self::Transfer => write!(f, "hand-over is due"),
             Self::Mend(fault) => write!(f, "mend {fault:?}"),
+            Self::Pd(event) => event.fmt(f),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
 //! [`client`], [`reads`], [`fault`], [`partition`], [`judge`], [`marks`], [`lookout`], [`minimize`](mod@minimize),
-//! [`summary`].
+//! [`summary`], [`pd`].
 #![warn(missing_docs)]
 
 pub mod client;
@@ -26,6 +26,7 @@ pub mod minimize;
 pub mod net;
 pub mod node;
 pub mod partition;
+pub mod pd;
 pub mod plan;
 pub mod reads;
 pub mod summary;

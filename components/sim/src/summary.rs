@@ -5,6 +5,8 @@ use std::ops::AddAssign;
 
 use flotilla_base::Moment;
 
+use crate::pd::PdMarks;
+
 /// What a run did: a sweep checks that nothing is missing in all of its runs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -28,6 +30,8 @@ pub struct Summary {
     pub replica_reads: u64,
     /// Leads that were to be handed over.
     pub transfers: u64,
+    /// What happened at the placement driver.
+    pub pd: PdMarks,
     /// A number that two runs share only if the same happened at the same moments.
     pub digest: u64,
 }
@@ -55,16 +59,20 @@ impl AddAssign for Summary {
         self.replica_reads += other.replica_reads;
         self.transfers += other.transfers;
         self.digest = self.digest.wrapping_add(other.digest);
+        self.pd += other.pd;
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { events, operations, failures, elections, crashes, lost_batches, .. } = self;
-        let Self { truncated, in_place, replica_reads, transfers, digest, .. } = self;
+        let Self { truncated, in_place, replica_reads, transfers, pd, digest, .. } = self;
         write!(f, "{events} events, {operations} operations, {failures} failed attempts, ")?;
         write!(f, "{elections} elections, {crashes} crashes, {lost_batches} lost batches, ")?;
         write!(f, "{truncated} truncated entries, {in_place} reads in place, ")?;
-        write!(f, "{replica_reads} replica reads, {transfers} hand-overs, digest {digest:016x}")
+        write!(
+            f,
+            "{replica_reads} replica reads, {transfers} hand-overs; {pd}, digest {digest:016x}"
+        )
     }
 }

@@ -4,6 +4,7 @@
 mod clients;
 mod ending;
 mod faults;
+mod pd;
 mod reads;
 mod stores;
 
@@ -28,6 +29,7 @@ use crate::judge::{Judges, Verdict};
 use crate::marks::{self, Marks};
 use crate::net::{Fate, SimNet};
 use crate::node::{Desk, StoreNode};
+use crate::pd::PdSide;
 use crate::plan::Plan;
 use crate::reads::ReadChance;
 use crate::summary::Summary;
@@ -49,11 +51,11 @@ struct Due {
 pub struct World {
     plan: Plan,
     now: Moment,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    sequence: u64,
+    agenda: Agenda,
     stores: Vec<(StoreNode, Due)>,
     regions: Vec<Region>,
     net: SimNet,
+    pd: PdSide,
     clients: Vec<SimClient>,
     /// Whose each attempt is, and of which key.
     attempts: Vec<(usize, Key)>,
@@ -81,6 +83,13 @@ struct Record {
     missing: Option<StoreId>,
     /// Requests for each region.
     requests: BTreeMap<RegionId, u64>,
+}
+
+/// What is to happen.
+#[derive(Debug, Default)]
+struct Agenda {
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
 }
 
 #[derive(Debug)]
@@ -120,10 +129,10 @@ impl World {
         let clients: Vec<SimClient> = (0..plan.load.clients).map(client).collect();
         let mut world = Self {
             now: Moment(1),
-            queue: BinaryHeap::new(),
-            sequence: 0,
+            agenda: Agenda::default(),
             stores: stores_of(&plan),
-            regions: regions(&plan),
+            regions: Vec::new(),
+            pd: PdSide::new(&plan),
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
             attempts: Vec::new(),
@@ -137,13 +146,16 @@ impl World {
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
         };
+        world.hear_from_pd();
+        if !world.pd.drives() {
+            world.regions = regions(&world.plan);
+        }
         for id in 1..=stores {
             world.start(StoreId(id));
         }
-        for client in 0..world.clients.len() {
-            world.schedule(Span::from_millis(1), Event::Begin(client));
+        if !world.pd.drives() {
+            world.begin();
         }
-        world.transfer_later();
         if !world.plan.faults.families.is_empty() {
             let first = world.chance.nemesis.interval();
             world.schedule(first, Event::NextFault);
@@ -157,7 +169,7 @@ impl World {
     /// The first violation.
     pub fn run_for(&mut self, span: Span) -> Verdict {
         let end = self.now + span;
-        while self.queue.peek().is_some_and(|Reverse(next)| next.at <= end) {
+        while self.agenda.queue.peek().is_some_and(|Reverse(next)| next.at <= end) {
             self.step()?;
         }
         self.now = end;
@@ -169,7 +181,9 @@ impl World {
     /// # Errors
     /// The first violation.
     pub fn step(&mut self) -> Verdict {
-        let Some(Reverse(Scheduled { at, event, .. })) = self.queue.pop() else { return Ok(()) };
+        let Some(Reverse(Scheduled { at, event, .. })) = self.agenda.queue.pop() else {
+            return Ok(());
+        };
         self.now = at;
         if let Some(store) = event.store() {
             let until = self.due(store).paused_until;
@@ -178,7 +192,7 @@ impl World {
                 return Ok(());
             }
         }
-        self.record.summary.on_event(at, self.sequence);
+        self.record.summary.on_event(at, self.agenda.sequence);
         self.trace(|| event.to_string());
         let verdict = self.happen(event);
         self.judges.note(verdict);
@@ -227,6 +241,7 @@ impl World {
             failures: self.clients.iter().map(SimClient::failures).sum(),
             elections: self.judges.votes.election.elections(),
             in_place: self.marks().count(marks::LEASE_READ),
+            pd: self.pd.marks(),
             truncated: replicas.map(|it| truncated(it.group().truncated().index)).sum(),
             ..self.record.summary
         }
@@ -285,6 +300,7 @@ impl World {
             Event::Strike(order, length) => self.strike(order, length),
             Event::Transfer => self.transfer(),
             Event::Mend(fault) => self.mend(fault),
+            Event::Pd(event) => return self.at_pd(event),
         }
         Ok(())
     }
@@ -426,9 +442,10 @@ impl World {
     }
 
     fn schedule(&mut self, delay: Span, event: Event) {
-        self.sequence += 1;
-        let scheduled = Scheduled { at: self.now + delay, sequence: self.sequence, event };
-        self.queue.push(Reverse(scheduled));
+        self.agenda.sequence += 1;
+        let sequence = self.agenda.sequence;
+        let scheduled = Scheduled { at: self.now + delay, sequence, event };
+        self.agenda.queue.push(Reverse(scheduled));
     }
 
     fn slot(&mut self, store: StoreId) -> &mut (StoreNode, Due) {

@@ -11,6 +11,7 @@ use flotilla_base::Span;
 use flotilla_raftgroup::{GroupLimits, Timing};
 
 use crate::partition::Shape;
+use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
 
 pub use change::{Change, Number, PlanError, SWITCHES, Switch};
@@ -227,6 +228,8 @@ pub struct Plan {
     pub reads: ReadPlan,
     /// Faults.
     pub faults: FaultPlan,
+    /// The placement driver.
+    pub pd: PdPlan,
     /// How long all that takes.
     pub phases: Phases,
     /// What the groups are made with.
@@ -272,6 +275,7 @@ impl Plan {
             },
             reads: ReadPlan::calm(),
             faults: FaultPlan::default(),
+            pd: PdPlan::absent(),
             phases: Phases {
                 safety: millis(10_000),
                 liveness: millis(240_000),

@@ -8,6 +8,7 @@ use super::{
     Plan, Topology,
 };
 use crate::partition::Shape;
+use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
 
 /// First of the streams of this file.
@@ -29,6 +30,7 @@ impl Plan {
             load: swarm_load(&mut lane(5)),
             reads: ReadPlan::swarm(seed),
             faults: swarm_faults(&mut lane(6)),
+            pd: PdPlan::swarm(seed),
             phases,
             groups: GroupPlan { limits: swarm_limits(&mut lane(7)), ..GroupPlan::default() },
         }

@@ -38,16 +38,18 @@ impl World {
         self.run_for(stragglers.since(self.now))?;
         self.come_to_rest()?;
         self.check_end()?;
+        self.check_pd()?;
         Ok(self.summary())
     }
 
     fn finish_clients(&mut self) -> Verdict {
         let deadline = self.now + self.plan.phases.liveness;
-        while !self.clients.iter().all(SimClient::is_finished) {
+        while !(self.clients.iter().all(SimClient::is_finished) && self.pd.is_finished()) {
             require(self.now < deadline, "liveness: all clients finish after the faults", || {
                 let waiting = |client: &SimClient| !client.is_finished();
                 let count = self.clients.iter().filter(|client| waiting(client)).count();
-                format!("{count} clients still wait")
+                let pd = if self.pd.is_finished() { "" } else { ", and clients of pd" };
+                format!("{count} clients still wait{pd}")
             })?;
             self.step()?;
         }
@@ -107,7 +109,7 @@ impl World {
         while self.now < deadline {
             let is_at_rest = self.judges.calls.open() == 0
                 && self.backlogs().iter().all(|(_, backlog)| backlog.is_empty());
-            if is_at_rest && self.is_converged() {
+            if is_at_rest && self.is_converged() && self.check_pd().is_ok() {
                 return Ok(());
             }
             self.step()?;

@@ -20,6 +20,8 @@ impl World {
         self.plan.disk.stall_permille = 0;
         self.plan.load.patience = self.plan.load.patience.max(LAST_PATIENCE);
         self.clients.iter_mut().for_each(SimClient::wind_down);
+        self.pd.heal(self.now);
+        self.hear_from_pd();
         self.announce("all faults are mended".to_owned());
         for store in self.store_ids() {
             let (node, due) = self.slot(store);

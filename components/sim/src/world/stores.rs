@@ -46,6 +46,14 @@ impl World {
         let config = StoreConfig { seed, timing: groups.timing, limits: groups.limits, rounds_max };
         self.announce(format!("store {store} starts"));
         self.at_store(store, |node, desk| node.start(clock, config, desk));
+        self.tell_pd_of_start(store);
+        if !self.pd.drives() {
+            self.order(store);
+        }
+    }
+
+    /// The order to make all regions goes to a store.
+    pub(super) fn order(&mut self, store: StoreId) {
         let regions: Vec<RegionId> = self.regions.iter().map(|region| region.id).collect();
         for region in regions {
             let spread = self.plan.topology.bootstrap_spread;

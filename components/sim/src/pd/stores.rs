@@ -1,0 +1,128 @@
+//! How stores see the placement driver: they ask for an id, register each run, wait for the first regions,
+//! and report.
+//!
+//! The world names stores by their place; the placement driver names them by the ids that it hands out.
+//! The words of both meet here.
+
+use flotilla_base::{Incarnation, PeerId, Region, Rng, Span, StoreId};
+use flotilla_placement::{BootstrapPlan, StoreRecord};
+
+use super::event::{PdAnswer, PdAsk, PdTicket};
+use super::plan::Origin;
+use crate::event::Run;
+
+/// How far a store has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its run is not registered.
+    Registers,
+    /// It waits for the first regions.
+    WaitsForPlan,
+    /// It reports.
+    Reports,
+}
+
+/// One store's end of the placement driver.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its place in the world.
+    pub place: StoreId,
+    /// Its id, once it has one: durable at the store.
+    pub id: Option<StoreId>,
+    /// The last run that was started.
+    pub run: Run,
+    /// How far that has come.
+    pub phase: Phase,
+    /// The request under way.
+    pub ticket: Option<PdTicket>,
+    /// Whom it asks.
+    pub target: PeerId,
+    rng: Rng,
+}
+
+impl Agent {
+    /// A store that was never started.
+    #[must_use]
+    pub const fn new(place: StoreId, rng: Rng) -> Self {
+        let (run, phase) = (Run(0), Phase::Registers);
+        Self { place, id: None, run, phase, ticket: None, target: PeerId(1), rng }
+    }
+
+    /// A run begins.
+    pub const fn start(&mut self, run: Run) {
+        self.run = run;
+        self.phase = Phase::Registers;
+        self.ticket = None;
+    }
+
+    /// What it asks next; `None` where it only reports.
+    #[must_use]
+    pub fn ask(&self) -> Option<PdAsk> {
+        let Some(id) = self.id else { return Some(PdAsk::Ids(1)) };
+        match self.phase {
+            Phase::Registers => Some(PdAsk::Register(Box::new(self.record(id, self.run)))),
+            Phase::WaitsForPlan => Some(PdAsk::Plan(id)),
+            Phase::Reports => None,
+        }
+    }
+
+    /// A registration of an earlier run, as a process on a copy of the data directory would make it.
+    pub fn ghost(&mut self) -> Option<PdAsk> {
+        let is_due = self.run.0 > 1 && self.rng.chance(200);
+        let earlier = Run(self.run.0 - u64::from(is_due));
+        let id = self.id.filter(|_| is_due)?;
+        Some(PdAsk::Register(Box::new(self.record(id, earlier))))
+    }
+
+    /// Time to the next step after one that worked, or after one that did not.
+    pub fn pause(&mut self, most: Span) -> Span {
+        Span(1 + self.rng.below(most.0))
+    }
+
+    /// An answer to the request under way; the first regions, where it brings them.
+    pub fn on_answer(&mut self, answer: PdAnswer, origin: Origin) -> Option<BootstrapPlan> {
+        match answer {
+            PdAnswer::Ids(batch) => self.id = Some(StoreId(batch.last)),
+            PdAnswer::Done if self.phase == Phase::Registers => {
+                let waits = origin == Origin::Plan;
+                self.phase = if waits { Phase::WaitsForPlan } else { Phase::Reports };
+            }
+            PdAnswer::Plan(Some(plan)) => {
+                self.phase = Phase::Reports;
+                return Some(plan);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn record(&self, id: StoreId, run: Run) -> StoreRecord {
+        let address = format!("store-{}:20160", self.place);
+        StoreRecord { id, address, incarnation: Incarnation(run.0), ..StoreRecord::default() }
+    }
+}
+
+/// The regions of a plan in the words of the world, the peer that is to lead first in front.
+#[must_use]
+pub fn to_world(plan: &BootstrapPlan, agents: &[Agent]) -> Vec<Region> {
+    let place_of = |id: StoreId| agents.iter().find(|it| it.id == Some(id)).map(|it| it.place);
+    let regions = plan.regions.iter().map(|planned| {
+        let mut region = planned.region.clone();
+        for peer in &mut region.peers {
+            peer.store = place_of(peer.store).unwrap_or_default();
+        }
+        region.peers.sort_by_key(|peer| (peer.id != planned.first_leader, peer.id));
+        region
+    });
+    regions.collect()
+}
+
+/// A region of the world in the words of the placement driver.
+#[must_use]
+pub fn from_world(mut region: Region, agents: &[Agent]) -> Region {
+    for peer in &mut region.peers {
+        let agent = agents.iter().find(|it| it.place == peer.store);
+        peer.store = agent.and_then(|it| it.id).unwrap_or(peer.store);
+    }
+    region
+}

@@ -1,0 +1,83 @@
+//! Where the stores and the placement driver meet.
+
+use flotilla_base::{Span, StoreId};
+use flotilla_placement::RegionReport;
+
+use super::World;
+use crate::event::Event;
+use crate::judge::Verdict;
+use crate::pd::{PdEvent, ToWorld};
+
+impl World {
+    /// Something happens at or around the placement driver.
+    pub(super) fn at_pd(&mut self, event: PdEvent) -> Verdict {
+        if let PdEvent::Store(store, run) | PdEvent::Beat(store, run) = event
+            && self.store(store).run() != Some(run)
+        {
+            return Ok(());
+        }
+        let verdict = match event {
+            PdEvent::Beat(store, run) => {
+                let led = if self.pd.hears_of_stores() { self.led_by(store) } else { Vec::new() };
+                self.pd.report(self.now, store, run, led)
+            }
+            event => self.pd.happen(self.now, event),
+        };
+        self.hear_from_pd();
+        verdict
+    }
+
+    /// Carries out what the placement driver's side wants of the world.
+    pub(super) fn hear_from_pd(&mut self) {
+        for given in self.pd.take_out() {
+            match given {
+                ToWorld::Later(delay, event) => self.schedule(delay, Event::Pd(event)),
+                ToWorld::Plan(store, regions) => {
+                    if self.regions.is_empty() {
+                        self.regions = regions;
+                        self.begin();
+                    }
+                    self.order(store);
+                }
+                ToWorld::Note(line) => self.trace(|| line),
+            }
+        }
+    }
+
+    /// The regions are known: clients and hand-overs begin.
+    pub(super) fn begin(&mut self) {
+        for client in 0..self.clients.len() {
+            self.schedule(Span::from_millis(1), Event::Begin(client));
+        }
+        self.transfer_later();
+    }
+
+    pub(super) fn tell_pd_of_start(&mut self, store: StoreId) {
+        if let Some(run) = self.store(store).run() {
+            self.pd.on_store_start(self.now, store, run);
+            self.hear_from_pd();
+        }
+    }
+
+    /// Whether the placement driver knows what is true.
+    pub(super) fn check_pd(&mut self) -> Verdict {
+        self.pd.note_time(self.now);
+        self.pd.check_end(&self.regions)
+    }
+
+    /// What a store's leaders report.
+    fn led_by(&self, store: StoreId) -> Vec<RegionReport> {
+        let reports = self.regions.iter().filter_map(|region| {
+            let replica = self.store(store).replica(region.id)?;
+            let leader = region.peer_on(store)?;
+            let role = replica.group().role();
+            replica.group().is_leader().then(|| RegionReport {
+                region: region.clone(),
+                leader,
+                term: role.term,
+                ..RegionReport::default()
+            })
+        });
+        reports.collect()
+    }
+}
