@@ -29,5 +29,6 @@ pub mod value;
 
 pub use config::StoreConfig;
 pub use delegates::InPlace;
+pub use flotilla_multiraft::{NotInPlace, RequestHeader};
 pub use node::{Store, StoreError};
 pub use router::{Router, WriteOutcome};

@@ -79,3 +79,6 @@ impl Handler for RaftWorker {
         self.host.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;

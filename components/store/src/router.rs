@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flotilla_base::{PeerId, Region, RegionId, StoreId};
+use flotilla_base::{PeerId, Region, RegionId, StoreId, Version};
 use flotilla_multiraft::{
     Applier, Input, NotInPlace, Proposal, ReadRequest, RegionTable, Replica, Reply, RequestError,
     RequestHeader, WriteCommand,
@@ -111,6 +111,17 @@ impl Router {
         match self.table.read().slot(region) {
             Some(flotilla_multiraft::Slot::Live(_, region)) => Some(region.clone()),
             _ => None,
+        }
+    }
+
+    /// Whether the region lives on this store in this shape and owns `key`.
+    #[must_use]
+    pub fn owns(&self, region: RegionId, version: Version, key: &[u8]) -> bool {
+        match self.table.read().slot(region) {
+            Some(flotilla_multiraft::Slot::Live(_, live)) => {
+                live.epoch.version == version && live.range.contains(key)
+            }
+            _ => false,
         }
     }
 

@@ -1,6 +1,10 @@
 //! Steps in their order, and many threads at once.
 
-use std::{sync::atomic::AtomicBool, thread};
+use std::{
+    sync::atomic::AtomicBool,
+    thread,
+    time::{Duration, Instant},
+};
 
 use flotilla_base::{Term, Version};
 use flotilla_multiraft::Permit;
@@ -75,19 +79,25 @@ struct World {
     /// The last entry in the data of this store.
     data: AtomicU64,
     clock: AtomicU64,
+    /// Reads that were served.
+    served: AtomicU64,
     is_over: AtomicBool,
 }
 
 const LEASE: u64 = 600;
-/// Rounds of the writer, and reads that must have been served in them.
-const ROUNDS: u64 = 200;
-const SERVED: u64 = 100;
+/// The writer goes on for so many rounds, and until so many reads were served in them.
+const ROUNDS: u64 = 50;
+const SERVED: u64 = 300;
+const LIVENESS: Duration = Duration::from_secs(30);
 
 impl World {
     /// Leads for a while, loses the lead in one of two ways, and follows for a while; again and again.
     fn write(&self) {
-        let (mut generation, mut last) = (0, 0);
-        for round in 0..ROUNDS {
+        let (mut generation, mut last, mut round) = (0, 0, 0);
+        let end = Instant::now() + LIVENESS;
+        while round < ROUNDS || self.served.load(Ordering::SeqCst) < SERVED {
+            assert!(Instant::now() < end, "the test is blind: too few reads are served");
+            round += 1;
             let until = self.clock.load(Ordering::SeqCst) + LEASE;
             for step in 0..8 {
                 last += 1;
@@ -99,6 +109,7 @@ impl World {
                 }
                 self.apply(last);
                 self.told.store(last, Ordering::SeqCst);
+                thread::yield_now();
             }
             if round % 2 == 0 {
                 // Withdrawn, though time is left.
@@ -117,7 +128,6 @@ impl World {
             self.delegates.publish(REGION, PEER, Delegate { generation, permit: None });
             self.apply(last);
         }
-        self.is_over.store(true, Ordering::SeqCst);
     }
 
     fn apply(&self, last: u64) {
@@ -125,9 +135,7 @@ impl World {
         self.delegates.applied(REGION, PEER, &progress(last, last));
     }
 
-    /// Reads until the writer ends, and returns how many reads were served.
-    fn read(&self) -> u64 {
-        let mut served = 0;
+    fn read(&self) {
         while !self.is_over.load(Ordering::SeqCst) {
             let floor = self.told.load(Ordering::SeqCst);
             let Ok(read) = self.delegates.begin(REGION, &header()) else {
@@ -140,20 +148,23 @@ impl World {
             if read.finish(now).is_ok() {
                 assert!(view >= floor, "{view} was served, {floor} was known");
                 assert!(clock_millis >= floor, "{clock_millis} was the clock, {floor} was known");
-                served += 1;
+                self.served.fetch_add(1, Ordering::SeqCst);
+                thread::yield_now();
             }
         }
-        served
     }
 }
 
 #[test]
 fn no_thread_ever_serves_less_than_was_known_when_it_began() {
     let world = World::default();
-    let served = thread::scope(|scope| {
+    thread::scope(|scope| {
         let readers = [(); 3].map(|()| scope.spawn(|| world.read()));
-        world.write();
-        readers.map(|reader| reader.join().expect("no read is wrong")).iter().sum::<u64>()
+        let written = scope.spawn(|| world.write()).join();
+        world.is_over.store(true, Ordering::SeqCst);
+        written.expect("the writer ends");
+        for reader in readers {
+            reader.join().expect("no read is wrong");
+        }
     });
-    assert!(served >= SERVED, "the test is blind: {served} reads were served");
 }

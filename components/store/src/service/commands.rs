@@ -1,6 +1,6 @@
 //! `BatchCommands`: many commands and their answers on one stream.
 //!
-//! Commands run side by side, so a slow one delays no other. An answer leaves when it is there, in one message with
+//! Commands run side by side, so a slow one delays no other; only point reads share a thread. An answer leaves when it is there, in one message with
 //! those that came about since the last one. What fails a command is told inside its answer; only a message that makes
 //! no sense ends the stream, and with it all that wait on it.
 
@@ -9,7 +9,7 @@ use std::{collections::VecDeque, future::Future, time::Duration};
 use flotilla_proto::tikvpb::{
     BatchCommandsEmptyRequest, BatchCommandsEmptyResponse, BatchCommandsRequest,
     BatchCommandsResponse,
-    batch_commands_request::{Request as Command, request::Cmd},
+    batch_commands_request::request::Cmd,
     batch_commands_response::{Response as Answer, response::Cmd as Answered},
     tikv_server::Tikv,
 };
@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, codegen::BoxStream};
 use super::{
     Regions, error,
     raw::{self, RawService},
+    together::{self, Get, Together},
 };
 
 /// Commands of one stream that are worked on at a time, and of one message; what is behind them waits in the
@@ -38,11 +39,21 @@ const ANSWER_BYTES: usize = 1 << 20;
 /// No probe of a stream waits for longer, whatever it asks for.
 const PROBE_DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// What became of a command, and its own size.
+/// What is begun as one.
+enum Work {
+    /// A command of its own.
+    Alone { id: u64, cmd: Option<Cmd>, bytes: usize },
+    /// Point reads, at most [`together::GETS_MAX`].
+    Gets(Vec<Get>),
+}
+
+/// What became of it.
 struct Done {
-    id: u64,
-    answer: Answer,
+    answers: Vec<(u64, Answer)>,
+    /// The size of the commands that are answered.
     command_bytes: usize,
+    /// To be begun again, each alone.
+    left: Vec<Get>,
 }
 
 /// The answers to `requests`. A task of their own carries the commands on: a client that does not read must not hold
@@ -52,10 +63,11 @@ pub(super) fn converse<R: Regions>(
     requests: BoxStream<BatchCommandsRequest>,
 ) -> BoxStream<BatchCommandsResponse> {
     let (messages, stream) = mpsc::channel(1);
-    let run = move |id, command, bytes| run(service.clone(), id, command, bytes);
+    let run = move |work| run(service.clone(), work);
     let mut conversation = Conversation {
         run,
         under_way: FuturesUnordered::new(),
+        commands: 0,
         bytes: 0,
         unread: Unread::default(),
     };
@@ -72,7 +84,8 @@ pub(super) fn converse<R: Regions>(
 struct Conversation<N, F> {
     run: N,
     under_way: FuturesUnordered<F>,
-    /// The size of the commands under way.
+    /// The number of the commands under way, and their size.
+    commands: usize,
     bytes: usize,
     unread: Unread,
 }
@@ -95,7 +108,7 @@ type Messages = mpsc::Sender<Result<BatchCommandsResponse, Status>>;
 
 impl<N, F> Conversation<N, F>
 where
-    N: FnMut(u64, Command, usize) -> F,
+    N: FnMut(Work) -> F,
     F: Future<Output = Done>,
 {
     /// Works until the client has said all and was told all, or has gone.
@@ -125,7 +138,7 @@ where
     }
 
     fn has_room(&self) -> bool {
-        self.under_way.len() < COMMANDS_MAX
+        self.commands < COMMANDS_MAX
             && self.bytes < COMMAND_BYTES_MAX
             && self.unread.bytes < UNREAD_BYTES_MAX
     }
@@ -141,20 +154,39 @@ where
             let text = format!("{} commands in a message, at most {COMMANDS_MAX}", commands.len());
             return Err(Status::invalid_argument(text));
         }
+        self.commands += commands.len();
+        let mut gets = Vec::new();
         for (id, command) in ids.into_iter().zip(commands) {
             let bytes = command.encoded_len();
             self.bytes += bytes;
-            self.under_way.push((self.run)(id, command, bytes));
+            match command.cmd {
+                Some(Cmd::RawGet(call)) => gets.push(Get { id, call, bytes }),
+                cmd => self.begin(Work::Alone { id, cmd, bytes }),
+            }
+        }
+        while !gets.is_empty() {
+            let behind = gets.split_off(gets.len().min(together::GETS_MAX));
+            self.begin(Work::Gets(std::mem::replace(&mut gets, behind)));
         }
         Ok(())
     }
 
+    fn begin(&mut self, work: Work) {
+        self.under_way.push((self.run)(work));
+    }
+
     fn note(&mut self, done: Done, messages: &Messages) {
-        let Done { id, answer, command_bytes } = done;
+        let Done { answers, command_bytes, left } = done;
         self.bytes -= command_bytes;
-        let bytes = answer.encoded_len();
-        self.unread.bytes += bytes;
-        self.unread.answers.push_back(Ended { id, answer, bytes });
+        self.commands -= answers.len();
+        for (id, answer) in answers {
+            let bytes = answer.encoded_len();
+            self.unread.bytes += bytes;
+            self.unread.answers.push_back(Ended { id, answer, bytes });
+        }
+        for Get { id, call, bytes } in left {
+            self.begin(Work::Alone { id, cmd: Some(Cmd::RawGet(call)), bytes });
+        }
         // Where answers come in faster than the loop gets past them.
         if self.unread.answers.len() >= ANSWERS_MAX
             && let Ok(permit) = messages.try_reserve()
@@ -180,18 +212,23 @@ impl Unread {
     }
 }
 
-async fn run<R: Regions>(
-    service: RawService<R>,
-    id: u64,
-    command: Command,
-    command_bytes: usize,
-) -> Done {
-    let cmd = match command.cmd {
-        Some(cmd) => Some(answer(&service, cmd).await),
-        // A command of a kind that this version does not know. The client is told so by an empty answer.
-        None => None,
-    };
-    Done { id, answer: Answer { cmd }, command_bytes }
+async fn run<R: Regions>(service: RawService<R>, work: Work) -> Done {
+    match work {
+        Work::Alone { id, cmd, bytes } => {
+            let cmd = match cmd {
+                Some(cmd) => Some(answer(&service, cmd).await),
+                // A command of a kind that this version does not know. The client is told so by an empty answer.
+                None => None,
+            };
+            Done { answers: vec![(id, Answer { cmd })], command_bytes: bytes, left: Vec::new() }
+        }
+        Work::Gets(gets) => {
+            let Together { served, served_bytes, left } = service.get_together(gets).await;
+            let answer = |(id, response)| (id, Answer { cmd: Some(Answered::RawGet(response)) });
+            let answers = served.into_iter().map(answer).collect();
+            Done { answers, command_bytes: served_bytes, left }
+        }
+    }
 }
 
 async fn answer<R: Regions>(service: &RawService<R>, cmd: Cmd) -> Answered {
@@ -219,7 +256,7 @@ async fn answer<R: Regions>(service: &RawService<R>, cmd: Cmd) -> Answered {
 }
 
 /// The answer; what a call of its own would be told as a status stands inside it.
-fn body<T: raw::Answer>(result: Result<Response<T>, Status>) -> T {
+pub(super) fn body<T: raw::Answer>(result: Result<Response<T>, Status>) -> T {
     result.map_or_else(
         |status| {
             let mut refused = T::default();

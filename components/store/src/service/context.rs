@@ -59,16 +59,17 @@ impl Identity {
     /// Checks what the replica cannot: whether cluster and store are meant, and how keys are to be read.
     pub(super) fn check(
         self,
-        context: Option<kvrpcpb::Context>,
+        context: Option<&kvrpcpb::Context>,
         cf: &str,
     ) -> Result<Target, Rejection> {
-        let context = context.unwrap_or_default();
+        let none = kvrpcpb::Context::default();
+        let context = context.unwrap_or(&none);
         let (ours, theirs) = (self.cluster.get(), context.cluster_id);
         if theirs != 0 && theirs != ours {
             let text = format!("mismatch cluster id, need {ours} but got {theirs}");
             return Err(Rejection::Call(Status::invalid_argument(text)));
         }
-        check_body(&context, cf).map_err(Rejection::Refused)?;
+        check_body(context, cf).map_err(Rejection::Refused)?;
         let peer = context.peer.unwrap_or_default();
         if peer.store_id != 0 && peer.store_id != self.store.get() {
             let wanted = StoreId(peer.store_id);

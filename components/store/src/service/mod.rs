@@ -7,7 +7,7 @@
 //!
 //! Nothing here knows raft; all it asks of the rest of the store is [`Regions`].
 //!
-//! Reading order: [`context`], [`error`], [`raw`], [`commands`], `write`, `read`, `view`, [`admission`], [`read_pool`],
+//! Reading order: [`context`], [`error`], [`raw`], [`commands`], `write`, `read`, `view`, `together`, [`admission`], [`read_pool`],
 //! [`health`], [`listener`], [`server`].
 
 mod admission;
@@ -21,6 +21,7 @@ mod read;
 mod read_pool;
 mod rpc_metrics;
 mod server;
+mod together;
 mod view;
 mod write;
 
@@ -29,7 +30,7 @@ mod tests;
 
 use std::future::Future;
 
-use flotilla_base::{Region, RegionId};
+use flotilla_base::{Region, RegionId, Version};
 use flotilla_multiraft::{NotInPlace, Reply, RequestHeader, WriteCommand};
 
 use crate::{
@@ -80,6 +81,9 @@ pub(crate) trait Regions: Clone + Send + Sync + 'static {
     /// The largest clock of all entries of the region that are applied here, in milliseconds since 1970.
     fn applied_clock_millis(&self, region: RegionId) -> u64;
 
+    /// Whether the region lives on this store in this shape and owns `key`: where not, [`Self::region`] tells why.
+    fn owns(&self, region: RegionId, version: Version, key: &[u8]) -> bool;
+
     /// The region as it lives on this store.
     fn region(&self, region: RegionId) -> Option<Region>;
 
@@ -129,6 +133,10 @@ impl Regions for Router {
 
     fn applied_clock_millis(&self, region: RegionId) -> u64 {
         Self::applied_clock_millis(self, region)
+    }
+
+    fn owns(&self, region: RegionId, version: Version, key: &[u8]) -> bool {
+        Self::owns(self, region, version, key)
     }
 
     fn region(&self, region: RegionId) -> Option<Region> {

@@ -34,11 +34,16 @@ use crate::value::RawValue;
 
 /// What the service works with.
 pub(super) struct Parts<R> {
+    pub(super) source: Arc<Source<R>>,
+    pub(super) admission: Admission,
+    pub(super) pool: ReadPool,
+}
+
+/// What reads need on their threads; those must not hold the pool itself.
+pub(super) struct Source<R> {
     pub(super) regions: R,
     pub(super) engine: Engine,
     pub(super) identity: Identity,
-    pub(super) admission: Admission,
-    pub(super) pool: ReadPool,
     pub(super) metrics: RpcMetrics,
     /// The wall clock in milliseconds since 1970.
     pub(super) clock_millis: fn() -> u64,
@@ -105,9 +110,36 @@ fn refused_pair(text: String) -> KvPair {
     KvPair { error: Some(error), ..KvPair::default() }
 }
 
+/// Where a response tells what became of a request that was not served.
+pub(super) fn rejected<T: Answer>(rejection: Rejection) -> (Outcome, Result<T, Status>) {
+    let mut response = T::default();
+    match rejection {
+        Rejection::Region(error) => {
+            response.set_region_error(*error);
+            (Outcome::RegionError, Ok(response))
+        }
+        Rejection::Refused(text) => {
+            response.set_refusal(text);
+            (Outcome::Refused, Ok(response))
+        }
+        Rejection::Call(status) => (Outcome::Refused, Err(status)),
+    }
+}
+
+/// What is told of a value.
+pub(super) fn get_response(found: Option<RawValue>) -> RawGetResponse {
+    let not_found = found.is_none();
+    let value = found.unwrap_or_default().bytes;
+    RawGetResponse { value, not_found, ..RawGetResponse::default() }
+}
+
 impl<R: Regions> RawService<R> {
     pub(super) const fn new(parts: Arc<Parts<R>>) -> Self {
         Self { parts }
+    }
+
+    pub(super) fn source(&self) -> &Arc<Source<R>> {
+        &self.parts.source
     }
 
     pub(super) fn into_server(self) -> TikvServer<Self> {
@@ -121,28 +153,19 @@ impl<R: Regions> RawService<R> {
         work: impl Future<Output = Result<T, Rejection>> + Send,
     ) -> Result<Response<T>, Status> {
         let start = Instant::now();
-        let mut response = T::default();
         let (outcome, result) = match work.await {
             Ok(done) => (Outcome::Done, Ok(done)),
-            Err(Rejection::Region(error)) => {
-                response.set_region_error(*error);
-                (Outcome::RegionError, Ok(response))
-            }
-            Err(Rejection::Refused(text)) => {
-                response.set_refusal(text);
-                (Outcome::Refused, Ok(response))
-            }
-            Err(Rejection::Call(status)) => (Outcome::Refused, Err(status)),
+            Err(rejection) => rejected(rejection),
         };
-        self.parts.metrics.count(op, outcome, start.elapsed());
+        self.source().metrics.count(op, outcome, start.elapsed());
         result.map(Response::new)
     }
 
     /// Seconds since 1970, rounded down, from which the life time of a new value is counted: not before the
     /// time by which values of its region have ended already.
     fn now_seconds(&self, target: &Target) -> u64 {
-        let applied = self.parts.regions.applied_clock_millis(target.region);
-        applied.max((self.parts.clock_millis)()) / 1000
+        let applied = self.source().regions.applied_clock_millis(target.region);
+        applied.max((self.source().clock_millis)()) / 1000
     }
 }
 
@@ -154,11 +177,8 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawGetResponse>, Status> {
         let RawGetRequest { context, key, cf } = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
-            let found = self.get(&target, key).await?;
-            let not_found = found.is_none();
-            let value = found.unwrap_or_default().bytes;
-            Ok(RawGetResponse { value, not_found, ..RawGetResponse::default() })
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
+            self.get(&target, key).await.map(get_response)
         };
         self.answer(Op::Get, work).await
     }
@@ -169,7 +189,7 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawGetKeyTtlResponse>, Status> {
         let RawGetKeyTtlRequest { context, key, cf } = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
             let ttl = self.ttl_seconds(&target, key).await?;
             let (ttl, not_found) = (ttl.unwrap_or_default(), ttl.is_none());
             Ok(RawGetKeyTtlResponse { ttl, not_found, ..RawGetKeyTtlResponse::default() })
@@ -183,7 +203,7 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawBatchGetResponse>, Status> {
         let RawBatchGetRequest { context, keys, cf } = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
             let pairs = self.batch_get(&target, keys).await?;
             Ok(RawBatchGetResponse { pairs, ..RawBatchGetResponse::default() })
         };
@@ -199,7 +219,7 @@ impl<R: Regions> Tikv for RawService<R> {
         let direction = if reverse { ScanDirection::Reverse } else { ScanDirection::Forward };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
             let scan = Scan { start: start_key, end: end_key, limit, key_only, direction };
             let kvs = self.scan(&target, scan).await?;
             Ok(RawScanResponse { kvs, ..RawScanResponse::default() })
@@ -214,7 +234,7 @@ impl<R: Regions> Tikv for RawService<R> {
         // Every write is ordered with every other one, so `for_cas` asks for nothing more.
         let RawPutRequest { context, key, value, cf, ttl, for_cas: _ } = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
             check_key(&key)?;
             check_value(&value)?;
             let value = RawValue::new(value, ttl, self.now_seconds(&target)).encode();
@@ -230,7 +250,7 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawBatchPutResponse>, Status> {
         let request = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(request.context.clone(), &request.cf)?;
+            let target = self.source().identity.check(request.context.as_ref(), &request.cf)?;
             let mutations = puts(request, self.now_seconds(&target))?;
             self.write(&target, mutations).await?;
             Ok(RawBatchPutResponse::default())
@@ -244,7 +264,7 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawDeleteResponse>, Status> {
         let RawDeleteRequest { context, key, cf, for_cas: _ } = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
             check_key(&key)?;
             self.write(&target, vec![Mutation::Delete(Family::Raw, key)]).await?;
             Ok(RawDeleteResponse::default())
@@ -258,7 +278,7 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawBatchDeleteResponse>, Status> {
         let RawBatchDeleteRequest { context, keys, cf, for_cas: _ } = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
             keys.iter().try_for_each(|key| check_key(key))?;
             let deletions = keys.into_iter().map(|key| Mutation::Delete(Family::Raw, key));
             self.write(&target, deletions.collect()).await?;
@@ -273,7 +293,7 @@ impl<R: Regions> Tikv for RawService<R> {
     ) -> Result<Response<RawDeleteRangeResponse>, Status> {
         let RawDeleteRangeRequest { context, start_key, end_key, cf } = request.into_inner();
         let work = async {
-            let target = self.parts.identity.check(context, &cf)?;
+            let target = self.source().identity.check(context.as_ref(), &cf)?;
             check_key(&start_key)?;
             check_key(&end_key)?;
             let range = self.deletion_range(&target, start_key, end_key)?;

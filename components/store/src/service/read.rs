@@ -71,7 +71,7 @@ impl<R: Regions> RawService<R> {
         target: &Target,
         key: Key,
     ) -> Result<Option<u64>, Rejection> {
-        let read = move |reader: &Reader<R>, _patience: &Patience<'_>| {
+        let read = move |reader: &Reader<'_, R>, _patience: &Patience<'_>| {
             let found = reader.get(&key)?;
             Ok(found.map(|value| value.ttl_seconds(reader.now_seconds())))
         };
@@ -95,48 +95,51 @@ impl<R: Regions> RawService<R> {
 
     /// The region as it is now, if it has the shape that the request means.
     pub(super) fn region(&self, target: &Target) -> Result<Region, Rejection> {
-        region(&self.parts.regions, target)
+        region(&self.source().regions, target)
     }
 
     /// What the client is told where its replica refuses.
     pub(super) fn refusal(&self, refusal: RequestError, target: &Target) -> Rejection {
-        Rejection::region(region_error(refusal, &target.header, &self.parts.regions))
+        Rejection::region(region_error(refusal, &target.header, &self.source().regions))
     }
 
     /// What the client is told where a key is outside.
     pub(super) fn outside(&self, region: &Region, key: Key) -> Rejection {
-        outside(&self.parts.regions, region, key)
+        outside(&self.source().regions, region, key)
     }
 }
 
-impl<R: Regions> Reader<R> {
+impl<R: Regions> Reader<'_, R> {
     /// The region as it is now; its shape must be the request's, and it must own `key`.
     fn region_with(&self, key: &[u8]) -> Result<Region, Rejection> {
-        let region = region(&self.regions, &self.target)?;
+        let region = region(&self.source.regions, &self.target)?;
         if region.range.contains(key) {
             return Ok(region);
         }
-        Err(outside(&self.regions, &region, Bytes::copy_from_slice(key)))
+        Err(outside(&self.source.regions, &region, Bytes::copy_from_slice(key)))
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<RawValue>, Stop> {
-        let stored = self.engine.get(Family::Raw, key);
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<RawValue>, Stop> {
+        let stored = self.source.engine.get(Family::Raw, key);
         self.confirm()?;
-        self.region_with(key)?;
+        let (id, version) = (self.target.region, self.target.header.version);
+        if !self.source.regions.owns(id, version, key) {
+            self.region_with(key)?;
+        }
         self.decode(stored)
     }
 
     fn batch_get(&self, keys: &[Key], patience: &Patience<'_>) -> Result<Vec<KvPair>, Stop> {
-        let view = self.engine.snapshot();
+        let view = self.source.engine.snapshot();
         self.confirm()?;
-        let region = region(&self.regions, &self.target)?;
+        let region = region(&self.source.regions, &self.target)?;
         let (mut pairs, mut room) = (Vec::new(), AnswerRoom::default());
         for (position, key) in keys.iter().enumerate() {
             if position % KEYS_BETWEEN_LOOKS == 0 && patience.is_over() {
                 return Err(Rejection::deadline().into());
             }
             if !region.range.contains(key) {
-                return Err(outside(&self.regions, &region, key.clone()).into());
+                return Err(outside(&self.source.regions, &region, key.clone()).into());
             }
             if let Some(value) = self.decode(view.get(Family::Raw, key))? {
                 room.take(key.len() + value.bytes.len())?;
@@ -147,9 +150,9 @@ impl<R: Regions> Reader<R> {
     }
 
     fn scan(&self, scan: &Scan, patience: &Patience<'_>) -> Result<Vec<KvPair>, Stop> {
-        let view = self.engine.snapshot();
+        let view = self.source.engine.snapshot();
         self.confirm()?;
-        let region = region(&self.regions, &self.target)?;
+        let region = region(&self.source.regions, &self.target)?;
         let Some(range) = self.clip(scan, &region)? else { return Ok(Vec::new()) };
         let (mut pairs, mut visited, mut failure) = (Vec::new(), 0_usize, None);
         let mut room = AnswerRoom::default();
@@ -192,7 +195,7 @@ impl<R: Regions> Reader<R> {
             false => region.range.contains_or_ends_at(&scan.start),
         };
         if !begins_here {
-            return Err(outside(&self.regions, region, scan.start.clone()));
+            return Err(outside(&self.source.regions, region, scan.start.clone()));
         }
         let (start, end) = match scan.direction {
             ScanDirection::Forward => (scan.start.clone(), scan.end.clone()),

@@ -1,4 +1,4 @@
-//! A few threads for reads that touch many keys: they may wait for the disk, and must hold up neither
+//! A few threads for all reads: they may wait for the disk, and must hold up neither
 //! the network nor raft.
 
 use std::{io, sync::Arc, thread::JoinHandle};

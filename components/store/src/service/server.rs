@@ -13,7 +13,7 @@ use super::{
     context::Identity,
     health::HealthService,
     listener::Accept,
-    raw::{Parts, RawService},
+    raw::{Parts, RawService, Source},
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
@@ -42,14 +42,17 @@ pub(crate) fn routes(
 ) -> io::Result<Routes> {
     let identity = Identity { cluster: link.cluster_id(), store: shared.router.store_id() };
     debug_assert_ne!(identity.cluster, ClusterId(0), "the link knows its cluster");
-    let parts = Parts {
+    let source = Source {
         regions: shared.router.clone(),
         engine: shared.engine.clone(),
         identity,
-        admission: Admission::new(config.write_memory),
-        pool: ReadPool::start(config.threads.read)?,
         metrics: RpcMetrics::new(shared.metrics.registry()),
         clock_millis: crate::pd_link::unix_millis,
+    };
+    let parts = Parts {
+        source: Arc::new(source),
+        admission: Admission::new(config.write_memory),
+        pool: ReadPool::start(config.threads.read)?,
     };
     Ok(client_routes(parts).add_service(raft))
 }

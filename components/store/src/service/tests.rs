@@ -29,7 +29,7 @@ use super::{
     Regions,
     admission::Admission,
     context::Identity,
-    raw::{Parts, RawService},
+    raw::{Parts, RawService, Source},
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
@@ -45,6 +45,8 @@ static CLOCK_MILLIS: AtomicU64 = AtomicU64::new(1_000_000);
 fn clock() -> u64 {
     CLOCK_MILLIS.load(Ordering::SeqCst)
 }
+
+const IN_PLACE: &str = "flotilla_reads_total{type=\"in_place\"}";
 
 /// What the next write or read meets instead of a healthy replica.
 #[derive(Clone, Debug)]
@@ -209,6 +211,11 @@ impl Regions for Played {
         self.script.lock().clock_millis
     }
 
+    fn owns(&self, region: RegionId, version: Version, key: &[u8]) -> bool {
+        let found = self.region(region);
+        found.is_some_and(|it| it.epoch.version == version && it.range.contains(key))
+    }
+
     fn region(&self, region: RegionId) -> Option<Region> {
         self.regions.lock().iter().find(|known| known.id == region).cloned()
     }
@@ -251,8 +258,7 @@ impl Fixture {
         let regions = Arc::new(Mutex::new(regions));
         let played = Played { engine, regions, script: Arc::default() };
         let registry = Registry::new();
-        let metrics = RpcMetrics::new(&registry);
-        let parts = Parts { clock_millis, metrics, ..parts(&played) };
+        let parts = parts_with(&played, clock_millis, &registry);
         let service = RawService::new(Arc::new(parts));
         Self { service, played, registry, _directory: directory }
     }
@@ -263,6 +269,20 @@ impl Fixture {
 
     fn proposed(&self) -> usize {
         self.played.script.lock().proposed
+    }
+
+    fn barriers(&self) -> [usize; 2] {
+        self.played.script.lock().barriers
+    }
+
+    fn permit(&self, permit: Reading) {
+        self.played.script.lock().permit = permit;
+    }
+
+    fn counted(&self, series: &str) -> u64 {
+        let text = flotilla_telemetry::render(&self.registry);
+        let line = text.lines().find(|line| line.starts_with(series)).expect("registered");
+        line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a number")
     }
 
     async fn put(&self, key: &[u8], value: &[u8], ttl: u64) -> kvrpcpb::RawPutResponse {
@@ -288,14 +308,21 @@ impl Fixture {
 }
 
 fn parts(played: &Played) -> Parts<Played> {
-    Parts {
+    parts_with(played, clock, &Registry::new())
+}
+
+fn parts_with(played: &Played, clock_millis: fn() -> u64, registry: &Registry) -> Parts<Played> {
+    let source = Source {
         regions: played.clone(),
         engine: played.engine.clone(),
         identity: Identity { cluster: CLUSTER, store: STORE },
+        metrics: RpcMetrics::new(registry),
+        clock_millis,
+    };
+    Parts {
+        source: Arc::new(source),
         admission: Admission::new(ByteSize::mib(16)),
         pool: ReadPool::start(1).expect("a thread"),
-        metrics: RpcMetrics::new(&Registry::new()),
-        clock_millis: clock,
     }
 }
 

@@ -13,9 +13,11 @@
 //! alone first gives that clock to an entry, and a replica sends its client to the leader: no later read, under
 //! whatever clock, finds the value again.
 
-use std::cell::{Cell, OnceCell};
+use std::{
+    cell::{Cell, OnceCell},
+    sync::Arc,
+};
 
-use flotilla_engine::Engine;
 use flotilla_multiraft::{NotInPlace, Reply, RequestError};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,7 +26,7 @@ use super::{
     admission::PATIENCE,
     context::{Rejection, Target},
     error,
-    raw::RawService,
+    raw::{RawService, Source},
     read::internal,
     read_pool::{NotRead, Patience},
     rpc_metrics::Way,
@@ -32,13 +34,11 @@ use super::{
 use crate::value;
 
 /// What a read needs on the thread that does it.
-pub(super) struct Reader<R: Regions> {
-    pub(super) regions: R,
-    pub(super) engine: Engine,
+pub(super) struct Reader<'a, R: Regions> {
+    pub(super) source: &'a Source<R>,
     pub(super) target: Target,
     /// Until the view is taken.
     begun: Cell<Option<R::InPlace>>,
-    clock_millis: fn() -> u64,
     now: OnceCell<Now>,
     /// Something was left out that is gone by this store's clock alone.
     has_judged_alone: Cell<bool>,
@@ -67,6 +67,15 @@ impl From<Rejection> for Stop {
     }
 }
 
+impl From<NotRead> for Rejection {
+    fn from(not_read: NotRead) -> Self {
+        match not_read {
+            NotRead::Full => Self::region(error::server_is_busy("too many reads are waiting")),
+            NotRead::Panicked => internal("the read failed inside; see the store's log"),
+        }
+    }
+}
+
 /// What was read, and by which clock it was left out what is gone by this store's clock alone.
 struct Seen<T> {
     value: T,
@@ -78,7 +87,7 @@ impl<R: Regions> RawService<R> {
     pub(super) async fn read<T, F>(&self, target: &Target, read: F) -> Result<T, Rejection>
     where
         T: Send + 'static,
-        F: Fn(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
+        F: Fn(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
     {
         if let Some(seen) = self.read_in_place(target, &read).await? {
             return self.settle(target, seen).await;
@@ -104,11 +113,11 @@ impl<R: Regions> RawService<R> {
     ) -> Result<Option<Seen<T>>, Rejection>
     where
         T: Send + 'static,
-        F: Fn(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
+        F: Fn(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
     {
-        let metrics = &self.parts.metrics;
-        let done = match self.parts.regions.begin_in_place(target.region, &target.header) {
-            Ok(begun) => self.on_pool(self.reader(target, Some(begun)), read.clone()).await?,
+        let metrics = &self.source().metrics;
+        let done = match self.source().regions.begin_in_place(target.region, &target.header) {
+            Ok(begun) => self.on_pool(target, Some(begun), read.clone()).await?,
             Err(why) => Err(why),
         };
         match done {
@@ -134,11 +143,11 @@ impl<R: Regions> RawService<R> {
     ) -> Result<Seen<T>, Rejection>
     where
         T: Send + 'static,
-        F: Fn(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
+        F: Fn(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
     {
-        let done = self.on_pool(self.reader(target, None), read.clone()).await?;
+        let done = self.on_pool(target, None, read.clone()).await?;
         let seen = done.map_err(|_nothing_had_begun| internal("a barrier was not enough"))?;
-        self.parts.metrics.read(way);
+        self.source().metrics.read(way);
         Ok(seen)
     }
 
@@ -151,13 +160,13 @@ impl<R: Regions> RawService<R> {
     }
 
     async fn barrier(&self, target: &Target) -> Result<(), Rejection> {
-        let barrier = self.parts.regions.read_barrier(target.region, target.header);
+        let barrier = self.source().regions.read_barrier(target.region, target.header);
         let reply = timeout_at(target.deadline, barrier).await;
         self.is_passed(target, reply.map_err(|_elapsed| Rejection::deadline())?)
     }
 
     async fn replica_barrier(&self, target: &Target) -> Result<(), Rejection> {
-        let barrier = self.parts.regions.replica_barrier(target.region, target.header);
+        let barrier = self.source().regions.replica_barrier(target.region, target.header);
         let reply = timeout_at(target.deadline, barrier).await;
         match reply.map_err(|_elapsed| Rejection::deadline())? {
             Reply::Failed(RequestError::NotLeader { region, leader: None }) => {
@@ -176,49 +185,42 @@ impl<R: Regions> RawService<R> {
         }
     }
 
-    fn reader(&self, target: &Target, begun: Option<R::InPlace>) -> Reader<R> {
-        Reader {
-            regions: self.parts.regions.clone(),
-            engine: self.parts.engine.clone(),
-            target: *target,
-            begun: Cell::new(begun),
-            clock_millis: self.parts.clock_millis,
-            now: OnceCell::new(),
-            has_judged_alone: Cell::new(false),
-        }
-    }
-
     async fn on_pool<T: Send + 'static>(
         &self,
-        reader: Reader<R>,
-        read: impl FnOnce(&Reader<R>, &Patience<'_>) -> Result<T, Stop> + Send + 'static,
+        target: &Target,
+        begun: Option<R::InPlace>,
+        read: impl FnOnce(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Send + 'static,
     ) -> Result<Result<Seen<T>, NotInPlace>, Rejection> {
-        let deadline = reader.target.deadline;
-        let wait_until = deadline.min(Instant::now() + PATIENCE);
+        let (source, target) = (Arc::clone(self.source()), *target);
+        let wait_until = target.deadline.min(Instant::now() + PATIENCE);
         let job = move |patience: &Patience<'_>| {
+            let reader = Reader::new(&source, target, begun);
             let value = read(&reader, patience)?;
             Ok(Seen { value, alone_millis: reader.judged_alone() })
         };
-        match self.parts.pool.run(wait_until, deadline, job).await {
+        match self.parts.pool.run(wait_until, target.deadline, job).await {
             Ok(Ok(seen)) => Ok(Ok(seen)),
             Ok(Err(Stop::NotInPlace(why))) => Ok(Err(why)),
             Ok(Err(Stop::Rejected(rejection))) => Err(rejection),
-            Err(NotRead::Full) => {
-                Err(Rejection::region(error::server_is_busy("too many reads are waiting")))
-            }
-            Err(NotRead::Panicked) => Err(internal("the read failed inside; see the store's log")),
+            Err(not_read) => Err(not_read.into()),
         }
     }
 }
 
-impl<R: Regions> Reader<R> {
+impl<'a, R: Regions> Reader<'a, R> {
+    /// A read in place has `begun`; without, a barrier was passed.
+    pub(super) fn new(source: &'a Source<R>, target: Target, begun: Option<R::InPlace>) -> Self {
+        let (begun, now, has_judged_alone) = (Cell::new(begun), OnceCell::new(), Cell::new(false));
+        Self { source, target, begun, now, has_judged_alone }
+    }
+
     /// To be called after the view of the data is taken, and before anything of it is used.
     ///
     /// # Errors
     /// [`Stop::NotInPlace`].
     pub(super) fn confirm(&self) -> Result<(), Stop> {
         match self.begun.take() {
-            Some(begun) => self.regions.finish_in_place(begun).map_err(Stop::NotInPlace),
+            Some(begun) => self.source.regions.finish_in_place(begun).map_err(Stop::NotInPlace),
             None => Ok(()),
         }
     }
@@ -242,12 +244,13 @@ impl<R: Regions> Reader<R> {
 
     fn now(&self) -> Now {
         *self.now.get_or_init(|| Now {
-            applied_seconds: self.regions.applied_clock_millis(self.target.region) / 1000,
-            own_millis: (self.clock_millis)(),
+            applied_seconds: self.source.regions.applied_clock_millis(self.target.region) / 1000,
+            own_millis: (self.source.clock_millis)(),
         })
     }
 
-    fn judged_alone(&self) -> Option<u64> {
+    /// By which clock of this store alone something was left out, in milliseconds since 1970.
+    pub(super) fn judged_alone(&self) -> Option<u64> {
         self.has_judged_alone.get().then(|| self.now().own_millis)
     }
 }

@@ -57,7 +57,7 @@ impl<R: Regions> RawService<R> {
             return Ok(());
         }
         let version = target.header.version;
-        let clock_millis = (self.parts.clock_millis)();
+        let clock_millis = (self.source().clock_millis)();
         let command = WriteCommand { version, clock_millis, mutations };
         self.replicate(target, command).await.map_err(|unwritten| match unwritten {
             Unwritten::Refused(rejection) => rejection,
@@ -73,7 +73,7 @@ impl<R: Regions> RawService<R> {
         clock_millis: u64,
     ) -> Result<(), Rejection> {
         // Values end at whole seconds.
-        if self.parts.regions.applied_clock_millis(target.region) / 1000 >= clock_millis / 1000 {
+        if self.source().regions.applied_clock_millis(target.region) / 1000 >= clock_millis / 1000 {
             return Ok(());
         }
         let (version, mutations) = (target.header.version, Vec::new());
@@ -86,38 +86,38 @@ impl<R: Regions> RawService<R> {
 
     /// Returns when `command` is applied here.
     async fn replicate(&self, target: &Target, command: WriteCommand) -> Result<(), Unwritten> {
-        let parts = &self.parts;
+        let source = self.source();
         let bytes = command.mutations.iter().map(Mutation::size_bytes).sum();
         let wait_until = target.deadline.min(Instant::now() + PATIENCE);
-        let admitted = parts.admission.admit(bytes, wait_until).await;
+        let admitted = self.parts.admission.admit(bytes, wait_until).await;
         let _admitted = admitted.map_err(|_full| refused_in_time(target))?;
         loop {
-            let replicate = parts.regions.write(target.region, target.header, command.clone());
+            let replicate = source.regions.write(target.region, target.header, command.clone());
             let outcome = timeout_at(target.deadline, replicate).await;
             let refusal = match outcome {
                 Ok(WriteOutcome::Done(Reply::Written)) => {
-                    parts.metrics.proposed(Proposed::Applied);
+                    source.metrics.proposed(Proposed::Applied);
                     return Ok(());
                 }
                 Ok(WriteOutcome::Done(Reply::Failed(refusal))) => refusal,
                 Ok(
                     WriteOutcome::Done(Reply::ReadAt(_) | Reply::Unknown) | WriteOutcome::Unknown,
                 ) => {
-                    parts.metrics.proposed(Proposed::Unknown);
+                    source.metrics.proposed(Proposed::Unknown);
                     return Err(Unwritten::Unknown("the store stops"));
                 }
                 Err(_elapsed) => {
-                    parts.metrics.proposed(Proposed::Unknown);
+                    source.metrics.proposed(Proposed::Unknown);
                     return Err(Unwritten::Unknown("it was not committed before its deadline"));
                 }
             };
             let is_busy = matches!(refusal, RequestError::Busy(_));
-            parts.metrics.proposed(if is_busy { Proposed::Busy } else { Proposed::Refused });
+            source.metrics.proposed(if is_busy { Proposed::Busy } else { Proposed::Refused });
             if !is_busy {
                 return Err(Unwritten::Refused(self.refusal(refusal, target)));
             }
             // Nothing was proposed: it may be tried again as soon as another write is out of the way.
-            let finished = parts.admission.some_finished(wait_until).await;
+            let finished = self.parts.admission.some_finished(wait_until).await;
             finished.map_err(|_full| refused_in_time(target))?;
         }
     }

@@ -1,0 +1,226 @@
+//! The threads of one store around one region with one peer, on a disk whose syncs a test can hold up.
+
+use std::time::{Duration, Instant};
+
+use flotilla_base::{
+    ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region, RegionId,
+    StoreId,
+};
+use flotilla_engine::{Engine, EngineError, EngineOptions};
+use flotilla_multiraft::{
+    Input, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestHeader, WriteCommand,
+};
+use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
+use flotilla_raftgroup::{GroupLimits, Timing};
+use flotilla_telemetry::MonotonicClock;
+use flotilla_transport::{Identity, Limits, Peers, ResolveStore, Resolved};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::{runtime::Runtime, time::timeout};
+
+use super::*;
+use crate::{
+    apply_pool::{ApplyCells, ApplyWorker},
+    host::{Shared, SyncerHost},
+    metrics::StoreMetrics,
+    network::Inbound,
+    router::{Router, WriteOutcome},
+};
+
+const REGION: RegionId = RegionId(2);
+const PEER: PeerId = PeerId(21);
+const STORE: StoreId = StoreId(1);
+/// Nothing that is waited for takes so long unless it never comes.
+const LIVENESS: Duration = Duration::from_secs(30);
+const QUOTA: Quota = Quota { cell_bytes: 1 << 20, total_bytes: 1 << 20 };
+
+/// A syncer's host that stands still while the gate is locked.
+struct Gated {
+    host: SyncerHost,
+    gate: Arc<Mutex<()>>,
+}
+
+impl SyncHost for Gated {
+    type Token = RoundToken;
+    type Error = EngineError;
+
+    fn sync(&mut self) -> Result<(), EngineError> {
+        drop(self.gate.lock());
+        self.host.sync()
+    }
+
+    fn deliver(&mut self, token: RoundToken) {
+        self.host.deliver(token);
+    }
+
+    fn room(&mut self, key: u64) {
+        self.host.room(key);
+    }
+
+    fn fatal(&mut self, error: EngineError) {
+        self.host.fatal(error);
+    }
+}
+
+/// Nobody else is there.
+struct Alone;
+
+#[tonic::async_trait]
+impl ResolveStore for Alone {
+    async fn resolve(&self, _store: StoreId) -> Resolved {
+        Resolved::Gone
+    }
+}
+
+/// Dropped in the order of the fields: who sends stops before who receives.
+struct OneStore {
+    _raft: Pool<RaftWorker>,
+    _alarm: Arc<Alarm>,
+    syncer: Arc<Syncer<RoundToken>>,
+    _apply: Pool<ApplyWorker>,
+    router: Router,
+    gate: Arc<Mutex<()>>,
+    runtime: Runtime,
+    _directory: tempfile::TempDir,
+}
+
+impl OneStore {
+    /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
+        let runtime = Runtime::new().expect("a runtime");
+        let (clock, metrics) = (MonotonicClock::start(), Arc::new(StoreMetrics::new(&engine)));
+        let router = Router::new(RegionTable::new(STORE), clock);
+        let (queue, ready) = ReadyQueue::new(QUOTA);
+        let (apply_queue, apply_ready) = ReadyQueue::new(QUOTA);
+        let replicas = ReplicaConfig {
+            store: STORE,
+            seed: 1,
+            run: 1,
+            timing: Timing::default(),
+            limits: GroupLimits::default(),
+            disk: Arc::new(engine.clone()),
+        };
+        let inbound = Arc::new(Inbound {
+            router: router.clone(),
+            queue,
+            replicas,
+            clock,
+            metrics: Arc::clone(&metrics),
+        });
+        let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
+        let identity = Identity { cluster_id, store_id: STORE, incarnation };
+        let events = Arc::clone(&inbound) as Arc<_>;
+        let handle = runtime.handle().clone();
+        let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
+        let shared = Shared {
+            engine,
+            router: router.clone(),
+            peers,
+            metrics,
+            clock,
+            apply_cells: Arc::new(ApplyCells::new()),
+            apply_queue,
+            reports: Arc::new(|_report| {}),
+        };
+        let gate = Arc::new(Mutex::new(()));
+        let host = Gated { host: SyncerHost { shared: shared.clone() }, gate: Arc::clone(&gate) };
+        let options = SyncerOptions { tokens: 1, ..SyncerOptions::new("raft-sync") };
+        let syncer = Arc::new(Syncer::start(options, host).expect("a thread"));
+        let woken = router.clone();
+        let wake = move |region, _generation| woken.notify(RegionId(region), PEER, Input::Wake);
+        let alarm = Arc::new(Alarm::start("raft-alarm", clock.reader(), wake).expect("a thread"));
+        let apply = PoolOptions::new("apply", 1);
+        let apply = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()));
+        let raft = Pool::start(&PoolOptions::new("raft", 1), ready, |_| {
+            let host = StoreHost::new(shared.clone(), Arc::clone(&syncer), Arc::clone(&alarm));
+            RaftWorker::new(host, Arc::clone(&syncer))
+        });
+        let peers = vec![Peer::voter(PEER, STORE)];
+        let region = Region { id: REGION, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
+        inbound.create(REGION, PEER);
+        router.table().write().initialise(PEER, &region).expect("nobody owns a key");
+        router.notify(REGION, PEER, Input::Bootstrap { region: Box::new(region), leads: true });
+        let store = Self {
+            _raft: raft.expect("a thread"),
+            _alarm: alarm,
+            syncer,
+            _apply: apply.expect("a thread"),
+            router,
+            gate,
+            runtime,
+            _directory: directory,
+        };
+        store.until(|| matches!(store.read(), Reply::ReadAt(_)));
+        store
+    }
+
+    fn until(&self, is_done: impl Fn() -> bool) {
+        let end = Instant::now() + LIVENESS;
+        while !is_done() {
+            assert!(Instant::now() < end, "it never came");
+            std::thread::yield_now();
+        }
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { timeout(LIVENESS, future).await.expect("an answer") })
+    }
+
+    fn read(&self) -> Reply {
+        self.wait(self.router.read_barrier(REGION, header()))
+    }
+
+    async fn write(router: Router) -> WriteOutcome {
+        let put = Mutation::Put(Family::Raw, "k".into(), "v".into());
+        let version = header().version;
+        let command = WriteCommand { version, clock_millis: 1, mutations: vec![put] };
+        router.write(REGION, header(), command).await
+    }
+
+    /// Holds up the disk, and fills the queue to it.
+    fn fill_queue(&self) -> (MutexGuard<'_, ()>, tokio::task::JoinHandle<WriteOutcome>) {
+        let held = self.gate.lock();
+        let write = self.runtime.spawn(Self::write(self.router.clone()));
+        self.until(|| !self.syncer.has_room());
+        (held, write)
+    }
+}
+
+fn header() -> RequestHeader {
+    RequestHeader { version: Epoch::FIRST.version, ..RequestHeader::default() }
+}
+
+#[test]
+fn a_full_queue_to_the_disk_stops_no_read() {
+    let store = OneStore::start();
+    let (held, write) = store.fill_queue();
+    for _ in 0..3 {
+        assert!(matches!(store.read(), Reply::ReadAt(_)));
+    }
+    assert!(!store.syncer.has_room() && !write.is_finished(), "the disk stood still all the time");
+    drop(held);
+    let written = store.wait(write).expect("no panic");
+    assert_eq!(written, WriteOutcome::Done(Reply::Written));
+}
+
+/// Readers are told of a commit before anybody else, and of its data before its client.
+#[test]
+fn what_was_answered_is_there_for_reads_in_place() {
+    let store = OneStore::start();
+    let begin = || store.router.begin_in_place(REGION, &header());
+    store.until(|| begin().is_ok());
+    for _ in 0..200 {
+        let written = store.wait(OneStore::write(store.router.clone()));
+        assert_eq!(written, WriteOutcome::Done(Reply::Written));
+        match begin() {
+            // Where this thread stood still for long, there is no lease either.
+            Ok(read) => {
+                let _served_unless_it_ran_out = store.router.finish_in_place(read);
+            }
+            Err(why) => assert_eq!(why, NotInPlace::NoPermit),
+        }
+        assert_eq!(store.router.applied_clock_millis(REGION), 1);
+    }
+    store.until(|| begin().and_then(|read| store.router.finish_in_place(read)).is_ok());
+}
