@@ -25,7 +25,7 @@ const SET_PERIOD: Duration = Duration::from_millis(60);
 const CLOCK_PERIOD: Duration = Duration::from_millis(20);
 /// Half of the calls have little time, so that some are given up while nobody leads.
 const HASTE: Duration = Duration::from_millis(300);
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which clients a run has.
 #[derive(Clone, Copy, Debug)]

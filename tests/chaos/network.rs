@@ -170,6 +170,11 @@ fn probe((from, to): (Member, Member), clients: Member) -> std::io::Result<std::
     command.spawn()
 }
 
+/// Makes addresses of loopback usable: in a new namespace they are not.
+pub(crate) fn open_loopback() {
+    system(&["ip", "link", "set", "lo", "up"]).expect("the namespace is ours");
+}
+
 /// One line from each member to the router; clients stay where they are.
 fn lay_lines(nodes: usize) -> Result<(), String> {
     let run = |words: &str| system(&words.split(' ').collect::<Vec<_>>());

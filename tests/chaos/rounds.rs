@@ -58,7 +58,7 @@ pub(crate) fn kill(arena: &mut Arena) -> Outcome {
         3 | 4 => arena.draw_stores(1),
         _ => vec![arena.leader()],
     };
-    arena.inject("kills", &format!("{} are killed", names(&victims)));
+    arena.inject("kills", &format!("killed: {}", names(&victims)));
     victims.iter().for_each(|node| {
         assert!(!arena.cluster.process(*node).has_ended(), "node {node} had ended")
     });
@@ -68,7 +68,7 @@ pub(crate) fn kill(arena: &mut Arena) -> Outcome {
         arena.progress(1 + work, "while a minority is down");
     }
     arena.cluster.revive_all();
-    arena.note(&format!("{} are up again", names(&victims)));
+    arena.note(&format!("up again: {}", names(&victims)));
     arena.well("after a kill");
     Ok(())
 }
@@ -85,7 +85,7 @@ pub(crate) fn pause(arena: &mut Arena) -> Outcome {
     // From less than a lease to three gates.
     let is_long = victims == [leader] && arena.rng.chance(600);
     let millis = if is_long { 1_000 + arena.rng.below(1_400) } else { 100 + arena.rng.below(700) };
-    let what = format!("{} stand still for {millis} ms or more", names(&victims));
+    let what = format!("stopped for {millis} ms or more: {}", names(&victims));
     arena.inject("pauses", &what);
     let begin = Instant::now();
     let processes: Vec<u32> =
@@ -99,9 +99,9 @@ pub(crate) fn pause(arena: &mut Arena) -> Outcome {
     thread::sleep(Duration::from_millis(millis).saturating_sub(begin.elapsed()));
     let still: Option<Vec<String>> = processes.iter().map(|process| standing(*process)).collect();
     victims.iter().for_each(|node| arena.cluster.process(*node).signal("CONT"));
-    arena.note(&format!("{} go on", names(&victims)));
+    arena.note(&format!("going on: {}", names(&victims)));
     ensure(stood.is_some() && stood == still, || {
-        format!("{} did not stand still", names(&victims))
+        format!("not stopped: {}", names(&victims))
     })?;
     arena.well("after a pause");
     Ok(())
@@ -325,7 +325,7 @@ pub(crate) fn fail_syncs(arena: &mut Arena) -> Outcome {
     };
     // The placement driver syncs where a window of timestamps or ids is used up: only seldom.
     victims.sort_unstable();
-    arena.inject("failed syncs", &format!("syncs of {} fail", names(&victims)));
+    arena.inject("failed syncs", &format!("syncs fail: {}", names(&victims)));
     let shims = |arena: &Arena, sync: Sync| {
         for node in &victims {
             arena.bases[*node].shim.as_ref().expect("the scenario needs it").set(sync, LOGS);
@@ -347,11 +347,11 @@ pub(crate) fn fail_syncs(arena: &mut Arena) -> Outcome {
     if loses_power {
         cut_power(arena, &victims)?;
         let _unsynced_bytes = remount(arena, &victims)?;
-        arena.note(&format!("{} lost what was not synced", names(&victims)));
+        arena.note(&format!("lost what was not synced: {}", names(&victims)));
     }
     shims(arena, Sync::Honest);
     arena.cluster.revive_all();
-    arena.note(&format!("{} are up again", names(&victims)));
+    arena.note(&format!("up again: {}", names(&victims)));
     arena.well("after a failed sync");
     Ok(())
 }
@@ -402,7 +402,7 @@ pub(crate) fn power_cut(arena: &mut Arena) -> Outcome {
         arena.progress(1 + work, "while a minority has no power");
     }
     let lost = regain_power(arena, &victims)?;
-    arena.note(&format!("{} are up again; {lost} bytes of logs are gone", names(&victims)));
+    arena.note(&format!("up again, without {lost} bytes of logs: {}", names(&victims)));
     arena.well("after a power cut");
     arena.read_back();
     Ok(())
@@ -413,7 +413,7 @@ pub(crate) fn lose_power(arena: &mut Arena, kind: &str, victims: &[usize]) -> Ou
     // A node that outlives its disk by a moment must not promise anything any more.
     let disk_first = arena.rng.chance(500);
     let order = if disk_first { "the disks first" } else { "the processes first" };
-    arena.inject(kind, &format!("{} lose their power, {order}", names(victims)));
+    arena.inject(kind, &format!("power cut, {order}: {}", names(victims)));
     if disk_first {
         cut_power(arena, victims)?;
         arena.cluster.kill_at_once(victims);
