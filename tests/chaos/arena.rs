@@ -116,6 +116,8 @@ impl Arena {
             );
         }
         let observer = runtime.block_on(cluster.client(LIVENESS));
+        // The placement driver knows regions and their leaders once these have told it.
+        let _first = leader(&cluster, &observer, &runtime);
         let ledger = Arc::new(Ledger::new());
         let pd = cluster.pd();
         let load = runtime.block_on(Load::start(setup.load, &pd, seed, &ledger));
@@ -180,14 +182,7 @@ impl Arena {
 
     /// A store that leads the region under load.
     pub(crate) fn leader(&self) -> usize {
-        let deadline = Instant::now() + LIVENESS;
-        while Instant::now() < deadline {
-            let leader = self.cluster.leader_of(&self.observer, b"r/00");
-            if let Some(leader) = self.runtime.block_on(leader) {
-                return leader;
-            }
-        }
-        panic!("no leader is known");
+        leader(&self.cluster, &self.observer, &self.runtime)
     }
 
     /// Waits for more successes of clients.
@@ -263,6 +258,17 @@ impl Drop for Arena {
             report::keep(self.scenario, &self.ledger.history(), self.logs());
         }
     }
+}
+
+/// Waits until a leader is known.
+fn leader(cluster: &Cluster, observer: &Client, runtime: &Runtime) -> usize {
+    let deadline = Instant::now() + LIVENESS;
+    while Instant::now() < deadline {
+        if let Some(leader) = runtime.block_on(cluster.leader_of(observer, b"r/00")) {
+            return leader;
+        }
+    }
+    panic!("no leader is known");
 }
 
 /// Lays the ground for a node: a disk, the library in front of it, and settings that fit.

@@ -178,6 +178,8 @@ pub(crate) fn open_loopback() {
 /// One line from each member to the router; clients stay where they are.
 fn lay_lines(nodes: usize) -> Result<(), String> {
     let run = |words: &str| system(&words.split(' ').collect::<Vec<_>>());
+    // Nodes get mounts of their own with their networks; what is mounted or unmounted here must reach them.
+    run("mount --make-rshared /")?;
     run("mount -t tmpfs none /run")?;
     run("mkdir -p /run/netns")?;
     run(&format!("ip netns add {ROUTER}"))?;

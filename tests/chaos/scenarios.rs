@@ -29,14 +29,14 @@ pub(crate) const KILLS: &str = "kills";
 pub(crate) const PAUSES: &str = "pauses";
 pub(crate) const PARTITIONS: &str = "partitions";
 /// The same without namespaces, which is how machines without privileges run it.
-pub(crate) const PARTITIONS_BY_PROXY: &str = "partitions by proxy";
+pub(crate) const PARTITIONS_BY_PROXY: &str = "partitions-by-proxy";
 pub(crate) const DISKS: &str = "disks";
-pub(crate) const SYNCS: &str = "failed syncs";
+pub(crate) const SYNCS: &str = "failed-syncs";
 pub(crate) const POWER: &str = "power";
 /// Everything that the machine allows, in any order.
 pub(crate) const MIX: &str = "mix";
 /// Disks that never sync: it must be seen that they lose data.
-pub(crate) const CONTROL: &str = "power without syncs";
+pub(crate) const CONTROL: &str = "power-without-syncs";
 
 /// What the long form runs, in this order.
 pub(crate) const ALL: [&str; 9] =
