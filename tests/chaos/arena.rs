@@ -74,6 +74,8 @@ pub(crate) struct Arena {
     seed: u64,
     started: Instant,
     faults: BTreeMap<String, u32>,
+    /// Bytes of logs that were gone after power cuts.
+    lost_bytes: u64,
     observer: Client,
     load: Option<Load>,
 }
@@ -140,6 +142,7 @@ impl Arena {
             seed,
             started,
             faults,
+            lost_bytes: 0,
             observer,
             load,
         }
@@ -160,6 +163,16 @@ impl Arena {
     pub(crate) fn inject(&mut self, kind: &str, what: &str) {
         *self.faults.entry(kind.to_owned()).or_default() += 1;
         self.note(what);
+    }
+
+    /// A power cut took these bytes of logs.
+    pub(crate) fn lose(&mut self, bytes: u64) {
+        self.lost_bytes += bytes;
+    }
+
+    /// Bytes of logs that power cuts took so far.
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        self.lost_bytes
     }
 
     pub(crate) fn faults(&self) -> u32 {
@@ -212,14 +225,19 @@ impl Arena {
 
     /// Ends the load, reads everything back, and judges.
     pub(crate) fn judge(mut self, outcome: Outcome) -> Row {
-        self.well("at the end");
         let load = self.load.take().expect("the run goes on");
-        self.runtime.block_on(load.finish());
+        if outcome.is_ok() {
+            self.well("at the end");
+            self.runtime.block_on(load.finish());
+        } else {
+            // The fault was not mended: nobody could be sure of an answer.
+            self.ledger.end();
+        }
         let history = self.ledger.history();
         let report = check(&history, Limits::default());
         let (ok, failed, unknown) = (report.ok, report.failed, report.unknown);
         let mut broken = self.ledger.complaints();
-        if !report.is_sound() || report.unread_additions > 0 {
+        if !report.is_sound() || (outcome.is_ok() && report.unread_additions > 0) {
             broken.push(report.to_string());
         }
         let share = 100 * ok / (ok + failed + unknown).max(1);

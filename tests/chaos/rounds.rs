@@ -426,6 +426,7 @@ pub(crate) fn lose_power(arena: &mut Arena, kind: &str, victims: &[usize]) -> Ou
 /// Their power is back. Returns how many bytes of logs were lost.
 pub(crate) fn regain_power(arena: &mut Arena, victims: &[usize]) -> Result<u64, Invalid> {
     let lost = remount(arena, victims)?;
+    arena.lose(lost);
     arena.cluster.revive_all();
     Ok(lost)
 }
