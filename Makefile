@@ -20,8 +20,12 @@ SCHEDULES := --release --package flotilla-poller --features shuttle --test shutt
 ARGS ?=
 # Longer simulations: make sim SEEDS=10000
 SEEDS ?= 200
+# Longer chaos, other draws, or some scenarios only: make chaos FACTOR=10 SEED=7 ONLY=power
+FACTOR ?= 5
+SEED ?= 1
+ONLY ?=
 
-.PHONY: help setup build playground verify test sim kill-rounds failover startup idle full-load bench fix
+.PHONY: help setup build playground verify test sim kill-rounds chaos failover startup idle full-load bench fix
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -52,6 +56,10 @@ sim: ## simulate clusters (SEEDS=200; ARGS="run --seed 7 --trace" replays one)
 
 kill-rounds: setup ## fifty rounds of kills under load, with clients that check what was acknowledged
 	$(CARGO) test $(RELEASE) --test kill_rounds -- --ignored --exact fifty_rounds --nocapture
+
+chaos: setup ## faults of processes, networks and disks under checked histories (FACTOR=5 SEED=1 ONLY=power,mix)
+	FLOTILLA_CHAOS_FACTOR=$(FACTOR) FLOTILLA_CHAOS_SEED=$(SEED) FLOTILLA_CHAOS_ONLY=$(ONLY) \
+		$(CARGO) test $(RELEASE) --test chaos -- --ignored --exact everything --nocapture
 
 failover: setup ## measure the gap that clients see when a leader's store is killed
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact failover --nocapture

@@ -7,8 +7,6 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -70,14 +68,8 @@ impl Cluster {
 
     /// The sum of the series that begin with `series` at the store at this position, since it started.
     fn count(&self, position: usize, series: &str) -> u64 {
-        let port = 20180 + u16::try_from(position).expect("few stores");
-        let mut status = TcpStream::connect((self.sandbox.host.as_str(), port))
-            .expect("the status server listens");
-        status
-            .write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
-            .expect("it takes a request");
-        let mut text = String::new();
-        status.read_to_string(&mut text).expect("metrics are text");
+        let address = format!("{}:{}", self.sandbox.host, 20180 + position);
+        let text = common::metrics(&address).expect("the status server answers");
         let value = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok());
         text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
     }

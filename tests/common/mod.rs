@@ -10,6 +10,7 @@ pub mod cluster;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{
@@ -40,6 +41,18 @@ pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
 /// A line for people who measure or read along.
 pub fn say(text: &str) {
     writeln!(std::io::stdout().lock(), "{text}").expect("standard output takes a line");
+}
+
+/// What the status server at `address` shows as metrics; `None` where it does not answer.
+pub fn metrics(address: &str) -> Option<String> {
+    let patience = Some(Duration::from_secs(5));
+    let mut status = TcpStream::connect(address).ok()?;
+    status.set_read_timeout(patience).ok()?;
+    let request = b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    status.write_all(request).ok()?;
+    let mut text = String::new();
+    status.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// A place where a test is alone: an address, and directories that end with it.
@@ -221,6 +234,16 @@ impl Process {
                     panic!("no line with {part:?}: {why}\nit said: {}\n{errors}", self.seen);
                 }
             }
+        }
+    }
+
+    /// The next line, whatever it says, within a time; `None` when there are no more.
+    #[track_caller]
+    pub fn line(&mut self, patience: Duration) -> Option<String> {
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("process {} says nothing", self.id()),
         }
     }
 

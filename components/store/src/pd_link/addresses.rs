@@ -56,12 +56,45 @@ impl StoreAddresses {
             Ok(answer.store)
         };
         let told = self.leader.ask_long(FIRST_TIME, ask).await.ok()?;
-        Some(match told {
-            Some(store) if store.state() == metapb::StoreState::Tombstone => Resolved::Gone,
-            Some(store) if !store.peer_address.is_empty() => Resolved::At(store.peer_address),
-            Some(store) if !store.address.is_empty() => Resolved::At(store.address),
-            _ => Resolved::Unknown,
-        })
+        Some(told.map_or(Resolved::Unknown, address))
+    }
+
+    /// Learns where all stores are. A store that has just started can then reach them without the placement
+    /// driver, which may be the next to fail.
+    pub(super) async fn learn_all(&self) {
+        let ask = |channel, header: pdpb::RequestHeader| async move {
+            let request = pdpb::GetAllStoresRequest {
+                header: Some(header),
+                ..pdpb::GetAllStoresRequest::default()
+            };
+            let answer = PdClient::new(channel).get_all_stores(request).await?.into_inner();
+            check_header(answer.header)?;
+            Ok(answer.stores)
+        };
+        match self.leader.ask_long(FIRST_TIME, ask).await {
+            Ok(stores) => stores.into_iter().for_each(|store| {
+                let id = StoreId(store.id);
+                self.note(id, address(store));
+            }),
+            Err(error) => tracing::warn!(%error, "other stores are looked up one by one"),
+        }
+    }
+
+    fn note(&self, store: StoreId, address: Resolved) {
+        let asked = Instant::now();
+        if address != Resolved::Unknown {
+            self.known.lock().insert(store, Known { address, asked });
+        }
+    }
+}
+
+/// Where a store is that the placement driver has told of.
+fn address(store: metapb::Store) -> Resolved {
+    match store {
+        store if store.state() == metapb::StoreState::Tombstone => Resolved::Gone,
+        store if !store.peer_address.is_empty() => Resolved::At(store.peer_address),
+        store if !store.address.is_empty() => Resolved::At(store.address),
+        _ => Resolved::Unknown,
     }
 }
 
@@ -78,10 +111,7 @@ impl ResolveStore for StoreAddresses {
         let told = timeout(patience, self.ask(store)).await.ok().flatten();
         match (told, known) {
             (Some(address), _) => {
-                let asked = Instant::now();
-                if address != Resolved::Unknown {
-                    self.known.lock().insert(store, Known { address: address.clone(), asked });
-                }
+                self.note(store, address.clone());
                 address
             }
             // Away, not wrong: what was true is the best guess.

@@ -119,7 +119,7 @@ impl PdLink {
         self.leader.ask(JOIN_PATIENCE, ask).await
     }
 
-    /// Announces this run of the store.
+    /// Announces this run of the store, and learns where the others are.
     ///
     /// # Errors
     /// [`PdLinkError`] where it is refused: another store has its address, or a later run of it is known.
@@ -140,6 +140,7 @@ impl PdLink {
             async move { Ok(StoreLinkClient::new(channel).register_store(request).await?.into_inner()) }
         };
         let answer = self.leader.ask(JOIN_PATIENCE, ask).await?;
+        self.addresses.learn_all().await;
         let data_dir = config.data_dir.clone();
         // A second registration announces the same run again.
         let registered = Registered { id, run: incarnation, data_dir, started_unix_seconds };

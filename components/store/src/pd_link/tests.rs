@@ -148,6 +148,16 @@ impl Pd for Played {
         Ok(Response::new(pdpb::GetStoreResponse { header, store: Some(store), stats: None }))
     }
 
+    async fn get_all_stores(
+        &self,
+        _: Request<pdpb::GetAllStoresRequest>,
+    ) -> Result<Response<pdpb::GetAllStoresResponse>, Status> {
+        let store =
+            |id| metapb::Store { id, address: format!("store-{id}:20160"), ..Default::default() };
+        let (header, stores) = (self.header(), vec![store(5), store(7)]);
+        Ok(Response::new(pdpb::GetAllStoresResponse { header, stores }))
+    }
+
     async fn region_heartbeat(
         &self,
         request: Request<Streaming<pdpb::RegionHeartbeatRequest>>,
@@ -348,8 +358,13 @@ async fn addresses_stay_known_while_the_placement_driver_is_away() {
     let resolver = link.resolver();
     assert_eq!(resolver.resolve(StoreId(5)).await, Resolved::At("store-5:20160".to_owned()));
     assert_eq!(resolver.resolve(StoreId(9)).await, Resolved::Gone);
+    let config = StoreConfig::new("data", Vec::new());
+    link.register(&config, StoreId(1001), Incarnation(4)).await.expect("registered");
     server.kill().await;
+    // Nobody has asked for it: it came with the registration.
+    assert_eq!(resolver.resolve(StoreId(7)).await, Resolved::At("store-7:20160".to_owned()));
     link.addresses.expire();
+    assert_eq!(resolver.resolve(StoreId(7)).await, Resolved::At("store-7:20160".to_owned()));
     assert_eq!(resolver.resolve(StoreId(5)).await, Resolved::At("store-5:20160".to_owned()));
     assert_eq!(resolver.resolve(StoreId(6)).await, Resolved::Unknown);
 }

@@ -1,0 +1,320 @@
+//! A cluster that is to be hurt: its nodes, what stands between them and their network and disks, the load on it,
+//! and the history of both.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use flotilla_base::Rng;
+use flotilla_client::Client;
+use flotilla_histcheck::{Limits, check};
+use tokio::runtime::Runtime;
+
+use crate::{
+    clients::{Load, Plan},
+    common::{
+        LIVENESS, Sandbox,
+        cluster::{Cluster, Place},
+        say,
+    },
+    facilities::{Cage, Facilities},
+    ledger::Ledger,
+    network::{Network, Wanted},
+    report::{self, Row, Verdict},
+    shim::Shim,
+    volume::{Kind, Volume},
+};
+
+/// Small memtables, so that logs are replaced often; and disks that are nearly full may be opened.
+const STORE_SETTINGS: &str =
+    "[storage]\nmemtable = \"4MiB\"\nlog-memtable = \"4MiB\"\nmin-free-disk = \"1MiB\"\n";
+const PD_SETTINGS: &str = "min-free-disk = \"1MiB\"\n";
+/// Successes that show that a cluster is well.
+const WELL: u64 = 40;
+/// A run of which less succeeds says nothing.
+const SUCCESS_PERCENT_MIN: usize = 20;
+
+/// Why a run proves nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Invalid(pub String);
+
+pub(crate) type Outcome = Result<(), Invalid>;
+
+/// What a scenario stands on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) stores: usize,
+    pub(crate) network: Wanted,
+    pub(crate) disks: Option<Kind>,
+    pub(crate) load: Plan,
+}
+
+/// A node's disk and what is between the two.
+#[derive(Debug, Default)]
+pub(crate) struct Basis {
+    pub(crate) volume: Option<Volume>,
+    pub(crate) shim: Option<Shim>,
+}
+
+pub(crate) struct Arena {
+    pub(crate) scenario: &'static str,
+    pub(crate) facilities: Facilities,
+    pub(crate) cluster: Cluster,
+    pub(crate) network: Network,
+    /// Of each node.
+    pub(crate) bases: Vec<Basis>,
+    pub(crate) rng: Rng,
+    pub(crate) runtime: Runtime,
+    pub(crate) ledger: Arc<Ledger>,
+    seed: u64,
+    started: Instant,
+    faults: BTreeMap<String, u32>,
+    /// Bytes of logs that were gone after power cuts.
+    lost_bytes: u64,
+    observer: Client,
+    load: Option<Load>,
+}
+
+impl Arena {
+    /// Starts a cluster and its clients.
+    pub(crate) fn new(
+        scenario: &'static str,
+        setup: Setup,
+        facilities: Facilities,
+        cage: Cage,
+        seed: u64,
+    ) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let sandbox = Sandbox::new();
+        let network = Network::new(setup.network, 1 + setup.stores, &sandbox, runtime.handle());
+        let mut bases = Vec::new();
+        let place = |node| {
+            let mut place = Place::plain(&sandbox, node);
+            bases.push(found(&sandbox, node, &mut place, setup.disks, &facilities));
+            network.settle(node, &mut place);
+            if cage == Cage::None {
+                let die_with_us = ["setpriv", "--pdeathsig", "KILL"].map(str::to_owned);
+                place.wrap.splice(0..0, die_with_us);
+            }
+            place
+        };
+        let places = (0..=setup.stores).map(place).collect();
+        let replicas = u32::try_from(setup.stores).expect("few");
+        let processes = Arc::clone(&network.processes);
+        let mut cluster = Cluster::start_at(sandbox, places, replicas, processes);
+        for (node, basis) in bases.iter().enumerate() {
+            let loaded = basis.shim.as_ref().map(Shim::process);
+            let own = cluster.process(node).id();
+            assert!(
+                loaded.is_none_or(|loaded| loaded == own),
+                "node {node} runs without its library"
+            );
+        }
+        let observer = runtime.block_on(cluster.client(LIVENESS));
+        // The placement driver knows regions and their leaders once these have told it.
+        let _first = leader(&cluster, &observer, &runtime);
+        let ledger = Arc::new(Ledger::new());
+        let pd = cluster.pd();
+        let load = runtime.block_on(Load::start(setup.load, &pd, seed, &ledger));
+        if load.serves_followers == Some(false) {
+            say(&format!(
+                "chaos: {scenario}: SKIP: reads at followers: the stores do not offer them"
+            ));
+        }
+        let (started, rng, faults) = (Instant::now(), Rng::new(seed), BTreeMap::new());
+        let load = Some(load);
+        Self {
+            scenario,
+            facilities,
+            cluster,
+            network,
+            bases,
+            rng,
+            runtime,
+            ledger,
+            seed,
+            started,
+            faults,
+            lost_bytes: 0,
+            observer,
+            load,
+        }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Something happens: it goes into the history, and to whoever reads along.
+    pub(crate) fn note(&self, text: &str) {
+        self.ledger.note(text);
+        let seconds = self.elapsed().as_secs_f64();
+        say(&format!("chaos: {} {seconds:7.2} s: {text}", self.scenario));
+    }
+
+    /// A fault of this kind begins.
+    pub(crate) fn inject(&mut self, kind: &str, what: &str) {
+        *self.faults.entry(kind.to_owned()).or_default() += 1;
+        self.note(what);
+    }
+
+    /// A power cut took these bytes of logs.
+    pub(crate) fn lose(&mut self, bytes: u64) {
+        self.lost_bytes += bytes;
+    }
+
+    /// Bytes of logs that power cuts took so far.
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        self.lost_bytes
+    }
+
+    pub(crate) fn faults(&self) -> u32 {
+        self.faults.values().sum()
+    }
+
+    pub(crate) fn draw(&mut self, bound: usize) -> usize {
+        usize::try_from(self.rng.below(bound as u64)).expect("below the bound")
+    }
+
+    /// Draws so many different stores.
+    pub(crate) fn draw_stores(&mut self, count: usize) -> Vec<usize> {
+        let mut stores: Vec<usize> = self.cluster.stores().collect();
+        while stores.len() > count {
+            let out = self.draw(stores.len());
+            stores.remove(out);
+        }
+        stores
+    }
+
+    /// A store that leads the region under load.
+    pub(crate) fn leader(&self) -> usize {
+        leader(&self.cluster, &self.observer, &self.runtime)
+    }
+
+    /// Waits for more successes of clients.
+    pub(crate) fn progress(&self, more: u64, what: &str) {
+        self.runtime.block_on(self.ledger.progress(more, what));
+    }
+
+    /// Nothing is hurt now: all nodes are up, and clients get on.
+    pub(crate) fn well(&mut self, when: &str) {
+        for node in 0..self.bases.len() {
+            let has_ended = self.cluster.process(node).has_ended();
+            assert!(!has_ended, "node {node} has ended by itself {when}");
+        }
+        self.progress(WELL, when);
+    }
+
+    /// Reads back everything that was ever written.
+    pub(crate) fn read_back(&self) {
+        let load = self.load.as_ref().expect("the run goes on");
+        self.runtime.block_on(load.read_back());
+    }
+
+    /// Whether the history so far, which has no holes, is one that was promised.
+    pub(crate) fn is_sound(&self) -> bool {
+        check(&self.ledger.history(), Limits::default()).is_sound()
+    }
+
+    /// Ends the load, reads everything back, and judges.
+    pub(crate) fn judge(mut self, outcome: Outcome) -> Row {
+        let load = self.load.take().expect("the run goes on");
+        if outcome.is_ok() {
+            self.well("at the end");
+            self.runtime.block_on(load.finish());
+        } else {
+            // The fault was not mended: nobody could be sure of an answer.
+            self.ledger.end();
+        }
+        let history = self.ledger.history();
+        let report = check(&history, Limits::default());
+        let (ok, failed, unknown) = (report.ok, report.failed, report.unknown);
+        let mut broken = self.ledger.complaints();
+        if !report.is_sound() || (outcome.is_ok() && report.unread_additions > 0) {
+            broken.push(report.to_string());
+        }
+        let share = 100 * ok / (ok + failed + unknown).max(1);
+        let verdict = match outcome {
+            _ if !broken.is_empty() => Verdict::Violated(broken.join("\n")),
+            Err(Invalid(why)) => Verdict::Invalid(why),
+            Ok(()) if self.faults() == 0 => Verdict::Invalid("no fault was injected".to_owned()),
+            Ok(()) if share < SUCCESS_PERCENT_MIN => {
+                Verdict::Invalid(format!("only {share} of 100 operations succeeded"))
+            }
+            Ok(()) => Verdict::Passed,
+        };
+        if verdict != Verdict::Passed {
+            report::keep(self.scenario, &history, self.logs());
+        }
+        Row {
+            scenario: self.scenario.to_owned(),
+            seed: self.seed,
+            seconds: self.elapsed().as_secs(),
+            ok,
+            failed,
+            unknown,
+            faults: std::mem::take(&mut self.faults),
+            verdict,
+        }
+    }
+
+    fn logs(&self) -> impl Iterator<Item = PathBuf> {
+        (0..self.bases.len()).map(|node| self.cluster.log(node))
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            report::keep(self.scenario, &self.ledger.history(), self.logs());
+        }
+    }
+}
+
+/// Waits until a leader is known.
+fn leader(cluster: &Cluster, observer: &Client, runtime: &Runtime) -> usize {
+    let deadline = Instant::now() + LIVENESS;
+    while Instant::now() < deadline {
+        if let Some(leader) = runtime.block_on(cluster.leader_of(observer, b"r/00")) {
+            return leader;
+        }
+    }
+    panic!("no leader is known");
+}
+
+/// Lays the ground for a node: a disk, the library in front of it, and settings that fit.
+fn found(
+    sandbox: &Sandbox,
+    node: usize,
+    place: &mut Place,
+    disks: Option<Kind>,
+    facilities: &Facilities,
+) -> Basis {
+    let (name, settings) = match node {
+        Cluster::PD => ("pd.toml", PD_SETTINGS),
+        _ => ("store.toml", STORE_SETTINGS),
+    };
+    let settings_file = sandbox.path().join(name);
+    fs::write(&settings_file, settings).expect("written");
+    place.more.extend(["--config".to_owned(), settings_file.display().to_string()]);
+    let mut basis = Basis::default();
+    if let Some(kind) = disks {
+        let volume = Volume::create(kind, &sandbox.path().join(format!("disk-{node}")));
+        let volume = volume.expect("the probe of facilities has done the same");
+        place.data = volume.directory().join("data");
+        basis.volume = Some(volume);
+    }
+    if let Some(tools) = &facilities.tools {
+        let shim = Shim::new(sandbox.path().join(format!("shim-{node}")));
+        place.environment.extend(shim.environment(tools));
+        basis.shim = Some(shim);
+    }
+    basis
+}
