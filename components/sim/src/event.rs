@@ -7,6 +7,7 @@ use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId};
 use flotilla_multiraft::{PeerMessage, Reply};
 
 use crate::fault::{Fault, Order};
+use crate::hands::LaneId;
 use crate::pd::PdEvent;
 use crate::reads::ReadKind;
 
@@ -27,6 +28,8 @@ pub enum Task {
     Apply,
     /// A sync ends.
     Synced,
+    /// A thread carries out its next effect.
+    Step(LaneId),
     /// A replica asked to be woken at this moment.
     Alarm(RegionId, Moment),
     /// A confirmed read looks at the data.

@@ -1,5 +1,6 @@
-//! The simulator's executors of effects: [`Host`] for rounds of replicas, [`Delivery`] for durable
-//! writes, [`ApplyHost`] for appliers. Each call is one step; a doomed store dies between two of them.
+//! The simulator's executors of effects. [`Host`], [`Delivery`] and [`ApplyHost`] take them apart into steps; a
+//! lane carries its steps out one by one, and between two of them anything else may happen at the store, its
+//! death included.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -56,6 +57,139 @@ pub struct Works {
     pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
 }
 
+/// One effect of a round, of a delivery or of a turn of appliers.
+#[derive(Debug)]
+pub enum Step {
+    /// Readers see another delegate.
+    Permit(RegionId, Delegate),
+    /// Messages leave that need not wait.
+    Send(Vec<PeerMessage>),
+    /// The round's batch is written.
+    Persist(LogWrite),
+    /// Entries go to their applier.
+    Apply(ApplyTask<Ticket>),
+    /// A round completes a ticket.
+    Reply(Ticket, Reply),
+    /// The store hears of a change.
+    Report(Report),
+    /// A region wants to be woken.
+    Alarm(RegionId, Moment),
+    /// The delivery of one replica's durable write begins.
+    Deliver,
+    /// The replica hears that its write is durable.
+    Persisted(RegionId, PeerId, ReadyNumber),
+    /// Messages leave that waited for it.
+    SendPromised(Vec<PeerMessage>),
+    /// The batch of appliers is written.
+    Write(Vec<Mutation>),
+    /// Readers and the replica hear how far the data is.
+    Applied(RegionId, PeerId, Applied),
+    /// An applier completes a ticket.
+    Answer(Ticket, Reply),
+}
+
+/// A thread of a store that carries out effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LaneId {
+    /// A worker that runs rounds of replicas.
+    Raft(usize),
+    /// The syncer.
+    Sync,
+    /// The appliers.
+    Apply,
+}
+
+/// What a thread has still to do, and what its judges know.
+#[derive(Debug, Default)]
+pub struct Lane {
+    /// In order.
+    pub steps: VecDeque<Step>,
+    /// Regions whose replicas are in this round: no other worker may run them.
+    pub regions: BTreeSet<RegionId>,
+    /// Commit index of each region of the round.
+    committed: BTreeMap<RegionId, Index>,
+    round: RoundJudge,
+    delivery: DeliveryJudge,
+    /// Messages of this round have left.
+    has_sent: bool,
+    /// The batch of this turn of appliers is written.
+    is_written: bool,
+}
+
+impl Lane {
+    /// A round of these regions, each with its commit index.
+    #[must_use]
+    pub fn round(committed: BTreeMap<RegionId, Index>, regions: BTreeSet<RegionId>) -> Self {
+        Self { committed, regions, ..Self::default() }
+    }
+
+    /// Whether everything is done.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Whether messages of the round have left, and its batch is not written.
+    #[must_use]
+    pub fn is_between_send_and_write(&self) -> bool {
+        self.has_sent && self.steps.iter().any(|step| matches!(step, Step::Persist(_)))
+    }
+}
+
+impl Host<Ticket> for Lane {
+    fn permit(&mut self, region: RegionId, _peer: PeerId, delegate: Delegate) {
+        self.steps.push_back(Step::Permit(region, delegate));
+    }
+
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        self.steps.push_back(Step::Send(messages));
+    }
+
+    fn persist(&mut self, write: LogWrite) {
+        self.steps.push_back(Step::Persist(write));
+    }
+
+    fn apply(&mut self, task: ApplyTask<Ticket>) {
+        self.steps.push_back(Step::Apply(task));
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.steps.push_back(Step::Reply(ticket, reply));
+    }
+
+    fn report(&mut self, report: Report) {
+        self.steps.push_back(Step::Report(report));
+    }
+
+    fn alarm(&mut self, region: RegionId, at: Moment) {
+        self.steps.push_back(Step::Alarm(region, at));
+    }
+}
+
+impl Delivery for Lane {
+    fn persisted(&mut self, region: RegionId, peer: PeerId, number: ReadyNumber) {
+        self.steps.push_back(Step::Persisted(region, peer, number));
+    }
+
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        self.steps.push_back(Step::SendPromised(messages));
+    }
+}
+
+impl ApplyHost<Ticket> for Lane {
+    fn write(&mut self, batch: Vec<Mutation>) {
+        self.steps.push_back(Step::Write(batch));
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.steps.push_back(Step::Answer(ticket, reply));
+    }
+
+    fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {
+        self.steps.push_back(Step::Applied(region, peer, applied));
+    }
+}
+
 /// What every step of a store may touch.
 #[derive(Debug)]
 pub struct Bench<'a> {
@@ -71,22 +205,142 @@ pub struct Bench<'a> {
     pub judges: &'a mut Judges,
     /// What it gives to the world.
     pub out: &'a mut Vec<Out>,
+    /// The world's time, and what the store makes of it.
+    pub time: (Moment, LocalClock),
 }
 
 impl Bench<'_> {
-    /// Counts one step; a dead store takes none.
-    fn step(&mut self) -> bool {
-        match self.doom {
-            None => true,
-            Some(0) => {
-                self.judges.lookout.reach(marks::MID_ROUND_CRASH);
-                false
+    /// Carries out the next step of a lane. Returns whether the store lives on.
+    pub fn step(&mut self, lane: &mut Lane) -> bool {
+        if *self.doom == Some(0) {
+            return false;
+        }
+        if let Some(step) = lane.steps.pop_front() {
+            let verdict = self.carry_out(step, lane);
+            self.judges.note(verdict);
+        }
+        if let Some(left) = self.doom {
+            *left = left.saturating_sub(1);
+        }
+        *self.doom != Some(0)
+    }
+
+    fn carry_out(&mut self, step: Step, lane: &mut Lane) -> Verdict {
+        match step {
+            Step::Permit(region, delegate) => return self.permit(region, delegate),
+            Step::Send(messages) => {
+                lane.has_sent = true;
+                let verdict = self.judge_made(&messages);
+                self.send(messages);
+                return verdict;
             }
-            Some(left) => {
-                *left -= 1;
-                true
+            Step::Persist(write) => return self.persist(write, lane),
+            Step::Apply(task) => {
+                let verdict = self.judge_task(&task, lane);
+                self.works.tasks.push_back(task);
+                return verdict;
+            }
+            Step::Reply(ticket, reply) => {
+                let verdict = answers::check_round(&reply);
+                self.answer(ticket, reply);
+                return verdict;
+            }
+            Step::Report(report) => return self.report(report),
+            Step::Alarm(region, at) => self.out.push(Out::Alarm(region, at)),
+            Step::Deliver => lane.delivery = DeliveryJudge::default(),
+            Step::Persisted(region, peer, number) => {
+                lane.delivery.on_persisted();
+                self.works.inputs.push((region, peer, Input::Persisted(number)));
+            }
+            Step::SendPromised(messages) => {
+                let verdict = lane.delivery.on_send();
+                self.send(messages);
+                return verdict;
+            }
+            Step::Write(batch) => {
+                let is_shortened = deletes_entries(&batch);
+                self.judges.lookout.marks.reach_if(is_shortened, marks::LOG_TRUNCATED);
+                lane.is_written = self.write(batch).is_some();
+            }
+            Step::Applied(region, peer, applied) => {
+                self.works.readers.visible.insert(region, applied.index);
+                self.works.inputs.push((region, peer, Input::Applied(applied)));
+            }
+            Step::Answer(ticket, reply) => {
+                let verdict = answers::check_applier(&reply, lane.is_written);
+                self.answer(ticket, reply);
+                return verdict;
             }
         }
+        Ok(())
+    }
+
+    fn permit(&mut self, region: RegionId, delegate: Delegate) -> Verdict {
+        let (now, clock) = self.time;
+        let ends = delegate.permit.map_or(now, |permit| clock.world_moment(permit.until));
+        let place = Place(self.store, region);
+        self.works.readers.delegates.insert(region, delegate);
+        let reads = &mut self.judges.reads;
+        reads.permits.on_permit(place, delegate)?;
+        reads.lease.on_permit(place, delegate, now, ends)
+    }
+
+    fn persist(&mut self, write: LogWrite, lane: &mut Lane) -> Verdict {
+        lane.round.on_persist()?;
+        for after in &write.after {
+            self.judge_made(&after.messages)?;
+        }
+        let is_conflict = deletes_entries(&write.batch);
+        self.judges.lookout.marks.reach_if(is_conflict, marks::CONFLICT);
+        if let Some(number) = self.write(write.batch) {
+            self.works.unsynced.push_back((number, write.after));
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: Report) -> Verdict {
+        match report {
+            Report::Role { region, peer, change } => self.on_role(&region, peer, change),
+            Report::Initialised { region, peer, apply } => {
+                let place = Place(self.store, region.id);
+                let verdict = self.judges.epochs.on_region(self.store, &region);
+                self.judges.apply_order.on_start(place, apply.applied.index);
+                self.works.readers.visible.insert(region.id, apply.applied.index);
+                self.works.appliers.insert(region.id, Applier::new(region, peer, apply));
+                verdict
+            }
+            Report::Quarantined { region, damage } => {
+                self.works.quarantined.push(region);
+                let is_pardoned = self.judges.records.is_pardoned(self.store);
+                require(is_pardoned, "no sound peer is quarantined", || {
+                    format!("{}: {damage}", Place(self.store, region))
+                })
+            }
+        }
+    }
+
+    /// Judges what holds when a message is made: it may leave after the gate has closed, and behind messages
+    /// that were made later.
+    fn judge_made(&mut self, messages: &[PeerMessage]) -> Verdict {
+        for message in messages {
+            self.judges.votes.gate.on_message(message)?;
+            let place = Place(message.from.store, message.region);
+            self.judges.epochs.on_epoch(place, message.epoch)?;
+        }
+        Ok(())
+    }
+
+    fn judge_task(&mut self, task: &ApplyTask<Ticket>, lane: &Lane) -> Verdict {
+        let Bench { store, judges, disk, .. } = self;
+        let place = Place(*store, task.region);
+        let committed = lane.committed.get(&task.region).copied().unwrap_or_default();
+        judges.apply_order.on_hand_over(place, task, committed, disk.synced())?;
+        for ticket in judges.applied.on_hand_over(place, task)? {
+            let position = judges.applied.position(ticket).unwrap_or_default();
+            judges.tickets.on_effect(ticket)?;
+            judges.reads.register.on_effect(ticket, position)?;
+        }
+        Ok(())
     }
 
     fn send(&mut self, messages: Vec<PeerMessage>) {
@@ -101,9 +355,8 @@ impl Bench<'_> {
         let synced = acknowledgements::raft_state(self.disk.synced(), message)?;
         terms::check(message, &synced)?;
         acknowledgements::check(message, self.disk, &synced)?;
-        self.judges.votes.election.on_message(message)?;
         self.judges.records.matching.on_message(message);
-        self.judges.epochs.on_epoch(Place(message.from.store, message.region), message.epoch)
+        self.judges.votes.election.on_message(message)
     }
 
     /// Writes a batch; where the disk refuses it the store dies on the spot.
@@ -139,15 +392,14 @@ impl Bench<'_> {
         self.out.push(Out::Answer(ticket, reply));
     }
 
-    fn on_role(&mut self, region: &Region, peer: PeerId, change: RoleChange) {
+    fn on_role(&mut self, region: &Region, peer: PeerId, change: RoleChange) -> Verdict {
         let place = Place(self.store, region.id);
-        let verdict = self.judge_role(place, region, peer, change);
-        self.judges.note(verdict);
         let image = self.disk.image();
         let state = disk::read_raft_state(image.as_ref(), region.id).ok().flatten();
         let log = (state.unwrap_or_default().last.index, self.judges.applied.last(region.id));
         self.judges.lookout.on_role(place, peer, change, log);
         self.out.push(Out::Role(region.id, change));
+        self.judge_role(place, region, peer, change)
     }
 
     fn judge_role(
@@ -182,195 +434,7 @@ pub fn complete(judges: &mut Judges, ticket: Ticket, reply: &Reply) {
     }
 }
 
-/// Executes rounds of replicas.
-#[derive(Debug)]
-pub struct RoundHands<'a> {
-    /// What it works with.
-    pub bench: Bench<'a>,
-    /// Commit index of each region of the round.
-    pub committed: BTreeMap<RegionId, Index>,
-    /// The judge of this round.
-    pub round: RoundJudge,
-    /// The world's time, and what the store makes of it.
-    pub time: (Moment, LocalClock),
-    /// Messages of this round have left.
-    pub has_sent: bool,
-}
-
-impl Host<Ticket> for RoundHands<'_> {
-    fn permit(&mut self, region: RegionId, _peer: PeerId, delegate: Delegate) {
-        if self.bench.step() {
-            let (now, clock) = self.time;
-            let ends = delegate.permit.map_or(now, |permit| clock.world_moment(permit.until));
-            let place = Place(self.bench.store, region);
-            let reads = &mut self.bench.judges.reads;
-            let verdict = reads.permits.on_permit(place, delegate);
-            let verdict = verdict.and(reads.lease.on_permit(place, delegate, now, ends));
-            self.bench.judges.note(verdict);
-            self.bench.works.readers.delegates.insert(region, delegate);
-        }
-    }
-
-    fn send(&mut self, messages: Vec<PeerMessage>) {
-        if self.bench.step() {
-            self.has_sent = true;
-            self.judge_votes(&messages);
-            self.bench.send(messages);
-        }
-    }
-
-    fn persist(&mut self, write: LogWrite) {
-        let is_alive = self.bench.step();
-        self.bench
-            .judges
-            .lookout
-            .marks
-            .reach_if(!is_alive && self.has_sent, marks::SENT_NOT_WRITTEN);
-        if !is_alive {
-            return;
-        }
-        self.bench.judges.note(self.round.on_persist());
-        for after in &write.after {
-            self.judge_votes(&after.messages);
-        }
-        let is_conflict = deletes_entries(&write.batch);
-        self.bench.judges.lookout.marks.reach_if(is_conflict, marks::CONFLICT);
-        if let Some(number) = self.bench.write(write.batch) {
-            self.bench.works.unsynced.push_back((number, write.after));
-        }
-    }
-
-    fn apply(&mut self, task: ApplyTask<Ticket>) {
-        if !self.bench.step() {
-            return;
-        }
-        let verdict = self.judge_task(&task);
-        self.bench.judges.note(verdict);
-        self.bench.works.tasks.push_back(task);
-    }
-
-    fn reply(&mut self, ticket: Ticket, reply: Reply) {
-        if self.bench.step() {
-            self.bench.judges.note(answers::check_round(&reply));
-            self.bench.answer(ticket, reply);
-        }
-    }
-
-    fn report(&mut self, report: Report) {
-        if !self.bench.step() {
-            return;
-        }
-        match report {
-            Report::Role { region, peer, change } => self.bench.on_role(&region, peer, change),
-            Report::Initialised { region, peer, apply } => {
-                let Bench { store, judges, works, .. } = &mut self.bench;
-                let place = Place(*store, region.id);
-                let verdict = judges.epochs.on_region(*store, &region);
-                judges.note(verdict);
-                judges.apply_order.on_start(place, apply.applied.index);
-                works.readers.visible.insert(region.id, apply.applied.index);
-                works.appliers.insert(region.id, Applier::new(region, peer, apply));
-            }
-            Report::Quarantined { region, damage } => {
-                let Bench { store, judges, works, .. } = &mut self.bench;
-                works.quarantined.push(region);
-                let is_pardoned = judges.records.is_pardoned(*store);
-                judges.note(require(is_pardoned, "no sound peer is quarantined", || {
-                    format!("{}: {damage}", Place(*store, region))
-                }));
-            }
-        }
-    }
-
-    fn alarm(&mut self, region: RegionId, at: Moment) {
-        if self.bench.step() {
-            self.bench.out.push(Out::Alarm(region, at));
-        }
-    }
-}
-
-impl RoundHands<'_> {
-    /// Votes are judged when they are made: they may leave after the gate has closed.
-    fn judge_votes(&mut self, messages: &[PeerMessage]) {
-        for message in messages {
-            let verdict = self.bench.judges.votes.gate.on_message(message);
-            self.bench.judges.note(verdict);
-        }
-    }
-
-    fn judge_task(&mut self, task: &ApplyTask<Ticket>) -> Verdict {
-        let Bench { store, judges, disk, .. } = &mut self.bench;
-        let place = Place(*store, task.region);
-        let committed = self.committed.get(&task.region).copied().unwrap_or_default();
-        judges.apply_order.on_hand_over(place, task, committed, disk.synced())?;
-        for ticket in judges.applied.on_hand_over(place, task)? {
-            let position = judges.applied.position(ticket).unwrap_or_default();
-            judges.tickets.on_effect(ticket)?;
-            judges.reads.register.on_effect(ticket, position)?;
-        }
-        Ok(())
-    }
-}
-
 /// Whether entries leave a log with this batch.
 fn deletes_entries(batch: &[Mutation]) -> bool {
     batch.iter().any(|mutation| matches!(mutation, Mutation::Delete(Family::RaftLog, _)))
-}
-
-/// Delivers durable writes.
-#[derive(Debug)]
-pub struct DeliveryHands<'a, 'b> {
-    /// What it works with.
-    pub bench: &'b mut Bench<'a>,
-    /// The judge of this delivery.
-    pub delivery: DeliveryJudge,
-}
-
-impl Delivery for DeliveryHands<'_, '_> {
-    fn persisted(&mut self, region: RegionId, peer: PeerId, number: ReadyNumber) {
-        if self.bench.step() {
-            self.delivery.on_persisted();
-            self.bench.works.inputs.push((region, peer, Input::Persisted(number)));
-        }
-    }
-
-    fn send(&mut self, messages: Vec<PeerMessage>) {
-        if self.bench.step() {
-            self.bench.judges.note(self.delivery.on_send());
-            self.bench.send(messages);
-        }
-    }
-}
-
-/// Executes what appliers want done.
-#[derive(Debug)]
-pub struct ApplyHands<'a> {
-    /// What it works with.
-    pub bench: Bench<'a>,
-    /// Whether the batch of this turn is written.
-    pub is_written: bool,
-}
-
-impl ApplyHost<Ticket> for ApplyHands<'_> {
-    fn write(&mut self, batch: Vec<Mutation>) {
-        if self.bench.step() {
-            let is_shortened = deletes_entries(&batch);
-            self.bench.judges.lookout.marks.reach_if(is_shortened, marks::LOG_TRUNCATED);
-            self.is_written = self.bench.write(batch).is_some();
-        }
-    }
-
-    fn reply(&mut self, ticket: Ticket, reply: Reply) {
-        if self.bench.step() {
-            self.bench.judges.note(answers::check_applier(&reply, self.is_written));
-            self.bench.answer(ticket, reply);
-        }
-    }
-
-    fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {
-        if self.bench.step() {
-            self.bench.works.readers.visible.insert(region, applied.index);
-            self.bench.works.inputs.push((region, peer, Input::Applied(applied)));
-        }
-    }
 }

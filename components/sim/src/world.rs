@@ -24,7 +24,7 @@ use crate::clock::WallClock;
 use crate::disk::BatchNumber;
 use crate::event::{Answer, Event, Run, Shown, Task, Ticket};
 use crate::fault::Nemesis;
-use crate::hands::Out;
+use crate::hands::{LaneId, Out};
 use crate::judge::{Judges, Verdict};
 use crate::marks::{self, Marks};
 use crate::net::{Fate, SimNet};
@@ -39,6 +39,8 @@ use crate::summary::Summary;
 struct Due {
     turn: bool,
     apply: bool,
+    /// Threads whose next step is due.
+    steps: Vec<LaneId>,
     /// The batch up to which a sync is under way.
     sync: Option<BatchNumber>,
     paused_until: Moment,
@@ -310,6 +312,7 @@ impl World {
         match task {
             Task::Turn => due.turn = false,
             Task::Apply => due.apply = false,
+            Task::Step(lane) => due.steps.retain(|due| *due != lane),
             Task::Synced => {
                 let number = due.sync.take().unwrap_or_default();
                 self.at_store(store, |node, desk| node.synced(number, desk));
@@ -324,6 +327,9 @@ impl World {
             match task {
                 Task::Turn => node.turn(desk),
                 Task::Apply => return node.apply(desk),
+                Task::Step(lane) => {
+                    node.step(lane, desk);
+                }
                 Task::Alarm(region, at) => node.ring(region, at),
                 Task::Unreachable(region, peer) => node.unreachable(region, peer),
                 Task::Synced | Task::Read(..) | Task::View(_) | Task::Serve(_) => {}
@@ -407,6 +413,12 @@ impl World {
                 latency = latency + Span(rng.below(plan.stall_max.0 + 1));
             }
             begun.push((latency, Task::Synced));
+        }
+        for lane in node.busy_lanes() {
+            if !due.steps.contains(&lane) {
+                due.steps.push(lane);
+                begun.push((Span(rng.below(plan.step_spread.0 + 1)), Task::Step(lane)));
+            }
         }
         for (delay, task) in begun {
             self.schedule(delay, Event::Task(store, run, task));

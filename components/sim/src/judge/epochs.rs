@@ -32,7 +32,7 @@ impl EpochJudge {
         self.on_epoch(Place(store, region.id), region.epoch)
     }
 
-    /// A peer sends a message with this epoch. A peer without data knows none.
+    /// A peer makes a message with this epoch. A peer without data knows none.
     ///
     /// # Errors
     /// It is older than its last one.

@@ -13,6 +13,8 @@ pub struct Backlog {
     pub inputs: usize,
     /// Tasks of appliers.
     pub tasks: usize,
+    /// Threads between two effects.
+    pub steps: usize,
     /// Written rounds that no sync has covered.
     pub rounds: usize,
     /// Readys that their replicas do not know durable.
@@ -53,6 +55,7 @@ mod tests {
         for backlog in [
             Backlog { inputs: 1, ..empty },
             Backlog { tasks: 1, ..empty },
+            Backlog { steps: 1, ..empty },
             Backlog { rounds: 1, ..empty },
             Backlog { readys: 1, ..empty },
             Backlog { readings: 1, ..empty },

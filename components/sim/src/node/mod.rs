@@ -17,10 +17,8 @@ use flotilla_raftgroup::{GroupLimits, Timing};
 use crate::clock::{LocalClock, WallClock};
 use crate::disk::{BatchNumber, Loss, SimDisk};
 use crate::event::{Run, Ticket};
-use crate::hands::{ApplyHands, Bench, DeliveryHands, Out, RoundHands, Works};
-use crate::judge::deliveries::DeliveryJudge;
+use crate::hands::{Bench, Lane, LaneId, Out, Step, Works};
 use crate::judge::queues::Backlog;
-use crate::judge::rounds::RoundJudge;
 use crate::judge::{Judges, Place, Verdict, require};
 use crate::lookout::TurnWatch;
 use crate::marks;
@@ -40,6 +38,7 @@ pub struct Process {
     /// The replicas.
     pub cells: BTreeMap<RegionId, Cell>,
     works: Works,
+    lanes: Lanes,
     clock: LocalClock,
     started_at: Moment,
     config: StoreConfig,
@@ -60,6 +59,18 @@ pub struct StoreConfig {
     pub limits: GroupLimits,
     /// Written rounds that may wait for a sync.
     pub rounds_max: usize,
+    /// Threads that run replicas.
+    pub workers: usize,
+    /// Whether time passes between two effects.
+    pub is_stepped: bool,
+}
+
+/// The threads of a store.
+#[derive(Debug, Default)]
+struct Lanes {
+    workers: Vec<Lane>,
+    sync: Lane,
+    apply: Lane,
 }
 
 /// What a store gets to see of the world.
@@ -144,7 +155,14 @@ impl StoreNode {
     }
 
     /// Its process or its machine is gone.
-    pub fn crash(&mut self, rng: &mut Rng) -> Loss {
+    pub fn crash(&mut self, rng: &mut Rng, judges: &mut Judges) -> Loss {
+        if let Some(process) = &self.process {
+            let marks = &mut judges.lookout.marks;
+            let workers = &process.lanes.workers;
+            marks.reach_if(!process.lanes.busy().is_empty(), marks::MID_ROUND_CRASH);
+            let is_between = workers.iter().any(Lane::is_between_send_and_write);
+            marks.reach_if(is_between, marks::SENT_NOT_WRITTEN);
+        }
         self.process = None;
         self.doom = None;
         self.disk.crash(rng)
@@ -221,15 +239,18 @@ impl StoreNode {
     /// is collected.
     pub fn turn(&mut self, desk: &mut Desk<'_>) {
         let Some(process) = &mut self.process else { return };
+        let Some(worker) = process.lanes.idle_worker() else { return };
         let now = process.clock.read(desk.now);
         let mut effects = Effects::default();
-        let mut committed = BTreeMap::new();
+        let (mut committed, mut regions) = (BTreeMap::new(), BTreeSet::new());
         let takes_all = desk.rng.chance(700);
         let has_room = process.works.unsynced.len() < process.config.rounds_max;
         for (region, cell) in &mut process.cells {
-            if cell.inbox.is_empty() || !(takes_all || desk.rng.chance(500)) {
+            let is_free = !cell.inbox.is_empty() && !process.lanes.is_busy(*region);
+            if !is_free || !(takes_all || desk.rng.chance(500)) {
                 continue;
             }
+            regions.insert(*region);
             let count = if takes_all { u64::MAX } else { 1 + desk.rng.below(4) };
             let (place, gate) = (Place(self.id, *region), process.config.timing.gate);
             let mut watch = TurnWatch::begin(place, &cell.replica, now, gate);
@@ -251,19 +272,9 @@ impl StoreNode {
             }
             watch.end(&cell.replica, &mut desk.judges.lookout);
         }
-        let time = (desk.now, process.clock);
-        let bench = Bench {
-            store: self.id,
-            disk: &mut self.disk,
-            works: &mut process.works,
-            doom: &mut self.doom,
-            judges: desk.judges,
-            out: desk.out,
-        };
-        let round = RoundJudge::default();
-        let mut hands = RoundHands { bench, committed, round, time, has_sent: false };
-        Round::finish(&mut effects, &mut hands);
-        process.close_quarantined();
+        let mut lane = Lane::round(committed, regions);
+        Round::finish(&mut effects, &mut lane);
+        self.begin(LaneId::Raft(worker), lane, desk);
     }
 
     /// Appliers take their entries: all of them, or a random part.
@@ -282,16 +293,9 @@ impl StoreNode {
                 format!("{outcome:?}")
             })?;
         }
-        let bench = Bench {
-            store: self.id,
-            disk: &mut self.disk,
-            works: &mut process.works,
-            doom: &mut self.doom,
-            judges: desk.judges,
-            out: desk.out,
-        };
-        effects.finish(&mut ApplyHands { bench, is_written: false });
-        process.take_inputs();
+        let mut lane = Lane::default();
+        effects.finish(&mut lane);
+        self.begin(LaneId::Apply, lane, desk);
         Ok(())
     }
 
@@ -310,6 +314,28 @@ impl StoreNode {
         desk.judges.records.on_synced(self.id, &regions, self.disk.synced())?;
         let durable = process.works.unsynced.iter().take_while(|(batch, _)| *batch <= number);
         let durable: Vec<_> = process.works.unsynced.drain(..durable.count()).collect();
+        let mut lane = Lane::default();
+        for after in durable.into_iter().flat_map(|(_, after)| after) {
+            lane.steps.push_back(Step::Deliver);
+            after.deliver(&mut lane);
+        }
+        process.make_room();
+        self.begin(LaneId::Sync, lane, desk);
+        Ok(())
+    }
+
+    /// A thread has something to do. Where steps take no time it does all of it now.
+    fn begin(&mut self, id: LaneId, lane: Lane, desk: &mut Desk<'_>) {
+        let Some(process) = &mut self.process else { return };
+        *process.lanes.lane(id) = lane;
+        if !process.config.is_stepped {
+            while self.step(id, desk) {}
+        }
+    }
+
+    /// A thread carries out its next step. Returns whether there is another one.
+    pub fn step(&mut self, id: LaneId, desk: &mut Desk<'_>) -> bool {
+        let Some(process) = &mut self.process else { return false };
         let mut bench = Bench {
             store: self.id,
             disk: &mut self.disk,
@@ -317,41 +343,53 @@ impl StoreNode {
             doom: &mut self.doom,
             judges: desk.judges,
             out: desk.out,
+            time: (desk.now, process.clock),
         };
-        for after in durable.into_iter().flat_map(|(_, after)| after) {
-            let delivery = DeliveryJudge::default();
-            after.deliver(&mut DeliveryHands { bench: &mut bench, delivery });
-        }
+        let lane = process.lanes.lane(id);
+        let lives = bench.step(lane);
+        let has_more = !lane.is_idle();
         process.take_inputs();
-        process.make_room();
-        Ok(())
+        process.close_quarantined();
+        lives && has_more
+    }
+
+    /// Threads that have something to do.
+    #[must_use]
+    pub fn busy_lanes(&self) -> Vec<LaneId> {
+        self.process.as_ref().map(|process| process.lanes.busy()).unwrap_or_default()
     }
 
     /// Whether replicas have inputs.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
-        self.process
-            .as_ref()
-            .is_some_and(|process| process.cells.values().any(|cell| !cell.inbox.is_empty()))
+        let Some(Process { cells, lanes, .. }) = &self.process else { return false };
+        let has_input =
+            |(region, cell): (&RegionId, &Cell)| !cell.inbox.is_empty() && !lanes.is_busy(*region);
+        lanes.idle_worker().is_some() && cells.iter().any(has_input)
     }
 
-    /// Whether appliers have entries.
+    /// Whether appliers have entries, and time for them.
     #[must_use]
     pub fn wants_apply(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| !process.works.tasks.is_empty())
+        let Some(Process { works, lanes, .. }) = &self.process else { return false };
+        !works.tasks.is_empty() && lanes.apply.is_idle()
     }
 
-    /// Whether something waits for a sync.
+    /// Whether something waits for a sync, and the syncer for something.
     #[must_use]
     pub fn wants_sync(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| !process.works.unsynced.is_empty())
+        let Some(Process { works, lanes, .. }) = &self.process else { return false };
+        !works.unsynced.is_empty() && lanes.sync.is_idle()
     }
 
     /// What waits.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        let Some(Process { cells, works, .. }) = &self.process else { return Backlog::default() };
+        let Some(Process { cells, works, lanes, .. }) = &self.process else {
+            return Backlog::default();
+        };
         Backlog {
+            steps: lanes.busy().len(),
             inputs: cells.values().map(|cell| cell.inbox.len()).sum(),
             tasks: works.tasks.len(),
             rounds: works.unsynced.len(),
@@ -371,6 +409,36 @@ impl StoreNode {
         if let Some(process) = &mut self.process {
             process.post(region, input);
         }
+    }
+}
+
+impl Lanes {
+    fn new(workers: usize) -> Self {
+        Self { workers: (0..workers.max(1)).map(|_| Lane::default()).collect(), ..Self::default() }
+    }
+
+    fn lane(&mut self, id: LaneId) -> &mut Lane {
+        match id {
+            LaneId::Raft(worker) => &mut self.workers[worker],
+            LaneId::Sync => &mut self.sync,
+            LaneId::Apply => &mut self.apply,
+        }
+    }
+
+    fn idle_worker(&self) -> Option<usize> {
+        self.workers.iter().position(Lane::is_idle)
+    }
+
+    /// Whether a worker runs the replica of a region.
+    fn is_busy(&self, region: RegionId) -> bool {
+        self.workers.iter().any(|lane| !lane.is_idle() && lane.regions.contains(&region))
+    }
+
+    fn busy(&self) -> Vec<LaneId> {
+        let workers = self.workers.iter().enumerate().map(|(at, lane)| (LaneId::Raft(at), lane));
+        let others = [(LaneId::Sync, &self.sync), (LaneId::Apply, &self.apply)];
+        let busy = workers.chain(others).filter(|(_, lane)| !lane.is_idle());
+        busy.map(|(id, _)| id).collect()
     }
 }
 

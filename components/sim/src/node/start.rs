@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flotilla_base::{Moment, RegionId};
 use flotilla_multiraft::{Applier, RecoveredPeer, RegionTable, Replica, recover_store};
 
-use super::{Desk, Process, StoreConfig, StoreNode};
+use super::{Desk, Lanes, Process, StoreConfig, StoreNode};
 use crate::clock::LocalClock;
 use crate::disk::Image;
 use crate::event::Run;
@@ -30,6 +30,7 @@ impl StoreNode {
             table: RegionTable::new(self.id),
             cells: BTreeMap::new(),
             works: Works::default(),
+            lanes: Lanes::new(config.workers),
             clock,
             started_at: desk.now,
             config,

@@ -21,7 +21,7 @@ pub struct Switch {
 }
 
 /// All switches besides families and shapes.
-pub const SWITCHES: [Switch; 17] = [
+pub const SWITCHES: [Switch; 18] = [
     Switch::new("loss", "lost messages of stores", |it| it.net.loss_permille = 0),
     Switch::new("client-loss", "lost requests and answers", |it| it.net.client_loss_permille = 0),
     Switch::new("duplicates", "messages that arrive twice", |it| it.net.duplicate_permille = 0),
@@ -30,6 +30,7 @@ pub const SWITCHES: [Switch; 17] = [
     Switch::new("slow-disk", "slow syncs", |it| it.disk.sync_spread = Span::ZERO),
     Switch::new("stalls", "syncs that stall", |it| it.disk.stall_permille = 0),
     Switch::new("slow-turns", "turns that begin late", |it| it.disk.turn_spread = Span::ZERO),
+    Switch::new("slow-steps", "time between two effects", |it| it.disk.step_spread = Span::ZERO),
     Switch::new("slow-apply", "slow appliers", |it| it.disk.apply_spread = Span::ZERO),
     Switch::new("drift", "clocks of different speeds", |it| it.clocks.drift_permille = 0),
     Switch::new("wall-errors", "wrong wall clocks", |it| it.clocks.wall_error_max = Span::ZERO),

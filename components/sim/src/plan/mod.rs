@@ -74,6 +74,10 @@ pub struct DiskPlan {
     pub apply_spread: Span,
     /// Written rounds that may wait for a sync; with so many, no replica of the store is collected.
     pub rounds_max: usize,
+    /// Threads that run replicas; they write and send in parallel.
+    pub workers: usize,
+    /// Between two effects of a thread passes up to this much time; none passes where it is zero.
+    pub step_spread: Span,
 }
 
 /// What clients do.
@@ -263,6 +267,8 @@ impl Plan {
                 turn_spread: Span::ZERO,
                 apply_spread: Span::ZERO,
                 rounds_max: 64,
+                workers: 1,
+                step_spread: Span::ZERO,
             },
             load: LoadPlan {
                 clients: 4,

@@ -99,6 +99,8 @@ fn swarm_disk(rng: &mut Rng) -> DiskPlan {
         turn_spread: Span::from_micros(pick(rng, [0, 20, 2_000])),
         apply_spread: Span::from_micros(pick(rng, [0, 100, 10_000, 300_000])),
         rounds_max: to_usize(pick(rng, [1, 4, 64, 64])),
+        workers: to_usize(pick(rng, [1, 2])),
+        step_spread: Span::from_micros(pick(rng, [0, 0, 10, 1_000])),
     }
 }
 

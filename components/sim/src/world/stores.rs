@@ -14,7 +14,7 @@ impl World {
         let rng = &mut self.chance.disk;
         let (node, due) = &mut self.stores[position(store)];
         let Some(started_at) = node.started_at() else { return };
-        let loss = node.crash(rng);
+        let loss = node.crash(rng, &mut self.judges);
         *due = Due::default();
         self.judges.on_crash(store, node.disk().image().as_ref());
         self.record.summary.crashes += 1;
@@ -42,8 +42,15 @@ impl World {
         let offset = Moment(rng.below(1 << 40));
         let clock = LocalClock::new(self.now, offset, rate);
         let seed = Rng::lane(self.plan.seed, 1000 + store.get()).next();
-        let (groups, rounds_max) = (&self.plan.groups, self.plan.disk.rounds_max);
-        let config = StoreConfig { seed, timing: groups.timing, limits: groups.limits, rounds_max };
+        let (groups, disk) = (&self.plan.groups, &self.plan.disk);
+        let config = StoreConfig {
+            seed,
+            timing: groups.timing,
+            limits: groups.limits,
+            rounds_max: disk.rounds_max,
+            workers: disk.workers,
+            is_stepped: disk.step_spread > Span::ZERO,
+        };
         self.announce(format!("store {store} starts"));
         self.at_store(store, |node, desk| node.start(clock, config, desk));
         self.tell_pd_of_start(store);
