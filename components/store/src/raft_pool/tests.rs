@@ -24,6 +24,7 @@ use crate::{
     metrics::StoreMetrics,
     network::Inbound,
     router::{Router, WriteOutcome},
+    silence::Silence,
 };
 
 const REGION: RegionId = RegionId(2);
@@ -101,11 +102,13 @@ impl OneStore {
             limits: GroupLimits::default(),
             disk: Arc::new(engine.clone()),
         };
+        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue,
             replicas,
             clock,
+            silence: Arc::clone(&silence),
             metrics: Arc::clone(&metrics),
         });
         let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
@@ -119,6 +122,7 @@ impl OneStore {
             peers,
             metrics,
             clock,
+            silence,
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
             reports: Arc::new(|_report| {}),
