@@ -5,8 +5,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a node may want: its table files, and a connection of each of some thousand clients.
-const WANTED_PER_NODE: u64 = 8_192;
+/// What a node may come to want: the connections that a store accepts (16,384), its table files and logs.
+const WANTED_PER_NODE: u64 = 17_408;
 
 /// How many files may be open.
 #[derive(Clone, Copy, Debug)]
