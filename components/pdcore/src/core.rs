@@ -84,11 +84,12 @@ impl<T> PdCore<T> {
         match input {
             Input::Wake => self.single.wake(clocks.now),
             Input::Persisted(number) => self.on_persisted(number, effects),
-            Input::Message(message) => match self.single.step(clocks.now, message) {
-                Err(damage @ StepError::Damaged(_)) => return Err(CoreError::Damaged(damage)),
-                // Late, or not for this member: whoever sent it sends something newer.
-                Ok(()) | Err(_) => {}
-            },
+            Input::Message(message) => {
+                // Refused for any other reason: late, or not for this member. Something newer will come.
+                if let Err(damage @ StepError::Damaged(_)) = self.single.step(clocks.now, message) {
+                    return Err(CoreError::Damaged(damage));
+                }
+            }
             Input::WidenTso { end_ms } => self.ask_tso_window(end_ms, effects),
             Input::AllocIds { count, ticket } => self.alloc_ids(clocks, count, ticket, effects),
             Input::PutStore { store, ticket } => self.put_store(clocks, *store, ticket, effects),

@@ -246,6 +246,7 @@ impl RegionMap {
     /// Puts `info` over every tile of its range. What sticks out of a cut tile keeps its region.
     fn insert(&mut self, info: Arc<RegionInfo>) {
         let range = info.region.range.clone();
+        debug_assert!(!range.is_empty(), "a region owns a key");
         let starts: Vec<Key> = self.overlapping_starts(&range);
         let mut covered = Vec::with_capacity(starts.len());
         for start in starts {

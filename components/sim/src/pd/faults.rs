@@ -46,8 +46,8 @@ impl PdNemesis {
 
     /// What breaks next, and for how long; `None` in a calm run.
     pub fn draw(&mut self) -> Option<(PdOrder, Span)> {
-        let drawn = self.rng.below(self.plan.families.len() as u64);
-        let family = *self.plan.families.get(usize::try_from(drawn).unwrap_or(0))?;
+        let drawn = self.rng.below(self.plan.faults.families.len() as u64);
+        let family = *self.plan.faults.families.get(usize::try_from(drawn).unwrap_or(0))?;
         let members = self.plan.members;
         let victim = PeerId(1 + self.rng.below(members));
         let order = match family {
@@ -70,7 +70,7 @@ impl PdNemesis {
                 )
             }
             PdFamily::Clock => {
-                let most = self.plan.jump_max.as_millis();
+                let most = self.plan.faults.jump_max.as_millis();
                 let by = i64::try_from(self.rng.below(2 * most + 1)).unwrap_or(0);
                 let by = by - i64::try_from(most).unwrap_or(0);
                 PdOrder::Clock(victim, by, self.rng.chance(500))
@@ -81,12 +81,12 @@ impl PdNemesis {
 
     /// How long something lasts.
     pub fn length(&mut self) -> Span {
-        Span(self.rng.below(self.plan.length_max.0 + 1))
+        Span(self.rng.below(self.plan.faults.length_max.0 + 1))
     }
 
     /// Time to the next fault.
     pub fn interval(&mut self) -> Span {
-        Span(1 + self.rng.below(self.plan.interval.0 + 1))
+        Span(1 + self.rng.below(self.plan.faults.interval.0 + 1))
     }
 
     fn steps(&mut self) -> u64 {

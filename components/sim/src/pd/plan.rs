@@ -54,16 +54,23 @@ pub struct PdPlan {
     pub beat_max: Span,
     /// Monotonic clocks run up to this many thousandths too fast or too slow.
     pub drift_permille: u64,
-    /// A wall clock is set by up to this much, in both directions.
-    pub jump_max: Span,
     /// Applied entries that stay in the log.
     pub log_entries_kept: u64,
+    /// What breaks.
+    pub faults: PdFaultPlan,
+}
+
+/// Which faults occur at the placement driver while safety is judged.
+#[derive(Clone, Debug)]
+pub struct PdFaultPlan {
     /// The families of faults to draw from; none for a calm run.
     pub families: Vec<PdFamily>,
     /// Longest time between two faults.
     pub interval: Span,
     /// Longest duration of one.
     pub length_max: Span,
+    /// A wall clock is set by up to this much, in both directions.
+    pub jump_max: Span,
 }
 
 impl PdPlan {
@@ -87,11 +94,13 @@ impl PdPlan {
             pause_max: Span::ZERO,
             beat_max: Span::from_millis(500),
             drift_permille: 0,
-            jump_max: Span::ZERO,
             log_entries_kept: 1024,
-            families: Vec::new(),
-            interval: Span::from_millis(1_000),
-            length_max: Span::from_millis(1_000),
+            faults: PdFaultPlan {
+                families: Vec::new(),
+                interval: Span::from_millis(1_000),
+                length_max: Span::from_millis(1_000),
+                jump_max: Span::ZERO,
+            },
         }
     }
 
@@ -112,11 +121,13 @@ impl PdPlan {
             pause_max: millis(pick(rng, [0, 900, 2_500])),
             beat_max: millis(pick(rng, [300, 800, 2_000])),
             drift_permille: pick(rng, [0, 2, 10]),
-            jump_max: millis(pick(rng, [10, 2_000, 3_600_000])),
             log_entries_kept: pick(rng, [2, 16, 1024]),
-            families: swarm_families(rng),
-            interval: millis(pick(rng, [600, 3_000, 8_000])),
-            length_max: millis(pick(rng, [20, 1_500, 5_000])),
+            faults: PdFaultPlan {
+                families: swarm_families(rng),
+                interval: millis(pick(rng, [600, 3_000, 8_000])),
+                length_max: millis(pick(rng, [20, 1_500, 5_000])),
+                jump_max: millis(pick(rng, [10, 2_000, 3_600_000])),
+            },
         }
     }
 }

@@ -1,35 +1,30 @@
-//! What becomes of each event at the placement driver.
+//! What becomes of each event at the placement driver. What is asked, what is reported and what breaks
+//! stand in the files below this one.
+
+mod faults;
+mod reports;
+mod requests;
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Moment, Peer, PeerId, Region, Rng, Span, StoreId};
-use flotilla_pdcore::CoreConfig;
-use flotilla_placement::RegionReport;
+use flotilla_base::{Moment, PeerId, Region, RegionId, Rng, Span, StoreId};
 use flotilla_raftgroup::{GroupLimits, Message, Timing};
 
 use super::clients::PdClient;
-use super::event::{PdAnswer, PdAsk, PdEvent, PdRequest, PdTask, PdTicket};
-use super::faults::{PdFault, PdNemesis, PdOrder};
+use super::event::{PdEvent, PdTask, PdTicket};
+use super::faults::{PdFault, PdNemesis};
 use super::hands::Out;
 use super::judge::PdJudges;
 use super::marks::PdMarks;
-use super::node::{PdNode, Sight, fresh_cluster};
+use super::node::{PdNode, Sight};
 use super::paper::Paper;
 use super::plan::{Origin, PdPlan};
-use super::stores::{Agent, Phase, from_world, to_world};
-use crate::clock::LocalClock;
+use super::stores::Agent;
 use crate::disk::BatchNumber;
 use crate::event::Run;
-use crate::judge::{Verdict, require};
+use crate::judge::Verdict;
 use crate::net::{Fate, SimNet};
 use crate::plan::{DiskPlan, Plan};
-
-/// Whom a client talks to, for the network: no cut between clients and stores is for a member.
-const ANY_MEMBER: StoreId = StoreId(0);
-/// What a client waits for at least when nothing is broken.
-const LAST_PATIENCE: Span = Span::from_millis(10_000);
-/// Longest time between two changes of the regions on paper.
-const PAPER_INTERVAL: Span = Span::from_millis(600);
 
 /// What the placement driver's side gives to the world.
 #[derive(Debug)]
@@ -173,7 +168,7 @@ impl PdSide {
         if !self.slots.is_empty() && self.settings.plan.origin == Origin::Paper {
             self.later(Span::from_millis(1), PdEvent::Paper);
         }
-        if !self.settings.plan.families.is_empty() {
+        if !self.settings.plan.faults.families.is_empty() {
             let first = self.chance.nemesis.interval();
             self.later(first, PdEvent::NextFault);
         }
@@ -240,111 +235,23 @@ impl PdSide {
         self.judges.verdict()
     }
 
-    /// A run of a store begins.
-    pub fn on_store_start(&mut self, now: Moment, place: StoreId, run: Run) {
-        self.now = now;
-        if self.slots.is_empty() {
-            return;
-        }
-        if let Some(agent) = self.around.agents.iter_mut().find(|agent| agent.place == place) {
-            agent.start(run);
-            self.later(Span::from_micros(100), PdEvent::Store(place, run));
-        }
+    /// Who says that it leads.
+    #[must_use]
+    pub fn leader(&self, now: Moment) -> Option<PeerId> {
+        self.slots.iter().find(|(_, slot)| slot.node.leading(now).is_some()).map(|(id, _)| *id)
     }
 
-    /// A run of a store reports what it leads.
-    ///
-    /// # Errors
-    /// It contradicts what the run reported before.
-    pub fn report(
-        &mut self,
-        now: Moment,
-        place: StoreId,
-        run: Run,
-        led: Vec<RegionReport>,
-    ) -> Verdict {
-        self.now = now;
-        let beat_max = self.settings.plan.beat_max;
-        let index = usize::try_from(place.get() - 1).unwrap_or(0);
-        let agent = &mut self.around.agents[index];
-        let (id, target, pause) = (agent.id, agent.target, agent.pause(beat_max));
-        let ghost = agent.ghost();
-        self.later(pause, PdEvent::Beat(place, run));
-        if let Some(ask) = ghost {
-            self.post(Asker::Nobody, target, ask);
-        }
-        if let Some(id) = id {
-            self.post(Asker::Nobody, target, PdAsk::StoreBeat(id));
-        }
-        for mut report in led {
-            report.region = self.in_words_of_pd(report.region);
-            let leader = report.region.peer(report.leader.id);
-            report.leader = leader.unwrap_or(report.leader);
-            self.judges.epochs.on_report(place, run, &report.region)?;
-            self.tell_all(report);
-        }
-        Ok(())
-    }
-
-    /// Ends all faults and starts every member that is down.
-    pub fn heal(&mut self, now: Moment) {
-        self.now = now;
-        self.is_healed = true;
-        self.net.heal();
-        self.settings.disk.stall_permille = 0;
-        self.settings.plan.patience = self.settings.plan.patience.max(LAST_PATIENCE);
-        self.around.clients.iter_mut().for_each(PdClient::wind_down);
-        for member in self.members() {
-            if let Some(slot) = self.slots.get_mut(&member) {
-                slot.paused_until = Moment(0);
-                slot.node.spare();
-            }
-            self.mend(PdFault::Hung(member));
-            self.mend(PdFault::Down(member));
-        }
+    /// The store that a member which leads takes for the leader of a region.
+    #[must_use]
+    pub fn reported_leader(&self, now: Moment, region: RegionId) -> Option<StoreId> {
+        let mut sights = self.slots.values().filter_map(|slot| slot.node.leading(now));
+        Some(sights.next()?.regions().by_id(region)?.leader.store)
     }
 
     /// Whether all clients are done.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.around.clients.iter().all(PdClient::is_finished)
-    }
-
-    /// Whether a member leads and knows of all regions; `world` are those of the stores.
-    ///
-    /// # Errors
-    /// What is missing.
-    pub fn check_end(&self, world: &[Region]) -> Verdict {
-        if self.slots.is_empty() {
-            return Ok(());
-        }
-        let led = self.slots.values().find_map(|slot| slot.node.leading(self.now));
-        let found =
-            led.map(|sight| sight.regions().scan(&flotilla_base::KeyRange::all(), usize::MAX));
-        require(led.is_some(), "liveness: a member of the placement driver leads", String::new)?;
-        let truth: Vec<Region> = match self.settings.plan.origin {
-            Origin::Paper => {
-                self.around.paper.reports().iter().map(|report| report.region.clone()).collect()
-            }
-            Origin::Plan | Origin::World => {
-                let regions = world.iter().cloned();
-                regions.map(|region| self.in_words_of_pd(region)).collect()
-            }
-        };
-        let found = found.unwrap_or_default();
-        self.judges.regions.on_end(&truth, found.iter().map(AsRef::as_ref))
-    }
-
-    /// Sets the clock by which [`Self::check_end`] asks who leads.
-    pub const fn note_time(&mut self, now: Moment) {
-        self.now = now;
-    }
-
-    fn in_words_of_pd(&self, region: Region) -> Region {
-        match self.settings.plan.origin {
-            Origin::Plan => from_world(region, &self.around.agents),
-            Origin::World | Origin::Paper => region,
-        }
     }
 
     fn members(&self) -> Vec<PeerId> {
@@ -455,295 +362,6 @@ impl PdSide {
         }
     }
 
-    /// An answer leaves a member.
-    fn reply(&mut self, ticket: PdTicket, answer: PdAnswer) {
-        let Some(asked) = self.around.asked.get(index(ticket)).copied() else { return };
-        let verdict = match &answer {
-            PdAnswer::Ids(batch) => {
-                self.marks.note(super::marks::PdMark::Ids);
-                self.judges.ids.on_batch(*batch, asked.ids)
-            }
-            PdAnswer::Done if asked.is_registration => {
-                self.judges.incarnations.on_registered(ticket)
-            }
-            _ => Ok(()),
-        };
-        self.judges.note(verdict);
-        if asked.who == Asker::Nobody {
-            return;
-        }
-        if let Fate::Arrives(delays) = self.net.carry_client(ANY_MEMBER) {
-            for delay in delays {
-                self.later(delay, PdEvent::Answer(ticket, Box::new(answer.clone())));
-            }
-        }
-    }
-
-    fn request(&mut self, member: PeerId, request: PdRequest) {
-        let ticket = request.ticket;
-        let mut is_heard = false;
-        self.at_member(member, |node, sight| {
-            is_heard = node.request(request, sight).is_some();
-            Ok(())
-        });
-        if !is_heard {
-            self.reply(ticket, PdAnswer::Down);
-        }
-    }
-
-    /// A request leaves whoever asks.
-    fn post(&mut self, who: Asker, target: PeerId, ask: PdAsk) -> PdTicket {
-        let ticket = PdTicket(self.around.asked.len() as u64);
-        let ids = if let PdAsk::Ids(count) = &ask { *count } else { 0 };
-        let is_registration = matches!(ask, PdAsk::Register(_));
-        self.around.asked.push(Asked { who, ids, is_registration });
-        let request = Box::new(PdRequest { ticket, ask });
-        if let Fate::Arrives(delays) = self.net.carry_client(ANY_MEMBER) {
-            for delay in delays {
-                self.later(delay, PdEvent::Request(target, request.clone()));
-            }
-        }
-        if who != Asker::Nobody {
-            self.later(self.settings.plan.patience, PdEvent::Impatient(ticket));
-        }
-        ticket
-    }
-
-    fn answer(&mut self, ticket: PdTicket, answer: PdAnswer) -> Verdict {
-        let Some(asked) = self.around.asked.get(index(ticket)).copied() else { return Ok(()) };
-        match asked.who {
-            Asker::Nobody => {}
-            Asker::Client(number) => {
-                let client = &mut self.around.clients[number];
-                if client.ticket == Some(ticket) {
-                    let pause = client.on_answer(&self.settings.plan, &answer);
-                    self.later(pause, PdEvent::Begin(number));
-                }
-            }
-            Asker::Store(place, run) => self.tell_store(ticket, place, run, answer)?,
-        }
-        Ok(())
-    }
-
-    fn tell_store(
-        &mut self,
-        ticket: PdTicket,
-        place: StoreId,
-        run: Run,
-        answer: PdAnswer,
-    ) -> Verdict {
-        let Some(agent) = self.agent(place).filter(|it| it.run == run && it.ticket == Some(ticket))
-        else {
-            return Ok(());
-        };
-        agent.ticket = None;
-        let is_lost = agent.phase == Phase::WaitsForPlan
-            && matches!(&answer, PdAnswer::Denied(flotilla_pdcore::Denied::UnknownStore(_)));
-        require(!is_lost, "a registration that was confirmed is never lost", || {
-            format!("store {place}, run {}", run.0)
-        })?;
-        if matches!(answer, PdAnswer::Denied(_) | PdAnswer::Down) {
-            let target = PeerId(1 + agent.target.get() % (self.slots.len() as u64));
-            if let Some(agent) = self.agent(place) {
-                agent.target = target;
-            }
-        }
-        let origin = self.settings.plan.origin;
-        let Some(agent) = self.agent(place) else { return Ok(()) };
-        let planned = agent.on_answer(answer, origin);
-        let pause = agent.pause(Span::from_millis(100));
-        let next = match agent.phase {
-            Phase::Reports => PdEvent::Beat(place, run),
-            Phase::Registers | Phase::WaitsForPlan => PdEvent::Store(place, run),
-        };
-        self.later(pause, next);
-        let Some(planned) = planned else { return Ok(()) };
-        let regions = to_world(&planned, &self.around.agents);
-        let known = self.around.plan.get_or_insert_with(|| regions.clone());
-        require(*known == regions, "the first regions are planned once", || {
-            format!("{known:?}, then {regions:?}")
-        })?;
-        self.out.push(ToWorld::Plan(place, regions));
-        Ok(())
-    }
-
-    fn agent(&mut self, place: StoreId) -> Option<&mut Agent> {
-        self.around.agents.iter_mut().find(|agent| agent.place == place)
-    }
-
-    /// A store goes on with its registration.
-    fn go_on(&mut self, place: StoreId, run: Run) {
-        let Some(agent) = self.agent(place).filter(|it| it.run == run && it.ticket.is_none())
-        else {
-            return;
-        };
-        let target = agent.target;
-        if let Some(ask) = agent.ask() {
-            let ticket = self.post(Asker::Store(place, run), target, ask);
-            if let Some(agent) = self.agent(place) {
-                agent.ticket = Some(ticket);
-            }
-        }
-    }
-
-    fn ask(&mut self, number: usize) {
-        let key = match self.settings.plan.origin {
-            Origin::Paper => self.around.paper.key(),
-            Origin::Plan | Origin::World => crate::client::key_name(self.chance.schedule.below(40)),
-        };
-        let client = &mut self.around.clients[number];
-        let target = client.target;
-        if client.ticket.is_none()
-            && let Some(ask) = client.ask(&self.settings.plan, key)
-        {
-            let ticket = self.post(Asker::Client(number), target, ask);
-            self.around.clients[number].ticket = Some(ticket);
-        }
-    }
-
-    fn lose_patience(&mut self, ticket: PdTicket) {
-        let Some(asked) = self.around.asked.get(index(ticket)).copied() else { return };
-        let members = self.slots.len() as u64;
-        match asked.who {
-            Asker::Nobody => {}
-            Asker::Client(number) => {
-                let client = &mut self.around.clients[number];
-                if client.ticket == Some(ticket) {
-                    let pause = client.turn_elsewhere(&self.settings.plan);
-                    self.later(pause, PdEvent::Begin(number));
-                }
-            }
-            Asker::Store(place, run) => {
-                let agent = self.agent(place);
-                if let Some(agent) = agent.filter(|it| it.ticket == Some(ticket)) {
-                    agent.ticket = None;
-                    agent.target = PeerId(1 + agent.target.get() % members);
-                    self.later(Span::from_millis(1), PdEvent::Store(place, run));
-                }
-            }
-        }
-    }
-
-    /// Regions change on paper, and their leaders report; sometimes all of them do.
-    fn paper(&mut self) {
-        let mut reports = if self.is_healed { Vec::new() } else { self.around.paper.step() };
-        if self.is_healed || self.chance.schedule.chance(200) {
-            reports.extend(self.around.paper.reports().iter().cloned());
-        }
-        for report in reports {
-            self.tell_all(report);
-        }
-        let pause = Span(1 + self.chance.schedule.below(PAPER_INTERVAL.0));
-        self.later(pause, PdEvent::Paper);
-    }
-
-    /// A region's leader reports to all members: those that do not lead drop it.
-    fn tell_all(&mut self, report: RegionReport) {
-        self.judges.regions.on_report(&report);
-        for member in self.members() {
-            self.post(Asker::Nobody, member, PdAsk::RegionBeat(Box::new(report.clone())));
-        }
-    }
-
-    fn next_fault(&mut self) {
-        if self.is_healed {
-            return;
-        }
-        if let Some((order, length)) = self.chance.nemesis.draw() {
-            self.note(|| format!("pd: {order:?} for {length}"));
-            match order {
-                PdOrder::Crash(members, 0) => {
-                    for member in members {
-                        self.crash(member);
-                        self.later(length, PdEvent::Mend(PdFault::Down(member)));
-                    }
-                }
-                PdOrder::Crash(members, steps) => {
-                    for member in members {
-                        self.slots.entry(member).and_modify(|slot| slot.node.doom(steps));
-                    }
-                }
-                PdOrder::Pause(member) => {
-                    let until = self.now + length;
-                    self.slots.entry(member).and_modify(|slot| slot.paused_until = until);
-                }
-                PdOrder::Hang(member) => {
-                    self.slots.entry(member).and_modify(|slot| slot.is_hung = true);
-                    self.later(length, PdEvent::Mend(PdFault::Hung(member)));
-                }
-                PdOrder::Cut(directions) => {
-                    for (from, to) in &directions {
-                        self.net.cut(*from, *to);
-                    }
-                    self.later(length, PdEvent::Mend(PdFault::Cut(directions)));
-                }
-                PdOrder::Clock(member, by_ms, crashes) => {
-                    if crashes {
-                        self.crash(member);
-                        self.later(length, PdEvent::Mend(PdFault::Down(member)));
-                    }
-                    let set = |slot: &mut Slot| slot.node.wall_error_ms += by_ms;
-                    self.slots.entry(member).and_modify(set);
-                }
-            }
-        }
-        let interval = self.chance.nemesis.interval();
-        self.later(interval, PdEvent::NextFault);
-    }
-
-    fn mend(&mut self, fault: PdFault) {
-        match fault {
-            PdFault::Down(member) => {
-                if self.slots.get(&member).is_some_and(|slot| slot.node.run().is_none()) {
-                    self.start(member);
-                }
-            }
-            PdFault::Hung(member) => {
-                self.slots.entry(member).and_modify(|slot| slot.is_hung = false);
-                self.set_to_work(member);
-            }
-            PdFault::Cut(directions) => {
-                for (from, to) in directions {
-                    self.net.open(from, to);
-                }
-            }
-        }
-    }
-
-    /// Crashes a member now.
-    pub fn crash(&mut self, member: PeerId) {
-        let Some(slot) = self.slots.get_mut(&member) else { return };
-        if slot.node.run().is_none() {
-            return;
-        }
-        let lost = slot.node.crash(&mut self.chance.disk, &mut self.marks);
-        self.judges.logs.on_crash(StoreId(member.get()), slot.node.image());
-        slot.is_turn_due = false;
-        slot.sync = None;
-        self.judges.leads.on_crash(member);
-        self.note(|| format!("pd {member} crashes, {lost} batches are gone"));
-    }
-
-    fn start(&mut self, member: PeerId) {
-        let Settings { plan, timing, limits, max_replicas, .. } = &self.settings;
-        let rng = &mut self.chance.schedule;
-        let drift = plan.drift_permille;
-        let rate = 1000 - drift + rng.below(2 * drift + 1);
-        let clock = LocalClock::new(self.now, Moment(rng.below(1 << 40)), rate);
-        let config = CoreConfig {
-            members: self.slots.keys().copied().collect(),
-            member,
-            max_replicas: *max_replicas,
-            fresh_cluster: fresh_cluster(rng),
-            run: 0,
-            timing: *timing,
-            limits: *limits,
-            log_entries_kept: plan.log_entries_kept,
-        };
-        self.note(|| format!("pd {member} starts"));
-        self.at_member(member, |node, sight| node.start(clock, config, sight));
-    }
-
     fn later(&mut self, delay: Span, event: PdEvent) {
         self.out.push(ToWorld::Later(delay, event));
     }
@@ -755,10 +373,4 @@ impl PdSide {
 
 fn index(ticket: PdTicket) -> usize {
     usize::try_from(ticket.0).unwrap_or(usize::MAX)
-}
-
-/// The peer of a region at a store, as the leader of a report.
-#[must_use]
-pub fn leader_of(region: &Region, place: StoreId) -> Peer {
-    region.peer_on(place).unwrap_or_default()
 }

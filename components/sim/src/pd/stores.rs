@@ -68,7 +68,7 @@ impl Agent {
 
     /// A registration of an earlier run, as a process on a copy of the data directory would make it.
     pub fn ghost(&mut self) -> Option<PdAsk> {
-        let is_due = self.run.0 > 1 && self.rng.chance(200);
+        let is_due = self.run.0 > 1 && self.rng.chance(50);
         let earlier = Run(self.run.0 - u64::from(is_due));
         let id = self.id.filter(|_| is_due)?;
         Some(PdAsk::Register(Box::new(self.record(id, earlier))))

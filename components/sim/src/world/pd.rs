@@ -6,7 +6,7 @@ use flotilla_placement::RegionReport;
 use super::World;
 use crate::event::Event;
 use crate::judge::Verdict;
-use crate::pd::{PdEvent, ToWorld};
+use crate::pd::{PdEvent, PdSide, ToWorld};
 
 impl World {
     /// Something happens at or around the placement driver.
@@ -25,6 +25,19 @@ impl World {
         };
         self.hear_from_pd();
         verdict
+    }
+
+    /// The placement driver, to look at.
+    #[must_use]
+    pub const fn pd(&self) -> &PdSide {
+        &self.pd
+    }
+
+    /// Does something to the placement driver now.
+    pub fn to_pd(&mut self, act: impl FnOnce(&mut PdSide)) {
+        self.pd.note_time(self.now);
+        act(&mut self.pd);
+        self.hear_from_pd();
     }
 
     /// Carries out what the placement driver's side wants of the world.

@@ -1,0 +1,338 @@
+//! The order of effects, and the life of a member, as a host sees them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use flotilla_base::{
+    ClusterId, Family, Incarnation, Key, KeyRange, KvRead, Moment, Mutation, PeerId, ReadError,
+    ScanDirection, Span, StoreId,
+};
+use flotilla_pdcore::{
+    Clocks, CoreConfig, CoreError, Denied, Effects, Input, LogWrite, Outcome, PdCore, PdHost,
+    Report, birth,
+};
+use flotilla_placement::{Answer, Cluster, StoreRecord, TsoChange, TsoDesk, TsoError};
+use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
+
+/// A disk that never forgets.
+#[derive(Default)]
+struct Disk(Mutex<BTreeMap<(Family, Key), Bytes>>);
+
+impl Disk {
+    fn write(&self, batch: &[Mutation]) {
+        let mut pairs = self.0.lock().expect("one thread");
+        for mutation in batch {
+            match mutation {
+                Mutation::Put(family, key, value) => {
+                    pairs.insert((*family, key.clone()), value.clone());
+                }
+                Mutation::Delete(family, key) => {
+                    pairs.remove(&(*family, key.clone()));
+                }
+                Mutation::DeleteRange(family, range) => {
+                    pairs.retain(|(of, key), _| of != family || !range.contains(key));
+                }
+            }
+        }
+    }
+}
+
+impl KvRead for Disk {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let pairs = self.0.lock().expect("one thread");
+        Ok(pairs.get(&(family, Key::copy_from_slice(key))).cloned())
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        range: &KeyRange,
+        direction: ScanDirection,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        let pairs = self.0.lock().expect("one thread").clone();
+        let is_wanted = |pair: &&((Family, Key), Bytes)| {
+            let ((of, key), _) = *pair;
+            *of == family && range.contains(key)
+        };
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        let found = pairs.iter().map(|(place, value)| (place.clone(), value.clone()));
+        let mut found: Vec<_> = found.collect::<Vec<_>>();
+        found.retain(|pair| is_wanted(&pair));
+        if direction == ScanDirection::Reverse {
+            found.reverse();
+        }
+        for ((_, key), value) in found {
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Notes what it is told to do, and does it.
+#[derive(Default)]
+struct Host {
+    disk: Arc<Disk>,
+    desk: TsoDesk,
+    calls: Vec<String>,
+    unsynced: Vec<ReadyNumber>,
+    replies: Vec<(u32, Outcome)>,
+    is_broken: bool,
+}
+
+impl PdHost<u32> for Host {
+    type Error = CoreError;
+
+    fn tso(&mut self, change: TsoChange) {
+        self.calls.push(match &change {
+            TsoChange::Open(_) => "open".to_owned(),
+            TsoChange::Extend { .. } => "extend".to_owned(),
+            TsoChange::Lease(end) => format!("lease {}", end.is_some()),
+            TsoChange::Close => "close".to_owned(),
+        });
+        self.desk.change(change);
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        self.calls.push(format!("send {}", messages.len()));
+    }
+
+    fn persist(&mut self, write: LogWrite) -> Result<(), CoreError> {
+        self.calls.push("persist".to_owned());
+        self.disk.write(&write.batch);
+        self.unsynced.push(write.number);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: Vec<Mutation>) -> Result<(), CoreError> {
+        self.calls.push("write".to_owned());
+        self.disk.write(&batch);
+        if self.is_broken { Err(birth(&Broken).expect_err("broken")) } else { Ok(()) }
+    }
+
+    fn claim(&mut self, cluster: Cluster) -> Result<(), CoreError> {
+        self.calls.push(format!("claim {}", cluster.id));
+        Ok(())
+    }
+
+    fn reply(&mut self, ticket: u32, outcome: Outcome) {
+        self.calls.push("reply".to_owned());
+        self.replies.push((ticket, outcome));
+    }
+
+    fn report(&mut self, report: Report) {
+        if !matches!(report, Report::Role(_)) {
+            self.calls.push("report".to_owned());
+        }
+    }
+}
+
+/// A disk that cannot be read.
+struct Broken;
+
+impl KvRead for Broken {
+    fn get(&self, _family: Family, _key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        Err(ReadError("broken".to_owned()))
+    }
+
+    fn scan(
+        &self,
+        _family: Family,
+        _range: &KeyRange,
+        _direction: ScanDirection,
+        _visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        Err(ReadError("broken".to_owned()))
+    }
+}
+
+/// A member that is the only one, and its host.
+struct Member {
+    core: PdCore<u32>,
+    host: Host,
+    clocks: Clocks,
+    effects: Effects<u32>,
+}
+
+impl Member {
+    fn start(disk: &Arc<Disk>) -> Self {
+        let records = birth(disk.as_ref()).expect("sound");
+        disk.write(&records);
+        let config = CoreConfig {
+            members: vec![PeerId(1)],
+            member: PeerId(1),
+            max_replicas: 1,
+            fresh_cluster: ClusterId(7),
+            run: 1,
+            timing: Timing::default(),
+            limits: GroupLimits::default(),
+            log_entries_kept: 4,
+        };
+        let reader: Arc<dyn KvRead + Send + Sync> = Arc::clone(disk) as _;
+        let is_new = !records.is_empty();
+        let core = PdCore::open(config, reader, is_new, Moment(1)).expect("sound");
+        let host = Host { disk: Arc::clone(disk), ..Host::default() };
+        let clocks = Clocks { now: Moment(1), unix_ms: 1_000 };
+        Self { core, host, clocks, effects: Effects::default() }
+    }
+
+    fn tell(&mut self, input: Input<u32>) {
+        self.core.handle(self.clocks, input, &mut self.effects).expect("sound");
+    }
+
+    fn turn(&mut self) -> Vec<String> {
+        self.core.turn(self.clocks, &mut self.effects, &mut self.host).expect("sound");
+        std::mem::take(&mut self.host.calls)
+    }
+
+    /// Everything written is durable; then everything that follows from that, until all is calm.
+    fn settle(&mut self) -> Vec<String> {
+        let mut calls = self.turn();
+        while let Some(number) = self.host.unsynced.pop() {
+            self.host.unsynced.clear();
+            self.tell(Input::Persisted(number));
+            calls.extend(self.turn());
+        }
+        calls
+    }
+}
+
+#[test]
+fn effects_happen_in_the_order_that_safety_asks_for() {
+    let message =
+        Message::new(MessageKind::Heartbeat, PeerId(1), PeerId(2), flotilla_base::Term(6));
+    let cluster = Cluster { id: ClusterId(7), max_replicas: 1 };
+    let mut effects = Effects {
+        stop: Some(TsoChange::Close),
+        send: vec![message],
+        log: Some(LogWrite { number: ReadyNumber(1), batch: Vec::new() }),
+        records: vec![Mutation::Put(Family::RaftMeta, "key".into(), "value".into())],
+        claim: Some(cluster),
+        tso: vec![TsoChange::Extend { end_ms: 5 }],
+        replies: vec![(1, Ok(Answer::Done))],
+        reports: vec![Report::Bootstrapped],
+    };
+    let mut host = Host::default();
+    effects.finish(&mut host).expect("nothing fails");
+    let order = ["close", "send 1", "persist", "write", "claim 7", "extend", "reply", "report"];
+    assert_eq!(host.calls, order);
+    effects.finish(&mut host).expect("nothing fails");
+    assert_eq!(host.calls.len(), order.len(), "nothing is done twice");
+}
+
+#[test]
+fn nobody_is_answered_behind_a_write_that_failed() {
+    let mut effects = Effects {
+        records: vec![Mutation::Put(Family::RaftMeta, "key".into(), "value".into())],
+        tso: vec![TsoChange::Extend { end_ms: 5 }],
+        replies: vec![(1, Ok(Answer::Done))],
+        ..Effects::default()
+    };
+    let mut host = Host { is_broken: true, ..Host::default() };
+    assert!(effects.finish(&mut host).is_err());
+    assert_eq!(host.calls, ["write"]);
+}
+
+#[test]
+fn a_fresh_member_opens_once_its_first_window_is_applied() {
+    let disk = Arc::new(Disk::default());
+    let mut member = Member::start(&disk);
+    // The first turn only writes: a vote for itself, and then the entry of its term.
+    assert!(member.turn().iter().all(|call| call == "persist"));
+    assert!(!member.core.leads(Moment(2)));
+    let calls = member.settle().join(", ");
+    let made = calls.find("claim 7").expect("the cluster is made");
+    let opened = calls.find("open").expect("timestamps are counted");
+    let extended = calls.find("extend").expect("and may be handed out");
+    assert!(made < opened && opened < extended, "{calls}");
+    assert!(calls[..extended].ends_with("write, "), "the window is written first: {calls}");
+    assert!(calls[extended..].contains("lease true"), "{calls}");
+    assert!(member.core.leads(Moment(2)));
+    let taken = member.host.desk.take(1, 1_000).expect("within the window");
+    assert!(member.host.desk.release(taken, Moment(2)).is_some());
+}
+
+/// A crash between the entry that makes the cluster and the mark in the directory leaves no mark.
+#[test]
+fn a_directory_is_claimed_after_every_start() {
+    let disk = Arc::new(Disk::default());
+    assert!(Member::start(&disk).settle().contains(&"claim 7".to_owned()));
+    let mut again = Member::start(&disk);
+    assert_eq!(again.turn().first().map(String::as_str), Some("persist"));
+    let claims = |calls: &[String]| calls.iter().filter(|call| call.starts_with("claim")).count();
+    let mut third = Member::start(&disk);
+    let calls = third.settle();
+    assert_eq!(claims(&calls), 1, "{calls:?}");
+    third.clocks.now = Moment(2);
+    assert_eq!(claims(&third.settle()), 0, "once is enough");
+}
+
+#[test]
+fn a_disk_that_stands_still_ends_the_lead_without_being_told() {
+    let disk = Arc::new(Disk::default());
+    let mut member = Member::start(&disk);
+    member.settle();
+    member.clocks.now = Moment(10);
+    member.tell(Input::AllocIds { count: 1, ticket: 1 });
+    member.turn();
+    assert!(member.host.replies.is_empty(), "the window of ids is not durable");
+    let gate = Timing::default().gate;
+    let end = Moment(10) + gate;
+    assert_eq!(member.core.next_deadline(end.max(Moment(0))).min(end), end);
+    assert!(member.core.leads(Moment(end.0 - 1)) && !member.core.leads(end));
+    let taken = member.host.desk.take(1, 1_000).expect("within the window");
+    assert_eq!(member.host.desk.release(taken, end), None, "no timestamp leaves either");
+    member.clocks.now = end + Span::from_millis(1);
+    member.tell(Input::AllocIds { count: 1, ticket: 2 });
+    member.settle();
+    let outcomes: Vec<_> = member.host.replies.iter().map(|(ticket, it)| (*ticket, it)).collect();
+    let [(2, Err(Denied::NotLeader)), (1, Ok(Answer::Ids(batch)))] = outcomes[..] else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!((batch.first, batch.last), (1, 1));
+    assert!(member.core.leads(member.clocks.now), "the disk is back");
+}
+
+#[test]
+fn a_registered_store_makes_the_first_regions_and_an_earlier_run_is_refused() {
+    let disk = Arc::new(Disk::default());
+    let mut member = Member::start(&disk);
+    member.settle();
+    let store = |run| {
+        let (id, address) = (StoreId(900), "a:1".to_owned());
+        Box::new(StoreRecord {
+            id,
+            address,
+            incarnation: Incarnation(run),
+            ..StoreRecord::default()
+        })
+    };
+    member.tell(Input::PutStore { store: store(2), ticket: 1 });
+    member.settle();
+    assert_eq!(member.host.replies.pop(), Some((1, Ok(Answer::Done))));
+    let plan = member.core.state().bootstrap().expect("one store is enough for one replica");
+    assert_eq!(plan.regions.len(), 2);
+    member.tell(Input::PutStore { store: store(1), ticket: 2 });
+    member.settle();
+    assert!(matches!(member.host.replies.pop(), Some((2, Err(Denied::Refused(_))))));
+}
+
+#[test]
+fn a_member_that_ends_leaves_nobody_without_an_answer() {
+    let disk = Arc::new(Disk::default());
+    let mut member = Member::start(&disk);
+    member.settle();
+    member.tell(Input::AllocIds { count: 1, ticket: 1 });
+    let store = StoreRecord { id: StoreId(9), address: "a:1".to_owned(), ..StoreRecord::default() };
+    member.tell(Input::PutStore { store: Box::new(store), ticket: 2 });
+    member.turn();
+    member.core.close(&mut member.effects);
+    member.effects.finish(&mut member.host).expect("sound");
+    let told: Vec<_> =
+        member.host.replies.iter().map(|(ticket, it)| (*ticket, it.is_err())).collect();
+    assert_eq!(told, [(1, true), (2, true)]);
+    assert_eq!(member.host.desk.take(1, 1_000).err(), Some(TsoError::NoReign));
+}
