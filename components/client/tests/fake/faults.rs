@@ -37,7 +37,7 @@ async fn a_new_leader_is_found_by_its_follower() {
 /// Three reads by turns: one of them asks store 3. How often anything was repeated.
 async fn read_everywhere(client: &Client) -> u64 {
     for _ in 0..3 {
-        let found = client.raw().get("k").await.unwrap();
+        let found = client.raw().get("k").await.expect("it answers");
         assert_eq!(found.as_deref(), Some(b"v".as_slice()));
     }
     client.stats().all_retries().map(|(_cause, count)| count).sum()
@@ -46,7 +46,7 @@ async fn read_everywhere(client: &Client) -> u64 {
 async fn client_of_replicas(fake: &Fake) -> Client {
     let options = ClientOptions { read_from: ReadFrom::AnyReplica, ..ClientOptions::default() };
     let client = fake.client_with(options).await;
-    client.raw().put("k", "v").await.unwrap();
+    client.raw().put("k", "v").await.expect("it answers");
     client
 }
 
@@ -168,7 +168,7 @@ async fn every_transient_error_is_repeated() {
     ];
     for set in transient {
         fake.script(1, [refuse(set)]);
-        client.raw().get("k").await.unwrap();
+        client.raw().get("k").await.expect("it answers");
     }
     let repeated: u64 = client.stats().all_retries().map(|(_cause, count)| count).sum();
     assert!(repeated >= 14, "{repeated}");
@@ -224,7 +224,7 @@ async fn a_dead_leader_is_replaced() {
     fake.kill(1).await;
     fake.lead(2);
     client.raw().put("k", "2").await.unwrap();
-    assert_eq!(client.raw().get("k").await.unwrap().as_deref(), Some(b"2".as_slice()));
+    assert_eq!(client.raw().get("k").await.expect("it answers").as_deref(), Some(b"2".as_slice()));
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl PdHost<Asker> for Host {
                     }
                     // An old leader that keeps reporting is a signal in itself.
                     Err(stale) => {
-                        tracing::debug!(%stale, store = %leader, "stale region heartbeat")
+                        tracing::debug!(%stale, store = %leader, "stale region heartbeat");
                     }
                 }
             }
