@@ -1,8 +1,9 @@
-//! A cluster in one process whose connections lose messages in one direction only: a follower that is
-//! cut off and comes back changes neither term nor leader, and no request fails or is even repeated.
+//! A cluster in one process whose connections lose messages in chosen directions: a follower that is cut off and
+//! comes back changes neither term nor leader, and no request fails or is even repeated; a leader that is cut off
+//! shows nobody what is not the newest; and followers show what was just acknowledged.
 //!
-//! The simulator proves the same exactly, in virtual time; this test proves that the real transport and
-//! the real clocks are wired to the same rules.
+//! The simulator proves the same exactly, in virtual time; these tests prove that the real transport, the real
+//! clocks and the real threads are wired to the same rules.
 
 mod common;
 
@@ -10,15 +11,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use std::time::{Duration, Instant};
 
-use common::Sandbox;
+use common::{LIVENESS, Sandbox};
 use flotilla_base::StoreId;
-use flotilla_client::{Client, ClientOptions, KeyRange};
+use flotilla_client::{Client, ClientOptions, KeyRange, RawKv, ReadFrom, RegionInfo};
 use flotilla_pd::{Pd, PdConfig};
-use flotilla_store::{Store, StoreConfig};
+use flotilla_store::{RequestHeader, Store, StoreConfig};
 use flotilla_telemetry::Registry;
 
 /// Longer than two gates: a follower that could start an election would have done so.
@@ -148,6 +149,162 @@ fn a_follower_that_was_cut_off_changes_nothing() {
         assert_eq!(cluster.leaders(&client), leaders, "{name}: the lead moved");
         assert_eq!(repetitions, self::repetitions(&client), "{name}: a request was repeated");
     }
+    cluster.stop();
+}
+
+const REPLICA_READS: &str = "flotilla_reads_total{type=\"replica\"}";
+const READS_IN_PLACE: &str = "flotilla_reads_total{type=\"in_place\"}";
+
+impl Cluster {
+    /// The region of the first key, and where the store is that leads it.
+    fn first_region(&self, client: &Client) -> (RegionInfo, usize) {
+        let regions = self.runtime.block_on(client.admin().regions(KeyRange::all(), 1));
+        let region = regions.expect("regions are known").remove(0);
+        let leader = region.leader.expect("somebody leads").store;
+        let position = self.stores.iter().position(|store| store.id() == leader);
+        (region, position.expect("one of the stores"))
+    }
+
+    /// Cuts the store at this position off from the others, in both directions, and returns when another one leads
+    /// the first region.
+    fn depose(&self, client: &Client, position: usize) {
+        let own = self.stores[position].id();
+        let filter = move |from, to, _: &_| from != own && to != own;
+        self.stores[position].peers().set_filter(Some(Arc::new(filter)));
+        until(|| self.first_region(client).1 != position);
+    }
+}
+
+fn until(is_so: impl Fn() -> bool) {
+    let end = Instant::now() + LIVENESS;
+    while !is_so() {
+        assert!(Instant::now() < end, "it never came");
+        std::thread::yield_now();
+    }
+}
+
+/// The leader of a region serves its own data without asking anybody. Once another store has acknowledged a write,
+/// it does not any more: neither a read that begins then, nor one that began long before and stood still.
+#[test]
+fn a_leader_that_is_cut_off_serves_nothing_in_place() {
+    let cluster = Cluster::start();
+    let client = cluster.client();
+    for round in 0..3 {
+        cluster.use_until(&client, Instant::now() + Duration::from_millis(200));
+        let (region, position) = cluster.first_region(&client);
+        let router = cluster.stores[position].router();
+        let header =
+            RequestHeader { version: region.region.epoch.version, ..RequestHeader::default() };
+        let begin = || router.begin_in_place(region.region.id, &header);
+        until(|| begin().and_then(|read| router.finish_in_place(read)).is_ok());
+        let standing_still: Vec<_> = begin().into_iter().collect();
+        cluster.depose(&client, position);
+        // A client that does not know the old leader: it would wait there for what cannot be committed.
+        let newcomer = cluster.client().raw();
+        cluster.runtime.block_on(newcomer.put("k0", "elsewhere")).expect("a put succeeds");
+        for read in standing_still {
+            let served = router.finish_in_place(read);
+            assert!(served.is_err(), "round {round}: served what was read before the cut");
+        }
+        for _ in 0..1_000 {
+            let served = begin().and_then(|read| router.finish_in_place(read));
+            assert!(served.is_err(), "round {round}: served what is not the newest");
+        }
+        // Whoever asks that store is told to ask elsewhere, and finds the newest.
+        let found = cluster.runtime.block_on(client.raw().get("k0")).expect("a get succeeds");
+        assert_eq!(found.as_deref(), Some(b"elsewhere".as_slice()));
+        cluster.stores[position].peers().set_filter(None);
+    }
+    let in_place: u64 = (0..3).map(|position| cluster.count(position, READS_IN_PLACE)).sum();
+    assert!(in_place > 0, "nothing was ever read in place");
+    cluster.stop();
+}
+
+/// Whoever was told of a write finds it at each replica, and so does everybody who is told of it in turn.
+#[test]
+fn followers_show_what_was_just_acknowledged() {
+    const PUTS: u64 = 500;
+    let cluster = Cluster::start();
+    let client = cluster.client();
+    cluster.use_until(&client, Instant::now() + Duration::from_millis(200));
+    let raw = client.raw();
+    let anywhere = raw.with_read_from(ReadFrom::AnyReplica);
+    let served = || [0, 1, 2].map(|position| cluster.count(position, REPLICA_READS));
+    let before = served();
+    cluster.runtime.block_on(async {
+        for number in 0..PUTS {
+            raw.put("key", number.to_string()).await.expect("a put succeeds");
+            // Three in turn: one at each replica.
+            for _ in 0..3 {
+                let found = anywhere.get("key").await.expect("a get succeeds");
+                assert_eq!(found.as_deref(), Some(number.to_string().as_bytes()));
+            }
+        }
+    });
+    let (_region, leader) = cluster.first_region(&client);
+    let after = served();
+    for position in (0..3).filter(|position| *position != leader) {
+        let here = after[position] - before[position];
+        assert!(here >= PUTS * 9 / 10, "only {here} were read at the follower at {position}");
+    }
+    cluster.stop();
+}
+
+/// The same while the lead changes all the time: a register that only grows never goes back, wherever it is read.
+#[test]
+fn a_register_never_goes_back_while_leaders_are_cut_off() {
+    let cluster = Cluster::start();
+    let client = cluster.client();
+    let acknowledged = AtomicU64::new(0);
+    cluster.runtime.block_on(client.raw().put("key", "0")).expect("a put succeeds");
+    let is_over = AtomicBool::new(false);
+    let read = |raw: RawKv| {
+        let (acknowledged, is_over) = (&acknowledged, &is_over);
+        async move {
+            let mut reads = 0_u64;
+            while !is_over.load(Ordering::SeqCst) {
+                let floor = acknowledged.load(Ordering::SeqCst);
+                let found = raw.get("key").await.expect("a get succeeds").expect("a value");
+                let found = std::str::from_utf8(&found).expect("digits").parse::<u64>();
+                let found = found.expect("a number");
+                assert!(found >= floor, "{found} was read, {floor} was acknowledged before");
+                acknowledged.fetch_max(found, Ordering::SeqCst);
+                reads += 1;
+            }
+            reads
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers = [ReadFrom::Leader, ReadFrom::AnyReplica].map(|read_from| {
+            // Each with a view of its own of who leads.
+            let client = cluster.client();
+            let raw = client.raw().with_read_from(read_from);
+            let (cluster, read) = (&cluster, &read);
+            scope.spawn(move || cluster.runtime.block_on(read(raw)))
+        });
+        for _ in 0..4 {
+            let write_until = |end: Instant| {
+                // A client of today: nothing of it is under way when the lead changes.
+                let raw = cluster.client().raw();
+                cluster.runtime.block_on(async {
+                    while Instant::now() < end {
+                        let next = acknowledged.load(Ordering::SeqCst) + 1;
+                        raw.put("key", next.to_string()).await.expect("a put succeeds");
+                        acknowledged.fetch_max(next, Ordering::SeqCst);
+                    }
+                });
+            };
+            write_until(Instant::now() + Duration::from_millis(300));
+            let (_region, position) = cluster.first_region(&client);
+            cluster.depose(&client, position);
+            write_until(Instant::now() + Duration::from_millis(1_000));
+            cluster.stores[position].peers().set_filter(None);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        for reader in readers {
+            assert!(reader.join().expect("nothing went back") > 100, "too few reads were made");
+        }
+    });
     cluster.stop();
 }
 

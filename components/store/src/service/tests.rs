@@ -46,6 +46,8 @@ fn clock() -> u64 {
     CLOCK_MILLIS.load(Ordering::SeqCst)
 }
 
+const IN_PLACE: &str = "flotilla_reads_total{type=\"in_place\"}";
+
 /// What the next write or read meets instead of a healthy replica.
 #[derive(Clone, Debug)]
 enum Fate {
@@ -267,6 +269,20 @@ impl Fixture {
 
     fn proposed(&self) -> usize {
         self.played.script.lock().proposed
+    }
+
+    fn barriers(&self) -> [usize; 2] {
+        self.played.script.lock().barriers
+    }
+
+    fn permit(&self, permit: Reading) {
+        self.played.script.lock().permit = permit;
+    }
+
+    fn counted(&self, series: &str) -> u64 {
+        let text = flotilla_telemetry::render(&self.registry);
+        let line = text.lines().find(|line| line.starts_with(series)).expect("registered");
+        line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a number")
     }
 
     async fn put(&self, key: &[u8], value: &[u8], ttl: u64) -> kvrpcpb::RawPutResponse {

@@ -201,3 +201,41 @@ async fn a_message_has_a_bounded_number_of_commands() {
     let status = line.fails().await;
     assert_eq!(status.message(), "4097 commands in a message, at most 4096");
 }
+
+#[tokio::test]
+async fn point_reads_of_a_message_are_served_together_where_they_can_be() {
+    let fixture = Fixture::new();
+    let mut line = Line::open(&fixture);
+    let large = Bytes::from(vec![b'x'; 700 << 10]);
+    line.send([(0, put("c", "1".into())), (1, put("d", large))]);
+    line.answers(2).await;
+    fixture.permit(Ok(()));
+    // More than one lot; and more than one lot holds.
+    line.send((0..100).map(|id| (id, get(if id % 10 == 0 { "d" } else { "c" }))));
+    for (id, answer) in line.answers(100).await {
+        let Some(Answered::RawGet(found)) = answer else { panic!("{answer:?}") };
+        let length = if id % 10 == 0 { 700 << 10 } else { 1 };
+        assert_eq!((found.value.len(), found.region_error), (length, None), "{id}");
+    }
+    assert_eq!((fixture.barriers(), fixture.counted(IN_PLACE)), ([0, 0], 100));
+    assert_eq!(fixture.counted("flotilla_rpc_requests_total{op=\"raw_get\",result=\"done\"}"), 100);
+
+    // One of three may not be used; the ordinary way says what else is wrong.
+    fixture.played.script.lock().ends = [Ok(()), Err(NotInPlace::Withdrawn)].into();
+    let outside = RawGetRequest { context: Some(context()), key: "z".into(), cf: String::new() };
+    line.send([(1, get("c")), (2, get("c")), (3, get("e")), (4, Cmd::RawGet(outside))]);
+    let answers = line.answers(4).await;
+    let found = |position: usize| match &answers[position].1 {
+        Some(Answered::RawGet(found)) => found.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((&found(0).value[..], &found(1).value[..]), (&b"1"[..], &b"1"[..]));
+    assert!(found(2).not_found);
+    let error = found(3).region_error.expect("outside");
+    assert_eq!(error.key_not_in_region.expect("which one").key, "z");
+    assert_eq!(fixture.barriers(), [0, 0], "what came again was served in place");
+    fixture.permit(Err(NotInPlace::NoPermit));
+    line.send([(1, get("c"))]);
+    line.answers(1).await;
+    assert_eq!(fixture.barriers(), [1, 0]);
+}

@@ -6,19 +6,10 @@ use kvrpcpb::{RawBatchGetRequest, RawGetKeyTtlRequest, RawGetRequest};
 use super::*;
 use crate::value::RawValue;
 
-const IN_PLACE: &str = "flotilla_reads_total{type=\"in_place\"}";
 const BARRIER: &str = "flotilla_reads_total{type=\"barrier\"}";
 const REPLICA: &str = "flotilla_reads_total{type=\"replica\"}";
 
 impl Fixture {
-    fn barriers(&self) -> [usize; 2] {
-        self.played.script.lock().barriers
-    }
-
-    fn permit(&self, permit: Reading) {
-        self.played.script.lock().permit = permit;
-    }
-
     async fn get_anywhere(&self, key: &'static [u8]) -> kvrpcpb::RawGetResponse {
         let context = kvrpcpb::Context { replica_read: true, ..context() };
         let (context, key) = (Some(context), Bytes::from_static(key));
@@ -32,12 +23,6 @@ impl Fixture {
         let answer = done(self.service.raw_get_key_ttl(Request::new(request)).await);
         assert_eq!(answer.region_error, None);
         (!answer.not_found).then_some(answer.ttl)
-    }
-
-    fn counted(&self, series: &str) -> u64 {
-        let text = flotilla_telemetry::render(&self.registry);
-        let line = text.lines().find(|line| line.starts_with(series)).expect("registered");
-        line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a number")
     }
 }
 
