@@ -88,6 +88,8 @@ fn number(metadata: &MetadataMap, key: &'static str) -> Result<u64, Status> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ME: Identity =
@@ -107,6 +109,34 @@ mod tests {
         let refused = Hello::read(&metadata).expect_err("no number");
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert!(Hello::read(&MetadataMap::new()).is_err());
+    }
+
+    proptest! {
+        /// Metadata comes from whoever reaches the port: any text, keys missing or twice.
+        #[test]
+        fn whatever_is_said_is_refused_or_means_itself(
+            said in prop::collection::vec(
+                (
+                    prop::sample::select(vec![CLUSTER_ID, FROM_STORE, TO_STORE, INCARNATION, PROTOCOL]),
+                    prop_oneof![
+                        3 => any::<u64>().prop_map(|number| number.to_string()),
+                        1 => "[ -~]{0,24}|[+-]?[0-9]{18,22}",
+                    ],
+                ),
+                4..12,
+            ),
+        ) {
+            let mut metadata = MetadataMap::new();
+            for (key, text) in said {
+                metadata.append(key, text.parse().expect("printable"));
+            }
+            if let Ok(hello) = Hello::read(&metadata) {
+                let _refused = hello.check(ME);
+                let mut again = MetadataMap::new();
+                hello.write(&mut again);
+                prop_assert_eq!(Hello::read(&again).expect("own metadata"), hello);
+            }
+        }
     }
 
     #[test]

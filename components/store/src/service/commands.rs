@@ -42,7 +42,7 @@ const PROBE_DELAY_MAX: Duration = Duration::from_secs(10);
 /// What is begun as one.
 enum Work {
     /// A command of its own.
-    Alone { id: u64, cmd: Option<Cmd>, bytes: usize },
+    Alone { id: u64, cmd: Option<Box<Cmd>>, bytes: usize },
     /// Point reads, at most [`together::GETS_MAX`].
     Gets(Vec<Get>),
 }
@@ -161,7 +161,7 @@ where
             self.bytes += bytes;
             match command.cmd {
                 Some(Cmd::RawGet(call)) => gets.push(Get { id, call, bytes }),
-                cmd => self.begin(Work::Alone { id, cmd, bytes }),
+                cmd => self.begin(Work::Alone { id, cmd: cmd.map(Box::new), bytes }),
             }
         }
         while !gets.is_empty() {
@@ -185,7 +185,7 @@ where
             self.unread.answers.push_back(Ended { id, answer, bytes });
         }
         for Get { id, call, bytes } in left {
-            self.begin(Work::Alone { id, cmd: Some(Cmd::RawGet(call)), bytes });
+            self.begin(Work::Alone { id, cmd: Some(Box::new(Cmd::RawGet(call))), bytes });
         }
         // Where answers come in faster than the loop gets past them.
         if self.unread.answers.len() >= ANSWERS_MAX
@@ -216,7 +216,7 @@ async fn run<R: Regions>(service: RawService<R>, work: Work) -> Done {
     match work {
         Work::Alone { id, cmd, bytes } => {
             let cmd = match cmd {
-                Some(cmd) => Some(answer(&service, cmd).await),
+                Some(cmd) => Some(answer(&service, *cmd).await),
                 // A command of a kind that this version does not know. The client is told so by an empty answer.
                 None => None,
             };

@@ -68,10 +68,11 @@ async fn a_view_that_may_not_be_used_is_not_used() {
         let series = format!("flotilla_reads_not_in_place_total{{reason=\"{name}\"}}");
         for (count, kind) in (1..).zip(["get", "batch_get", "scan"]) {
             fixture.put(b"c", b"old", 0).await;
-            let mut script = fixture.played.script.lock();
-            script.meanwhile = vec![put("c", "new")];
-            script.ends = [Err(why)].into();
-            drop(script);
+            {
+                let mut script = fixture.played.script.lock();
+                script.meanwhile = vec![put("c", "new")];
+                script.ends = [Err(why)].into();
+            }
             let found = match kind {
                 "get" => fixture.get(b"c").await.value,
                 "scan" => {
