@@ -136,7 +136,7 @@ impl Load {
         while let Some(client) = self.tasks.join_next().await {
             client.expect("no client fails a check of its own");
         }
-        self.read_back().await;
+        Box::pin(self.read_back()).await;
     }
 
     /// Reads everything that was ever written, with patience.
@@ -156,7 +156,8 @@ impl Load {
         for number in 0..self.sets.count() {
             let name = set(number);
             let call = async { Ok(own.list(elements(&name)).await.expect("the cluster is up")) };
-            self.ledger.attempt(reader, vec![(name.clone(), Request::SetRead)], call).await;
+            let read = vec![(name.clone(), Request::SetRead)];
+            Box::pin(self.ledger.attempt(reader, read, call)).await;
         }
     }
 }
@@ -217,7 +218,7 @@ async fn use_registers(mut hand: Hand, raw: RawKv, padding: usize) {
             let bytes = format!("{value} {}", "x".repeat(padding));
             let put = async { raw.put(key.clone(), bytes).await };
             let call = async { put.await.map(|()| Response::Written).map_err(|it| it.applied()) };
-            hand.attempt(vec![(key.clone(), asked)], call).await;
+            Box::pin(hand.attempt(vec![(key.clone(), asked)], call)).await;
         } else {
             let call = async {
                 let found = raw.get(key.clone()).await;

@@ -60,7 +60,7 @@ pub(crate) fn kill(arena: &mut Arena) -> Outcome {
     };
     arena.inject("kills", &format!("killed: {}", names(&victims)));
     victims.iter().for_each(|node| {
-        assert!(!arena.cluster.process(*node).has_ended(), "node {node} had ended")
+        assert!(!arena.cluster.process(*node).has_ended(), "node {node} had ended");
     });
     arena.cluster.kill_at_once(&victims);
     if leaves_majority(arena, &victims) {
@@ -148,6 +148,7 @@ fn both_ways(a: usize, b: usize) -> [(usize, usize); 2] {
 }
 
 /// Draws a shape: how it is called, what it cuts, and whether clients can go on meanwhile.
+#[expect(clippy::too_many_lines, reason = "a table: one arm for each shape")]
 fn shape(arena: &mut Arena) -> (String, Cuts, bool) {
     let clients = arena.network.clients();
     let leader = arena.leader();
@@ -227,7 +228,7 @@ fn shape(arena: &mut Arena) -> (String, Cuts, bool) {
     }
 }
 
-fn volume<'a>(arena: &'a Arena, node: usize) -> Result<&'a Volume, Invalid> {
+fn volume(arena: &Arena, node: usize) -> Result<&Volume, Invalid> {
     arena.bases[node]
         .volume
         .as_ref()
@@ -267,7 +268,9 @@ pub(crate) fn slow(arena: &mut Arena) -> Outcome {
         .ok()
         .filter(|volume| volume.kind() == Kind::Loop)
         .and_then(Volume::device);
-    if let Some(device) = disk.filter(|_| arena.facilities.throttle && arena.faults() % 2 == 0) {
+    if let Some(device) =
+        disk.filter(|_| arena.facilities.throttle && arena.faults().is_multiple_of(2))
+    {
         let writes = u32::try_from(2 + arena.rng.below(8)).expect("few");
         arena.inject(
             "slow disks",
