@@ -281,7 +281,10 @@ fn a_disk_that_stands_still_ends_the_lead_without_being_told() {
     assert!(member.host.replies.is_empty(), "the window of ids is not durable");
     let gate = Timing::default().gate;
     let end = Moment(10) + gate;
-    assert_eq!(member.core.next_deadline(end.max(Moment(0))).min(end), end);
+    assert!(
+        member.core.next_deadline(member.clocks.now) <= end,
+        "who waits for the end hears of it"
+    );
     assert!(member.core.leads(Moment(end.0 - 1)) && !member.core.leads(end));
     let taken = member.host.desk.take(1, 1_000).expect("within the window");
     assert_eq!(member.host.desk.release(taken, end), None, "no timestamp leaves either");

@@ -59,7 +59,10 @@ impl World {
     fn choose_missing(&mut self) {
         let stores = self.plan.topology.stores;
         let drawn = StoreId(1 + self.chance.schedule.below(stores));
-        self.record.missing = (self.plan.phases.missing == Missing::Dead).then_some(drawn);
+        // A cluster is made by all of its stores: before that none may be missing for good.
+        let is_made = !self.regions.is_empty();
+        let is_dead = is_made && self.plan.phases.missing == Missing::Dead;
+        self.record.missing = is_dead.then_some(drawn);
         if self.record.missing.is_some() {
             self.crash(drawn);
         }
