@@ -68,7 +68,7 @@ fn power_cuts() {
 
 /// Everything, for longer, and whether the test can fail at all.
 #[test]
-#[ignore = "takes an hour: make chaos"]
+#[ignore = "takes the better part of an hour: make chaos"]
 fn everything() {
     cage::run(FACILITIES);
     let only = env::var(ONLY).unwrap_or_default();
