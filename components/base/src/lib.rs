@@ -4,7 +4,8 @@
 //! Everything here is plain data that any floor above may use.
 //!
 //! Entry types: [`Region`], [`KeyRange`], [`Moment`], [`Mutation`].
-//! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`codec`], [`rng`], [`size`], [`limit`].
+//! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`tables`], [`codec`], [`rng`], [`size`],
+//! [`limit`].
 #![warn(missing_docs)]
 
 pub mod codec;
@@ -15,6 +16,7 @@ pub mod region;
 pub mod rng;
 pub mod size;
 pub mod storage;
+pub mod tables;
 pub mod time;
 
 pub use id::{ClusterId, ConfVer, Incarnation, Index, PeerId, RegionId, StoreId, Term, Version};
@@ -23,4 +25,5 @@ pub use region::{Epoch, Peer, PeerRole, Region, RegionError};
 pub use rng::Rng;
 pub use size::ByteSize;
 pub use storage::{Family, KvRead, Mutation, ReadError, ScanDirection};
+pub use tables::Tables;
 pub use time::{Moment, Span};

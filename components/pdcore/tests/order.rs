@@ -1,12 +1,11 @@
 //! The order of effects, and the life of a member, as a host sees them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use flotilla_base::{
-    ClusterId, Family, Incarnation, Key, KeyRange, KvRead, Moment, Mutation, PeerId, ReadError,
-    ScanDirection, Span, StoreId,
+    ClusterId, Family, Incarnation, KeyRange, KvRead, Moment, Mutation, PeerId, ReadError,
+    ScanDirection, Span, StoreId, Tables,
 };
 use flotilla_pdcore::{
     Clocks, CoreConfig, CoreError, Denied, Effects, Input, LogWrite, Outcome, PdCore, PdHost,
@@ -16,60 +15,10 @@ use flotilla_placement::{Answer, Cluster, StoreRecord, TsoChange, TsoDesk, TsoEr
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
 /// A disk that never forgets.
-#[derive(Default)]
-struct Disk(Mutex<BTreeMap<(Family, Key), Bytes>>);
+type Disk = Mutex<Tables>;
 
-impl Disk {
-    fn write(&self, batch: &[Mutation]) {
-        let mut pairs = self.0.lock().expect("one thread");
-        for mutation in batch {
-            match mutation {
-                Mutation::Put(family, key, value) => {
-                    pairs.insert((*family, key.clone()), value.clone());
-                }
-                Mutation::Delete(family, key) => {
-                    pairs.remove(&(*family, key.clone()));
-                }
-                Mutation::DeleteRange(family, range) => {
-                    pairs.retain(|(of, key), _| of != family || !range.contains(key));
-                }
-            }
-        }
-    }
-}
-
-impl KvRead for Disk {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        let pairs = self.0.lock().expect("one thread");
-        Ok(pairs.get(&(family, Key::copy_from_slice(key))).cloned())
-    }
-
-    fn scan(
-        &self,
-        family: Family,
-        range: &KeyRange,
-        direction: ScanDirection,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), ReadError> {
-        let pairs = self.0.lock().expect("one thread").clone();
-        let is_wanted = |pair: &&((Family, Key), Bytes)| {
-            let ((of, key), _) = *pair;
-            *of == family && range.contains(key)
-        };
-        let pairs: Vec<_> = pairs.into_iter().collect();
-        let found = pairs.iter().map(|(place, value)| (place.clone(), value.clone()));
-        let mut found: Vec<_> = found.collect::<Vec<_>>();
-        found.retain(|pair| is_wanted(&pair));
-        if direction == ScanDirection::Reverse {
-            found.reverse();
-        }
-        for ((_, key), value) in found {
-            if !visit(&key, &value) {
-                break;
-            }
-        }
-        Ok(())
-    }
+fn write_down(disk: &Disk, batch: &[Mutation]) {
+    disk.lock().expect("one thread").apply(batch);
 }
 
 /// Notes what it is told to do, and does it.
@@ -102,14 +51,14 @@ impl PdHost<u32> for Host {
 
     fn persist(&mut self, write: LogWrite) -> Result<(), CoreError> {
         self.calls.push("persist".to_owned());
-        self.disk.write(&write.batch);
+        write_down(&self.disk, &write.batch);
         self.unsynced.push(write.number);
         Ok(())
     }
 
     fn write(&mut self, batch: Vec<Mutation>) -> Result<(), CoreError> {
         self.calls.push("write".to_owned());
-        self.disk.write(&batch);
+        write_down(&self.disk, &batch);
         if self.is_broken { Err(birth(&Broken).expect_err("broken")) } else { Ok(()) }
     }
 
@@ -160,7 +109,7 @@ struct Member {
 impl Member {
     fn start(disk: &Arc<Disk>) -> Self {
         let records = birth(disk.as_ref()).expect("sound");
-        disk.write(&records);
+        write_down(disk, &records);
         let config = CoreConfig {
             members: vec![PeerId(1)],
             member: PeerId(1),

@@ -6,96 +6,33 @@
 //!
 //! A disk also refuses writes where it is full, and fails: after that nobody knows what is on it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use flotilla_base::{Family, Key, KeyRange, KvRead, Mutation, ReadError, Rng, ScanDirection};
-
-/// The content of all families.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Layer {
-    families: [BTreeMap<Key, Bytes>; Family::ALL.len()],
-}
-
-impl Layer {
-    /// The pairs of a family.
-    #[must_use]
-    pub fn family(&self, family: Family) -> &BTreeMap<Key, Bytes> {
-        &self.families[family as usize]
-    }
-
-    fn apply(&mut self, batch: &[Mutation]) {
-        for mutation in batch {
-            match mutation {
-                Mutation::Put(family, key, value) => {
-                    self.families[*family as usize].insert(key.clone(), value.clone());
-                }
-                Mutation::Delete(family, key) => {
-                    self.families[*family as usize].remove(key);
-                }
-                Mutation::DeleteRange(family, range) => {
-                    self.families[*family as usize].retain(|key, _| !range.contains(key));
-                }
-            }
-        }
-    }
-}
-
-impl KvRead for Layer {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.family(family).get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        family: Family,
-        range: &KeyRange,
-        direction: ScanDirection,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), ReadError> {
-        let pairs = self.family(family);
-        let end = if range.end.is_empty() {
-            Bound::Unbounded
-        } else {
-            Bound::Excluded(range.end.as_ref())
-        };
-        let mut found = pairs.range::<[u8], _>((Bound::Included(range.start.as_ref()), end));
-        loop {
-            let next = match direction {
-                ScanDirection::Forward => found.next(),
-                ScanDirection::Reverse => found.next_back(),
-            };
-            let Some((key, value)) = next else { return Ok(()) };
-            if !visit(key, value) {
-                return Ok(());
-            }
-        }
-    }
-}
+use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, Rng, ScanDirection, Tables};
 
 /// What reads see: everything that was written, synced or not. Shared with the groups of a store, which
 /// ask for old log entries.
 #[derive(Debug, Default)]
 pub struct Image {
-    layer: Mutex<Layer>,
+    layer: Mutex<Tables>,
 }
 
 impl Image {
     /// Calls `look` with the content.
-    pub fn look<R>(&self, look: impl FnOnce(&Layer) -> R) -> R {
+    pub fn look<R>(&self, look: impl FnOnce(&Tables) -> R) -> R {
         look(&self.layer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Layer)) {
+    fn change(&self, change: impl FnOnce(&mut Tables)) {
         change(&mut self.layer.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl KvRead for Image {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.look(|layer| layer.get(family, key))
+        self.layer.get(family, key)
     }
 
     fn scan(
@@ -105,7 +42,7 @@ impl KvRead for Image {
         direction: ScanDirection,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), ReadError> {
-        self.look(|layer| layer.scan(family, range, direction, visit))
+        self.layer.scan(family, range, direction, visit)
     }
 }
 
@@ -141,13 +78,13 @@ pub struct Loss {
 #[derive(Debug, Default)]
 pub struct SimDisk {
     image: Arc<Image>,
-    synced: Layer,
+    synced: Tables,
     pending: VecDeque<Vec<Mutation>>,
     written: BatchNumber,
     is_full: bool,
     health: Health,
     /// What the disk held durably when it was copied.
-    copy: Option<Layer>,
+    copy: Option<Tables>,
 }
 
 /// Whether syncs work.
@@ -170,7 +107,7 @@ impl SimDisk {
 
     /// What surely survives a crash.
     #[must_use]
-    pub const fn synced(&self) -> &Layer {
+    pub const fn synced(&self) -> &Tables {
         &self.synced
     }
 
@@ -277,6 +214,10 @@ impl SimDisk {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use flotilla_base::Key;
+
     use super::*;
 
     fn put(key: &'static str) -> Vec<Mutation> {
@@ -287,7 +228,7 @@ mod tests {
         disk.write(put(key)).expect("a sound disk")
     }
 
-    fn keys(layer: &Layer) -> Vec<Key> {
+    fn keys(layer: &Tables) -> Vec<Key> {
         layer.family(Family::Raw).keys().cloned().collect()
     }
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flotilla_base::{Family, Index, Key, Region};
+use flotilla_base::{Family, Index, Key, Region, Tables};
 use flotilla_raftgroup::disk;
 
 use super::applied::AppliedJudge;
 use super::{Place, Verdict, require};
-use crate::disk::Layer;
 
 const ATOMIC: &str = "I3: data and applied index change in one batch";
 const FOLLOWS: &str = "data follows the log";
@@ -17,7 +16,7 @@ const FOLLOWS: &str = "data follows the log";
 ///
 /// # Errors
 /// They differ.
-pub fn check(place: Place, region: &Region, image: &Layer, applied: &AppliedJudge) -> Verdict {
+pub fn check(place: Place, region: &Region, image: &Tables, applied: &AppliedJudge) -> Verdict {
     let Ok(Some(state)) = disk::read_apply_state(image, region.id) else {
         return require(false, ATOMIC, || format!("{place}: no apply state"));
     };
