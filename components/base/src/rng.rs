@@ -30,7 +30,9 @@ impl Rng {
     /// A number below `bound`; zero where `bound` is zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(bound);
-        u64::try_from(wide >> 64).unwrap_or(0)
+        let number = u64::try_from(wide >> 64).unwrap_or(0);
+        debug_assert!(number < bound || bound == 0, "below the bound");
+        number
     }
 
     /// True in `permille` of a thousand draws.
