@@ -5,8 +5,6 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use flotilla_base::ClusterId;
 use flotilla_engine::{DataDirError, EngineError};
 use flotilla_pdcore::CoreError;
-use flotilla_placement::MetaError;
-use flotilla_raftgroup::{GroupError, StepError, disk::DiskError};
 
 /// A placement driver that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -33,18 +31,9 @@ pub enum PdError {
     /// The database failed; what is on disk is unknown.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The raft group on disk is damaged.
+    /// Group or state cannot go on.
     #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The raft group cannot be made.
-    #[error(transparent)]
-    Group(#[from] GroupError),
-    /// The replicated state is damaged or from a newer program.
-    #[error(transparent)]
-    State(#[from] MetaError),
-    /// Another member's message proves that the log is damaged.
-    #[error("the log of this placement driver is damaged: {0}")]
-    Damaged(StepError),
+    Core(#[from] CoreError),
     /// The directory and the state in it belong to different clusters.
     #[error(
         "data directory {} belongs to cluster {directory}, the state in it to cluster {state}: its files \
@@ -65,15 +54,4 @@ pub enum PdError {
     /// The cluster got no identity in time.
     #[error("the placement driver did not become leader in time; see its log")]
     NotReady,
-}
-
-impl From<CoreError> for PdError {
-    fn from(error: CoreError) -> Self {
-        match error {
-            CoreError::Disk(error) => Self::Disk(error),
-            CoreError::Group(error) => Self::Group(error),
-            CoreError::State(error) => Self::State(error),
-            CoreError::Damaged(error) => Self::Damaged(error),
-        }
-    }
 }

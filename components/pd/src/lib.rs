@@ -28,4 +28,5 @@ mod tso;
 
 pub use config::PdConfig;
 pub use error::PdError;
+pub use flotilla_pdcore::CoreError;
 pub use server::Pd;

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use flotilla_engine::{DataDirError, EngineError};
-use flotilla_pd::PdError;
+use flotilla_pd::{CoreError, PdError};
 use flotilla_store::{StoreError, pd_link::PdLinkError};
 
 use super::port;
@@ -20,10 +20,9 @@ pub(crate) fn pd_fault(error: &PdError) -> Fault {
         PdError::Listen { address, cause } => listen_fault("pd", *address, cause),
         PdError::DataDir(error) => data_dir_fault(error),
         PdError::Engine(error) => engine_fault("pd", error),
-        PdError::Disk(_) | PdError::State(_) | PdError::Damaged(_) | PdError::MixedUp { .. } => {
-            explained(&catalogue::STORAGE, error.to_string())
-        }
-        PdError::Group(_) | PdError::Thread(_) | PdError::NotReady => {
+        PdError::Core(CoreError::Disk(_) | CoreError::State(_) | CoreError::Damaged(_))
+        | PdError::MixedUp { .. } => explained(&catalogue::STORAGE, error.to_string()),
+        PdError::Core(CoreError::Group(_)) | PdError::Thread(_) | PdError::NotReady => {
             Fault::new(&catalogue::START_FAILED, "cannot start pd").why(error.to_string())
         }
     }
