@@ -17,6 +17,7 @@ mod records;
 mod tests;
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -36,6 +37,13 @@ pub struct CutTail {
     pub length: u64,
     /// How many bytes were cut off.
     pub removed_bytes: u64,
+}
+
+impl fmt::Display for CutTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { log, length, removed_bytes } = self;
+        write!(f, "{}: {removed_bytes} bytes behind byte {length}", log.display())
+    }
 }
 
 /// Cuts the rubbish that RocksDB would never finish reading off the logs of the database in `dir`; durable

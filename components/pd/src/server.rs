@@ -183,6 +183,9 @@ fn open(config: &PdConfig, shared: Shared) -> Result<Owner, PdError> {
     let data_dir = DataDir::open(&config.data_dir, &expect)?;
     let options = EngineOptions { log_deletion: data_dir.log_deletion(), ..config.engine };
     let engine = Engine::open(&data_dir.database_path(), &options)?;
+    if let Some(tail) = engine.cut_tail() {
+        tracing::warn!(%tail, "rubbish was cut off a write-ahead log");
+    }
     Owner::open(config, engine, data_dir, shared)
 }
 

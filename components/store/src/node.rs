@@ -113,6 +113,9 @@ impl Store {
         let options = EngineOptions { log_deletion: data_dir.log_deletion(), ..config.engine };
         let sockets = runtime.block_on(bind(&config))?;
         let engine = Engine::open(&data_dir.database_path(), &options)?;
+        if let Some(tail) = engine.cut_tail() {
+            tracing::warn!(%tail, "rubbish was cut off a write-ahead log");
+        }
         let link = Arc::new(runtime.block_on(join_cluster(&config, &mut data_dir))?);
         let (stopping, stopped) = watch::channel(false);
         let assembly = Assembly { config, engine, link, runtime: &runtime };
