@@ -5,11 +5,14 @@
 //! replica alone sees must never become an answer.
 
 use flotilla_base::codec::CodecError;
-use flotilla_base::{Index, Key, Mutation, PeerId, Region, RegionId};
+use flotilla_base::{Index, Key, Mutation, Peer, PeerId, Region, RegionId};
 use flotilla_raftgroup::{ApplyState, Entry, EntryKind, LogPosition, disk};
 
-use crate::command::{Command, WriteCommand};
+use crate::birth;
+use crate::command::{Command, SplitCommand, WriteCommand};
 use crate::input::{Reply, RequestError};
+use crate::persist::{RegionState, put_region_state};
+use crate::split::{Birth, Claims, SplitDone, divide};
 
 /// Committed entries of one region, and perhaps the order to shorten its log.
 #[derive(Debug)]
@@ -40,12 +43,14 @@ pub struct Applied {
 }
 
 /// What a turn of appliers wants done, in this order: write `batch` (atomic, unsynced: the entries are
-/// durable in the log), then tell `applied` to readers and replicas, then complete `replies`.
+/// durable in the log), then tell `splits` to replicas and `applied` to readers and replicas, then complete
+/// `replies`.
 #[derive(Debug)]
 pub struct ApplyEffects<T> {
     batch: Vec<Mutation>,
     /// Bytes of `batch`, counted as it grows.
     bytes: usize,
+    splits: Vec<(RegionId, PeerId, SplitDone)>,
     replies: Vec<(T, Reply)>,
     applied: Vec<(RegionId, PeerId, Applied)>,
 }
@@ -56,6 +61,8 @@ pub trait ApplyHost<T> {
     fn write(&mut self, batch: Vec<Mutation>);
     /// Completes a ticket.
     fn reply(&mut self, ticket: T, reply: Reply);
+    /// Puts [`crate::Input::SplitDone`] into the inbox of this peer, if it still lives.
+    fn split(&mut self, region: RegionId, peer: PeerId, done: SplitDone);
     /// Shows readers on other threads how far the data is, and puts [`crate::Input::Applied`] into the inbox
     /// of this peer, if it still lives.
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied);
@@ -63,7 +70,13 @@ pub trait ApplyHost<T> {
 
 impl<T> Default for ApplyEffects<T> {
     fn default() -> Self {
-        Self { batch: Vec::new(), bytes: 0, replies: Vec::new(), applied: Vec::new() }
+        Self {
+            batch: Vec::new(),
+            bytes: 0,
+            splits: Vec::new(),
+            replies: Vec::new(),
+            applied: Vec::new(),
+        }
     }
 }
 
@@ -77,9 +90,13 @@ impl<T> ApplyEffects<T> {
     /// Executes the effects and leaves them empty. Answers come after the write, so that a client that
     /// was answered reads what it wrote; and after the progress, so that its next read is served in place.
     pub fn finish(&mut self, host: &mut impl ApplyHost<T>) {
-        let Self { batch, bytes: _, replies, applied } = std::mem::take(self);
+        let Self { batch, bytes: _, splits, replies, applied } = std::mem::take(self);
         if !batch.is_empty() {
             host.write(batch);
+        }
+        // In front of the progress: reads that wait for it were checked against the old range.
+        for (region, peer, done) in splits {
+            host.split(region, peer, done);
         }
         for (region, peer, progress) in applied {
             host.applied(region, peer, progress);
@@ -154,7 +171,7 @@ impl Applier {
         &self.state
     }
 
-    /// Applies `task` into `effects`.
+    /// Applies `task` into `effects`; a split takes the slots of its children from `claims`.
     ///
     /// # Errors
     /// [`ApplyFault`]: the store must stop, and nothing of the entry may have an effect.
@@ -162,12 +179,13 @@ impl Applier {
         &mut self,
         task: ApplyTask<T>,
         effects: &mut ApplyEffects<T>,
+        claims: &mut impl Claims,
     ) -> Result<(), ApplyFault> {
         let first_new = effects.batch.len();
         let mut bytes = 0;
         for (entry, ticket) in task.entries {
             bytes += entry.data.len();
-            let reply = self.apply_entry(&entry, &mut effects.batch)?;
+            let reply = self.apply_entry(&entry, effects, claims)?;
             assert!(entry.term >= self.state.applied.term, "terms fall along the log");
             self.state.applied = entry.position();
             if let Some(ticket) = ticket {
@@ -189,10 +207,11 @@ impl Applier {
         Ok(())
     }
 
-    fn apply_entry(
+    fn apply_entry<T>(
         &mut self,
         entry: &Entry,
-        batch: &mut Vec<Mutation>,
+        effects: &mut ApplyEffects<T>,
+        claims: &mut impl Claims,
     ) -> Result<Reply, ApplyFault> {
         let (region, index) = (self.region.id, entry.index);
         let expected = self.state.applied.index.next();
@@ -211,15 +230,50 @@ impl Applier {
             index,
             cause,
         })?;
-        let Command::Write(write) = command;
-        self.state.clock_millis = self.state.clock_millis.max(write.clock_millis);
-        Ok(match check_write(&self.region, &write) {
-            Ok(()) => {
-                batch.extend(write.mutations);
-                Reply::Written
+        let outcome = match command {
+            Command::Write(write) => {
+                self.state.clock_millis = self.state.clock_millis.max(write.clock_millis);
+                check_write(&self.region, &write).map(|()| {
+                    effects.batch.extend(write.mutations);
+                    Reply::Written
+                })
             }
-            Err(refusal) => Reply::Failed(refusal),
-        })
+            Command::Split(split) => self.apply_split(&split, effects, claims),
+        };
+        Ok(outcome.unwrap_or_else(Reply::Failed))
+    }
+
+    /// All slots are claimed before anything is written, and what is written depends on them.
+    fn apply_split<T>(
+        &mut self,
+        split: &SplitCommand,
+        effects: &mut ApplyEffects<T>,
+        claims: &mut impl Claims,
+    ) -> Result<Reply, RequestError> {
+        let division = divide(&self.region, split)?;
+        let own = self.region.peers.iter().position(|peer| peer.id == self.peer);
+        // No value that has ended by the parent's clock comes back in a child.
+        let apply = birth::first_apply_state(self.state.clock_millis);
+        let mut births = Vec::new();
+        for child in &division.children {
+            let peer = own.and_then(|own| child.peers.get(own));
+            let Some(&Peer { id: peer, .. }) = peer else { continue };
+            if claims.claim(child.id, peer) {
+                births.push(Birth { region: child.clone(), peer, apply, leads: false });
+            }
+        }
+        for Birth { region, peer, apply, .. } in &births {
+            effects.batch.extend([
+                put_region_state(region.id, &RegionState::Normal(*peer, region.clone())),
+                disk::put_apply_state(region.id, apply),
+            ]);
+        }
+        let parent = division.parent.clone();
+        let state = RegionState::Normal(self.peer, parent.clone());
+        effects.batch.push(put_region_state(parent.id, &state));
+        self.region = parent.clone();
+        effects.splits.push((parent.id, self.peer, SplitDone { parent, births }));
+        Ok(Reply::Split(Box::new(division)))
     }
 
     /// Shortens the log in the same batch as the progress that makes it needless: one write-ahead log

@@ -1,21 +1,24 @@
 //! Commands inside log entries, in our own codec: no protobuf is parsed while applying.
 //!
 //! ```text
-//! record(version 1): kind u8 | region version | wall clock ms | count | operation*
-//! kind       1 write
+//! record(version 1): kind u8, then
+//! 1 write    region version | wall clock ms | count | operation*
 //! operation  1 put    | family u8 | key bytes | value bytes
 //!            2 delete | family u8 | key bytes
 //!            3 range  | family u8 | start bytes | end bytes
+//! 2 split    region version | conf version | count | child*
+//! child      end key bytes | region id | count | peer id*
 //! ```
 //! A kind, version or tag that this program does not know stops the store before any effect of the
 //! entry: guessing would make its replicas differ.
 
 use bytes::Bytes;
 use flotilla_base::codec::{CodecError, RecordReader, RecordWriter};
-use flotilla_base::{Family, KeyRange, Mutation, Version};
+use flotilla_base::{ConfVer, Epoch, Family, Key, KeyRange, Mutation, PeerId, RegionId, Version};
 
 const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
+const KIND_SPLIT: u8 = 2;
 const TAG_PUT: u8 = 1;
 const TAG_DELETE: u8 = 2;
 const TAG_DELETE_RANGE: u8 = 3;
@@ -31,11 +34,35 @@ pub struct WriteCommand {
     pub mutations: Vec<Mutation>,
 }
 
+/// A region becomes several. It keeps its id and the last part of its range; the parts in front of it
+/// become regions of their own, on the same stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SplitCommand {
+    /// Shape of the region under which it was proposed; checked again at apply.
+    pub epoch: Epoch,
+    /// The new regions, by their keys.
+    pub children: Vec<NewRegion>,
+}
+
+/// One region that a split makes. It begins where the one before it ends, the first one where the old region
+/// does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewRegion {
+    /// First key behind it.
+    pub end: Key,
+    /// Its id, never used before.
+    pub region: RegionId,
+    /// Ids of its peers, never used before, in the order of the old region's peers.
+    pub peers: Vec<PeerId>,
+}
+
 /// What a log entry asks the state machine to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Change data.
     Write(WriteCommand),
+    /// Change the range of the region.
+    Split(SplitCommand),
 }
 
 impl WriteCommand {
@@ -53,26 +80,70 @@ impl WriteCommand {
     }
 }
 
+impl SplitCommand {
+    /// The command as the data of an entry.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut record = RecordWriter::new(VERSION);
+        record.byte(KIND_SPLIT);
+        record.number(self.epoch.version.get()).number(self.epoch.conf_ver.get());
+        record.number(self.children.len() as u64);
+        for NewRegion { end, region, peers } in &self.children {
+            record.bytes(end).number(region.get()).number(peers.len() as u64);
+            for peer in peers {
+                record.number(peer.get());
+            }
+        }
+        record.finish()
+    }
+}
+
 impl Command {
+    /// Whether the data of an entry changes the range of its region. Looks at the kind alone.
+    #[must_use]
+    pub fn is_split(data: &[u8]) -> bool {
+        data.get(1) == Some(&KIND_SPLIT)
+    }
+
     /// The command in the data of an entry.
     ///
     /// # Errors
     /// [`CodecError`] where this program does not know the command; the store must stop.
     pub fn decode(data: &Bytes) -> Result<Self, CodecError> {
         let mut fields = RecordReader::open(data, VERSION)?;
-        if fields.byte()? != KIND_WRITE {
-            return Err(CodecError::Meaningless("command kind"));
-        }
-        let version = Version(fields.number()?);
-        let clock_millis = fields.number()?;
-        let count = fields.number()?;
-        let mut mutations = Vec::new();
-        for _ in 0..count {
-            mutations.push(decode_mutation(&mut fields)?);
-        }
+        let command = match fields.byte()? {
+            KIND_WRITE => Self::Write(decode_write(&mut fields)?),
+            KIND_SPLIT => Self::Split(decode_split(&mut fields)?),
+            _ => return Err(CodecError::Meaningless("command kind")),
+        };
         fields.finish()?;
-        Ok(Self::Write(WriteCommand { version, clock_millis, mutations }))
+        Ok(command)
     }
+}
+
+fn decode_write(fields: &mut RecordReader) -> Result<WriteCommand, CodecError> {
+    let version = Version(fields.number()?);
+    let clock_millis = fields.number()?;
+    let count = fields.number()?;
+    let mut mutations = Vec::new();
+    for _ in 0..count {
+        mutations.push(decode_mutation(fields)?);
+    }
+    Ok(WriteCommand { version, clock_millis, mutations })
+}
+
+fn decode_split(fields: &mut RecordReader) -> Result<SplitCommand, CodecError> {
+    let epoch = Epoch { version: Version(fields.number()?), conf_ver: ConfVer(fields.number()?) };
+    let mut children = Vec::new();
+    for _ in 0..fields.number()? {
+        let (end, region) = (fields.bytes()?, RegionId(fields.number()?));
+        let mut peers = Vec::new();
+        for _ in 0..fields.number()? {
+            peers.push(PeerId(fields.number()?));
+        }
+        children.push(NewRegion { end, region, peers });
+    }
+    Ok(SplitCommand { epoch, children })
 }
 
 fn encode_mutation(mutation: &Mutation, record: &mut RecordWriter) {
@@ -153,27 +224,65 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        fn children()(
+            end: Vec<u8>,
+            region: u64,
+            peers in prop::collection::vec(any::<u64>(), 0..6),
+        ) -> NewRegion {
+            let peers = peers.into_iter().map(PeerId).collect();
+            NewRegion { end: end.into(), region: RegionId(region), peers }
+        }
+    }
+
+    prop_compose! {
+        fn splits()(
+            version: u64,
+            conf_ver: u64,
+            children in prop::collection::vec(children(), 0..5),
+        ) -> SplitCommand {
+            let epoch = Epoch { version: Version(version), conf_ver: ConfVer(conf_ver) };
+            SplitCommand { epoch, children }
+        }
+    }
+
+    fn commands() -> impl Strategy<Value = Command> {
+        prop_oneof![writes().prop_map(Command::Write), splits().prop_map(Command::Split)]
+    }
+
+    fn encode(command: &Command) -> Bytes {
+        match command {
+            Command::Write(write) => write.encode(),
+            Command::Split(split) => split.encode(),
+        }
+    }
+
     #[test]
     fn a_count_that_lies_takes_no_memory() {
         for count in [1, u64::from(u32::MAX), u64::MAX] {
             let mut record = RecordWriter::new(VERSION);
             record.byte(KIND_WRITE).number(1).number(5).number(count);
             assert_eq!(Command::decode(&record.finish()), Err(CodecError::Short), "{count}");
+            let mut record = RecordWriter::new(VERSION);
+            record.byte(KIND_SPLIT).number(1).number(1).number(count);
+            assert_eq!(Command::decode(&record.finish()), Err(CodecError::Short), "{count}");
         }
     }
 
     proptest! {
         #[test]
-        fn round_trip(command in writes()) {
-            prop_assert_eq!(Command::decode(&command.encode()), Ok(Command::Write(command)));
+        fn round_trip(command in commands()) {
+            let data = encode(&command);
+            prop_assert_eq!(Command::is_split(&data), matches!(command, Command::Split(_)));
+            prop_assert_eq!(Command::decode(&data), Ok(command));
         }
 
         #[test]
         fn damaged_commands_are_refused_or_canonical(
-            record in damaged_records(writes().prop_map(|command| command.encode().to_vec())),
+            record in damaged_records(commands().prop_map(|command| encode(&command).to_vec())),
         ) {
             let decode = |record: &[u8]| Command::decode(&Bytes::copy_from_slice(record));
-            assert_canonical(&record, decode, |Command::Write(write)| write.encode().to_vec());
+            assert_canonical(&record, decode, |command| encode(command).to_vec());
         }
 
         #[test]
@@ -192,5 +301,10 @@ mod tests {
         let bytes = command.encode();
         assert_eq!(bytes[..12], [1, 1, 1, 5, 1, 1, 1, 1, b'k', 1, b'v', bytes[11]]);
         assert_eq!(bytes.len(), 15);
+        let child = NewRegion { end: "m".into(), region: RegionId(9), peers: vec![PeerId(11)] };
+        let epoch = Epoch { version: Version(3), conf_ver: ConfVer(2) };
+        let bytes = SplitCommand { epoch, children: vec![child] }.encode();
+        assert_eq!(bytes[..10], [1, 2, 3, 2, 1, 1, b'm', 9, 1, 11]);
+        assert_eq!(bytes.len(), 14);
     }
 }

@@ -6,6 +6,7 @@ use flotilla_raftgroup::{ApplyState, Damage, ReadyNumber, RoleChange};
 use crate::apply::ApplyTask;
 use crate::input::{PeerMessage, Reply};
 use crate::permit::Delegate;
+use crate::split::Birth;
 
 /// What waits for a round to be durable: one replica's notice, and the messages behind it.
 #[derive(Debug)]
@@ -61,7 +62,16 @@ pub enum Report {
         /// The evidence.
         damage: Damage,
     },
-    /// The peer was initialised by the bootstrap.
+    /// The region became several: this peer has the last part now, and others begin.
+    Split {
+        /// What the region is now.
+        parent: Region,
+        /// Its peer here.
+        peer: PeerId,
+        /// The peers that begin here. Each is to be told with [`crate::Input::Born`].
+        births: Vec<Birth>,
+    },
+    /// The peer got its data, from the bootstrap or by a split.
     Initialised {
         /// The region.
         region: Region,
@@ -88,7 +98,7 @@ pub struct Effects<T> {
     pub(crate) replies: Vec<(T, Reply)>,
     /// For the store and the placement driver.
     pub(crate) reports: Vec<Report>,
-    /// Peers that got their data: told once `log`, which holds it, is written.
+    /// Rule F7: peers that got their data: told once `log`, which holds it, is written, and behind `permits`.
     pub(crate) births: Vec<Report>,
     /// When replicas want to be woken.
     pub(crate) alarms: Vec<(RegionId, Moment)>,

@@ -8,7 +8,8 @@ use flotilla_base::{
 use flotilla_raftgroup::{Message, ReadyNumber};
 
 use crate::apply::Applied;
-use crate::command::WriteCommand;
+use crate::command::{SplitCommand, WriteCommand};
+use crate::split::{Birth, Division, SplitDone, SplitError};
 
 /// A raft message with the address that leads it to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,17 @@ pub struct Proposal<T> {
     pub ticket: T,
 }
 
+/// A split to be replicated.
+#[derive(Clone, Debug)]
+pub struct SplitRequest<T> {
+    /// The peer that the requester means; zero is not checked.
+    pub peer: PeerId,
+    /// What to do.
+    pub command: SplitCommand,
+    /// Answered once, with [`Reply::Split`] by the applier, or with the loss of the term.
+    pub ticket: T,
+}
+
 /// A read that wants to see everything that was acknowledged before it.
 #[derive(Clone, Debug)]
 pub struct ReadRequest<T> {
@@ -67,6 +79,8 @@ pub enum Input<T> {
     Message(Box<PeerMessage>),
     /// A client's write.
     Propose(Box<Proposal<T>>),
+    /// Somebody wants the region to become several.
+    Split(Box<SplitRequest<T>>),
     /// A client's read, for the leader.
     Read(ReadRequest<T>),
     /// A client's read that any replica may serve.
@@ -76,6 +90,8 @@ pub enum Input<T> {
     Transfer(PeerId),
     /// Everything up to this number is durable.
     Persisted(ReadyNumber),
+    /// The applier carried out a split; comes in front of the progress that covers it.
+    SplitDone(Box<SplitDone>),
     /// The applier made progress.
     Applied(Applied),
     /// A message to this peer was lost for sure.
@@ -87,6 +103,8 @@ pub enum Input<T> {
         /// Whether this peer campaigns at once.
         leads: bool,
     },
+    /// A split made this peer's region, and its data is here.
+    Born(Box<Birth>),
     /// A deadline passed.
     Wake,
 }
@@ -148,6 +166,14 @@ pub enum RequestError {
         /// Its size.
         bytes: usize,
     },
+    /// The split makes no sense for the region.
+    #[error("region {region} cannot be split so: {cause}")]
+    Split {
+        /// The region.
+        region: RegionId,
+        /// Why.
+        cause: SplitError,
+    },
     /// The peer here found its own log damaged and serves nothing.
     #[error("region {0}: the peer on this store is damaged and awaits replacement")]
     Quarantined(RegionId),
@@ -158,6 +184,8 @@ pub enum RequestError {
 pub enum Reply {
     /// The write is applied here, and durable on a majority.
     Written,
+    /// The split is carried out here, and durable on a majority.
+    Split(Box<Division>),
     /// Data on this store, applied to at least this index, holds all that was acknowledged before the
     /// read began.
     ReadAt(Index),

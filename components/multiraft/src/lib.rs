@@ -11,10 +11,11 @@
 //!
 //! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
 //! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`replica_read`],
-//! [`permit`], [`log_gc`], [`apply`], [`persist`], [`region_table`], [`recover`].
+//! [`permit`], [`log_gc`], [`apply`], [`split`], [`birth`], [`persist`], [`region_table`], [`recover`].
 #![warn(missing_docs)]
 
 pub mod apply;
+pub mod birth;
 pub mod command;
 pub mod effects;
 pub mod input;
@@ -28,13 +29,17 @@ pub mod region_table;
 pub mod replica;
 pub mod replica_read;
 pub mod round;
+pub mod split;
 
 pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
-pub use command::{Command, WriteCommand};
+pub use command::{Command, NewRegion, SplitCommand, WriteCommand};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
-pub use input::{Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader};
+pub use input::{
+    Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader, SplitRequest,
+};
 pub use permit::{Delegate, LocalRead, NotInPlace, Permit};
 pub use recover::{RecoveredPeer, recover_store};
 pub use region_table::{Admission, DropReason, RegionTable, Slot};
 pub use replica::{Lifecycle, Replica, ReplicaConfig};
 pub use round::{Delivery, Host, Round};
+pub use split::{Birth, Claims, Division, SplitDone, SplitError, divide};

@@ -146,6 +146,10 @@ impl<T> Replica<T> {
 
     fn permit(&self) -> Option<Permit> {
         let lease = self.group.lease().filter(|_| self.life() == Lifecycle::Active)?;
+        if self.is_splitting() {
+            // As soon as it is applied anywhere, another group may serve a part of the range.
+            return None;
+        }
         Some(Permit {
             peer: self.peer,
             term: lease.term,

@@ -1,10 +1,14 @@
 //! What a peer keeps on disk besides its group's own records.
 //!
 //! ```text
-//! family raftmeta   0x10 | region u64 BE -> region state record
+//! family raftmeta   0x10 | region u64 BE -> region state record: 2
+//!                   0x11 | region u64 BE -> region state record: 1 or 3
 //! record(version 1): state u8 (1 uninitialised, 2 normal, 3 quarantined) | peer id
 //!                    normal only: version | conf_ver | start bytes | end bytes | count | (peer id, store id, role u8)*
 //! ```
+//! Each record has one writer. What a region looks like is written where its log is applied; what a peer
+//! remembers besides, by the peer itself. A split may give a region its state while a peer without data, on
+//! another thread, makes its first note: neither may overwrite the other.
 
 use flotilla_base::codec::{CodecError, RecordReader, RecordWriter};
 use flotilla_base::{
@@ -13,8 +17,10 @@ use flotilla_base::{
 };
 use flotilla_raftgroup::disk;
 
-/// First byte of the keys of region states: one scan at start finds all peers.
+/// First byte of the keys of region states.
 pub const REGION_STATE_KIND: u8 = 0x10;
+/// First byte of the keys of what peers remember besides: one scan from the kind before finds all peers.
+pub const PEER_MARK_KIND: u8 = 0x11;
 const VERSION: u8 = 1;
 const STATE_UNINITIALISED: u8 = 1;
 const STATE_NORMAL: u8 = 2;
@@ -32,10 +38,20 @@ pub enum RegionState {
     Quarantined(PeerId),
 }
 
-/// Key of the state of `region`.
+/// Key of `state` of `region`.
 #[must_use]
-pub fn region_state_key(region: RegionId) -> Key {
-    disk::meta_key(REGION_STATE_KIND, region)
+pub fn region_state_key(region: RegionId, state: &RegionState) -> Key {
+    let kind = match state {
+        RegionState::Normal(..) => REGION_STATE_KIND,
+        RegionState::Uninitialised(_) | RegionState::Quarantined(_) => PEER_MARK_KIND,
+    };
+    disk::meta_key(kind, region)
+}
+
+/// The mutation that takes back the mark of a peer without data: it has its region now.
+#[must_use]
+pub fn delete_peer_mark(region: RegionId) -> Mutation {
+    Mutation::Delete(Family::RaftMeta, disk::meta_key(PEER_MARK_KIND, region))
 }
 
 /// The mutation that writes `state` of `region`.
@@ -54,7 +70,7 @@ pub fn put_region_state(region: RegionId, state: &RegionState) -> Mutation {
             record.byte(STATE_QUARANTINED).number(peer.get());
         }
     }
-    Mutation::Put(Family::RaftMeta, region_state_key(region), record.finish())
+    Mutation::Put(Family::RaftMeta, region_state_key(region, state), record.finish())
 }
 
 /// The state of `region` from its record.
@@ -158,7 +174,7 @@ mod tests {
         let Mutation::Put(_, key, record) = put_region_state(REGION, state) else {
             panic!("a put")
         };
-        assert_eq!(key, region_state_key(REGION));
+        assert_eq!(key, region_state_key(REGION, state));
         record.to_vec()
     }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use flotilla_base::limit::ENTRY_BYTES_MAX;
-use flotilla_raftgroup::{Entry, Proposals, ProposeError};
+use flotilla_raftgroup::{Entry, LogPosition, Proposals, ProposeError};
 
 use crate::apply::check_write;
 use crate::effects::Effects;
@@ -32,11 +32,18 @@ pub(crate) struct Writes<T> {
     waiting_bytes: usize,
     /// In the log, their fate not known yet.
     proposed: Proposals<T>,
+    /// The last split that this peer proposed.
+    split: Option<LogPosition>,
 }
 
 impl<T> Default for Writes<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), waiting_bytes: 0, proposed: Proposals::default() }
+        Self {
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            proposed: Proposals::default(),
+            split: None,
+        }
     }
 }
 
@@ -46,11 +53,27 @@ impl<T> Writes<T> {
         self.proposed.committed(entry)
     }
 
+    /// A split is in the log.
+    pub(crate) fn split_at(&mut self, position: LogPosition, ticket: T) {
+        self.split = Some(position);
+        self.proposed.push(position, ticket);
+    }
+
+    /// The last split that was proposed here.
+    pub(crate) const fn split(&self) -> Option<LogPosition> {
+        self.split
+    }
+
+    /// Every ticket that is not proposed yet.
+    pub(crate) fn take_waiting(&mut self) -> Vec<T> {
+        self.waiting_bytes = 0;
+        self.waiting.drain(..).map(|(_, ticket)| ticket).collect()
+    }
+
     /// Every ticket, when the replica ends.
     pub(crate) fn drain(&mut self) -> Vec<T> {
-        self.waiting_bytes = 0;
-        let waiting = self.waiting.drain(..).map(|(_, ticket)| ticket);
-        waiting.chain(self.proposed.drain()).collect()
+        let waiting = self.take_waiting();
+        waiting.into_iter().chain(self.proposed.drain()).collect()
     }
 }
 
@@ -77,6 +100,10 @@ impl<T> Replica<T> {
             // The notice that one of them is durable brings this replica back here.
             return;
         }
+        if self.is_split_proposed() {
+            // The end of the split does: behind it they would be refused in any case.
+            return;
+        }
         if self.group.is_transferring() {
             // The end of the hand-over does: then they are proposed here, or refused with the new leader.
             return;
@@ -101,7 +128,7 @@ impl<T> Replica<T> {
         }
     }
 
-    fn refusal(&self, error: ProposeError) -> RequestError {
+    pub(crate) fn refusal(&self, error: ProposeError) -> RequestError {
         let region = self.region.id;
         match error {
             ProposeError::Busy => RequestError::Busy(region),
@@ -109,7 +136,7 @@ impl<T> Replica<T> {
         }
     }
 
-    fn check_size(&self, data: Bytes) -> Result<Bytes, RequestError> {
+    pub(crate) fn check_size(&self, data: Bytes) -> Result<Bytes, RequestError> {
         if data.len() > ENTRY_BYTES_MAX {
             return Err(RequestError::EntryTooLarge { region: self.region.id, bytes: data.len() });
         }

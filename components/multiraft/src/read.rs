@@ -44,7 +44,7 @@ impl<T> Reads<T> {
 
     /// Every ticket that waits for a confirmation which this peer can no longer get. Granted ones stay:
     /// their index was confirmed while it led.
-    fn take_unconfirmed(&mut self) -> Vec<T> {
+    pub(crate) fn take_unconfirmed(&mut self) -> Vec<T> {
         let mut tickets = std::mem::take(&mut self.unsent);
         tickets.extend(std::mem::take(&mut self.rounds).into_values().flatten());
         tickets.extend(self.remote.take_all());

@@ -154,6 +154,44 @@ impl RegionTable {
         Ok(())
     }
 
+    /// A region became several: it gives up what its children have now, in one step. The children's peers had
+    /// their slots claimed before.
+    ///
+    /// # Errors
+    /// [`ClaimError`] where a child cannot have its keys; nothing changed then.
+    pub fn split(
+        &mut self,
+        parent: &Region,
+        children: &[(PeerId, &Region)],
+    ) -> Result<(), ClaimError> {
+        for (peer, child) in children {
+            match self.slots.get(&child.id) {
+                Some(Slot::Uninitialised(found)) if found == peer => {}
+                slot => {
+                    let found = slot.map_or(PeerId(0), Slot::peer);
+                    return Err(ClaimError::OtherPeer { region: child.id, found, wanted: *peer });
+                }
+            }
+            let owner = self.owner_of_any(&child.range).filter(|owner| *owner != parent.id);
+            if let Some(owner) = owner {
+                return Err(ClaimError::Overlap { region: child.id, owner });
+            }
+        }
+        // A parent that is out of service owns no keys.
+        if let Some(Slot::Live(peer, old)) = self.slots.get(&parent.id).cloned() {
+            assert!(old.range.covers(&parent.range), "a split takes keys and gives none");
+            self.ranges.remove(&old.range.start);
+            self.ranges.insert(parent.range.start.clone(), parent.id);
+            self.slots.insert(parent.id, Slot::Live(peer, parent.clone()));
+        }
+        for (peer, child) in children {
+            self.ranges.insert(child.range.start.clone(), child.id);
+            self.slots.insert(child.id, Slot::Live(*peer, (*child).clone()));
+        }
+        self.debug_assert_sound();
+        Ok(())
+    }
+
     /// Takes the peer of a region out of service.
     pub fn quarantine(&mut self, region: RegionId, peer: PeerId) {
         if let Some(Slot::Live(_, live)) = self.slots.insert(region, Slot::Quarantined(peer)) {
@@ -265,6 +303,40 @@ mod tests {
         assert_eq!(table.region_of(b"d").map(|region| region.id), Some(RegionId(3)));
         assert_eq!(table.region_of(b"a"), None);
         assert_eq!(table.regions().count(), 2);
+    }
+
+    #[test]
+    fn a_split_moves_borders_in_one_step() {
+        let mut table = RegionTable::new(StoreId(1));
+        table.initialise(PeerId(20), &region(2, "b", "y")).expect("free");
+        table.initialise(PeerId(90), &region(9, "", "b")).expect("free");
+        let (parent, first, second) =
+            (region(2, "p", "y"), region(3, "b", "f"), region(4, "f", "p"));
+        let children = [(PeerId(30), &first), (PeerId(40), &second)];
+        assert!(table.split(&parent, &children).is_err(), "no slot was claimed");
+        table.create_uninitialised(RegionId(3), PeerId(30)).expect("absent");
+        table.create_uninitialised(RegionId(4), PeerId(41)).expect("absent");
+        let refused = table.split(&parent, &children);
+        assert!(matches!(refused, Err(ClaimError::OtherPeer { .. })), "another peer's slot");
+        assert_eq!(table.region_of(b"c").map(|it| it.id), Some(RegionId(2)), "nothing changed");
+        let outside = region(3, "a", "f");
+        let refused = table.split(&parent, &[(PeerId(30), &outside)]);
+        assert!(matches!(refused, Err(ClaimError::Overlap { .. })), "a neighbour's keys");
+        table.split(&parent, &children[..1]).expect("the second child begins elsewhere");
+        let owner = |key: &[u8]| table.region_of(key).map(|it| it.id.get());
+        assert_eq!([&b"a"[..], b"b", b"g", b"p"].map(owner), [Some(9), Some(3), None, Some(2)]);
+        assert_eq!(table.regions().count(), 3);
+    }
+
+    #[test]
+    fn a_damaged_parent_takes_nothing_from_its_children() {
+        let mut table = RegionTable::new(StoreId(1));
+        table.initialise(PeerId(20), &region(2, "", "")).expect("free");
+        table.quarantine(RegionId(2), PeerId(20));
+        table.create_uninitialised(RegionId(3), PeerId(30)).expect("absent");
+        table.split(&region(2, "m", ""), &[(PeerId(30), &region(3, "", "m"))]).expect("free");
+        assert_eq!(table.region_of(b"a").map(|it| it.id), Some(RegionId(3)));
+        assert_eq!(table.slot(RegionId(2)), Some(&Slot::Quarantined(PeerId(20))));
     }
 
     #[test]

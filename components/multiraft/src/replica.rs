@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use flotilla_base::limit::{FIRST_INDEX, FIRST_TERM};
 use flotilla_base::{
-    Epoch, Index, KvRead, Moment, Peer, PeerId, PeerRole, Region, RegionId, StoreId, Term,
+    Epoch, Index, KvRead, Moment, Peer, PeerId, PeerRole, Region, RegionId, StoreId,
 };
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
     LogPosition, Message, MessageKind, Origin, RaftState, Role, RoleChange, StepError, Timing,
-    Voters, disk, single,
+    Voters, single,
 };
 
 use crate::apply::{Applied, ApplyTask};
+use crate::birth::{self, Awaited};
+use crate::command::Command;
 use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
 use crate::log_gc::LogGc;
@@ -21,6 +22,7 @@ use crate::persist::{RegionState, put_region_state};
 use crate::propose::Writes;
 use crate::read::Reads;
 use crate::recover::RecoveredPeer;
+use crate::split::Birth;
 
 /// A follower takes no entries while so much waits to be applied.
 const APPLY_BACKLOG_BYTES_MAX: usize = 32 << 20;
@@ -58,19 +60,19 @@ pub enum Lifecycle {
 /// Invariants: `applied ≤ group.committed()`; an uninitialised peer has no region but an id, and its
 /// commit index is zero.
 pub struct Replica<T> {
-    config: ReplicaConfig,
+    pub(crate) config: ReplicaConfig,
     pub(crate) peer: PeerId,
     pub(crate) region: Region,
-    life: Lifecycle,
+    pub(crate) life: Lifecycle,
     pub(crate) group: Group,
     /// What was last written of (term, vote, commit).
-    hard_state: HardState,
+    pub(crate) hard_state: HardState,
     pub(crate) writes: Writes<T>,
     pub(crate) reads: Reads<T>,
     pub(crate) apply: ApplyProgress,
     pub(crate) log_gc: LogGc,
     /// What only matters before the peer has data.
-    embryo: Embryo,
+    pub(crate) embryo: Embryo,
     pub(crate) told: Told,
 }
 
@@ -90,16 +92,21 @@ pub(crate) struct ApplyProgress {
     pub(crate) applied: Index,
     /// Bytes of entries that were handed over and are not applied yet.
     backlog_bytes: usize,
+    /// The last split that was handed over.
+    pub(crate) split_handed: Index,
 }
 
 /// What a peer without data keeps.
 #[derive(Debug, Default)]
-struct Embryo {
+pub(crate) struct Embryo {
     /// Whom it answers: it knows no members.
     last_sender: Peer,
-    /// The region that the bootstrap gave it, until its earlier promises are durable; and whether it is
-    /// to lead.
-    awaited: Option<(Region, bool)>,
+    /// What it is given, until its earlier promises are durable.
+    pub(crate) awaited: Option<Awaited>,
+    /// Its mark is on disk, or on its way there.
+    pub(crate) is_marked: bool,
+    /// What recovery made up, until it is written.
+    pub(crate) recovered: Option<RaftState>,
 }
 
 impl<T> std::fmt::Debug for Replica<T> {
@@ -132,12 +139,17 @@ impl<T> Replica<T> {
         found: RecoveredPeer,
         now: Moment,
     ) -> Result<Option<Self>, GroupError> {
+        let (is_marked, recovered) = match &found {
+            RecoveredPeer::Uninitialised { .. } => (true, None),
+            RecoveredPeer::Normal { raft, is_fresh: true, .. } => (true, Some(*raft)),
+            _ => (false, None),
+        };
         let start = match found {
             RecoveredPeer::Damaged { .. } => return Ok(None),
             RecoveredPeer::Uninitialised { region, peer, raft } => {
                 Start::empty(region, peer, raft, Origin::Restarted)
             }
-            RecoveredPeer::Normal { peer, region, raft, apply } => Start {
+            RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: _ } => Start {
                 region,
                 peer,
                 raft,
@@ -146,7 +158,10 @@ impl<T> Replica<T> {
                 origin: Origin::Restarted,
             },
         };
-        Self::start(config, start, now).map(Some)
+        let mut replica = Self::start(config, start, now)?;
+        replica.embryo.is_marked = is_marked;
+        replica.embryo.recovered = recovered;
+        Ok(Some(replica))
     }
 
     /// Takes one input. The clock must be read after the input was taken out of the inbox: gates that are
@@ -157,6 +172,7 @@ impl<T> Replica<T> {
         match input {
             Input::Message(message) => self.handle_message(now, *message, effects),
             Input::Propose(proposal) => self.handle_proposal(*proposal, effects),
+            Input::Split(request) => self.handle_split(*request, effects),
             Input::Read(request) => self.handle_read(request, effects),
             Input::ReplicaRead(request) => self.handle_replica_read(request, effects),
             Input::Transfer(to) => {
@@ -165,9 +181,17 @@ impl<T> Replica<T> {
                 }
             }
             Input::Persisted(number) => self.group.on_persisted(number),
+            Input::SplitDone(done) => self.handle_split_done(*done, effects),
             Input::Applied(applied) => self.handle_applied(applied, effects),
             Input::Unreachable(peer) => self.group.report_unreachable(peer),
-            Input::Bootstrap { region, leads } => self.embryo.awaited = Some((*region, leads)),
+            Input::Bootstrap { region, leads } => {
+                let apply = birth::first_apply_state(0);
+                let birth = Birth { region: *region, peer: self.peer, apply, leads };
+                self.embryo.awaited = Some(Awaited { birth, is_written: false });
+            }
+            Input::Born(birth) => {
+                self.embryo.awaited = Some(Awaited { birth: *birth, is_written: true });
+            }
             Input::Wake => {
                 self.told.alarm_at = Moment::NEVER;
                 if self.life == Lifecycle::Active {
@@ -180,7 +204,8 @@ impl<T> Replica<T> {
     /// Collects what raft wants done after the inputs of a turn.
     pub fn drain(&mut self, now: Moment, effects: &mut Effects<T>) {
         self.group.note_time(now);
-        self.bootstrap(now, effects);
+        self.be_born(now, effects);
+        self.finish_recovery(effects);
         if self.life != Lifecycle::Quarantined {
             self.propose_waiting(effects);
             self.ask_for_replica_reads(now, effects);
@@ -283,7 +308,11 @@ impl<T> Replica<T> {
             hard_state: raft.hard_state,
             writes: Writes::default(),
             reads: Reads::default(),
-            apply: ApplyProgress { applied: apply.applied.index, backlog_bytes: 0 },
+            apply: ApplyProgress {
+                applied: apply.applied.index,
+                backlog_bytes: 0,
+                split_handed: Index(0),
+            },
             log_gc: LogGc::default(),
             embryo: Embryo::default(),
             told: Told { alarm_at: Moment::NEVER, delegate: Delegate::default() },
@@ -375,6 +404,7 @@ impl<T> Replica<T> {
         self.apply.applied = self.apply.applied.max(applied.index);
         self.apply.backlog_bytes = self.apply.backlog_bytes.saturating_sub(applied.bytes);
         self.group.on_applied(applied.index);
+        self.group.broadcast_commits(self.is_split_proposed());
         self.answer_reads(effects);
     }
 
@@ -387,6 +417,7 @@ impl<T> Replica<T> {
                 // A vote that a crash forgets could be given twice in one term.
                 let state = RegionState::Uninitialised(self.peer);
                 effects.log.extend([put_region_state(self.region.id, &state)]);
+                self.embryo.is_marked = true;
             }
             effects.log.entries += ready.append.as_ref().map_or(0, |append| append.entries.len());
             let batch = single::write_log(&self.group, &mut self.hard_state, &ready);
@@ -452,6 +483,9 @@ impl<T> Replica<T> {
             }
             self.log_gc.note_applied_bytes(entry.data.len());
             self.apply.backlog_bytes += entry.data.len();
+            if Command::is_split(&entry.data) {
+                self.apply.split_handed = entry.index;
+            }
             let (ticket, lost) = self.writes.committed(&entry);
             for lost in lost {
                 effects.refuse(lost, RequestError::StaleCommand(self.region.id));
@@ -479,51 +513,6 @@ impl<T> Replica<T> {
         ApplyTask { region, peer, entries: Vec::new(), commit, truncate: None }
     }
 
-    /// Gives an uninitialised peer its region, at the same first state as every other member, and keeps
-    /// the promises that it has made before.
-    ///
-    /// It waits until those are durable: a notice on its way must not be taken for one of the new group.
-    fn bootstrap(&mut self, now: Moment, effects: &mut Effects<T>) {
-        if self.embryo.awaited.is_none() || self.group.outstanding() > 0 {
-            return;
-        }
-        let Some((region, leads)) = self.embryo.awaited.take() else { return };
-        if self.life != Lifecycle::Uninitialised || region.id != self.region.id {
-            return;
-        }
-        let first = LogPosition { term: Term(FIRST_TERM), index: Index(FIRST_INDEX) };
-        let promised = self.group.role().term > Term(0);
-        let mut hard_state = self.hard_state;
-        if hard_state.term < first.term {
-            hard_state = HardState { term: first.term, ..HardState::default() };
-        }
-        hard_state.commit = first.index;
-        let raft = RaftState { hard_state, last: first };
-        let apply = ApplyState::starting_at(first);
-        let origin = match (promised, leads) {
-            // It may have promised its gate, too: to a leader that it heard before it had data.
-            (true, _) => Origin::Restarted,
-            (false, true) => Origin::CreatedToLead,
-            (false, false) => Origin::Created,
-        };
-        let life = Lifecycle::Active;
-        let start = Start { region, peer: self.peer, raft, apply, life, origin };
-        let group = new_group(&self.config, &start, now)
-            .expect("a region that the bootstrap made has a sound first state");
-        let region = start.region;
-        effects.log.extend([
-            put_region_state(region.id, &RegionState::Normal(self.peer, region.clone())),
-            disk::put_raft_state(region.id, &raft),
-            disk::put_apply_state(region.id, &apply),
-        ]);
-        self.group = group;
-        self.hard_state = hard_state;
-        self.apply.applied = first.index;
-        self.life = life;
-        self.region = region.clone();
-        effects.births.push(Report::Initialised { region, peer: self.peer, apply });
-    }
-
     /// Alarms only ever move earlier: one that rings too soon finds nothing due and is set again, which
     /// is cheaper than moving it with every message of the leader.
     fn set_alarm(&mut self, effects: &mut Effects<T>) {
@@ -539,13 +528,13 @@ impl<T> Replica<T> {
 }
 
 /// What a replica begins with.
-struct Start {
-    region: Region,
-    peer: PeerId,
-    raft: RaftState,
-    apply: ApplyState,
-    life: Lifecycle,
-    origin: Origin,
+pub(crate) struct Start {
+    pub(crate) region: Region,
+    pub(crate) peer: PeerId,
+    pub(crate) raft: RaftState,
+    pub(crate) apply: ApplyState,
+    pub(crate) life: Lifecycle,
+    pub(crate) origin: Origin,
 }
 
 impl Start {
@@ -559,7 +548,11 @@ impl Start {
     }
 }
 
-fn new_group(config: &ReplicaConfig, start: &Start, now: Moment) -> Result<Group, GroupError> {
+pub(crate) fn new_group(
+    config: &ReplicaConfig,
+    start: &Start,
+    now: Moment,
+) -> Result<Group, GroupError> {
     let Start { region, peer, raft, apply, origin, .. } = start;
     let mut voters = Voters::default();
     for member in &region.peers {

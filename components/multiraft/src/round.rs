@@ -9,6 +9,7 @@
 //! | F5 | `Persisted` is in the inbox before the messages of that number leave | an answer that overtakes the notice finds a peer that does not know its own log |
 //! | F4 | votes and acknowledgements only behind F5 | a promise must survive a crash |
 //! | F6 | applied is only what is committed and durable here, in order | replicas must never differ |
+//! | F7 | a split's children hear that they live when their parent's new delegate is shown, and before it takes its next input | two regions must not serve one key, and no message to a child is lost as unknown |
 //! | F8 | a write is answered by its applier, or with the loss of its term | one place completes tickets |
 
 use flotilla_base::{Moment, PeerId, RegionId};
@@ -69,7 +70,8 @@ impl Round {
         if !log.batch.is_empty() || !log.after.is_empty() {
             host.persist(log);
         }
-        // Who hears of a new peer may rely on its being in the log, in front of all that he writes.
+        // F7: the permits are shown, and the caller has not given the parent its next input yet. Who hears of a new
+        // peer may rely on its being in the log, in front of all that he writes.
         for birth in births {
             host.report(birth);
         }

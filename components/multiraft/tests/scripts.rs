@@ -83,3 +83,18 @@ fn full_queue() -> std::io::Result<()> {
 fn transfer() -> std::io::Result<()> {
     run("transfer")
 }
+
+#[test]
+fn f7_births_behind_permits() -> std::io::Result<()> {
+    run("f7_births_behind_permits")
+}
+
+#[test]
+fn split_and_restart() -> std::io::Result<()> {
+    run("split_and_restart")
+}
+
+#[test]
+fn split_refused() -> std::io::Result<()> {
+    run("split_refused")
+}

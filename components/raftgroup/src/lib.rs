@@ -14,7 +14,7 @@
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
 //! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`],
-//! [`read_index`], [`lease`], [`transfer`], `unwritten`, [`proposals`], [`single`].
+//! [`read_index`], [`lease`], [`transfer`], `haste`, `unwritten`, [`proposals`], [`single`].
 #![warn(missing_docs)]
 
 pub mod config;
@@ -22,6 +22,7 @@ pub mod disk;
 pub mod election;
 pub mod group;
 pub mod guard;
+mod haste;
 pub mod lease;
 pub mod log;
 pub mod message;

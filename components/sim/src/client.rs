@@ -40,6 +40,8 @@ pub struct SimClient {
     left: u64,
     operation: Option<Operation>,
     leaders: BTreeMap<RegionId, StoreId>,
+    /// The regions as this client knows them: it looks them up when a store tells it that they have changed.
+    map: Vec<Region>,
     failures: u64,
 }
 
@@ -55,7 +57,15 @@ impl SimClient {
             _ => {}
         }
         let left = plan.operations;
-        Self { plan, rng, left, operation: None, leaders: BTreeMap::new(), failures: 0 }
+        Self {
+            plan,
+            rng,
+            left,
+            operation: None,
+            leaders: BTreeMap::new(),
+            map: Vec::new(),
+            failures: 0,
+        }
     }
 
     /// Whether all its operations are done.
@@ -100,6 +110,14 @@ impl SimClient {
         value.into()
     }
 
+    /// The region of a key, in a map that may be old; `newest` is looked at where there is none.
+    pub fn region_of(&mut self, key: &[u8], newest: &[Region]) -> Option<&Region> {
+        if self.map.is_empty() {
+            self.map = newest.to_vec();
+        }
+        self.map.iter().find(|region| region.range.contains(key))
+    }
+
     /// Where to ask for a region.
     #[must_use]
     pub fn target(&self, region: &Region) -> StoreId {
@@ -113,14 +131,28 @@ impl SimClient {
             self.operation = None;
             return Next::Done(Span(self.rng.below(self.plan.think_max.0 + 1)));
         }
+        let is_moved = matches!(
+            answer,
+            Answer::Reply(Reply::Failed(
+                RequestError::EpochNotMatch { .. }
+                    | RequestError::RegionNotFound(_)
+                    | RequestError::KeyNotInRegion { .. }
+            ))
+        );
+        if is_moved {
+            self.map.clear();
+        }
         match answer {
             Answer::Reply(Reply::Failed(RequestError::NotLeader {
                 leader: Some(leader), ..
             })) => {
                 self.leaders.insert(region.id, leader.store);
             }
-            Answer::Reply(Reply::Failed(RequestError::Busy(_) | RequestError::StaleCommand(_))) => {
-            }
+            Answer::Reply(Reply::Failed(
+                RequestError::Busy(_)
+                | RequestError::StaleCommand(_)
+                | RequestError::EpochNotMatch { .. },
+            )) => {}
             _ => self.turn_elsewhere(region),
         }
         self.again()

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId};
+use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId, Version};
 use flotilla_multiraft::{PeerMessage, Reply};
 
 use crate::fault::{Fault, Order};
@@ -49,6 +49,8 @@ pub struct Request {
     pub ticket: Ticket,
     /// The region that the client has in mind.
     pub region: RegionId,
+    /// Its version, as the client knows it.
+    pub version: Version,
     /// The key.
     pub key: Key,
     /// What to write; `None` reads.
@@ -91,6 +93,8 @@ pub enum Event {
     Strike(Order, Span),
     /// A lead is to be handed over.
     Transfer,
+    /// A region is to be split.
+    Split,
     /// A fault ends.
     Mend(Fault),
     /// At or around the placement driver.
@@ -113,6 +117,7 @@ impl Event {
             | Self::NextFault
             | Self::Strike(..)
             | Self::Transfer
+            | Self::Split
             | Self::Mend(_) => None,
         }
     }
@@ -125,7 +130,7 @@ impl fmt::Display for Event {
             Self::Task(store, run, task) => write!(f, "store {store}.{} {task:?}", run.0),
             Self::Bootstrap(store, region) => write!(f, "store {store} bootstrap region {region}"),
             Self::Request(store, request) => {
-                let Request { ticket, region, key, value, kind } = request.as_ref();
+                let Request { ticket, region, key, value, kind, .. } = request.as_ref();
                 let verb = match (value, kind) {
                     (Some(_), _) => "put",
                     (None, ReadKind::Led) => "get",
@@ -141,6 +146,7 @@ impl fmt::Display for Event {
             Self::NextFault => write!(f, "fault is due"),
             Self::Strike(order, length) => write!(f, "strike {order:?} for {length}"),
             Self::Transfer => write!(f, "hand-over is due"),
+            Self::Split => write!(f, "split is due"),
             Self::Mend(fault) => write!(f, "mend {fault:?}"),
             Self::Pd(event) => event.fmt(f),
         }

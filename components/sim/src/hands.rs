@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, StoreId};
+use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, Span, StoreId};
 use flotilla_multiraft::{
-    AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Delegate, Delivery, Host, Input,
-    LogWrite, PeerMessage, Reply, Report, RequestError,
+    AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Birth, Delegate, Delivery, Host, Input,
+    LogWrite, PeerMessage, Reply, Report, RequestError, SplitDone,
 };
 use flotilla_raftgroup::{ReadyNumber, Role, RoleChange, disk};
 
@@ -53,6 +53,10 @@ pub struct Works {
     pub follower_reads: BTreeSet<Ticket>,
     /// Regions whose peer here is damaged.
     pub quarantined: Vec<RegionId>,
+    /// How long a gate is.
+    pub gate: Span,
+    /// Regions that were split, and the peers that are born: not yet in the table.
+    pub splits: Vec<(Region, Vec<Birth>)>,
     /// Inputs for replicas, not yet in their inboxes.
     pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
 }
@@ -82,6 +86,8 @@ pub enum Step {
     SendPromised(Vec<PeerMessage>),
     /// The batch of appliers is written.
     Write(Vec<Mutation>),
+    /// The replica hears what became of a split.
+    Split(RegionId, PeerId, Box<SplitDone>),
     /// Readers and the replica hear how far the data is.
     Applied(RegionId, PeerId, Applied),
     /// An applier completes a ticket.
@@ -185,6 +191,10 @@ impl ApplyHost<Ticket> for Lane {
         self.steps.push_back(Step::Answer(ticket, reply));
     }
 
+    fn split(&mut self, region: RegionId, peer: PeerId, done: SplitDone) {
+        self.steps.push_back(Step::Split(region, peer, Box::new(done)));
+    }
+
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {
         self.steps.push_back(Step::Applied(region, peer, applied));
     }
@@ -262,6 +272,9 @@ impl Bench<'_> {
                 self.judges.lookout.marks.reach_if(is_shortened, marks::LOG_TRUNCATED);
                 lane.is_written = self.write(batch).is_some();
             }
+            Step::Split(region, peer, done) => {
+                self.works.inputs.push((region, peer, Input::SplitDone(done)));
+            }
             Step::Applied(region, peer, applied) => {
                 self.works.readers.visible.insert(region, applied.index);
                 self.works.inputs.push((region, peer, Input::Applied(applied)));
@@ -280,9 +293,11 @@ impl Bench<'_> {
         let ends = delegate.permit.map_or(now, |permit| clock.world_moment(permit.until));
         let place = Place(self.store, region);
         self.works.readers.delegates.insert(region, delegate);
+        let lineage = &self.judges.applied.lineage;
+        let range = delegate.permit.and_then(|permit| lineage.range_of(region, permit.version));
         let reads = &mut self.judges.reads;
         reads.permits.on_permit(place, delegate)?;
-        reads.lease.on_permit(place, delegate, now, ends)
+        reads.lease.on_permit(place, (delegate, range), now, ends)
     }
 
     fn persist(&mut self, write: LogWrite, lane: &mut Lane) -> Verdict {
@@ -301,6 +316,7 @@ impl Bench<'_> {
     fn report(&mut self, report: Report) -> Verdict {
         match report {
             Report::Role { region, peer, change } => self.on_role(&region, peer, change),
+            Report::Split { parent, births, .. } => self.on_split(parent, births),
             Report::Initialised { region, peer, apply } => {
                 let place = Place(self.store, region.id);
                 let verdict = self.judges.epochs.on_region(self.store, &region);
@@ -319,11 +335,30 @@ impl Bench<'_> {
         }
     }
 
+    fn on_split(&mut self, parent: Region, births: Vec<Birth>) -> Verdict {
+        let (now, clock) = self.time;
+        let mut verdict = self.judges.epochs.on_shape(self.store, &parent);
+        for birth in &births {
+            let place = Place(self.store, birth.region.id);
+            self.judges.lookout.on_birth(place, birth.leads);
+            let shape = self.judges.epochs.on_shape(self.store, &birth.region);
+            verdict = verdict.and(shape);
+            if !birth.leads {
+                let gate = self.works.gate;
+                self.judges.votes.births.on_birth(place, clock.read(now) + gate);
+            }
+        }
+        self.works.splits.push((parent, births));
+        verdict
+    }
+
     /// Judges what holds when a message is made: it may leave after the gate has closed, and behind messages
     /// that were made later.
     fn judge_made(&mut self, messages: &[PeerMessage]) -> Verdict {
         for message in messages {
             self.judges.votes.gate.on_message(message)?;
+            let (now, clock) = self.time;
+            self.judges.votes.births.on_message(message, clock.read(now))?;
             let place = Place(message.from.store, message.region);
             self.judges.epochs.on_epoch(place, message.epoch)?;
         }
@@ -422,7 +457,7 @@ impl Bench<'_> {
 /// Records what a client is told.
 pub fn complete(judges: &mut Judges, ticket: Ticket, reply: &Reply) {
     let outcome = match reply {
-        Reply::Written | Reply::ReadAt(_) => Outcome::Done,
+        Reply::Written | Reply::Split(_) | Reply::ReadAt(_) => Outcome::Done,
         Reply::Failed(_) => Outcome::Refused,
         Reply::Unknown => Outcome::Unknown,
     };

@@ -9,7 +9,7 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`fault`], [`partition`], [`judge`], [`marks`], [`lookout`], [`minimize`](mod@minimize),
+//! [`client`], [`reads`], [`splits`], [`fault`], [`partition`], [`judge`], [`marks`], [`lookout`], [`minimize`](mod@minimize),
 //! [`summary`], [`pd`].
 #![warn(missing_docs)]
 
@@ -29,6 +29,7 @@ pub mod partition;
 pub mod pd;
 pub mod plan;
 pub mod reads;
+pub mod splits;
 pub mod summary;
 pub mod world;
 

@@ -17,6 +17,8 @@ pub struct Lookout {
     pub marks: Marks,
     /// Who led last, and whether that store crashed since.
     leaders: BTreeMap<RegionId, (StoreId, bool)>,
+    /// Regions that splits made, and the store whose peer was to lead each at once.
+    births: BTreeMap<RegionId, Option<StoreId>>,
     candidates: BTreeMap<(RegionId, Term), PeerId>,
     /// Terms in which a peer campaigns because it was told to.
     chosen: BTreeSet<(Place, Term)>,
@@ -41,11 +43,22 @@ impl Lookout {
         }
         if role == Role::Leader {
             let before = self.leaders.insert(region, (store, false));
+            let chosen = self.births.get(&region).copied();
+            let is_elsewhere = chosen.is_some_and(|chosen| chosen != Some(store));
+            self.marks.reach_if(before.is_none() && is_elsewhere, marks::SPLIT_LED_ELSEWHERE);
             let is_after_crash = before.is_some_and(|(other, crashed)| crashed && other != store);
             self.marks.reach_if(is_after_crash, marks::LEADER_CRASHED);
             let (last, known) = log;
             self.marks.reach_if(last > known, marks::INHERITED);
             self.marks.reach_if(self.chosen.contains(&(place, term)), marks::TRANSFERRED);
+        }
+    }
+
+    /// A split's child is born on a store.
+    pub fn on_birth(&mut self, Place(store, region): Place, leads: bool) {
+        let chosen = self.births.entry(region).or_default();
+        if leads {
+            *chosen = Some(store);
         }
     }
 

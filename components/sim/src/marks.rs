@@ -63,6 +63,11 @@ marks! {
     STORM = "restart-in-gate", "a store crashes before its gate opens";
     WALL_BACK = "wall-clock-back", "a leader's wall clock is behind what its data was written at";
     MINORITY_LEFT = "second-phase-missing", "clients finish while a store is missing";
+    SPLIT = "split", "a region is split";
+    SPLIT_RECOVERED = "split-recovered", "a store starts that crashed between a split and its child's first note";
+    SPLIT_AFTER_VOTE = "split-after-vote", "a split's child has voted here before the split is applied here";
+    SPLIT_OF_OLD_SHAPE = "split-of-old-shape", "a split is refused since the region has another shape";
+    SPLIT_LED_ELSEWHERE = "split-led-elsewhere", "a split's child is led by another store than its parent's leader";
     HELD_BACK = "held-back", "a clogged message arrives";
 }
 

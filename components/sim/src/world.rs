@@ -6,6 +6,7 @@ mod ending;
 mod faults;
 mod pd;
 mod reads;
+mod splits;
 mod stores;
 
 use std::cmp::Reverse;
@@ -14,7 +15,7 @@ use std::fmt::Write as _;
 
 use flotilla_base::{
     Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, Region, RegionId, Rng, Span, StoreId, Term,
-    key::guard_border,
+    Version, key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
@@ -32,6 +33,7 @@ use crate::node::{Desk, StoreNode};
 use crate::pd::PdSide;
 use crate::plan::Plan;
 use crate::reads::ReadChance;
+use crate::splits::{SplitChance, is_split};
 use crate::summary::Summary;
 
 /// What is under way at a store.
@@ -55,15 +57,27 @@ pub struct World {
     now: Moment,
     agenda: Agenda,
     stores: Vec<(StoreNode, Due)>,
+    /// The regions as they are, by the logs of all stores.
     regions: Vec<Region>,
+    /// The regions as the bootstrap makes them.
+    planned: Vec<Region>,
     net: SimNet,
     pd: PdSide,
     clients: Vec<SimClient>,
-    /// Whose each attempt is, and of which key.
-    attempts: Vec<(usize, Key)>,
+    /// What clients asked for.
+    attempts: Vec<Attempt>,
     judges: Judges,
     chance: Chance,
     record: Record,
+}
+
+/// What a client asked for: whose it is, of which key, and which region it had in mind.
+#[derive(Clone, Debug)]
+struct Attempt {
+    client: usize,
+    key: Key,
+    region: RegionId,
+    version: Version,
 }
 
 /// Draws of the world itself.
@@ -73,6 +87,7 @@ struct Chance {
     disk: Rng,
     nemesis: Nemesis,
     reads: ReadChance,
+    splits: SplitChance,
 }
 
 /// What is kept of a run.
@@ -134,6 +149,7 @@ impl World {
             agenda: Agenda::default(),
             stores: stores_of(&plan),
             regions: Vec::new(),
+            planned: Vec::new(),
             pd: PdSide::new(&plan),
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
@@ -144,13 +160,15 @@ impl World {
                 disk: Rng::lane(seed, 4),
                 nemesis: Nemesis::new(plan.faults.clone(), stores, Rng::lane(seed, 5)),
                 reads: ReadChance::new(plan.reads.clone(), seed),
+                splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
         };
         world.hear_from_pd();
         if !world.pd.drives() {
-            world.regions = regions(&world.plan);
+            let planned = regions(&world.plan);
+            world.found(planned);
         }
         for id in 1..=stores {
             world.start(StoreId(id));
@@ -301,6 +319,7 @@ impl World {
             Event::NextFault => self.next_fault(),
             Event::Strike(order, length) => self.strike(order, length),
             Event::Transfer => self.transfer(),
+            Event::Split => self.split(),
             Event::Mend(fault) => self.mend(fault),
             Event::Pd(event) => return self.at_pd(event),
         }
@@ -355,6 +374,7 @@ impl World {
         };
         let verdict = act(node, &mut desk);
         self.judges.note(verdict);
+        self.follow_map();
         for given in out {
             self.carry_out(store, given);
         }
@@ -382,6 +402,7 @@ impl World {
                 let delay = Span(self.chance.schedule.below(1 + self.plan.disk.apply_spread.0));
                 self.schedule(delay, Event::Task(store, run, Task::Read(ticket, index)));
             }
+            Out::Answer(ticket, reply) if is_split(ticket) => self.on_split_answer(ticket, &reply),
             Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
@@ -447,6 +468,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The bootstrap knows what it makes.
+    fn found(&mut self, planned: Vec<Region>) {
+        for region in &planned {
+            self.judges.applied.lineage.found(region);
+        }
+        self.regions.clone_from(&planned);
+        self.planned = planned;
     }
 
     fn region_of(&self, key: &[u8]) -> Option<&Region> {

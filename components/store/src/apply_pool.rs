@@ -2,7 +2,9 @@
 
 use flotilla_base::{Mutation, PeerId, RegionId};
 use flotilla_engine::WriteBatch;
-use flotilla_multiraft::{Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Input, Reply};
+use flotilla_multiraft::{
+    Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Input, Reply, Slot, SplitDone,
+};
 use flotilla_poller::{self as poller, After, Handler, Mailbox};
 
 use crate::host::{Shared, answer, stop};
@@ -38,7 +40,9 @@ impl Handler for ApplyWorker {
         tasks: &mut Vec<ApplyTask<Ticket>>,
     ) -> After {
         for task in tasks.drain(..) {
-            if let Err(fault) = applier.apply(task, &mut self.effects) {
+            if let Err(fault) =
+                applier.apply(task, &mut self.effects, &mut StoreApplyHost(&self.shared))
+            {
                 stop("apply a committed entry", &fault);
             }
             if self.is_full() {
@@ -64,6 +68,20 @@ impl Handler for ApplyWorker {
 
 struct StoreApplyHost<'a>(&'a Shared);
 
+impl Claims for StoreApplyHost<'_> {
+    fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
+        // Nothing happens where the slot is taken.
+        self.0.inbound.create(region, peer);
+        let table = self.0.router.table().read();
+        let is_claimed = table.slot(region) == Some(&Slot::Uninitialised(peer));
+        drop(table);
+        if !is_claimed {
+            tracing::error!(region = region.get(), "a split's child has no place on this store");
+        }
+        is_claimed
+    }
+}
+
 impl ApplyHost<Ticket> for StoreApplyHost<'_> {
     fn write(&mut self, batch: Vec<Mutation>) {
         let batch = WriteBatch::from(batch);
@@ -72,6 +90,10 @@ impl ApplyHost<Ticket> for StoreApplyHost<'_> {
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         answer(ticket, reply);
+    }
+
+    fn split(&mut self, region: RegionId, peer: PeerId, done: SplitDone) {
+        self.0.router.notify(region, peer, Input::SplitDone(Box::new(done)));
     }
 
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {

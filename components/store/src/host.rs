@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use flotilla_base::{Moment, PeerId, RegionId};
+use flotilla_base::{Moment, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::{
-    Applier, ApplyTask, Delegate, Delivery, Host, Input, LogWrite, PeerMessage, Reply, Report,
+    Applier, ApplyTask, Birth, Delegate, Delivery, Host, Input, LogWrite, PeerMessage, Reply,
+    Report,
 };
 use flotilla_poller::{Alarm, SyncHost, Syncer};
 use flotilla_raftgroup::ReadyNumber;
@@ -14,7 +15,7 @@ use flotilla_transport::Peers;
 
 use crate::apply_pool::{ApplyCells, ApplyQueue};
 use crate::metrics::StoreMetrics;
-use crate::network::send_all;
+use crate::network::{Inbound, send_all};
 use crate::raft_pool::RoundToken;
 use crate::router::{Router, Ticket};
 use crate::silence::Silence;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) clock: MonotonicClock,
     pub(crate) apply_cells: Arc<ApplyCells>,
     pub(crate) apply_queue: ApplyQueue,
+    /// Makes peers without data.
+    pub(crate) inbound: Arc<Inbound>,
     pub(crate) silence: Arc<Silence>,
     /// Told what the placement driver should hear; must not block.
     pub(crate) reports: Arc<dyn Fn(&Report) + Send + Sync>,
@@ -57,6 +60,17 @@ impl StoreHost {
     /// Messages of the round leave together.
     pub(crate) fn flush(&self) {
         self.shared.peers.flush();
+    }
+
+    /// All ranges change in one step; then the children hear that they live.
+    fn split(&self, parent: &Region, births: &[Birth]) {
+        let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
+        let outcome = self.shared.router.table().write().split(parent, &children);
+        outcome.unwrap_or_else(|error| stop("give a split's children their keys", &error));
+        for birth in births {
+            let input = Input::Born(Box::new(birth.clone()));
+            self.shared.router.notify(birth.region.id, birth.peer, input);
+        }
     }
 
     fn start_applier(&self, applier: Applier, region: RegionId) {
@@ -107,6 +121,7 @@ impl Host<Ticket> for StoreHost {
 
     fn report(&mut self, report: Report) {
         match &report {
+            Report::Split { parent, births, .. } => self.split(parent, births),
             Report::Initialised { region, peer, apply } => {
                 self.start_applier(Applier::new(region.clone(), *peer, *apply), region.id);
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_base::{ClusterId, ReadError, RegionId, Rng, StoreId};
+use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, StoreId};
 use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
 use flotilla_engine::{Engine, EngineError, EngineOptions};
 use flotilla_multiraft::region_table::ClaimError;
@@ -258,9 +258,12 @@ impl Assembly<'_> {
             clock,
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
+            inbound: Arc::clone(&inbound),
             silence,
             reports: Arc::new(move |report: &Report| {
-                if matches!(report, Report::Initialised { .. }) {
+                // The children of splits are none that the bootstrap waits for.
+                let is_first = |region: &Region| region.epoch == Epoch::FIRST;
+                if matches!(report, Report::Initialised { region, .. } if is_first(region)) {
                     initialised_sender.send_modify(|count| *count += 1);
                 }
                 link.report(report);

@@ -30,6 +30,9 @@ pub(crate) struct Tally {
     pub(crate) written: u64,
     pub(crate) read: u64,
     pub(crate) refused: u64,
+    /// Splits that were answered with the regions, and regions that began here.
+    pub(crate) split: u64,
+    pub(crate) born: u64,
 }
 
 impl Tally {
@@ -44,11 +47,13 @@ impl Tally {
         self.written += other.written;
         self.read += other.read;
         self.refused += other.refused;
+        self.split += other.split;
+        self.born += other.born;
     }
 
-    pub(crate) const fn seen(&self) -> [u64; 10] {
+    pub(crate) const fn seen(&self) -> [u64; 12] {
         let Self { delivered, created, dropped, quarantined, applied, stopped, .. } = *self;
-        let Self { crashes, written, read, refused, .. } = *self;
+        let Self { crashes, written, read, refused, split, born, .. } = *self;
         [
             delivered,
             created,
@@ -60,6 +65,8 @@ impl Tally {
             written,
             read,
             refused,
+            split,
+            born,
         ]
     }
 }
@@ -73,7 +80,7 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
     let mut script = Script::new(bytes);
     let mut store = Store::met_in(script.choose(store::STATES));
     while !script.is_over() && !store.is_stopped {
-        match script.choose(24) {
+        match script.choose(25) {
             0..10 => {
                 let message = any_message(&store, &mut script);
                 store.receive(message);
@@ -85,6 +92,7 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
             19 => store.pass_time(u64::from(script.byte()) * 8),
             20 => store.ask(script.byte()),
             21 => store.put(script.byte()),
+            23 => store.split(script.byte()),
             22 => store.transfer(PeerId(20 + u64::from(script.choose(5)))),
             _ if script.is_rare(32) => store.crash(usize::from(script.choose(4))),
             _ => store.settle(),

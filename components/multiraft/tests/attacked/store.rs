@@ -11,9 +11,9 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
-    Delivery, Effects, Host, Input, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
-    RegionTable, Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, WriteCommand,
-    recover_store,
+    Claims, Delivery, Effects, Host, Input, LogWrite, NewRegion, PeerMessage, Proposal,
+    ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report, RequestHeader,
+    Round, Slot, SplitCommand, SplitDone, SplitRequest, WriteCommand, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -27,6 +27,8 @@ pub(crate) const STATES: u8 = 7;
 const STORE: StoreId = StoreId(1);
 const DATA: RegionId = RegionId(2);
 const CONTEXTS_MAX: usize = 32;
+/// What a split of region 2 makes.
+const CHILD: RegionId = RegionId(5);
 
 type Ticket = u64;
 
@@ -113,13 +115,16 @@ impl Store {
             tasks: Vec::new(),
             unsynced: Vec::new(),
             contexts: BTreeMap::new(),
-            // Of this shape, of another, outside, from the end to the start, and none at all.
+            // Of this shape, of another, outside, from the end to the start, and none at all; a split, and one whose
+            // child would be a region that lives here.
             commands: vec![
                 command(1, put("k")),
                 command(9, put("k")),
                 command(1, put("z")),
                 command(1, backwards),
                 Bytes::new(),
+                split(CHILD, "g").encode(),
+                split(RegionId(3), "h").encode(),
             ],
             last_ticket: 0,
             waiting: BTreeSet::new(),
@@ -203,9 +208,12 @@ impl Store {
     pub(crate) fn apply(&mut self) {
         let mut effects = ApplyEffects::default();
         for task in std::mem::take(&mut self.tasks) {
-            let Some(applier) = self.appliers.get_mut(&task.region) else { continue };
+            let region = task.region;
+            let Some(mut applier) = self.appliers.remove(&region) else { continue };
             self.tally.applied += task.entries.len() as u64;
-            match applier.apply(task, &mut effects) {
+            let outcome = applier.apply(task, &mut effects, self);
+            self.appliers.insert(region, applier);
+            match outcome {
                 Ok(()) => {}
                 Err(ApplyFault::OutOfOrder { .. }) => panic!("appliers get entries in order"),
                 Err(ApplyFault::UnknownCommand { .. } | ApplyFault::Membership { .. }) => {
@@ -253,6 +261,14 @@ impl Store {
             Input::ReplicaRead(request)
         };
         self.inputs.push((DATA, input));
+    }
+
+    pub(crate) fn split(&mut self, choice: u8) {
+        let child = RegionId(u64::from(choice % 3) + 3);
+        let command = split(child, if choice < 128 { "c" } else { "k" });
+        let Some(ticket) = self.ticket() else { return };
+        let request = SplitRequest { peer: PeerId(0), command, ticket };
+        self.inputs.push((DATA, Input::Split(Box::new(request))));
     }
 
     pub(crate) fn transfer(&mut self, to: PeerId) {
@@ -405,6 +421,7 @@ impl Store {
                 assert!(*index <= applied, "a read at {index}, {applied} is applied");
                 self.tally.read += 1;
             }
+            Reply::Split(_) => self.tally.split += 1,
             Reply::Unknown | Reply::Failed(_) => self.tally.refused += 1,
         }
     }
@@ -440,6 +457,14 @@ impl Host<Ticket> for Store {
 
     fn report(&mut self, report: Report) {
         match report {
+            Report::Split { parent, births, .. } => {
+                let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
+                self.table.split(&parent, &children).expect("the slots were claimed");
+                self.tally.born += births.len() as u64;
+                for birth in births {
+                    self.inputs.push((birth.region.id, Input::Born(Box::new(birth))));
+                }
+            }
             Report::Initialised { region, peer, apply } => {
                 self.ranges.push(region.range.clone());
                 self.appliers.insert(region.id, Applier::new(region, peer, apply));
@@ -453,6 +478,18 @@ impl Host<Ticket> for Store {
     }
 
     fn alarm(&mut self, _region: RegionId, _at: Moment) {}
+}
+
+impl Claims for Store {
+    fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
+        match self.table.slot(region) {
+            None => {
+                self.create(region, peer);
+                true
+            }
+            Some(slot) => *slot == Slot::Uninitialised(peer),
+        }
+    }
 }
 
 impl Delivery for Store {
@@ -490,7 +527,18 @@ impl ApplyHost<Ticket> for Store {
         self.answer(ticket, &reply);
     }
 
+    fn split(&mut self, region: RegionId, _peer: PeerId, done: SplitDone) {
+        self.inputs.push((region, Input::SplitDone(Box::new(done))));
+    }
+
     fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {
         self.inputs.push((region, Input::Applied(applied)));
     }
+}
+
+/// A split of the region of data in its first shape.
+fn split(child: RegionId, end: &'static str) -> SplitCommand {
+    let peers = (1..=3).map(|store| PeerId(child.get() * 10 + store)).collect();
+    let children = vec![NewRegion { end: end.into(), region: child, peers }];
+    SplitCommand { epoch: Epoch::FIRST, children }
 }

@@ -7,9 +7,9 @@ mod store;
 use std::error::Error;
 
 use flotilla_base::{
-    Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term,
+    Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
-use flotilla_multiraft::{Input, PeerMessage};
+use flotilla_multiraft::{Input, NewRegion, PeerMessage, SplitCommand};
 use flotilla_raftgroup::{Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
@@ -147,8 +147,23 @@ impl Stores {
                 let (region, now) = (region_of(args)?, self.now);
                 lines.push(self.at(args)?.finish_read(region, now));
             }
+            // split STORE KEY CHILD [version=VERSION]: a region becomes two; peers of region 5 are 51 to 53.
+            "split" => self.split(args)?,
             name => return Err(format!("unknown command {name}").into()),
         }
+        Ok(())
+    }
+
+    fn split(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+        let ticket = args.take_key("ticket").unwrap_or("split").to_owned();
+        let region = region_of(args)?;
+        let version = Version(args.take_key("version").unwrap_or("1").parse()?);
+        let (store, end): (u64, String) = (number(args)?, word(args)?);
+        let child = RegionId(number(args)?);
+        let peers = self.stores.iter().map(|it| peer(child.get(), it.id.get()).id).collect();
+        let children = vec![NewRegion { end: end.into(), region: child, peers }];
+        let epoch = Epoch { version, ..Epoch::FIRST };
+        self.store(store)?.split(region, SplitCommand { epoch, children }, ticket);
         Ok(())
     }
 

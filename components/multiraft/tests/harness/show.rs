@@ -1,8 +1,8 @@
 //! Effects as text.
 
 use bytes::Bytes;
-use flotilla_base::{Family, KvRead, Mutation, RegionId, key::display};
-use flotilla_multiraft::{Delegate, PeerMessage, Permit, Reply, Report};
+use flotilla_base::{Epoch, Family, KvRead, Mutation, Region, RegionId, key::display};
+use flotilla_multiraft::{Delegate, PeerMessage, Permit, Reply, Report, SplitDone};
 use flotilla_raftgroup::disk;
 
 pub(crate) fn message(message: &PeerMessage) -> String {
@@ -37,6 +37,9 @@ fn mutation(change: &Mutation, view: &dyn KvRead) -> String {
         Mutation::Put(Family::RaftLog, key, _) => format!("entry {}", position(key)),
         Mutation::Delete(Family::RaftLog, key) => format!("no entry {}", position(key)),
         Mutation::Put(Family::RaftMeta, key, _) => record(key, view),
+        Mutation::Delete(Family::RaftMeta, key) => {
+            format!("no {}", record(key, view))
+        }
         Mutation::Put(_, key, value) => format!("{}={}", display(key), display(value)),
         other => format!("{other:?}"),
     }
@@ -50,6 +53,7 @@ fn record(key: &Bytes, view: &dyn KvRead) -> String {
     let region = RegionId(number(&key[1..]));
     match key[0] {
         0x10 => format!("region {region}"),
+        0x11 => format!("mark {region}"),
         0x20 => {
             let state = disk::read_raft_state(view, region).expect("sound").expect("written");
             let (term, vote) = (state.hard_state.term, state.hard_state.vote);
@@ -69,6 +73,10 @@ fn number(bytes: &[u8]) -> u64 {
 pub(crate) fn reply(ticket: &str, reply: &Reply) -> String {
     match reply {
         Reply::Written => format!("reply {ticket}: written"),
+        Reply::Split(division) => {
+            let regions: Vec<String> = division.regions().map(shape).collect();
+            format!("reply {ticket}: {}", regions.join(", "))
+        }
         Reply::ReadAt(index) => format!("reply {ticket}: read at {index}"),
         Reply::Unknown => format!("reply {ticket}: outcome not known"),
         Reply::Failed(error) => format!("reply {ticket}: {error}"),
@@ -85,8 +93,32 @@ pub(crate) fn delegate(region: RegionId, delegate: &Delegate) -> String {
     }
 }
 
+/// Id and epoch of a region, and its range where that has changed.
+pub(crate) fn shape(region: &Region) -> String {
+    if region.epoch == Epoch::FIRST {
+        return region.id.to_string();
+    }
+    format!("{} {} of {}", region.id, region.range, region.epoch)
+}
+
+pub(crate) fn ranges(done: &SplitDone) -> String {
+    let children = done.births.iter().map(|birth| &birth.region);
+    let shapes: Vec<String> = children.chain([&done.parent]).map(shape).collect();
+    shapes.join(", ")
+}
+
 pub(crate) fn report(report: &Report) -> String {
     match report {
+        Report::Split { parent, births, .. } => {
+            let births: Vec<String> = births
+                .iter()
+                .map(|birth| {
+                    let leads = if birth.leads { " to lead" } else { "" };
+                    format!("{}{leads}", shape(&birth.region))
+                })
+                .collect();
+            format!("report region {} split, born: {}", shape(parent), births.join(", "))
+        }
         Report::Role { region, change, .. } => {
             let leader = change.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
             let (role, term) = (change.role, change.term);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version};
 use flotilla_multiraft::{
-    AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Delegate, Delivery,
+    AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Delegate, Delivery,
     Effects, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
-    Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, WriteCommand, recover_store,
+    Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, SplitCommand, SplitDone,
+    SplitRequest, WriteCommand, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, ReadyNumber, Timing};
 
@@ -95,6 +96,11 @@ impl Store {
         self.post(region, Input::ReplicaRead(ReadRequest { header, ticket }));
     }
 
+    pub(crate) fn split(&mut self, region: RegionId, command: SplitCommand, ticket: Ticket) {
+        let request = SplitRequest { peer: PeerId(0), command, ticket };
+        self.post(region, Input::Split(Box::new(request)));
+    }
+
     pub(crate) fn transfer(&mut self, region: RegionId, to: PeerId) {
         self.post(region, Input::Transfer(to));
     }
@@ -169,8 +175,10 @@ impl Store {
     pub(crate) fn apply(&mut self, lines: &mut Vec<String>) {
         let mut effects = ApplyEffects::default();
         for task in std::mem::take(&mut self.tasks) {
-            let applier = self.appliers.get_mut(&task.region).expect("an applier");
-            applier.apply(task, &mut effects).expect("sound entries");
+            let region = task.region;
+            let mut applier = self.appliers.remove(&region).expect("an applier");
+            applier.apply(task, &mut effects, self).expect("sound entries");
+            self.appliers.insert(region, applier);
         }
         effects.finish(&mut Recorder { store: self, lines, sent: Vec::new() });
     }
@@ -207,12 +215,14 @@ impl Store {
                 RecoveredPeer::Uninitialised { region, .. } => *region,
             };
             lines.push(match &found {
-                RecoveredPeer::Normal { raft, apply, .. } => format!(
-                    "region {region}: term {} vote {} last {} applied {}",
+                RecoveredPeer::Normal { region, raft, apply, is_fresh, .. } => format!(
+                    "region {}: term {} vote {} last {} applied {}{}",
+                    show::shape(region),
                     raft.hard_state.term,
                     raft.hard_state.vote,
                     raft.last.index,
-                    apply.applied.index
+                    apply.applied.index,
+                    if *is_fresh { ", made up" } else { "" }
                 ),
                 other => format!("{other:?}"),
             });
@@ -279,6 +289,17 @@ impl Store {
     }
 }
 
+impl Claims for Store {
+    fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
+        if self.damaged.contains(&region) {
+            return false;
+        }
+        // Peers promise nothing about time here that a script could see.
+        self.create(region, peer, Moment(1)).expect("it starts");
+        self.replicas[&region].peer() == peer
+    }
+}
+
 impl Recorder<'_> {
     fn transmit(&mut self, messages: Vec<PeerMessage>) {
         for message in &messages {
@@ -317,9 +338,17 @@ impl Host<Ticket> for Recorder<'_> {
 
     fn report(&mut self, report: Report) {
         self.lines.push(show::report(&report));
-        if let Report::Initialised { region, peer, apply } = report {
-            self.store.visible.insert(region.id, apply.applied.index);
-            self.store.appliers.insert(region.id, Applier::new(region, peer, apply));
+        match report {
+            Report::Initialised { region, peer, apply } => {
+                self.store.visible.insert(region.id, apply.applied.index);
+                self.store.appliers.insert(region.id, Applier::new(region, peer, apply));
+            }
+            Report::Split { births, .. } => {
+                for birth in births {
+                    self.store.post(birth.region.id, Input::Born(Box::new(birth)));
+                }
+            }
+            Report::Role { .. } | Report::Quarantined { .. } => {}
         }
     }
 
@@ -346,6 +375,11 @@ impl ApplyHost<Ticket> for Recorder<'_> {
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         self.lines.push(show::reply(&ticket, &reply));
+    }
+
+    fn split(&mut self, region: RegionId, _peer: PeerId, done: SplitDone) {
+        self.lines.push(format!("split region {region}: {}", show::ranges(&done)));
+        self.store.post(region, Input::SplitDone(Box::new(done)));
     }
 
     fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {

@@ -13,7 +13,8 @@ const BY_LOG: &str = "F8: an applier answers by the log alone";
 /// # Errors
 /// It claims that a write is done.
 pub fn check_round(reply: &Reply) -> Verdict {
-    require(*reply != Reply::Written, BY_APPLIER, || "a round answered one".to_owned())
+    let is_done = matches!(reply, Reply::Written | Reply::Split(_));
+    require(!is_done, BY_APPLIER, || "a round answered one".to_owned())
 }
 
 /// An applier completes a ticket; `is_written` says whether the batch of its turn is.
@@ -23,10 +24,12 @@ pub fn check_round(reply: &Reply) -> Verdict {
 pub fn check_applier(reply: &Reply, is_written: bool) -> Verdict {
     require(is_written, VISIBLE, || format!("{reply:?}"))?;
     let is_decided = match reply {
-        Reply::Written => true,
+        Reply::Written | Reply::Split(_) => true,
         Reply::Failed(error) => matches!(
             error,
-            RequestError::EpochNotMatch { .. } | RequestError::KeyNotInRegion { .. }
+            RequestError::EpochNotMatch { .. }
+                | RequestError::KeyNotInRegion { .. }
+                | RequestError::Split { .. }
         ),
         Reply::ReadAt(_) | Reply::Unknown => false,
     };

@@ -1,13 +1,14 @@
 //! One sequence of applied entries per region, the same on all stores. From it other judges know each key's
 //! content at each index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use flotilla_base::{Index, Key, Mutation, RegionId, limit};
 use flotilla_multiraft::{ApplyTask, Command};
 use flotilla_raftgroup::Entry;
 
+use super::lineage::Lineage;
 use super::{Place, Violation, require};
 use crate::event::Ticket;
 
@@ -30,6 +31,8 @@ struct Sequence {
 #[derive(Debug, Default)]
 pub struct AppliedJudge {
     regions: BTreeMap<RegionId, Sequence>,
+    /// What each region looks like, by the log.
+    pub lineage: Lineage,
     /// Where each attempt stands.
     positions: BTreeMap<Ticket, Index>,
 }
@@ -52,6 +55,7 @@ impl AppliedJudge {
     }
 
     fn record(&mut self, place: Place, entry: &Entry) -> Result<Option<Ticket>, Violation> {
+        let first_clock_millis = self.lineage.first_clock_millis(place.1);
         let sequence = self.regions.entry(place.1).or_default();
         let offset = offset_of(entry.index);
         if let Some(known) = offset.and_then(|offset| sequence.entries.get(offset)) {
@@ -64,21 +68,33 @@ impl AppliedJudge {
             format!("{place}: nobody applied what stands before {}", entry.index)
         })?;
         sequence.entries.push(entry.clone());
-        let clock_millis = sequence.clocks_millis.last().copied().unwrap_or(0);
-        let Ok(Command::Write(write)) = Command::decode(&entry.data) else {
-            sequence.clocks_millis.push(clock_millis);
-            return Ok(None);
+        let clock_millis = sequence.clocks_millis.last().copied().unwrap_or(first_clock_millis);
+        let write = match Command::decode(&entry.data) {
+            Ok(Command::Write(write)) => write,
+            Ok(Command::Split(split)) => {
+                sequence.clocks_millis.push(clock_millis);
+                let verdict = self.lineage.on_split(place.1, entry.index, clock_millis, &split);
+                return verdict.map(|()| None);
+            }
+            Err(_) => {
+                sequence.clocks_millis.push(clock_millis);
+                return Ok(None);
+            }
         };
         sequence.clocks_millis.push(clock_millis.max(write.clock_millis));
+        if !self.lineage.counts(place.1, &write) {
+            return Ok(None);
+        }
+        let position = self.lineage.position(place.1, entry.index);
         let mut written = None;
         for mutation in write.mutations {
             if let Mutation::Put(_, key, value) = mutation {
                 written = ticket_of(&value);
-                sequence.versions.entry(key).or_default().push((entry.index, value));
+                sequence.versions.entry(key).or_default().push((position, value));
             }
         }
         if let Some(ticket) = written {
-            let again = self.positions.insert(ticket, entry.index);
+            let again = self.positions.insert(ticket, position);
             require(again.is_none(), EQUAL, || {
                 format!("{place}: attempt {} is applied twice", ticket.0)
             })?;
@@ -86,7 +102,7 @@ impl AppliedJudge {
         Ok(written)
     }
 
-    /// Where an attempt's write stands, once it is committed.
+    /// Where an attempt's write stands, once it is committed; see [`Lineage::position`].
     #[must_use]
     pub fn position(&self, ticket: Ticket) -> Option<Index> {
         self.positions.get(&ticket).copied()
@@ -109,19 +125,32 @@ impl AppliedJudge {
     pub fn clock_millis(&self, region: RegionId, applied: Index) -> u64 {
         let clocks = self.regions.get(&region).map(|sequence| &sequence.clocks_millis);
         let clock = clocks.zip(offset_of(applied)).and_then(|(clocks, at)| clocks.get(at));
-        clock.copied().unwrap_or(0)
+        clock.copied().unwrap_or_else(|| self.lineage.first_clock_millis(region))
     }
 
-    /// Every key that was ever written.
-    pub fn keys(&self, region: RegionId) -> impl Iterator<Item = &Key> {
-        self.regions.get(&region).into_iter().flat_map(|sequence| sequence.versions.keys())
+    /// Every key that was ever written in the region, or in one that it comes from.
+    #[must_use]
+    pub fn keys(&self, region: RegionId) -> BTreeSet<&Key> {
+        let mut keys = BTreeSet::new();
+        let mut next = Some(region);
+        while let Some(region) = next {
+            let sequence = self.regions.get(&region).into_iter();
+            keys.extend(sequence.flat_map(|sequence| sequence.versions.keys()));
+            next = self.lineage.origin(region).map(|(parent, _)| parent);
+        }
+        keys
     }
 
-    /// A key's content behind the entry at `applied`, and the index at which it was written.
+    /// A key's content behind the entry at `applied`, and the position at which it was written.
     #[must_use]
     pub fn content(&self, region: RegionId, key: &[u8], applied: Index) -> Option<&(Index, Bytes)> {
-        let versions = self.regions.get(&region)?.versions.get(key)?;
-        versions.iter().rev().find(|(index, _)| *index <= applied)
+        let versions = self.regions.get(&region).and_then(|it| it.versions.get(key));
+        let last = self.lineage.position(region, applied);
+        let written = versions.and_then(|it| it.iter().rev().find(|(at, _)| *at <= last));
+        written.or_else(|| {
+            let (parent, split_at) = self.lineage.origin(region)?;
+            self.content(parent, key, split_at)
+        })
     }
 }
 

@@ -22,6 +22,15 @@ impl EpochJudge {
     /// # Errors
     /// Another peer said otherwise of the same epoch, or the epoch is older than its last one.
     pub fn on_region(&mut self, store: StoreId, region: &Region) -> Verdict {
+        self.on_shape(store, region)?;
+        self.on_epoch(Place(store, region.id), region.epoch)
+    }
+
+    /// A store tells of a shape that a region has, or has had.
+    ///
+    /// # Errors
+    /// Another peer said otherwise of the same epoch.
+    pub fn on_shape(&mut self, store: StoreId, region: &Region) -> Verdict {
         let shapes = self.shapes.entry(region.id).or_default();
         match shapes.iter().find(|known| known.epoch == region.epoch) {
             None => shapes.push(region.clone()),
@@ -29,7 +38,7 @@ impl EpochJudge {
                 format!("store {store}: {region:?}, elsewhere {known:?}")
             })?,
         }
-        self.on_epoch(Place(store, region.id), region.epoch)
+        Ok(())
     }
 
     /// A peer makes a message with this epoch. A peer without data knows none.

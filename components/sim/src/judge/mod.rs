@@ -7,6 +7,7 @@ pub mod acknowledgements;
 pub mod answers;
 pub mod applied;
 pub mod apply_order;
+pub mod births;
 pub mod calls;
 pub mod completeness;
 pub mod deliveries;
@@ -15,6 +16,7 @@ pub mod epochs;
 pub mod gate;
 pub mod history;
 pub mod lease;
+pub mod lineage;
 pub mod log_keys;
 pub mod log_matching;
 pub mod permits;
@@ -90,6 +92,8 @@ pub struct VoteJudges {
     pub election: election::ElectionJudge,
     /// Votes that are not given.
     pub gate: gate::GateJudge,
+    /// Children that wait.
+    pub births: births::BirthJudge,
 }
 
 /// Judges of what stores write.
@@ -132,6 +136,7 @@ impl Judges {
     pub fn on_crash(&mut self, store: StoreId, image: &dyn KvRead) {
         self.records.matching.on_crash(store, image);
         self.votes.gate.on_crash(store);
+        self.votes.births.on_crash(store);
         self.lookout.on_crash(store);
         self.reads.lease.on_crash(store);
         self.reads.permits.on_crash(store);

@@ -10,6 +10,7 @@ use super::applied::AppliedJudge;
 use super::{Place, Verdict, require};
 
 const ATOMIC: &str = "I3: data and applied index change in one batch";
+const SHAPE: &str = "a split is seen by all replicas at the same entry";
 const FOLLOWS: &str = "data follows the log";
 
 /// Compares the data of a region on a store with what its applied index asks for.
@@ -25,12 +26,18 @@ pub fn check(place: Place, region: &Region, image: &Tables, applied: &AppliedJud
     let found: BTreeMap<&Key, &Bytes> = found.collect();
     let keys = applied.keys(region.id);
     let expected = keys
+        .into_iter()
+        .filter(|key| region.range.contains(key))
         .filter_map(|key| applied.content(region.id, key, index).map(|(_, value)| (key, value)));
     let expected: BTreeMap<&Key, &Bytes> = expected.collect();
     require(found == expected, ATOMIC, || {
         let differs = |key: &&&Key| found.get(**key) != expected.get(**key);
         let key = found.keys().chain(expected.keys()).find(differs);
         format!("{place} at {index}: key {key:?}")
+    })?;
+    let shape = applied.lineage.shape_at(region.id, index);
+    require(shape.is_none_or(|shape| shape == region), SHAPE, || {
+        format!("{place} at {index}: {region:?}, by the log {shape:?}")
     })?;
     let clock = applied.clock_millis(region.id, index);
     require(state.clock_millis == clock, ATOMIC, || {
@@ -96,6 +103,28 @@ mod tests {
             assert_eq!(broken(judge(pairs, applied, clock)), ATOMIC, "{pairs:?} at {applied}");
         }
         assert_eq!(broken(check(ONE, &region(), disk([]).synced(), &log())), ATOMIC);
+    }
+
+    #[test]
+    fn a_replica_that_missed_a_split_is_found() {
+        let mut log = AppliedJudge::default();
+        log.lineage.found(&region());
+        let peers = vec![701, 702, 703].into_iter().map(flotilla_base::PeerId).collect();
+        let child = flotilla_multiraft::NewRegion { end: "l".into(), region: 7.into(), peers };
+        let epoch = region().epoch;
+        let split = flotilla_multiraft::SplitCommand { epoch, children: vec![child] };
+        let split = flotilla_raftgroup::Entry { data: split.encode(), ..entry(6, 7, "l", "2:") };
+        let entries = vec![entry(6, 6, "l", "1:"), split];
+        log.on_hand_over(ONE, &task(entries)).expect("a sound log");
+        let batch = |applied| {
+            let put = Mutation::Put(Family::Raw, "l".into(), "1:".into());
+            disk([vec![put, apply_state(position(6, applied), 6)]])
+        };
+        let after = log.lineage.shape(REGION).expect("told").clone();
+        assert_eq!(check(ONE, &region(), batch(6).synced(), &log), Ok(()));
+        assert_eq!(check(ONE, &after, batch(7).synced(), &log), Ok(()));
+        assert_eq!(broken(check(ONE, &after, batch(6).synced(), &log)), SHAPE);
+        assert_eq!(broken(check(ONE, &region(), batch(7).synced(), &log)), SHAPE);
     }
 
     #[test]

@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use flotilla_base::{KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, StoreId};
 use flotilla_multiraft::{
-    Admission, ApplyEffects, Effects, Input, PeerMessage, RegionTable, Replica, ReplicaConfig,
-    Round,
+    Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
+    ReplicaConfig, Reply, RequestError, Round, Slot, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
 
 use crate::clock::{LocalClock, WallClock};
 use crate::disk::{BatchNumber, Loss, SimDisk};
 use crate::event::{Run, Ticket};
-use crate::hands::{Bench, Lane, LaneId, Out, Step, Works};
+use crate::hands::{Bench, Lane, LaneId, Out, Step, Works, complete};
 use crate::judge::queues::Backlog;
 use crate::judge::{Judges, Place, Verdict, require};
 use crate::lookout::TurnWatch;
-use crate::marks;
+use crate::marks::{self, Marks};
 
 /// A replica with its inbox.
 #[derive(Debug)]
@@ -235,6 +235,20 @@ impl StoreNode {
         self.post(region, Input::Transfer(to));
     }
 
+    /// Somebody wants a region to be split.
+    pub fn split(&mut self, region: RegionId, request: SplitRequest<Ticket>, desk: &mut Desk<'_>) {
+        let Some(process) = &mut self.process else { return };
+        let ticket = request.ticket;
+        if !process.cells.contains_key(&region) {
+            let reply = Reply::Failed(RequestError::RegionNotFound(region));
+            complete(desk.judges, ticket, &reply);
+            desk.out.push(Out::Answer(ticket, reply));
+            return;
+        }
+        desk.judges.calls.on_arrival(ticket, self.id);
+        process.post(region, Input::Split(Box::new(request)));
+    }
+
     /// Replicas take their inputs: all of them, or a random part. While too much waits for a sync nothing
     /// is collected.
     pub fn turn(&mut self, desk: &mut Desk<'_>) {
@@ -287,8 +301,12 @@ impl StoreNode {
         let count = if desk.rng.chance(700) { usize::MAX } else { 1 };
         for _ in 0..count {
             let Some(task) = process.works.tasks.pop_front() else { break };
-            let Some(applier) = process.works.appliers.get_mut(&task.region) else { continue };
-            let outcome = applier.apply(task, &mut effects);
+            let config = process.replica_config(self.id, self.run, &self.disk);
+            let Process { table, cells, works, clock, .. } = process;
+            let Some(applier) = works.appliers.get_mut(&task.region) else { continue };
+            let marks = &mut desk.judges.lookout.marks;
+            let mut slots = Slots { table, cells, marks, config, now: clock.read(desk.now) };
+            let outcome = applier.apply(task, &mut effects, &mut slots);
             require(outcome.is_ok(), "I9: every committed entry can be applied", || {
                 format!("{outcome:?}")
             })?;
@@ -348,6 +366,7 @@ impl StoreNode {
         let lane = process.lanes.lane(id);
         let lives = bench.step(lane);
         let has_more = !lane.is_idle();
+        desk.judges.note(process.take_splits());
         process.take_inputs();
         process.close_quarantined();
         lives && has_more
@@ -475,6 +494,19 @@ impl Process {
         }
     }
 
+    /// All ranges change in one step; then the children hear that they live.
+    fn take_splits(&mut self) -> Verdict {
+        for (parent, births) in std::mem::take(&mut self.works.splits) {
+            let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
+            let outcome = self.table.split(&parent, &children);
+            require(outcome.is_ok(), "I5: ranges are disjoint", || format!("{outcome:?}"))?;
+            for birth in births {
+                self.post(birth.region.id, Input::Born(Box::new(birth)));
+            }
+        }
+        Ok(())
+    }
+
     fn take_inputs(&mut self) {
         for (region, peer, input) in std::mem::take(&mut self.works.inputs) {
             if self.cells.get(&region).is_some_and(|cell| cell.replica.peer() == peer) {
@@ -498,6 +530,34 @@ impl Process {
                 self.table.quarantine(*region, cell.replica.peer());
             }
         }
+    }
+}
+
+/// Slots and cells as an applier sees them.
+struct Slots<'a> {
+    table: &'a mut RegionTable,
+    cells: &'a mut BTreeMap<RegionId, Cell>,
+    marks: &'a mut Marks,
+    config: ReplicaConfig,
+    now: Moment,
+}
+
+impl Claims for Slots<'_> {
+    fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
+        if let Some(slot) = self.table.slot(region) {
+            let is_uninitialised = *slot == Slot::Uninitialised(peer);
+            let cell = self.cells.get(&region).filter(|_| is_uninitialised);
+            let has_promised = cell.is_some_and(|it| it.replica.role().term.get() > 0);
+            self.marks.reach_if(has_promised, marks::SPLIT_AFTER_VOTE);
+            return is_uninitialised;
+        }
+        let Ok(replica) = Replica::uninitialised(self.config.clone(), region, peer, self.now)
+        else {
+            return false;
+        };
+        let is_claimed = self.table.create_uninitialised(region, peer).is_ok();
+        self.cells.insert(region, Cell { replica, inbox: VecDeque::new() });
+        is_claimed
     }
 }
 

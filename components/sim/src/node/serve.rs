@@ -1,7 +1,7 @@
 //! How a store serves clients: requests go to replicas, and reads look at the data.
 
 use bytes::Bytes;
-use flotilla_base::{Family, Index, KvRead, Moment, Mutation, RegionId};
+use flotilla_base::{Family, Index, KvRead, Moment, Mutation, RegionId, Version};
 use flotilla_multiraft::{
     Input, NotInPlace, Proposal, ReadRequest, Reply, RequestError, RequestHeader, WriteCommand,
 };
@@ -18,15 +18,15 @@ impl StoreNode {
     /// A request arrives; `None` where nobody listens.
     pub fn request(&mut self, request: Request, desk: &mut Desk<'_>) -> Option<()> {
         let process = self.process.as_mut()?;
-        let Request { ticket, region, key, value, kind } = request;
-        let Some(shape) = process.table.regions().find(|live| live.id == region).cloned() else {
+        let Request { ticket, region, version, key, value, kind } = request;
+        if !process.table.regions().any(|live| live.id == region) {
             let reply = Reply::Failed(RequestError::RegionNotFound(region));
             complete(desk.judges, ticket, &reply);
             desk.out.push(Out::Answer(ticket, reply));
             return Some(());
-        };
+        }
         desk.judges.calls.on_arrival(ticket, self.id);
-        let header = RequestHeader { version: shape.epoch.version, ..RequestHeader::default() };
+        let header = RequestHeader { version, ..RequestHeader::default() };
         if kind == ReadKind::InPlace
             && value.is_none()
             && let Some(read) = process.works.readers.begin(region, &header)
@@ -58,6 +58,21 @@ impl StoreNode {
         };
         process.post(region, input);
         Some(())
+    }
+
+    /// Whether a region lives here in this shape and owns a key; else what it looks like. A confirmed read looks
+    /// behind its view of the data.
+    ///
+    /// # Errors
+    /// The client must learn another shape.
+    pub fn owns(&self, region: RegionId, version: Version, key: &[u8]) -> Result<(), RequestError> {
+        let process = self.process.as_ref();
+        let live = process.and_then(|it| it.table.regions().find(|live| live.id == region));
+        let live = live.ok_or(RequestError::RegionNotFound(region))?;
+        if live.epoch.version == version && live.range.contains(key) {
+            return Ok(());
+        }
+        Err(RequestError::EpochNotMatch { current: Box::new(live.clone()) })
     }
 
     /// Reads a key as of now; also where the data stands.

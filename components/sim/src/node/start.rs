@@ -29,7 +29,7 @@ impl StoreNode {
         let mut process = Process {
             table: RegionTable::new(self.id),
             cells: BTreeMap::new(),
-            works: Works::default(),
+            works: Works { gate: config.timing.gate, ..Works::default() },
             lanes: Lanes::new(config.workers),
             clock,
             started_at: desk.now,
@@ -62,8 +62,9 @@ impl StoreNode {
         let place = Place(self.id, region_of(&found));
         let mut is_fenced = true;
         match &found {
-            RecoveredPeer::Normal { peer, region, raft, apply } => {
+            RecoveredPeer::Normal { peer, region, raft, apply, is_fresh } => {
                 let judges = &mut *desk.judges;
+                judges.lookout.marks.reach_if(*is_fresh, marks::SPLIT_RECOVERED);
                 image.look(|layer| state::check(place, region, layer, &judges.applied))?;
                 judges.epochs.on_region(self.id, region)?;
                 let applied = apply.applied.index;

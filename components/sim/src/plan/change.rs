@@ -8,6 +8,7 @@ use flotilla_base::Span;
 use super::{FaultFamily, Missing, Plan};
 use crate::partition::Shape;
 use crate::reads::ReadPlan;
+use crate::splits::SplitPlan;
 
 /// A part of a plan that can be turned off. The families of faults and the shapes of cuts can be, too, by
 /// their names.
@@ -21,7 +22,7 @@ pub struct Switch {
 }
 
 /// All switches besides families and shapes.
-pub const SWITCHES: [Switch; 18] = [
+pub const SWITCHES: [Switch; 19] = [
     Switch::new("loss", "lost messages of stores", |it| it.net.loss_permille = 0),
     Switch::new("client-loss", "lost requests and answers", |it| it.net.client_loss_permille = 0),
     Switch::new("duplicates", "messages that arrive twice", |it| it.net.duplicate_permille = 0),
@@ -42,6 +43,7 @@ pub const SWITCHES: [Switch; 18] = [
     Switch::new("hand-overs", "leads that are handed over", |it| {
         it.reads = ReadPlan { transfer_interval: Span::ZERO, ..it.reads.clone() };
     }),
+    Switch::new("splits", "regions that are split", |it| it.splits = SplitPlan::none()),
     Switch::new("large-values", "values of many bytes", |it| it.load.value_bytes_max = 1),
     Switch::new("missing", "a store that is missing in the second phase", |it| {
         it.phases.missing = Missing::Nobody;

@@ -13,6 +13,7 @@ use flotilla_raftgroup::{GroupLimits, Timing};
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
+use crate::splits::SplitPlan;
 
 pub use change::{Change, Number, PlanError, SWITCHES, Switch};
 
@@ -230,6 +231,8 @@ pub struct Plan {
     pub load: LoadPlan,
     /// How clients read, and how often leads are handed over.
     pub reads: ReadPlan,
+    /// How often regions are split.
+    pub splits: SplitPlan,
     /// Faults.
     pub faults: FaultPlan,
     /// The placement driver.
@@ -280,6 +283,7 @@ impl Plan {
                 patience: millis(2_000),
             },
             reads: ReadPlan::calm(),
+            splits: SplitPlan::none(),
             faults: FaultPlan::default(),
             pd: PdPlan::absent(),
             phases: Phases {

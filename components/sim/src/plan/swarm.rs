@@ -10,6 +10,7 @@ use super::{
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
+use crate::splits::SplitPlan;
 
 /// First of the streams of this file.
 const FIRST_LANE: u64 = 20;
@@ -29,6 +30,7 @@ impl Plan {
             disk: swarm_disk(&mut lane(4)),
             load: swarm_load(&mut lane(5)),
             reads: ReadPlan::swarm(seed),
+            splits: SplitPlan::swarm(seed),
             faults: swarm_faults(&mut lane(6)),
             pd: PdPlan::swarm(seed),
             phases,

@@ -1,11 +1,12 @@
 //! What clients ask, what they are told, and what that proves.
 
-use flotilla_base::StoreId;
+use flotilla_base::{Region, StoreId};
 use flotilla_multiraft::Reply;
 
-use super::{World, number};
+use super::{Attempt, World, number};
 use crate::client::Next;
 use crate::event::{Answer, Event, Request, Ticket};
+use crate::hands::complete;
 use crate::judge::applied::ticket_of;
 use crate::judge::tickets::Outcome;
 use crate::judge::{Place, Verdict, state};
@@ -32,10 +33,16 @@ impl World {
         ticket: Ticket,
         index: flotilla_base::Index,
     ) -> Verdict {
-        let key = self.attempts[number(ticket)].1.clone();
-        let Some(region) = self.region_of(&key).map(|region| region.id) else { return Ok(()) };
+        let Attempt { key, region, version, .. } = self.attempts[number(ticket)].clone();
         let (value, applied) = self.store(store).read(region, &key, index)?;
         let place = Place(store, region);
+        // Behind the view: what it shows may be another region's by now.
+        if let Err(refusal) = self.store(store).owns(region, version, &key) {
+            let reply = Reply::Failed(refusal);
+            complete(&mut self.judges, ticket, &reply);
+            self.tell(store, ticket, Answer::Reply(reply));
+            return Ok(());
+        }
         state::check_read(place, &key, applied, value.as_ref(), &self.judges.applied)?;
         self.judges.tickets.on_answer(ticket, Outcome::Done)?;
         self.tell(store, ticket, Answer::Value(value));
@@ -65,9 +72,10 @@ impl World {
             }
             Answer::Reply(_) | Answer::Refused => {}
         }
-        let client = self.attempts[number(ticket)].0;
+        let client = self.attempts[number(ticket)].client;
         let Some(operation) = self.clients[client].waits_for(ticket) else { return Ok(()) };
-        let Some(region) = self.region_of(&operation.key).cloned() else { return Ok(()) };
+        let key = operation.key.clone();
+        let Some(region) = self.known_to(client, &key) else { return Ok(()) };
         let next = self.clients[client].on_answer(&region, &answer);
         self.follow(client, next);
         Ok(())
@@ -78,8 +86,9 @@ impl World {
         let Some(operation) = self.clients[client].operation() else { return };
         operation.ticket = Some(ticket);
         let (key, is_read) = (operation.key.clone(), operation.is_read);
-        let Some(region) = self.region_of(&key).cloned() else { return };
-        self.attempts.push((client, key.clone()));
+        let Some(region) = self.known_to(client, &key) else { return };
+        let version = region.epoch.version;
+        self.attempts.push(Attempt { client, key: key.clone(), region: region.id, version });
         *self.record.requests.entry(region.id).or_default() += 1;
         self.judges.tickets.on_attempt(ticket);
         self.judges.reads.register.on_begin(ticket, key.clone());
@@ -92,7 +101,7 @@ impl World {
             store = self.chance.reads.replica(&region);
             self.record.summary.replica_reads += 1;
         }
-        let request = Box::new(Request { ticket, region: region.id, key, value, kind });
+        let request = Box::new(Request { ticket, region: region.id, version, key, value, kind });
         if let Fate::Arrives(delays) = self.net.carry_client(store) {
             for delay in delays {
                 self.schedule(delay, Event::Request(store, request.clone()));
@@ -101,9 +110,15 @@ impl World {
         self.schedule(self.plan.load.patience, Event::Impatient(client, ticket));
     }
 
+    /// The region of a key, as a client knows it.
+    fn known_to(&mut self, client: usize, key: &[u8]) -> Option<Region> {
+        self.clients[client].region_of(key, &self.regions).cloned()
+    }
+
     pub(super) fn lose_patience(&mut self, client: usize, ticket: Ticket) {
         let Some(operation) = self.clients[client].waits_for(ticket) else { return };
-        let Some(region) = self.region_of(&operation.key).cloned() else { return };
+        let key = operation.key.clone();
+        let Some(region) = self.known_to(client, &key) else { return };
         let next = self.clients[client].on_silence(&region);
         self.follow(client, next);
     }

@@ -85,7 +85,7 @@ impl World {
     }
 
     /// Both directions between a store and every other one.
-    fn links(&self, store: StoreId) -> Vec<(StoreId, StoreId)> {
+    pub(super) fn links(&self, store: StoreId) -> Vec<(StoreId, StoreId)> {
         let others = self.store_ids().filter(|other| *other != store);
         others.flat_map(|other| [(store, other), (other, store)]).collect()
     }

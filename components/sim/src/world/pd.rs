@@ -47,7 +47,7 @@ impl World {
                 ToWorld::Later(delay, event) => self.schedule(delay, Event::Pd(event)),
                 ToWorld::Plan(store, regions) => {
                     if self.regions.is_empty() {
-                        self.regions = regions;
+                        self.found(regions);
                         self.begin();
                     }
                     self.order(store);
@@ -63,6 +63,7 @@ impl World {
             self.schedule(Span::from_millis(1), Event::Begin(client));
         }
         self.transfer_later();
+        self.split_later();
     }
 
     pub(super) fn tell_pd_of_start(&mut self, store: StoreId) {
@@ -85,7 +86,7 @@ impl World {
             let leader = region.peer_on(store)?;
             let role = replica.group().role();
             replica.group().is_leader().then(|| RegionReport {
-                region: region.clone(),
+                region: replica.region().clone(),
                 leader,
                 term: role.term,
                 ..RegionReport::default()

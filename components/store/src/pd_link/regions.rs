@@ -76,6 +76,8 @@ impl LedRegions {
                 }
             }
             Report::Quarantined { region, .. } => self.forget(*region),
+            // The children's leaders report themselves when they lead.
+            Report::Split { parent, births, .. } => self.shrink(parent, births.len() as u64),
             Report::Initialised { .. } => {}
         }
     }
@@ -85,6 +87,17 @@ impl LedRegions {
         let bytes = state.regions.get(&region.id).map_or(0, |known| known.bytes);
         let led = Led { region: region.clone(), leader, term, bytes };
         state.regions.insert(region.id, led);
+        state.changed.insert(region.id);
+        drop(state);
+        self.has_changed.notify_one();
+    }
+
+    /// Until somebody measures it, a region has its share of what it was.
+    fn shrink(&self, region: &Region, children: u64) {
+        let mut state = self.state.lock();
+        let Some(led) = state.regions.get_mut(&region.id) else { return };
+        led.region = region.clone();
+        led.bytes /= children + 1;
         state.changed.insert(region.id);
         drop(state);
         self.has_changed.notify_one();

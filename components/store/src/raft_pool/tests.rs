@@ -8,14 +8,15 @@ use flotilla_base::{
 };
 use flotilla_engine::{Engine, EngineError, EngineOptions};
 use flotilla_multiraft::{
-    Input, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestHeader, WriteCommand,
+    Input, NewRegion, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader,
+    SplitCommand, SplitRequest, WriteCommand,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_raftgroup::{GroupLimits, Timing};
 use flotilla_telemetry::MonotonicClock;
 use flotilla_transport::{Identity, Limits, Peers, ResolveStore, Resolved};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, sync::oneshot, time::timeout};
 
 use super::*;
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
 const REGION: RegionId = RegionId(2);
 const PEER: PeerId = PeerId(21);
 const STORE: StoreId = StoreId(1);
+/// What a split makes.
+const CHILD: RegionId = RegionId(5);
 /// Nothing that is waited for takes so long unless it never comes.
 const LIVENESS: Duration = Duration::from_secs(30);
 const QUOTA: Quota = Quota { cell_bytes: 1 << 20, total_bytes: 1 << 20 };
@@ -117,6 +120,7 @@ impl OneStore {
         let handle = runtime.handle().clone();
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
         let shared = Shared {
+            inbound: Arc::clone(&inbound),
             engine,
             router: router.clone(),
             peers,
@@ -132,7 +136,10 @@ impl OneStore {
         let options = SyncerOptions { tokens: 1, ..SyncerOptions::new("raft-sync") };
         let syncer = Arc::new(Syncer::start(options, host).expect("a thread"));
         let woken = router.clone();
-        let wake = move |region, _generation| woken.notify(RegionId(region), PEER, Input::Wake);
+        let wake = move |region, _generation| {
+            let cell = woken.cells().get(region).expect("only cells set alarms");
+            cell.send(Input::Wake).expect("no cell is closed");
+        };
         let alarm = Arc::new(Alarm::start("raft-alarm", clock.reader(), wake).expect("a thread"));
         let apply = PoolOptions::new("apply", 1);
         let apply = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()));
@@ -176,10 +183,27 @@ impl OneStore {
     }
 
     async fn write(router: Router) -> WriteOutcome {
+        Self::write_to(router, REGION, header()).await
+    }
+
+    async fn write_to(router: Router, region: RegionId, header: RequestHeader) -> WriteOutcome {
         let put = Mutation::Put(Family::Raw, "k".into(), "v".into());
-        let version = header().version;
+        let version = header.version;
         let command = WriteCommand { version, clock_millis: 1, mutations: vec![put] };
-        router.write(REGION, header(), command).await
+        router.write(region, header, command).await
+    }
+
+    /// The regions behind a split of the one that is there.
+    fn split(&self, end: &'static str) -> Vec<Region> {
+        let child = NewRegion { end: end.into(), region: CHILD, peers: vec![PeerId(51)] };
+        let command = SplitCommand { epoch: Epoch::FIRST, children: vec![child] };
+        let (ticket, answer) = oneshot::channel();
+        let request = SplitRequest { peer: PEER, command, ticket };
+        self.router.notify(REGION, PEER, Input::Split(Box::new(request)));
+        match self.wait(answer).expect("an answer") {
+            Reply::Split(division) => division.regions().cloned().collect(),
+            reply => panic!("{reply:?}"),
+        }
     }
 
     /// Holds up the disk, and fills the queue to it.
@@ -227,4 +251,34 @@ fn what_was_answered_is_there_for_reads_in_place() {
         assert_eq!(store.router.applied_clock_millis(REGION), 1);
     }
     store.until(|| begin().and_then(|read| store.router.finish_in_place(read)).is_ok());
+}
+
+/// Applier, replica and table on threads of their own: each part serves its keys, and nobody the old shape.
+#[test]
+fn a_region_that_was_split_serves_in_parts() {
+    let store = OneStore::start();
+    let written = store.wait(OneStore::write(store.router.clone()));
+    assert_eq!(written, WriteOutcome::Done(Reply::Written));
+    let regions = store.split("m");
+    assert_eq!(regions.iter().map(|it| it.id).collect::<Vec<_>>(), [CHILD, REGION]);
+    // The answer comes from the applier, the new borders come with the replica's next round.
+    store.until(|| store.router.regions() == regions);
+    let version = regions[0].epoch.version;
+    let now = RequestHeader { version, ..RequestHeader::default() };
+    let barrier = || store.wait(store.router.read_barrier(CHILD, now));
+    store.until(|| matches!(barrier(), Reply::ReadAt(_)));
+    let write =
+        |region, header| store.wait(OneStore::write_to(store.router.clone(), region, header));
+    assert_eq!(write(CHILD, now), WriteOutcome::Done(Reply::Written));
+    let outside = write(REGION, now);
+    let is_outside =
+        matches!(outside, WriteOutcome::Done(Reply::Failed(RequestError::KeyNotInRegion { .. })));
+    assert!(is_outside, "{outside:?}");
+    let old = write(REGION, header());
+    let is_old =
+        matches!(old, WriteOutcome::Done(Reply::Failed(RequestError::EpochNotMatch { .. })));
+    assert!(is_old, "{old:?}");
+    let begin = |region, header| store.router.begin_in_place(region, header);
+    store.until(|| begin(CHILD, &now).is_ok() && begin(REGION, &now).is_ok());
+    assert!(begin(REGION, &header()).is_err());
 }

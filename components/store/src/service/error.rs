@@ -52,6 +52,8 @@ pub(super) fn region_error(
                 end_key: range.end,
             });
         }
+        // No kind of the contract says it, and it is no client's fault: the text does.
+        RequestError::Split { .. } => {}
         RequestError::EntryTooLarge { region, bytes } => {
             error.raft_entry_too_large = Some(errorpb::RaftEntryTooLarge {
                 region_id: region.get(),

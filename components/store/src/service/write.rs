@@ -101,7 +101,8 @@ impl<R: Regions> RawService<R> {
                 }
                 Ok(WriteOutcome::Done(Reply::Failed(refusal))) => refusal,
                 Ok(
-                    WriteOutcome::Done(Reply::ReadAt(_) | Reply::Unknown) | WriteOutcome::Unknown,
+                    WriteOutcome::Done(Reply::ReadAt(_) | Reply::Split(_) | Reply::Unknown)
+                    | WriteOutcome::Unknown,
                 ) => {
                     source.metrics.proposed(Proposed::Unknown);
                     return Err(Unwritten::Unknown("the store stops"));

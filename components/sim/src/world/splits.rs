@@ -1,0 +1,82 @@
+//! Regions that are split, and how clients and the world find their way in the changed map.
+
+use flotilla_base::{Span, StoreId};
+use flotilla_multiraft::{Reply, RequestError, SplitRequest};
+
+use super::World;
+use crate::event::{Event, Ticket};
+use crate::fault::Order;
+use crate::marks;
+use crate::plan::FaultFamily;
+use crate::splits::Aftermath;
+
+/// How long a store is cut off right behind a split, at most.
+const CUT_MAX: Span = Span::from_millis(1_500);
+
+impl World {
+    pub(super) fn split_later(&mut self) {
+        if let Some(interval) = self.chance.splits.interval() {
+            self.schedule(interval, Event::Split);
+        }
+    }
+
+    /// Somebody wants a region to be split, whether that makes sense or not.
+    pub(super) fn split(&mut self) {
+        if self.record.is_healed {
+            return;
+        }
+        if let Some(region) = self.chance.splits.region(&self.regions).cloned() {
+            let command = self.chance.splits.command(&region);
+            let ticket = self.chance.splits.ticket();
+            let leader = self.leader(region.id).map(|(store, _)| store);
+            let drawn = region.peers.get(self.chance.splits.below(region.peers.len()));
+            let store = leader.or(drawn.map(|peer| peer.store)).unwrap_or_default();
+            self.trace(|| {
+                format!("store {store} is asked to split region {}: {command:?}", region.id)
+            });
+            self.judges.tickets.on_attempt(ticket);
+            let request = SplitRequest { peer: flotilla_base::PeerId(0), command, ticket };
+            self.at_store(store, |node, desk| {
+                node.split(region.id, request, desk);
+                Ok(())
+            });
+            self.strike_behind(&region.peers.iter().map(|peer| peer.store).collect::<Vec<_>>());
+        }
+        self.split_later();
+    }
+
+    /// Something breaks while the split is under way.
+    fn strike_behind(&mut self, stores: &[StoreId]) {
+        let aftermath = self.chance.splits.aftermath();
+        let store = stores[self.chance.splits.below(stores.len())];
+        let after = self.chance.splits.moment();
+        let has = |family| self.plan.faults.families.contains(&family);
+        let order = match aftermath {
+            Aftermath::Crash(steps) if has(FaultFamily::Crash) => Order::Crash(store, 1 + steps),
+            Aftermath::Cut if has(FaultFamily::Cut) => Order::Cut(self.links(store)),
+            Aftermath::HandOver if self.plan.reads.transfer_interval > Span::ZERO => {
+                self.schedule(after, Event::Transfer);
+                return;
+            }
+            _ => return,
+        };
+        let length = Span(after.0 * 100).min(CUT_MAX);
+        self.schedule(after, Event::Strike(order, length));
+    }
+
+    /// Whoever asked for a split is told.
+    pub(super) fn on_split_answer(&mut self, ticket: Ticket, reply: &Reply) {
+        self.trace(|| format!("split {} is answered {reply:?}", ticket.0));
+        let marks = &mut self.judges.lookout.marks;
+        marks.reach_if(matches!(reply, Reply::Split(_)), marks::SPLIT);
+        let is_old = matches!(reply, Reply::Failed(RequestError::EpochNotMatch { .. }));
+        marks.reach_if(is_old, marks::SPLIT_OF_OLD_SHAPE);
+    }
+
+    /// The map as the logs of all regions say; it only ever grows finer.
+    pub(super) fn follow_map(&mut self) {
+        if self.judges.applied.lineage.count() != self.regions.len() {
+            self.regions = self.judges.applied.lineage.map();
+        }
+    }
+}
