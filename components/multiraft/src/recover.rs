@@ -103,20 +103,127 @@ fn recover_normal(
     region: Region,
 ) -> Result<RecoveredPeer, ReadError> {
     let damaged = |cause: String| Ok(RecoveredPeer::Damaged { region: region.id, peer, cause });
-    let found = disk::read_raft_state(reader, region.id)
-        .and_then(|raft| Ok((raft.unwrap_or_default(), disk::recover(reader, region.id)?)));
-    match found {
-        Ok((_, None)) => damaged("its apply state is missing".to_owned()),
-        Ok((promised, Some(Recovered { raft, apply }))) => {
-            // A raft state without a log is what a peer without data leaves.
-            let is_fresh = promised.last == LogPosition::default();
-            if is_fresh && apply.applied != birth::FIRST {
-                return damaged("its raft state is missing".to_owned());
+    let failed = |error| match error {
+        DiskError::Read(error) => Err(error),
+        cause => damaged(cause.to_string()),
+    };
+    let promised = match disk::read_raft_state(reader, region.id) {
+        Ok(promised) => promised.unwrap_or_default(),
+        Err(error) => return failed(error),
+    };
+    // A raft state without a log is what a peer without data leaves.
+    if promised.last == LogPosition::default() {
+        let apply = match disk::read_apply_state(reader, region.id) {
+            Ok(apply) => apply,
+            Err(error) => return failed(error),
+        };
+        let first = apply.filter(|apply| apply.applied == birth::FIRST);
+        let entry = disk::read_entry(reader, region.id, birth::FIRST.index.next());
+        let has_no_log = matches!(entry, Err(DiskError::Contradiction { .. }));
+        return match first {
+            Some(apply) if has_no_log => {
+                let raft = first_raft_state(promised.hard_state);
+                Ok(RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: true })
             }
-            let raft = if is_fresh { first_raft_state(promised.hard_state) } else { raft };
-            Ok(RecoveredPeer::Normal { peer, region, raft, apply, is_fresh })
+            _ => damaged("its raft state is missing".to_owned()),
+        };
+    }
+    match disk::recover(reader, region.id) {
+        Ok(Some(Recovered { raft, apply })) => {
+            Ok(RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: false })
         }
-        Err(DiskError::Read(error)) => Err(error),
-        Err(cause) => damaged(cause.to_string()),
+        Ok(None) => damaged("its apply state is missing".to_owned()),
+        Err(error) => failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use flotilla_base::{Epoch, Index, Mutation, Peer, StoreId, Tables, Term};
+    use flotilla_raftgroup::HardState;
+
+    use super::*;
+    use crate::persist::put_region_state;
+
+    const PEER: PeerId = PeerId(21);
+
+    fn region() -> Region {
+        let peers = vec![Peer::voter(PEER, StoreId(1))];
+        Region { id: RegionId(2), range: KeyRange::all(), epoch: Epoch::FIRST, peers }
+    }
+
+    fn recovered(batch: &[Mutation]) -> RecoveredPeer {
+        let disk = Mutex::new(Tables::default());
+        disk.lock().expect("nobody else").apply(batch);
+        let mut found = recover_store(&disk).expect("readable");
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+
+    fn state(state: &RegionState) -> Mutation {
+        put_region_state(RegionId(2), state)
+    }
+
+    fn normal() -> Mutation {
+        state(&RegionState::Normal(PEER, region()))
+    }
+
+    fn mark() -> Mutation {
+        state(&RegionState::Uninitialised(PEER))
+    }
+
+    fn apply_at(index: u64) -> Mutation {
+        let position = LogPosition { term: Term(5), index: Index(index) };
+        disk::put_apply_state(RegionId(2), &ApplyState::starting_at(position))
+    }
+
+    /// What a peer without data writes when it votes.
+    fn vote(term: u64) -> Mutation {
+        let hard_state = HardState { term: Term(term), vote: PeerId(22), commit: Index(0) };
+        disk::put_raft_state(RegionId(2), &RaftState { hard_state, last: LogPosition::default() })
+    }
+
+    #[test]
+    fn a_child_that_never_began_keeps_its_vote() {
+        for batch in [vec![mark(), vote(7), normal(), apply_at(5)], vec![normal(), apply_at(5)]] {
+            let has_voted = batch.len() > 2;
+            let RecoveredPeer::Normal { raft, is_fresh, .. } = recovered(&batch) else {
+                panic!("it has its region")
+            };
+            assert!(is_fresh);
+            let RaftState { hard_state, last } = raft;
+            let promised = if has_voted { (Term(7), PeerId(22)) } else { (Term(5), PeerId(0)) };
+            assert_eq!((hard_state.term, hard_state.vote), promised);
+            assert_eq!((hard_state.commit, last), (Index(5), birth::FIRST));
+        }
+    }
+
+    #[test]
+    fn the_mark_of_a_damaged_peer_wins() {
+        let batch = [normal(), apply_at(5), state(&RegionState::Quarantined(PEER))];
+        assert!(matches!(recovered(&batch), RecoveredPeer::Damaged { peer: PEER, .. }));
+    }
+
+    #[test]
+    fn promises_that_are_gone_are_damage() {
+        let entry = flotilla_raftgroup::Entry { index: Index(6), ..Default::default() };
+        let key = disk::entry_key(RegionId(2), Index(6));
+        let entry = Mutation::Put(Family::RaftLog, key, disk::encode_entry(&entry));
+        let batch = [normal(), apply_at(5), entry];
+        assert!(matches!(recovered(&batch), RecoveredPeer::Damaged { .. }), "a log without them");
+        assert!(matches!(recovered(&[normal(), apply_at(9)]), RecoveredPeer::Damaged { .. }));
+        assert!(matches!(recovered(&[normal(), vote(7)]), RecoveredPeer::Damaged { .. }));
+    }
+
+    /// Marks stood under the key of region states before regions could be split.
+    #[test]
+    fn an_older_mark_is_read() {
+        let Mutation::Put(family, _, record) = mark() else { panic!("a put") };
+        let key = disk::meta_key(REGION_STATE_KIND, RegionId(2));
+        let found = recovered(&[Mutation::Put(family, key, record), vote(7)]);
+        let RecoveredPeer::Uninitialised { peer, raft, .. } = found else { panic!("{found:?}") };
+        assert_eq!((peer, raft.hard_state.term), (PEER, Term(7)));
     }
 }

@@ -255,11 +255,8 @@ fn read_counted(fields: &mut RecordReader) -> Result<u64, CodecError> {
 /// [`DiskError`] where the engine fails, or the records are damaged or contradict each other.
 pub fn recover(reader: &dyn KvRead, group: RegionId) -> Result<Option<Recovered>, DiskError> {
     let Some(apply) = read_apply_state(reader, group)? else { return Ok(None) };
-    let mut raft = read_raft_state(reader, group)?.unwrap_or_default();
-    if raft.last.index.is_none() {
-        // What a peer without data wrote, or nothing: the group that got its data has no entries yet.
-        raft.last = apply.truncated;
-    }
+    let raft = read_raft_state(reader, group)?
+        .unwrap_or(RaftState { hard_state: HardState::default(), last: apply.truncated });
     let wrong = |what: String| Err(DiskError::Contradiction { group, what });
     let LogPosition { index: last, .. } = raft.last;
     if apply.truncated.index > apply.applied.index || apply.applied.index > last {

@@ -59,8 +59,6 @@ pub struct World {
     stores: Vec<(StoreNode, Due)>,
     /// The regions as they are, by the logs of all stores.
     regions: Vec<Region>,
-    /// The regions as the bootstrap makes them.
-    planned: Vec<Region>,
     net: SimNet,
     pd: PdSide,
     clients: Vec<SimClient>,
@@ -96,6 +94,8 @@ struct Record {
     summary: Summary,
     trace: Option<String>,
     is_healed: bool,
+    /// The regions as the bootstrap makes them.
+    planned: Vec<Region>,
     /// Who is missing in the second phase.
     missing: Option<StoreId>,
     /// Requests for each region.
@@ -149,7 +149,6 @@ impl World {
             agenda: Agenda::default(),
             stores: stores_of(&plan),
             regions: Vec::new(),
-            planned: Vec::new(),
             pd: PdSide::new(&plan),
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
@@ -476,7 +475,7 @@ impl World {
             self.judges.applied.lineage.found(region);
         }
         self.regions.clone_from(&planned);
-        self.planned = planned;
+        self.record.planned = planned;
     }
 
     fn region_of(&self, key: &[u8]) -> Option<&Region> {

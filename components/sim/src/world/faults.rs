@@ -95,7 +95,9 @@ impl World {
     }
 
     pub(super) fn bootstrap(&mut self, store: StoreId, region: RegionId) {
-        let Some(region) = self.planned.iter().find(|it| it.id == region).cloned() else { return };
+        let Some(region) = self.record.planned.iter().find(|it| it.id == region).cloned() else {
+            return;
+        };
         let leads = region.peers.first().is_some_and(|peer| peer.store == store);
         self.at_store(store, |node, desk| {
             node.bootstrap(&region, leads, desk);

@@ -61,7 +61,7 @@ impl World {
 
     /// The order to make all regions goes to a store.
     pub(super) fn order(&mut self, store: StoreId) {
-        let regions: Vec<RegionId> = self.planned.iter().map(|region| region.id).collect();
+        let regions: Vec<RegionId> = self.record.planned.iter().map(|region| region.id).collect();
         for region in regions {
             let spread = self.plan.topology.bootstrap_spread;
             let delay = Span(self.chance.schedule.below(spread.0 + 1));

@@ -116,8 +116,7 @@ impl OneStore {
         });
         let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
         let identity = Identity { cluster_id, store_id: STORE, incarnation };
-        let events = Arc::clone(&inbound) as Arc<_>;
-        let handle = runtime.handle().clone();
+        let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
         let shared = Shared {
             inbound: Arc::clone(&inbound),
@@ -136,10 +135,7 @@ impl OneStore {
         let options = SyncerOptions { tokens: 1, ..SyncerOptions::new("raft-sync") };
         let syncer = Arc::new(Syncer::start(options, host).expect("a thread"));
         let woken = router.clone();
-        let wake = move |region, _generation| {
-            let cell = woken.cells().get(region).expect("only cells set alarms");
-            cell.send(Input::Wake).expect("no cell is closed");
-        };
+        let wake = move |region, _generation| wake(&woken, region);
         let alarm = Arc::new(Alarm::start("raft-alarm", clock.reader(), wake).expect("a thread"));
         let apply = PoolOptions::new("apply", 1);
         let apply = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()));
@@ -213,6 +209,11 @@ impl OneStore {
         self.until(|| !self.syncer.has_room());
         (held, write)
     }
+}
+
+fn wake(router: &Router, region: u64) {
+    let cell = router.cells().get(region).expect("only cells set alarms");
+    cell.send(Input::Wake).expect("no cell is closed");
 }
 
 fn header() -> RequestHeader {
