@@ -71,6 +71,14 @@ impl AppliedJudge {
         };
         sequence.clocks_millis.push(clock_millis.max(write.clock_millis));
         let mut written = None;
+        let is_void = write.guard.is_some_and(|guard| {
+            let versions = sequence.versions.get(&guard.key);
+            let stored = versions.and_then(|versions| versions.last()).map(|(_, value)| value);
+            stored != guard.stored.as_ref()
+        });
+        if is_void {
+            return Ok(None);
+        }
         for mutation in write.mutations {
             if let Mutation::Put(_, key, value) = mutation {
                 written = ticket_of(&value);

@@ -65,7 +65,7 @@ pub(crate) fn apply_state(applied: LogPosition, clock_millis: u64) -> Mutation {
 /// An entry that writes `value` to a key.
 pub(crate) fn entry(term: u64, index: u64, key: &'static str, value: &'static str) -> Entry {
     let mutations = vec![Mutation::Put(Family::Raw, Key::from(key), Bytes::from(value))];
-    let command = WriteCommand { version: Version(1), clock_millis: index, mutations };
+    let command = WriteCommand { version: Version(1), clock_millis: index, guard: None, mutations };
     let (term, index, data) = (Term(term), Index(index), command.encode());
     Entry { kind: EntryKind::Normal, term, index, data, context: Bytes::new() }
 }

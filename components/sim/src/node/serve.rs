@@ -52,7 +52,8 @@ impl StoreNode {
                 let is_behind = clock_millis < desk.judges.applied.clock_millis(region, newest);
                 desk.judges.lookout.marks.reach_if(leads && is_behind, marks::WALL_BACK);
                 let mutations = vec![Mutation::Put(Family::Raw, key, value)];
-                let command = WriteCommand { version: header.version, clock_millis, mutations };
+                let command =
+                    WriteCommand { version: header.version, clock_millis, guard: None, mutations };
                 Input::Propose(Box::new(Proposal { header, command, ticket }))
             }
         };
