@@ -182,6 +182,8 @@ struct Duties {
     quorum_check_at: Moment,
     /// The last quorum check was put off because this process stood still.
     is_stall_excused: bool,
+    /// The last wake-up that was late by more than a gate: this process had slept.
+    awake_since: Moment,
 }
 
 impl Duties {
@@ -189,6 +191,7 @@ impl Duties {
         heartbeat_at: Moment::NEVER,
         quorum_check_at: Moment::NEVER,
         is_stall_excused: false,
+        awake_since: Moment(0),
     };
 }
 
@@ -547,6 +550,11 @@ impl Group {
         self.outstanding.front().map(|oldest| oldest.since)
     }
 
+    /// Since when this process has not slept for longer than a gate; leaders only.
+    pub(crate) const fn awake_since(&self) -> Moment {
+        self.duties.awake_since
+    }
+
     fn guard_view(&self, message: &Message) -> GuardView {
         let raft = &self.raw.raft;
         GuardView {
@@ -581,7 +589,17 @@ impl Group {
         Ok(())
     }
 
+    /// A wake-up that is late by more than a gate finds a process that slept, whatever made it. This can
+    /// not keep a lead that others should have: a leader was silent as long, and they campaign meanwhile
+    /// unless they slept too.
+    fn note_sleep(&mut self, now: Moment) {
+        if now.since(self.next_deadline()) > self.timing().gate {
+            self.duties.awake_since = now;
+        }
+    }
+
     fn wake_leader(&mut self, now: Moment) {
+        self.note_sleep(now);
         // Before the check of the quorum, which forgets who answered.
         self.mind_transfer(now);
         let timing = self.timing();

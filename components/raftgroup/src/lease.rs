@@ -66,7 +66,7 @@ impl Group {
     /// What this leader may trust; it may have run out already.
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
-        let is_shut = !self.can_read() || self.is_transferring() || self.is_disk_late(1);
+        let is_shut = !self.can_read() || self.is_transferring() || self.is_disk_late();
         if is_shut {
             return None;
         }
@@ -84,10 +84,10 @@ impl Group {
         self.lease().filter(|lease| now < lease.until).map(|_| self.committed())
     }
 
-    /// Whether the oldest write that is not durable yet has waited for more than so many gates.
-    pub(crate) fn is_disk_late(&self, gates: u64) -> bool {
-        let allowed = self.timing().gate * gates;
-        self.oldest_write().is_some_and(|since| self.seen_at().since(since) > allowed)
+    /// Whether the oldest write that is not durable yet has waited for more than a gate, whatever for.
+    fn is_disk_late(&self) -> bool {
+        let gate = self.timing().gate;
+        self.oldest_write().is_some_and(|since| self.seen_at().since(since) > gate)
     }
 }
 

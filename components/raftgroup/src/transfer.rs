@@ -99,7 +99,7 @@ impl Group {
 
     /// Ends a hand-over that took too long, and gives up the lead where the disk stands still.
     pub(crate) fn mind_transfer(&mut self, now: Moment) {
-        let is_disk_lost = self.is_disk_late(GATES_UNTIL_GIVING_UP);
+        let is_disk_lost = self.is_disk_lost();
         if self.transfer.as_ref().is_some_and(|transfer| now >= transfer.until) {
             self.transfer = None;
             if is_disk_lost {
@@ -120,6 +120,14 @@ impl Group {
                 None => self.step_down(),
             }
         }
+    }
+
+    /// Whether the oldest write that is not durable yet has waited for too long while this process was
+    /// awake: while it slept, no disk could have told it of an end.
+    fn is_disk_lost(&self) -> bool {
+        let allowed = self.timing().gate * GATES_UNTIL_GIVING_UP;
+        let waits_since = self.oldest_write().map(|since| since.max(self.awake_since()));
+        waits_since.is_some_and(|since| self.seen_at().since(since) > allowed)
     }
 
     /// The voter that would lose the least time: it answers, and holds the most.
