@@ -80,6 +80,9 @@ impl<T> PdCore<T> {
         is_new: bool,
         now: Moment,
     ) -> Result<Self, CoreError> {
+        let is_ascending = config.members.is_sorted_by(|one, next| one < next);
+        assert!(is_ascending && config.members.contains(&config.member), "{:?}", config.members);
+        assert!(!config.fresh_cluster.is_none(), "0 is no cluster");
         let state = MetaState::load(reader.as_ref())?;
         let recovered = disk::recover(reader.as_ref(), GROUP)?;
         let nothing = || DiskError::Contradiction { group: GROUP, what: "no data".to_owned() };

@@ -69,6 +69,8 @@ impl<T> PdCore<T> {
     /// An entry of this member's own term is applied: whatever any earlier leader can have committed is
     /// in the state now.
     pub(crate) fn begin_reign(&mut self, role: RoleChange, clocks: Clocks) {
+        assert!(self.reign.is_none() && self.last_reign < role.term, "two reigns in one term");
+        self.last_reign = role.term;
         self.reign = Some(Reign::new(role.term));
         // What was reported to an earlier reign of this member may have changed since.
         self.view = flotilla_placement::ClusterView::new(clocks.now);
@@ -194,7 +196,8 @@ impl<T> PdCore<T> {
         };
         // Commands of an earlier reign come here before the next one begins.
         let Some(reign) = self.reign.as_mut() else { return };
-        reign.asked.remove(&kind);
+        let was_asked = reign.asked.remove(&kind);
+        assert!(was_asked, "{kind:?} was applied and is of no command of this reign");
         match outcome {
             Ok(Answer::Ids(window)) => {
                 reign.ids.refill(window);
@@ -202,6 +205,7 @@ impl<T> PdCore<T> {
                 self.serve_id_waiters(effects);
             }
             Ok(Answer::TsoWindow { end_ms }) => {
+                assert!(reign.first_window_ms.is_some(), "a window in front of what counts in it");
                 effects.tso.push(TsoChange::Extend { end_ms });
                 if !std::mem::replace(&mut reign.is_open, true) {
                     effects.reports.push(Report::Opened(reign.term));

@@ -65,7 +65,7 @@ pub struct Threads {
     pub raft: usize,
     /// Committed entries.
     pub apply: usize,
-    /// Scans and batches of reads.
+    /// All reads.
     pub read: usize,
 }
 

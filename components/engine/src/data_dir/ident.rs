@@ -21,7 +21,7 @@ use std::{
 
 use flotilla_base::{ClusterId, Incarnation, StoreId};
 
-use super::{DataDirError, Expect, error::io_error};
+use super::{DataDirError, Expect, create::sync_directory, error::io_error};
 use crate::LogDeletion;
 
 const IDENT_FILE: &str = "ident";
@@ -119,8 +119,7 @@ impl Ident {
         written.map_err(|cause| io_error("write", &new, cause))?;
         fs::rename(&new, &path).map_err(|cause| io_error("replace", &path, cause))?;
         // The rename itself is an entry of the directory, and is durable only with it.
-        let synced = File::open(dir).and_then(|directory| directory.sync_all());
-        synced.map_err(|cause| io_error("sync", dir, cause))
+        sync_directory(dir).map_err(|cause| io_error("sync", dir, cause))
     }
 
     fn to_text(&self) -> String {

@@ -1,8 +1,8 @@
 //! `BatchCommands`: many commands and their answers on one stream.
 //!
-//! Commands run side by side, so a slow one delays no other; only point reads share a thread. An answer leaves when it is there, in one message with
-//! those that came about since the last one. What fails a command is told inside its answer; only a message that makes
-//! no sense ends the stream, and with it all that wait on it.
+//! Commands run side by side, so a slow one delays no other; only point reads share a thread. An answer leaves when it
+//! is there, in one message with those that came about since the last one. What fails a command is told inside its
+//! answer; only a message that makes no sense ends the stream, and with it all that wait on it.
 
 use std::{collections::VecDeque, future::Future, time::Duration};
 
