@@ -1,6 +1,7 @@
 //! A cluster in one process whose connections lose messages in chosen directions: a follower that is cut off and
 //! comes back changes neither term nor leader, and no request fails or is even repeated; a leader that is cut off
-//! shows nobody what is not the newest; and followers show what was just acknowledged.
+//! shows nobody what is not the newest; and followers show what was just acknowledged. Beside that: a store that is
+//! stopped in order answers what is under way and hands over its leads.
 //!
 //! The simulator proves the same exactly, in virtual time; these tests prove that the real transport, the real
 //! clocks and the real threads are wired to the same rules.
@@ -17,6 +18,14 @@ use common::{LIVENESS, Sandbox};
 use flotilla_base::StoreId;
 use flotilla_client::{Client, ClientOptions, KeyRange, RawKv, ReadFrom, RegionInfo};
 use flotilla_pd::{Pd, PdConfig};
+use flotilla_proto::{
+    kvrpcpb::{Context, RawPutRequest, RawPutResponse},
+    raft::{RaftEnvelope, RaftMessageKind},
+    tikvpb::{
+        BatchCommandsEmptyRequest, BatchCommandsRequest, batch_commands_request as commands,
+        tikv_client::TikvClient,
+    },
+};
 use flotilla_store::{RequestHeader, Store, StoreConfig};
 use flotilla_telemetry::Registry;
 
@@ -297,6 +306,107 @@ fn a_register_never_goes_back_while_leaders_are_cut_off() {
             assert!(reader.join().expect("nothing went back") > 100, "too few reads were made");
         }
     });
+    cluster.stop();
+}
+
+impl Cluster {
+    /// A connection to the store at this position, without any routing or repetition.
+    fn plain_client(&self, position: usize) -> TikvClient<tonic::transport::Channel> {
+        let url = format!("http://{}:{}", self.sandbox.host, 20160 + position);
+        self.runtime.block_on(TikvClient::connect(url)).expect("the store is there")
+    }
+}
+
+/// Whoever only falls silent is missed by others, who ask each other first whether it is gone. A successor does not ask.
+#[test]
+fn a_store_that_is_stopped_in_order_hands_its_leads_over() {
+    let mut cluster = Cluster::start();
+    let client = cluster.client();
+    cluster.use_until(&client, Instant::now() + Duration::from_millis(200));
+    let (_region, position) = cluster.first_region(&client);
+    let id = cluster.stores[position].id();
+    let led = cluster.leaders(&client).iter().filter(|leader| **leader == id).count() as u64;
+    assert!(led > 0, "it leads the first region");
+    let counted = |cluster: &Cluster| {
+        let others = (0..3).filter(|other| *other != position);
+        let of = |series| others.clone().map(|other| cluster.count(other, series)).sum::<u64>();
+        [PRE_VOTES, VOTES, LEADS].map(of)
+    };
+    let [pre_votes, votes, leads] = counted(&cluster);
+    cluster.stores.remove(position).shutdown();
+    assert_eq!(counted(&cluster), [pre_votes, votes + led, leads + led]);
+    cluster.runtime.block_on(cluster.client().raw().put("k", "v")).expect("served by others");
+    assert_eq!(counted(&cluster), [pre_votes, votes + led, leads + led]);
+    cluster.stop();
+}
+
+/// The put waits for followers that get no entries. They get them once the store is being stopped.
+#[test]
+fn a_write_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
+    let mut cluster = Cluster::start();
+    let client = cluster.client();
+    cluster.use_until(&client, Instant::now() + Duration::from_millis(200));
+    let (region, position) = cluster.first_region(&client);
+    let epoch = region.region.epoch;
+    let header = RequestHeader { version: epoch.version, ..RequestHeader::default() };
+    let mut plain = cluster.plain_client(position);
+    let store = cluster.stores.remove(position);
+    let (id, router, peers) = (store.id(), store.router().clone(), Arc::clone(store.peers()));
+    let is_held = Arc::new(AtomicU64::new(0));
+    let held = Arc::clone(&is_held);
+    let filter = move |from: StoreId, _to, envelope: &RaftEnvelope| {
+        let is_append = |body: &flotilla_proto::raft::RaftMessage| {
+            body.kind() == RaftMessageKind::Append && !body.entries.is_empty()
+        };
+        let holds = from == id && envelope.message.as_ref().is_some_and(is_append);
+        held.fetch_add(u64::from(holds), Ordering::SeqCst);
+        !holds
+    };
+    peers.set_filter(Some(Arc::new(filter)));
+    let context = Context {
+        region_id: region.region.id.get(),
+        region_epoch: Some(epoch.into()),
+        peer: region.leader.map(Into::into),
+        ..Context::default()
+    };
+    let (key, value) = ("k".into(), "v".into());
+    let put = RawPutRequest { context: Some(context), key, value, ..RawPutRequest::default() };
+    let put = cluster.runtime.spawn(async move { plain.raw_put(put).await });
+    until(|| is_held.load(Ordering::SeqCst) > 0);
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| store.shutdown());
+        // A leader that hands over gives up its lease first.
+        until(|| router.begin_in_place(region.region.id, &header).is_err());
+        peers.set_filter(None);
+        let answer = cluster.runtime.block_on(put).expect("no panic").expect("an answer");
+        assert_eq!(answer.into_inner(), RawPutResponse::default());
+        stopping.join().expect("stopped");
+    });
+    cluster.stop();
+}
+
+/// Nothing of it needs anybody else: only the store's own end could cut it off.
+#[test]
+fn a_command_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
+    let mut cluster = Cluster::start();
+    let mut plain = cluster.plain_client(0);
+    let probe = BatchCommandsEmptyRequest { test_id: 7, delay_time: 200 };
+    let cmd = Some(commands::request::Cmd::Empty(probe));
+    let (requests, request_ids) = (vec![commands::Request { cmd }], vec![1]);
+    let command = BatchCommandsRequest { requests, request_ids };
+    let (commands, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let mut answers = cluster
+        .runtime
+        .block_on(async {
+            commands.send(command).await.expect("room for one");
+            plain.batch_commands(stream).await
+        })
+        .expect("a stream")
+        .into_inner();
+    cluster.stores.remove(0).shutdown();
+    let answer = cluster.runtime.block_on(answers.message()).expect("no cut").expect("an answer");
+    assert_eq!(answer.request_ids, [1]);
     cluster.stop();
 }
 

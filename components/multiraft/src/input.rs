@@ -74,6 +74,9 @@ pub enum Input<T> {
     /// The lead shall go to this peer. Where that cannot be, nothing happens: the placement driver sees who
     /// leads, and asks again.
     Transfer(PeerId),
+    /// This store stops: the lead, where this peer has it, shall go to whoever holds the most. Where nobody answers,
+    /// nothing happens.
+    StepAside,
     /// Everything up to this number is durable.
     Persisted(ReadyNumber),
     /// The applier made progress.

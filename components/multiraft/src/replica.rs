@@ -164,6 +164,13 @@ impl<T> Replica<T> {
                     let _refused_where_it_cannot_be = self.group.transfer(to);
                 }
             }
+            Input::StepAside => {
+                if self.life == Lifecycle::Active
+                    && let Some(successor) = self.group.successor()
+                {
+                    let _leads_and_knows_the_voter = self.group.transfer(successor);
+                }
+            }
             Input::Persisted(number) => self.group.on_persisted(number),
             Input::Applied(applied) => self.handle_applied(applied, effects),
             Input::Unreachable(peer) => self.group.report_unreachable(peer),

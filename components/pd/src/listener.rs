@@ -5,8 +5,9 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -44,6 +45,9 @@ const STREAMS_MAX: u32 = 4096;
 const CONNECTIONS_MAX: usize = 4096;
 /// Pause after the system refused a connection for want of resources, which others must give back first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long calls under way may take once the placement driver stops. Streams of stores and clients never end by
+/// themselves, so most stops take as long.
+const DRAIN_TIME: Duration = Duration::from_millis(300);
 
 /// What is served.
 #[derive(Clone)]
@@ -52,7 +56,8 @@ pub(crate) struct Routers {
     pub http: Router,
 }
 
-/// Serves until shutdown; open connections are cut then.
+/// Serves until shutdown. Then nobody is let in, and calls under way get a moment; what is open behind that is cut.
+/// Whoever drops the sending end of `shutdown` wants everything cut at once.
 pub(crate) async fn serve(
     listener: TcpListener,
     routers: Routers,
@@ -61,11 +66,14 @@ pub(crate) async fn serve(
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            _ = shutdown.changed() => return,
+            is_asked = shutdown.changed() => match is_asked {
+                Ok(()) => break,
+                Err(_sender_gone) => return,
+            },
             Some(_ended) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _peer)) => {
-                    connections.spawn(connection(stream, routers.clone()));
+                    connections.spawn(connection(stream, routers.clone(), shutdown.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted");
@@ -74,36 +82,57 @@ pub(crate) async fn serve(
             }
         }
     }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _the_rest_is_cut = timeout(DRAIN_TIME, ended).await.is_err();
 }
 
-async fn connection(mut stream: TcpStream, routers: Routers) {
+async fn connection(mut stream: TcpStream, routers: Routers, mut shutdown: watch::Receiver<bool>) {
     // Answers are small and somebody waits for each.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let Ok(Ok(first)) = timeout(HEAD_TIMEOUT, first_bytes(&mut stream)).await else { return };
+    let first = tokio::select! {
+        first = timeout(HEAD_TIMEOUT, first_bytes(&mut stream)) => first,
+        _nothing_was_asked_yet = shutdown.changed() => return,
+    };
+    let Ok(Ok(first)) = first else { return };
     let is_http2 = first.starts_with(PREFACE);
     let io = TokioIo::new(Opened { first: first.freeze(), stream });
     let service = service_fn(move |request| answer(routers.clone(), request));
     // Errors are the peer's: cut connections and garbage.
     let outcome = if is_http2 {
-        http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .max_concurrent_streams(STREAMS_MAX)
-            .serve_connection(io, service)
-            .await
+            .serve_connection(io, service);
+        finish_on(shutdown, connection, http2::Connection::graceful_shutdown).await
     } else {
-        http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(io, service)
-            .await
+            .serve_connection(io, service);
+        finish_on(shutdown, connection, http1::Connection::graceful_shutdown).await
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "connection ended");
     }
+}
+
+/// Serves a connection to its end; on shutdown it only finishes what was begun.
+async fn finish_on<C: Future>(
+    mut shutdown: watch::Receiver<bool>,
+    connection: C,
+    finish: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        outcome = connection.as_mut() => return outcome,
+        _asked_or_dropped = shutdown.changed() => finish(connection.as_mut()),
+    }
+    connection.await
 }
 
 /// Reads until the preface of HTTP/2 is complete or cannot come any more.

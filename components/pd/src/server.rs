@@ -37,7 +37,10 @@ pub struct Pd {
     address: SocketAddr,
     client_url: String,
     handle: CoreHandle,
-    shutdown: watch::Sender<bool>,
+    /// Ends the listener.
+    stop_serving: watch::Sender<bool>,
+    /// Ends the owner.
+    stop_owner: watch::Sender<bool>,
     ended: oneshot::Receiver<Result<(), PdError>>,
     owner: JoinHandle<()>,
     serving: TaskHandle<()>,
@@ -69,17 +72,19 @@ impl Pd {
             regions: watch::Sender::new(0),
             metrics,
         };
-        let (shutdown, watched) = watch::channel(false);
+        let (stop_serving, serves) = watch::channel(false);
+        let (stop_owner, owns) = watch::channel(false);
         let (requests, queue) = request_queue();
         let handle = core_handle(&shared, requests);
         let core = spawn_blocking(move || open(&config, shared)).await;
         let core = core.map_err(|panic| PdError::Thread(io::Error::other(panic)))??;
-        let inputs = Inputs { requests: queue, shutdown: watched.clone() };
+        let inputs = Inputs { requests: queue, shutdown: owns };
         let (owner, ended) = run_owner(core, inputs)?;
         let http = http::router(&handle, &member, registry);
         let routers = Routers { grpc: grpc::router(&handle, &member), http };
-        let serving = tokio::spawn(listener::serve(listener, routers, watched));
-        let mut pd = Self { address, client_url, handle, shutdown, ended, owner, serving };
+        let serving = tokio::spawn(listener::serve(listener, routers, serves));
+        let mut pd =
+            Self { address, client_url, handle, stop_serving, stop_owner, ended, owner, serving };
         pd.wait_for_identity().await?;
         tracing::info!(address = %pd.address, cluster = pd.cluster_id(), "placement driver serves");
         Ok(pd)
@@ -113,16 +118,31 @@ impl Pd {
         (&mut self.ended).await.map_err(|_dropped| gone())?
     }
 
-    /// Stops serving, ends the owner and waits for both.
+    /// Stops in order: nobody is let in, calls under way get a moment while the owner still answers, then the owner
+    /// ends. Waits for all of it.
     ///
     /// # Errors
     /// What went wrong before or in the end.
     pub async fn shutdown(mut self) -> Result<(), PdError> {
-        self.shutdown.send_replace(true);
+        self.stop_serving.send_replace(true);
+        let _what_was_late_is_cut = (&mut self.serving).await;
+        self.end().await
+    }
+
+    /// Stops without a moment for anybody: calls under way are cut. Waits for the end of the owner.
+    ///
+    /// # Errors
+    /// What went wrong before or in the end.
+    pub async fn kill(self) -> Result<(), PdError> {
+        self.serving.abort();
+        self.end().await
+    }
+
+    async fn end(mut self) -> Result<(), PdError> {
+        self.stop_owner.send_replace(true);
         let outcome = self.ended().await;
         let owner = self.owner;
         let joined = spawn_blocking(move || owner.join()).await;
-        let _connections_are_cut = self.serving.await;
         if !matches!(joined, Ok(Ok(()))) {
             return Err(PdError::Thread(io::Error::other("the owner has panicked")));
         }

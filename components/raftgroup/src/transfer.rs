@@ -130,8 +130,13 @@ impl Group {
         waits_since.is_some_and(|since| self.seen_at().since(since) > allowed)
     }
 
-    /// The voter that would lose the least time: it answers, and holds the most.
-    fn successor(&self) -> Option<PeerId> {
+    /// The voter that would lose the least time as the next leader: it answers, and holds the most. `None` where no
+    /// other voter answers, and at a peer that does not lead.
+    #[must_use]
+    pub fn successor(&self) -> Option<PeerId> {
+        if !self.is_leader() {
+            return None;
+        }
         let progress = self.raw.raft.prs();
         let voters = progress.conf().voters().ids();
         let others = voters.iter().filter(|id| *id != self.peer().get());

@@ -16,6 +16,8 @@ use flotilla_transport::{Identity, Limits, Peers, RaftService};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::apply_pool::{ApplyCells, ApplyWorker};
 use crate::boot::{self, Planned, Recovered};
@@ -31,8 +33,13 @@ use crate::{service, status};
 
 /// Mail that may be refused: of one replica, and of all of a store.
 const INBOX_QUOTA: Quota = Quota { cell_bytes: 64 << 20, total_bytes: 256 << 20 };
-/// How long the last requests may take when a store is stopped in order.
-const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// How long a store that is stopped in order waits for others to take over its leads: a little longer than the gate
+/// after which a hand-over is given up.
+const HAND_OVER_TIME: Duration = Duration::from_secs(1);
+/// How long it waits for its server, which ends by itself before.
+const SERVER_TIME: Duration = Duration::from_secs(1);
+/// How long it waits for what reads or writes files beside its pools.
+const BLOCKING_TIME: Duration = Duration::from_millis(500);
 
 /// Why a store does not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +84,10 @@ pub struct Store {
     cluster: ClusterId,
     shared: Shared,
     threads: Threads,
+    link: Arc<PdLink>,
     stopping: watch::Sender<bool>,
+    /// The server on the store's port; ends after `stopping` says so.
+    serving: JoinHandle<()>,
     runtime: Runtime,
     /// Held for as long as anything of this store may touch its disk; dropped last.
     data_dir: DataDir,
@@ -118,11 +128,11 @@ impl Store {
         }
         let link = Arc::new(runtime.block_on(join_cluster(&config, &mut data_dir))?);
         let (stopping, stopped) = watch::channel(false);
-        let assembly = Assembly { config, engine, link, runtime: &runtime };
-        let (shared, threads) = assembly.run(&data_dir, sockets, stopped)?;
+        let assembly = Assembly { config, engine, link: Arc::clone(&link), runtime: &runtime };
+        let (shared, threads, serving) = assembly.run(&data_dir, sockets, stopped)?;
         let (id, cluster) = (data_dir.store_id(), data_dir.cluster_id());
         tracing::info!(store = id.get(), cluster = cluster.get(), "store serves");
-        Ok(Self { id, cluster, shared, threads, stopping, runtime, data_dir })
+        Ok(Self { id, cluster, shared, threads, link, stopping, serving, runtime, data_dir })
     }
 
     /// This store's id.
@@ -149,16 +159,36 @@ impl Store {
         &self.shared.peers
     }
 
-    /// Stops in order: no new requests, those under way get a moment, everything written is synced.
-    pub fn shutdown(self) {
+    /// Stops in order: leads are handed over, then no new requests are taken, those under way get a moment, and
+    /// everything written is synced. Each step has its bound. Blocks; must not be called on a runtime's thread.
+    pub fn shutdown(mut self) {
+        self.hand_over_leads();
         self.stopping.send_replace(true);
-        self.stop(DRAIN_TIME);
+        let serving = &mut self.serving;
+        let served = self.runtime.block_on(async { timeout(SERVER_TIME, serving).await });
+        if served.is_err() {
+            tracing::warn!("the server did not end in time; calls under way are cut");
+        }
+        self.stop(BLOCKING_TIME);
     }
 
     /// Stops without a moment for anybody: no request is finished, no lead handed over. What is in the inboxes still
     /// runs, and what is written is synced: a killed process is harsher, and tests of durability kill processes.
     pub fn kill(self) {
         self.stop(Duration::ZERO);
+    }
+
+    /// A follower that takes over is asked for at once; one that only notices the silence waits for a gate first.
+    fn hand_over_leads(&self) {
+        let leaders = self.link.transferable();
+        for (region, peer) in &leaders {
+            self.shared.router.notify(*region, *peer, Input::StepAside);
+        }
+        let led_elsewhere =
+            async { timeout(HAND_OVER_TIME, self.link.until_led_elsewhere(&leaders)).await };
+        if self.runtime.block_on(led_elsewhere).is_err() {
+            tracing::warn!("not every lead was taken over in time");
+        }
     }
 
     fn stop(self, patience: Duration) {
@@ -218,7 +248,7 @@ impl Assembly<'_> {
         data_dir: &DataDir,
         sockets: Sockets,
         stopped: watch::Receiver<bool>,
-    ) -> Result<(Shared, Threads), StoreError> {
+    ) -> Result<(Shared, Threads, JoinHandle<()>), StoreError> {
         let clock = MonotonicClock::start();
         let metrics = Arc::new(StoreMetrics::new(&self.engine));
         let replicas = self.replica_config(data_dir);
@@ -270,9 +300,9 @@ impl Assembly<'_> {
         shared.metrics.watch_inbox(move || waiting.waiting_bytes());
         let threads = self.start_threads(&shared, ready, apply_ready)?;
         start_peers(&shared, &queue, recovered);
-        self.start_services(&shared, sockets, stopped)?;
+        let serving = self.start_services(&shared, sockets, stopped)?;
         self.start_bootstrap(&shared, inbound, initialised)?;
-        Ok((shared, threads))
+        Ok((shared, threads, serving))
     }
 
     fn replica_config(&self, data_dir: &DataDir) -> ReplicaConfig {
@@ -318,10 +348,11 @@ impl Assembly<'_> {
         shared: &Shared,
         sockets: Sockets,
         stopped: watch::Receiver<bool>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<JoinHandle<()>, StoreError> {
         let raft = RaftService::server(Arc::clone(&shared.peers));
         let routes = service::routes(&self.config, shared, &self.link, raft)?;
-        self.runtime.spawn(service::serve(sockets.service, routes, stopped.clone()));
+        let served = service::serve(sockets.service, routes, stopped.clone());
+        let serving = self.runtime.spawn(served);
         let routes = status::routes(&self.config, shared, &self.link);
         let until = async move {
             let mut stopped = stopped;
@@ -329,7 +360,7 @@ impl Assembly<'_> {
         };
         self.runtime.spawn(sockets.status.serve(routes, until));
         self.link.start_reporting(self.runtime.handle(), shared);
-        Ok(())
+        Ok(serving)
     }
 
     /// Waits for the first regions in the background: a cluster may get its other stores tomorrow.

@@ -135,6 +135,11 @@ impl Stores {
                 let (store, to): (u64, u64) = (number(args)?, number(args)?);
                 self.store(store)?.transfer(region, peer(region.get(), to).id);
             }
+            // step_aside STORE: the store stops, and its lead shall go to whoever holds the most.
+            "step_aside" => {
+                let region = region_of(args)?;
+                self.at(args)?.step_aside(region);
+            }
             // turn_unwritten STORE: its replicas take all their inputs while the disk takes nothing more.
             "turn_unwritten" => {
                 let now = self.now;

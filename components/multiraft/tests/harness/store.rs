@@ -112,6 +112,10 @@ impl Store {
         self.post(region, Input::Transfer(to));
     }
 
+    pub(crate) fn step_aside(&mut self, region: RegionId) {
+        self.post(region, Input::StepAside);
+    }
+
     /// The first half of a read in place.
     pub(crate) fn begin_read(&mut self, region: RegionId) -> String {
         let header = RequestHeader { version: Version(1), ..RequestHeader::default() };

@@ -235,6 +235,11 @@ impl StoreNode {
         self.post(region, Input::Transfer(to));
     }
 
+    /// The process is asked to stop, and gives up this lead first.
+    pub fn step_aside(&mut self, region: RegionId) {
+        self.post(region, Input::StepAside);
+    }
+
     /// Replicas take their inputs: all of them, or a random part. While too much waits for a sync nothing
     /// is collected.
     pub fn turn(&mut self, desk: &mut Desk<'_>) {

@@ -65,7 +65,7 @@ impl World {
         self.transfer_later();
     }
 
-    /// The region's leader is told to hand over.
+    /// The region's leader is told to hand over: to the peer on `to`, or to whom it likes where it is on `to` itself.
     pub fn hand_over(&mut self, region: RegionId, to: StoreId) {
         let members = self.regions.iter().find(|it| it.id == region);
         let peer = members.and_then(|region| region.peer_on(to));
@@ -73,7 +73,11 @@ impl World {
             self.trace(|| format!("region {region} is to be led by store {to}"));
             self.record.summary.transfers += 1;
             self.at_store(store, |node, _| {
-                node.transfer(region, peer.id);
+                if store == to {
+                    node.step_aside(region);
+                } else {
+                    node.transfer(region, peer.id);
+                }
                 Ok(())
             });
         }

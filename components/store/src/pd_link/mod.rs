@@ -22,7 +22,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use flotilla_base::{ClusterId, Incarnation, PeerId, Region, StoreId};
+use flotilla_base::{ClusterId, Incarnation, PeerId, Region, RegionId, StoreId};
 use flotilla_multiraft::Report;
 use flotilla_proto::{
     metapb, pdpb,
@@ -192,6 +192,16 @@ impl PdLink {
     #[must_use]
     pub fn led_regions(&self) -> usize {
         self.led.len()
+    }
+
+    /// The leaders on this store that another voter could follow.
+    pub(crate) fn transferable(&self) -> Vec<(RegionId, PeerId)> {
+        self.led.transferable()
+    }
+
+    /// Waits until none of these is led from here, for as long as it takes.
+    pub(crate) async fn until_led_elsewhere(&self, leaders: &[(RegionId, PeerId)]) {
+        self.led.until_led_elsewhere(leaders).await;
     }
 
     /// Reports this store and the regions it leads, until `runtime` ends.
