@@ -40,7 +40,39 @@ pub fn region_log_range(region: RegionId) -> KeyRange {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn numbers() -> impl Strategy<Value = u64> {
+        prop_oneof![0..3_u64, u64::MAX - 2..=u64::MAX, any::<u64>()]
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_read_back_and_sort_as_their_positions(
+            a in (numbers(), numbers()),
+            b in (numbers(), numbers()),
+        ) {
+            let key = |(region, index)| raft_log_key(RegionId(region), Index(index));
+            prop_assert_eq!(parse_raft_log_key(&key(a)), Some((RegionId(a.0), Index(a.1))));
+            prop_assert_eq!(a.cmp(&b), key(a).cmp(&key(b)));
+            prop_assert_eq!(region_log_range(RegionId(a.0)).contains(&key(b)), a.0 == b.0);
+        }
+
+        #[test]
+        fn damaged_keys_are_keys_of_their_length(
+            bytes in damaged((numbers(), numbers()).prop_map(|(region, index)| {
+                raft_log_key(RegionId(region), Index(index)).to_vec()
+            })),
+        ) {
+            let read = parse_raft_log_key(&bytes);
+            prop_assert_eq!(read.is_some(), bytes.len() == KEY_BYTES);
+            let again = read.map(|(region, index)| raft_log_key(region, index).to_vec());
+            prop_assert!(again.is_none_or(|again| again == bytes), "{:?}", read);
+        }
+    }
 
     #[test]
     fn keys_sort_as_region_and_index() {

@@ -1,6 +1,6 @@
 //! Every call, and every error that it can meet.
 
-use flotilla_base::limit::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use flotilla_base::limit::VALUE_BYTES_MAX;
 use kvrpcpb::{
     KvPair, RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest, RawDeleteRangeRequest,
     RawDeleteRequest, RawGetKeyTtlRequest, RawGetRequest,
@@ -66,7 +66,7 @@ async fn scans_go_both_ways_and_stay_in_their_region() {
         .played
         .engine
         .write(&WriteBatch::from(vec![Mutation::Put(
-            flotilla_base::Family::Raw,
+            Family::Raw,
             "n".into(),
             "\x10other region".into(),
         )]))
@@ -324,7 +324,7 @@ async fn deadlines_end_waiting() {
 #[tokio::test]
 async fn damaged_values_are_an_error_and_no_value() {
     let fixture = Fixture::new();
-    let damaged = Mutation::Put(flotilla_base::Family::Raw, "c".into(), "\x77".into());
+    let damaged = Mutation::Put(Family::Raw, "c".into(), "\x77".into());
     fixture.played.engine.write(&WriteBatch::from(vec![damaged])).expect("written");
     assert!(fixture.get(b"c").await.error.contains("unknown header"));
     let response = done(fixture.service.raw_scan(Request::new(scan_request("b", ""))).await);
