@@ -25,7 +25,7 @@ FACTOR ?= 5
 SEED ?= 1
 ONLY ?=
 
-.PHONY: help setup build playground verify test sim kill-rounds chaos failover startup idle full-load bench fix
+.PHONY: help setup build playground verify test sim fuzz kill-rounds chaos failover startup idle full-load bench fix
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -53,6 +53,9 @@ test: setup ## all tests: units, models, simulation, clusters of processes with 
 
 sim: ## simulate clusters (SEEDS=200; ARGS="run --seed 7 --trace" replays one)
 	$(CARGO) run --release --package flotilla-sim -- $(or $(ARGS),sweep --count $(SEEDS))
+
+fuzz: setup ## fuzz every decoder, guided by coverage where it can be (SECONDS=180 each; ARGS="group store")
+	tests/fuzz/run $(or $(SECONDS),180) $(ARGS)
 
 kill-rounds: setup ## fifty rounds of kills under load, with clients that check what was acknowledged
 	$(CARGO) test $(RELEASE) --test kill_rounds -- --ignored --exact fifty_rounds --nocapture
