@@ -293,7 +293,7 @@ mod tests {
         /// Whatever numbers and answers come, in whatever message: each caller hears once, and only of
         /// a number of its own.
         #[test]
-        fn no_answer_reaches_two_callers(
+        fn damaged_answers_reach_no_two_callers(
             messages in prop::collection::vec((prop::collection::vec(0..6_u64, 0..6), 0..6_usize), 0..6),
         ) {
             let mut ledger = Ledger::default();
