@@ -16,6 +16,8 @@ FLOTILLA := $(TARGET_DIR)/release/flotilla
 RELEASE := --release --workspace
 # The worker pool with locks and threads that try many schedules; nothing here links RocksDB.
 SCHEDULES := --release --package flotilla-poller --features shuttle --test shuttle
+# A workspace of its own; nothing here links RocksDB.
+FUZZ := --locked --release --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz
 # Passed on to what is run: make playground ARGS="--stores 5"
 ARGS ?=
 # Longer simulations: make sim SEEDS=10000
@@ -43,9 +45,11 @@ playground: setup ## build, then run a cluster in one process (ARGS="--stores 5"
 verify: setup ## lock file, formatting, house rules, lints and documentation; changes no file
 	$(CARGO) metadata --locked --format-version 1 > /dev/null
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) test --package flotilla-tidy
 	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
 	$(CARGO) clippy $(SCHEDULES) -- -D warnings
+	$(CARGO) clippy $(FUZZ) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --no-deps --document-private-items
 
 test: setup ## all tests: units, models, simulation, clusters of processes with kills, documentation
