@@ -36,13 +36,12 @@ mod lines;
 #[path = "../../../components/engine/src/wal_check/records.rs"]
 #[allow(dead_code, reason = "some of it serves unit tests")]
 mod log_records;
-#[path = "../../../components/raftgroup/tests/adversary/message.rs"]
-mod message;
-#[path = "../../../components/raftgroup/tests/adversary/script.rs"]
-mod script;
 #[path = "../../../components/store/src/value.rs"]
 #[allow(dead_code, unreachable_pub, reason = "only the decoder is wanted")]
 mod value;
+
+// Where `attacked` looks for them.
+use adversary::{message, script};
 
 /// A family of decoders.
 pub struct Target {
