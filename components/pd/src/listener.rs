@@ -136,7 +136,7 @@ async fn finish_on<C: Future>(
 }
 
 /// Reads until the preface of HTTP/2 is complete or cannot come any more.
-async fn first_bytes(stream: &mut TcpStream) -> io::Result<BytesMut> {
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
     let mut bytes = BytesMut::with_capacity(PREFACE.len());
     loop {
         let could_be_http2 = PREFACE.starts_with(&bytes);
@@ -211,5 +211,49 @@ impl AsyncWrite for Opened {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// What is taken off a connection that brings `sent` in pieces and then ends.
+    async fn taken(sent: Vec<u8>, piece_bytes: usize) -> io::Result<BytesMut> {
+        let (mut here, mut there) = tokio::io::duplex(piece_bytes);
+        let sender = tokio::spawn(async move {
+            let _nobody_reads_on = there.write_all(&sent).await;
+        });
+        let first = first_bytes(&mut here).await;
+        drop(here);
+        sender.await.expect("the sender ends");
+        first
+    }
+
+    proptest! {
+        /// HTTP/2 is seen by its whole preface, anything else by its first byte that does not fit;
+        /// nothing is lost.
+        #[test]
+        fn damaged_connections_show_what_they_speak(
+            sent in damaged(prop_oneof![
+                Just([PREFACE, b"and frames"].concat()),
+                Just(b"GET /pd/api/v1/stores HTTP/1.1\r\n\r\n".to_vec()),
+            ]),
+            piece_bytes in 1..40_usize,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            match runtime.block_on(taken(sent.clone(), piece_bytes)) {
+                Ok(first) => {
+                    prop_assert!(sent.starts_with(&first) && first.len() <= PREFACE.len());
+                    prop_assert_eq!(first == PREFACE, sent.starts_with(PREFACE));
+                    prop_assert!(first == PREFACE || !PREFACE.starts_with(&first));
+                }
+                Err(_ended) => prop_assert!(PREFACE.starts_with(&sent)),
+            }
+        }
     }
 }

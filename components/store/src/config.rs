@@ -241,6 +241,9 @@ fn set<T>(place: &mut T, said: Option<T>) {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -311,6 +314,29 @@ max-replicas = 3
   -      pd                                       a store needs a placement driver, e.g. --pd 127.0.0.1:2379, or pd in the file"#;
         assert_eq!(error.to_string(), expected);
         assert!(error.problems.iter().any(|problem| problem.code == "FLT-1008"));
+    }
+
+    proptest! {
+        /// Every problem has a place that is in the file, and a reason.
+        #[test]
+        fn damaged_files_are_used_or_explained(
+            bytes in damaged(Just(GOOD.as_bytes().to_vec())),
+            key in prop::sample::select(KEYS.map(|(key, _)| key).to_vec()),
+            said in "[ -~]{0,12}|.*",
+        ) {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let mut raw = RawConfig::parse("store.toml", &text);
+            if let Err(error) = raw.clone().resolve() {
+                prop_assert!(!error.problems.is_empty() && !error.to_string().is_empty());
+                for Problem { place, why, .. } in &error.problems {
+                    prop_assert!(!why.is_empty());
+                    let lines = text.matches('\n').count() + 1;
+                    prop_assert!(place.is_none_or(|place| (1..=lines).contains(&place.line)));
+                }
+            }
+            raw.set(key, &said);
+            let _used_or_explained = raw.resolve().map(|config| config.to_json());
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use flotilla_damage::damaged;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use tempfile::TempDir;
 
 use super::{
@@ -16,6 +18,8 @@ use super::{
 
 const FULL: u8 = 1;
 const FIRST: u8 = 2;
+/// Length of a record of [`batches`], but for the last one of a block.
+const RECORD_BYTES: usize = 507;
 
 /// A directory with logs, and nothing else that RocksDB would need.
 struct Directory(TempDir);
@@ -141,7 +145,55 @@ fn tails() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Logs in which some records have another kind, as one bit makes it.
+fn logs_with_other_kinds() -> impl Strategy<Value = Vec<u8>> {
+    let lengths = prop_oneof![0..3_000_usize, 0..70_000_usize];
+    let kinds = prop::collection::vec((any::<Index>(), 0..12_u8), 0..3);
+    (lengths, kinds).prop_map(|(length, kinds)| {
+        let mut log = batches(length);
+        let records = log.len() / RECORD_BYTES;
+        for (record, kind) in kinds.iter().filter(|_| records > 0) {
+            log[record.index(records) * RECORD_BYTES + 6] = *kind;
+        }
+        log
+    })
+}
+
+/// Whether a record as [`batches`] makes them stands in these bytes at the end of a log.
+fn has_whole_record(log: &[u8], from: usize) -> bool {
+    let whole = batches(RECORD_BYTES);
+    let begins = (0..log.len()).step_by(BLOCK_BYTES);
+    let mut blocks = log.chunks(BLOCK_BYTES).zip(begins);
+    blocks.any(|(block, begin)| {
+        let behind = block.get(from.saturating_sub(begin)..).unwrap_or_default();
+        behind.windows(RECORD_BYTES).any(|bytes| bytes == whole)
+    })
+}
+
 proptest! {
+    /// Damage anywhere: the log is left as it is, or cut where nothing whole is lost, or refused.
+    #[test]
+    fn damaged_logs_are_left_or_refused_or_lose_nothing_whole(
+        log in damaged(logs_with_other_kinds()),
+        later in prop_oneof![4 => Just(Vec::new()), 1 => Just(record(FULL, b"batch"))],
+    ) {
+        let directory = Directory::with(&[("000004.log", &log), ("000005.log", &later)]);
+        let cut = cut_rubbish(directory.path());
+        let after = directory.bytes("000004.log");
+        if let Ok(Some(CutTail { length, removed_bytes, .. })) = cut {
+            prop_assert_eq!((after.len() as u64, length + removed_bytes), (length, log.len() as u64));
+            prop_assert!(log.starts_with(&after) && later.is_empty());
+            prop_assert!(!has_whole_record(&log, after.len()), "cut at {}", length);
+        } else {
+            prop_assert_eq!(&after, &log);
+            let is_refused = matches!(ending_of(&log), Some(Ending::Trap { .. } | Ending::Hole { .. }));
+            prop_assert_eq!(cut.is_err(), is_refused);
+        }
+        if cut.is_ok() {
+            prop_assert!(!is_trap(&after));
+        }
+    }
+
     /// With the twin's word for RocksDB's reader, this is why no rubbish keeps a database from opening.
     #[test]
     fn no_log_has_a_trap_afterwards_and_none_loses_a_whole_record(

@@ -115,3 +115,35 @@ impl Control {
         done.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines() -> Vec<Vec<u8>> {
+        let node = || "store-1".to_owned();
+        let commands = [
+            Command::Status,
+            Command::Kill { node: node() },
+            Command::Start { node: node() },
+            Command::Stop,
+        ];
+        commands.map(|it| serde_json::to_vec(&it).expect("JSON takes it")).to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_commands_are_refused_or_mean_themselves(
+            line in damaged(prop::sample::select(lines())),
+        ) {
+            if let Ok(command) = serde_json::from_slice::<Command>(&line) {
+                let text = serde_json::to_string(&command).expect("JSON takes it");
+                let again: Command = serde_json::from_str(&text).expect("our own form");
+                prop_assert_eq!(serde_json::to_string(&again).expect("JSON takes it"), text);
+            }
+        }
+    }
+}

@@ -132,7 +132,24 @@ fn merge(args: &PdArgs, file: File, problems: &mut Problems) -> (PdConfig, LogCo
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
     use super::*;
+
+    const GOOD: &str = "name = \"pd-1\"\nmax-replicas = 5\nmin-free-disk = \"8MiB\"\ninsecure = true\n\
+        [listen]\nclient = \"127.0.0.1:2379\"\n[log]\nlevel = \"info\"\n";
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_used_or_explained(
+            bytes in damaged(Just(GOOD.as_bytes().to_vec())),
+        ) {
+            if let Err(problems) = settings(&String::from_utf8_lossy(&bytes)) {
+                prop_assert!(problems.iter().all(|what| !what.is_empty()) && !problems.is_empty());
+            }
+        }
+    }
 
     fn settings(text: &str) -> Result<PdConfig, Vec<String>> {
         let mut problems = Problems::default();

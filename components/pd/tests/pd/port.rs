@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
+use flotilla_damage::damaged;
 use flotilla_pd::{Pd, PdError};
 use flotilla_telemetry::Registry;
+use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -16,9 +18,13 @@ use crate::support::{Clients, LIVENESS, config, own_address, start};
 
 /// Status and body of one request.
 async fn http(address: SocketAddr, method: &str, path: &str) -> Result<(u16, String)> {
+    asked(address, method, path.as_bytes()).await
+}
+
+async fn asked(address: SocketAddr, method: &str, target: &[u8]) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let end = b" HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\r\n";
+    stream.write_all(&[method.as_bytes(), b" ", target, end].concat()).await?;
     let mut answer = String::new();
     timeout(LIVENESS, stream.read_to_string(&mut answer)).await??;
     let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;
@@ -57,7 +63,12 @@ async fn http_shapes() -> Result<()> {
     assert_eq!(store["store"]["state_name"], json!("Up"));
     assert_eq!(store["status"]["capacity"], json!("0B"));
     assert_eq!(get(address, "/pd/api/v1/store/4711").await?.0, 404);
-    assert_eq!(get(address, "/pd/api/v1/store/x").await?.0, 400);
+    for no_id in ["x", "%A1", "%"] {
+        let (code, error) = get(address, &format!("/pd/api/v1/store/{no_id}")).await?;
+        assert_eq!(code, 400, "{no_id}");
+        let told = error.as_str().context("a text")?;
+        assert!(told.starts_with("[PD:strconv:ErrStrconvParseUint]"), "{told}");
+    }
 
     let region = planned[0].region.clone().context("region")?;
     let beat = flotilla_proto::pdpb::RegionHeartbeatRequest {
@@ -88,6 +99,51 @@ async fn http_shapes() -> Result<()> {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
     Ok(pd.shutdown().await?)
+}
+
+/// Paths and queries that mean something.
+const TARGETS: [&str; 9] = [
+    "/pd/api/v1/stores?state=Up&state=tombstone",
+    "/pd/api/v1/store/1001",
+    "/pd/api/v1/store/%31%30%30%31",
+    "/pd/api/v1/region/id/18446744073709551615",
+    "/pd/api/v1/regions/count",
+    "/pd/api/v1/cluster/status",
+    "http://pd/pd/api/v1/members",
+    "/metrics",
+    "/readyz?verbose#end",
+];
+
+/// Whatever is asked for, the answer says whether there is such a thing; what is served is JSON or text.
+#[test]
+fn damaged_paths_are_answered() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let dir = tempfile::tempdir()?;
+    let pd = runtime.block_on(async {
+        let pd = start(dir.path(), own_address(), 1).await?;
+        Clients::connect(pd.client_url()).await?.bootstrap(1).await?;
+        anyhow::Ok(pd)
+    })?;
+    let targets = TARGETS.map(|target| target.as_bytes().to_vec()).to_vec();
+    let outcome =
+        TestRunner::default().run(&damaged(prop::sample::select(targets)), |mut target| {
+            // One line with three words is a request, whatever the second one is.
+            target.retain(|byte| *byte > b' ');
+            let shown = String::from_utf8_lossy(&target).into_owned();
+            let (code, body) =
+                runtime.block_on(asked(pd.address(), "GET", &target)).expect("an answer");
+            prop_assert!(code == 200 || (400..500).contains(&code), "{}: {} {}", shown, code, body);
+            let is_json = serde_json::from_str::<Value>(&body).is_ok();
+            prop_assert!(
+                is_json || body.is_empty() || body.starts_with("# HELP"),
+                "{}: {}",
+                shown,
+                body
+            );
+            Ok(())
+        });
+    outcome.expect("no path breaks the interface");
+    Ok(runtime.block_on(pd.shutdown())?)
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use flotilla_base::{ClusterId, Incarnation, PeerId, Region, RegionId, StoreId};
+use flotilla_base::{ClusterId, Incarnation, PeerId, PeerRole, Region, RegionId, StoreId};
 use flotilla_multiraft::Report;
 use flotilla_proto::{
     metapb, pdpb,
@@ -262,6 +262,10 @@ fn read_plan(plan: BootstrapPlan) -> Result<Vec<Planned>, PdLinkError> {
     let read = |planned: flotilla_proto::store_link::PlannedRegion| {
         let region = planned.region.ok_or_else(|| "a region is absent".to_owned())?;
         let region = Region::try_from(region).map_err(|why| why.to_string())?;
+        // Raft starts no group that nobody could lead.
+        if region.peers.iter().all(|peer| peer.role == PeerRole::Learner) {
+            return Err(format!("region {} has no voter", region.id));
+        }
         Ok(Planned { region, first_leader: PeerId(planned.first_leader_peer) })
     };
     let regions = plan.regions.into_iter().map(read).collect::<Result<_, String>>();

@@ -15,8 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Index, KeyRange, KvRead as _, Mutation, Peer, PeerId, Region,
-    RegionId, StoreId, Version,
+    ByteSize, ClusterId, Epoch, Family, Index, KeyRange, KvRead as _, Mutation, Peer, PeerId,
+    Region, RegionId, ScanDirection, StoreId, Version, limit::KEY_BYTES_MAX,
 };
 use flotilla_engine::{Engine, EngineOptions, WriteBatch};
 use flotilla_multiraft::{Guard, NotInPlace, Reply, RequestError, RequestHeader, WriteCommand};
@@ -33,7 +33,7 @@ use super::{
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
-use crate::router::WriteOutcome;
+use crate::{router::WriteOutcome, value::RawValue};
 
 const STORE: StoreId = StoreId(1);
 const CLUSTER: ClusterId = ClusterId(77);
@@ -288,6 +288,17 @@ impl Fixture {
 
     fn permit(&self, permit: Reading) {
         self.played.script.lock().permit = permit;
+    }
+
+    /// Asserts that each key and value on disk is one that is served.
+    fn check_stored(&self) {
+        let mut visit = |key: &[u8], stored: &[u8]| {
+            assert!(key >= b"b".as_slice() && key.len() <= KEY_BYTES_MAX, "{key:?}");
+            RawValue::decode(&Bytes::copy_from_slice(stored)).expect("a value of ours");
+            true
+        };
+        let (all, forward) = (KeyRange::all(), ScanDirection::Forward);
+        self.played.engine.scan(Family::Raw, &all, forward, &mut visit).expect("it can be read");
     }
 
     fn counted(&self, series: &str) -> u64 {

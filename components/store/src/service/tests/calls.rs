@@ -1,9 +1,6 @@
 //! Every call, and every error that it can meet.
 
-use flotilla_base::{
-    Family,
-    limit::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
-};
+use flotilla_base::limit::VALUE_BYTES_MAX;
 use kvrpcpb::{
     KvPair, RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest, RawCasRequest,
     RawCasResponse, RawDeleteRangeRequest, RawDeleteRequest, RawGetKeyTtlRequest, RawGetRequest,

@@ -1,11 +1,14 @@
 //! Many commands on one stream.
 
+use flotilla_damage::damaged;
 use flotilla_proto::tikvpb::{
     BatchCommandsEmptyRequest, BatchCommandsRequest, BatchCommandsResponse,
     batch_commands_request::{Request as Command, request::Cmd},
     batch_commands_response::response::Cmd as Answered,
 };
 use kvrpcpb::{RawBatchGetRequest, RawDeleteRequest, RawGetRequest, RawPutRequest};
+use proptest::{prelude::*, test_runner::TestRunner};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
 use tonic::{Code, codegen::BoxStream};
@@ -238,4 +241,104 @@ async fn point_reads_of_a_message_are_served_together_where_they_can_be() {
     line.send([(1, get("c"))]);
     line.answers(1).await;
     assert_eq!(fixture.barriers(), [1, 0]);
+}
+
+/// A command of each kind, with many fields, as a client sends it.
+fn commands() -> Vec<Cmd> {
+    let (key, keys) = (Bytes::from_static(b"c"), vec!["c".into(), "d".into()]);
+    let pair = |key: &'static str| kvrpcpb::KvPair { key: key.into(), ..Default::default() };
+    let batch_put = kvrpcpb::RawBatchPutRequest {
+        context: Some(context()),
+        pairs: vec![pair("d"), pair("e")],
+        ttls: vec![0, u64::MAX],
+        ..Default::default()
+    };
+    let range = kvrpcpb::RawDeleteRangeRequest {
+        context: Some(context()),
+        start_key: "c".into(),
+        end_key: "e".into(),
+        ..Default::default()
+    };
+    let context = Some(context());
+    vec![
+        put("c", "value".into()),
+        get("c"),
+        Cmd::RawScan(scan_request("b", "m")),
+        Cmd::RawBatchGet(RawBatchGetRequest {
+            context: context.clone(),
+            keys: keys.clone(),
+            cf: "default".into(),
+        }),
+        Cmd::RawDelete(RawDeleteRequest { context: context.clone(), key, ..Default::default() }),
+        Cmd::RawBatchDelete(kvrpcpb::RawBatchDeleteRequest { context, keys, ..Default::default() }),
+        Cmd::RawBatchPut(batch_put),
+        Cmd::RawDeleteRange(range),
+        Cmd::Empty(BatchCommandsEmptyRequest { test_id: 9, delay_time: 0 }),
+    ]
+}
+
+/// Messages that are damaged as a whole, and messages of damaged commands.
+fn damaged_messages() -> impl Strategy<Value = BatchCommandsRequest> {
+    let encode = |cmd| Command { cmd: Some(cmd) }.encode_to_vec();
+    let encoded: Vec<Vec<u8>> = commands().into_iter().map(encode).collect();
+    let requests: Vec<Command> =
+        commands().into_iter().map(|cmd| Command { cmd: Some(cmd) }).collect();
+    let request_ids = (0..requests.len() as u64).map(|id| id.wrapping_sub(3)).collect();
+    let whole = BatchCommandsRequest { requests, request_ids }.encode_to_vec();
+    let read = |bytes: Vec<u8>| BatchCommandsRequest::decode(bytes.as_slice()).ok();
+    let command = damaged(prop::sample::select(encoded))
+        .prop_filter_map("no command", |bytes| Command::decode(bytes.as_slice()).ok());
+    let of_commands = prop::collection::vec((any::<u64>(), command), 1..6).prop_map(|pairs| {
+        let (request_ids, requests) = pairs.into_iter().unzip();
+        BatchCommandsRequest { requests, request_ids }
+    });
+    prop_oneof![
+        1 => damaged(Just(whole)).prop_filter_map("no message", read),
+        3 => of_commands,
+    ]
+}
+
+/// A message is answered, each command once and under its number, or ends the stream. Whatever was written, is
+/// read.
+#[test]
+fn damaged_messages_end_the_stream_or_are_answered() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let fixture = runtime.block_on(async { Fixture::new() });
+    let outcome = TestRunner::default().run(&damaged_messages(), |mut message| {
+        for command in &mut message.requests {
+            if let Some(Cmd::Empty(probe)) = &mut command.cmd {
+                // Nobody waits here for a probe that asks for a delay.
+                probe.delay_time = 0;
+            }
+        }
+        runtime.block_on(converse_once(&fixture, message));
+        fixture.check_stored();
+        Ok(())
+    });
+    outcome.expect("no message breaks the service");
+}
+
+async fn converse_once(fixture: &Fixture, message: BatchCommandsRequest) {
+    let mut line = Line::open(fixture);
+    let commands = message.requests.clone();
+    let mut expected: Vec<u64> = message.request_ids.clone();
+    line.send_message(message);
+    if commands.len() != expected.len() {
+        assert_eq!(line.fails().await.code(), Code::InvalidArgument);
+        return;
+    }
+    expected.sort_unstable();
+    let answers = line.answers(commands.len()).await;
+    assert!(answers.iter().map(|(id, _)| *id).eq(expected));
+    for command in commands {
+        // Asked for in the same words, and served by a call only.
+        if let Some(Cmd::RawGet(RawGetRequest { context, key, cf })) = command.cmd {
+            let request = kvrpcpb::RawGetKeyTtlRequest { context, key, cf };
+            match fixture.service.raw_get_key_ttl(Request::new(request)).await {
+                Ok(told) => assert!(told.get_ref().ttl == 0 || !told.get_ref().not_found),
+                Err(status) => assert_eq!(status.code(), Code::InvalidArgument),
+            }
+        }
+    }
 }
