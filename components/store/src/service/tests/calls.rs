@@ -164,13 +164,13 @@ async fn a_swap_that_is_overtaken_looks_again() {
     fixture.permit(Ok(()));
     fixture.put(b"c", b"1", 0).await;
     let other = |value: &'static str| {
-        let stored = crate::value::RawValue::new(value.into(), 0, 0).encode();
+        let stored = RawValue::new(value.into(), 0, 0).encode();
         Fate::Overtaken(Mutation::Put(Family::Raw, "c".into(), stored))
     };
     fixture.expect([other("2")]);
     assert_eq!(swap(&fixture, from_value("1", "3")).await, (false, Some("2".into())));
     // The same value with an end is not the same to the byte, and the same to the client.
-    let ending = crate::value::RawValue::new("2".into(), 1_000_000, 1_000_000).encode();
+    let ending = RawValue::new("2".into(), 1_000_000, 1_000_000).encode();
     let written = fixture.proposed();
     fixture.expect([Fate::Overtaken(Mutation::Put(Family::Raw, "c".into(), ending))]);
     assert_eq!(swap(&fixture, from_value("2", "4")).await, (true, Some("2".into())));
