@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use flotilla_base::Moment;
+use flotilla_base::{Bug, Moment};
 use flotilla_placement::{ClusterView, MetaState, TsoChange};
 use flotilla_raftgroup::{Group, Message, ReadyNumber, Single, StepError};
 
@@ -155,6 +155,10 @@ impl<T> PdCore<T> {
     #[must_use]
     pub const fn view(&self) -> &ClusterView {
         &self.view
+    }
+
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.config.seeded.has(bug)
     }
 
     /// Ends the member: nobody is left without an answer.

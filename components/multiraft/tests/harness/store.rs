@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
-use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version};
+use flotilla_base::{
+    Family, Index, Moment, Mutation, PeerId, Region, RegionId, Seeded, StoreId, Version,
+};
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Delegate, Delivery,
     Effects, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
@@ -264,6 +266,7 @@ impl Store {
             run: self.run,
             timing: Timing::default(),
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as _,
         }
     }
