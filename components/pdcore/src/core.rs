@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use flotilla_base::{Moment, Term};
+use flotilla_base::{Bug, Moment, Term};
 use flotilla_placement::{ClusterView, MetaState, TsoChange};
 use flotilla_raftgroup::{Group, Message, ReadyNumber, Single, StepError};
 
@@ -162,6 +162,10 @@ impl<T> PdCore<T> {
     #[must_use]
     pub const fn view(&self) -> &ClusterView {
         &self.view
+    }
+
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.config.seeded.has(bug)
     }
 
     /// Ends the member: nobody is left without an answer.

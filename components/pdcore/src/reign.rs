@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use flotilla_base::Term;
+use flotilla_base::{Bug, Term};
 use flotilla_placement::{
-    Answer, Cluster, IdPool, MetaChange, MetaCommand, Refusal, TsoChange, TsoReign, bootstrap_ids,
-    bootstrap_stores, plan_bootstrap,
+    Answer, Cluster, IdBatch, IdPool, MetaChange, MetaCommand, Refusal, TsoChange, TsoReign,
+    bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
 use flotilla_raftgroup::RoleChange;
 
@@ -132,11 +132,23 @@ impl<T> PdCore<T> {
     }
 
     pub(crate) fn ask_tso_window(&mut self, end_ms: u64, effects: &mut Effects<T>) {
+        if self.has_bug(Bug::TSO_SERVE_BEFORE_WINDOW)
+            && let Some(reign) = &mut self.reign
+        {
+            reign.is_open = true;
+            effects.tso.push(TsoChange::Extend { end_ms });
+        }
         self.ask(Asked::TsoWindow, MetaChange::TsoWindow { end_ms }, effects);
     }
 
     fn ask_id_window(&mut self, count: u32, effects: &mut Effects<T>) {
         let ids = IdPool::window_for(count);
+        if self.has_bug(Bug::ID_BEFORE_DURABLE)
+            && let Some(reign) = &mut self.reign
+        {
+            let last = self.state.last_id();
+            reign.ids.refill(IdBatch { first: last + 1, last: last + ids });
+        }
         self.ask(Asked::IdWindow, MetaChange::AllocWindow { ids }, effects);
     }
 
@@ -200,7 +212,9 @@ impl<T> PdCore<T> {
         assert!(was_asked, "{kind:?} was applied and is of no command of this reign");
         match outcome {
             Ok(Answer::Ids(window)) => {
-                reign.ids.refill(window);
+                if !self.config.seeded.has(Bug::ID_BEFORE_DURABLE) {
+                    reign.ids.refill(window);
+                }
                 effects.reports.push(Report::IdWindow(window));
                 self.serve_id_waiters(effects);
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use flotilla_base::{
     ClusterId, Family, Incarnation, KeyRange, KvRead, Moment, Mutation, PeerId, ReadError,
-    ScanDirection, Span, StoreId, Tables,
+    ScanDirection, Seeded, Span, StoreId, Tables,
 };
 use flotilla_pdcore::{
     Clocks, CoreConfig, CoreError, Denied, Effects, Input, LogWrite, Outcome, PdCore, PdHost,
@@ -119,6 +119,7 @@ impl Member {
             timing: Timing::default(),
             limits: GroupLimits::default(),
             log_entries_kept: 4,
+            seeded: Seeded::NONE,
         };
         let reader: Arc<dyn KvRead + Send + Sync> = Arc::clone(disk) as _;
         let is_new = !records.is_empty();

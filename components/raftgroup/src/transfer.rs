@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 
 use bytes::Bytes;
-use flotilla_base::{Moment, PeerId};
+use flotilla_base::{Bug, Moment, PeerId};
 
 use crate::group::{Group, Role};
 use crate::message::{Message, MessageKind};
@@ -107,7 +107,9 @@ impl Group {
                 return;
             }
             // The successor may have been told, and may be told again by a late copy.
-            self.lease.withdraw_until_behind(self.last().index);
+            if !self.has_bug(Bug::LEASE_AFTER_ABORTED_TRANSFER) {
+                self.lease.withdraw_until_behind(self.last().index);
+            }
             // An entry of no effect, so that the lease returns where nobody writes.
             let _lease_waits_for_the_next_write = self.propose(Bytes::new());
         } else if is_disk_lost && self.transfer.is_none() {
@@ -127,7 +129,8 @@ impl Group {
     fn is_disk_lost(&self) -> bool {
         let allowed = self.timing().gate * GATES_UNTIL_GIVING_UP;
         let waits_since = self.oldest_write().map(|since| since.max(self.awake_since()));
-        waits_since.is_some_and(|since| self.seen_at().since(since) > allowed)
+        let is_lost = waits_since.is_some_and(|since| self.seen_at().since(since) > allowed);
+        is_lost && !self.has_bug(Bug::LEADER_KEEPS_STALLED_DISK)
     }
 
     /// The voter that would lose the least time as the next leader: it answers, and holds the most. `None` where no

@@ -46,6 +46,24 @@ pub enum Order {
     JumpWall(StoreId, i64),
 }
 
+impl Order {
+    /// The kind of fault that gives such orders.
+    #[must_use]
+    pub const fn family(&self) -> FaultFamily {
+        match self {
+            Self::Cut(_) => FaultFamily::Cut,
+            Self::Clog(_) => FaultFamily::Clog,
+            Self::ClientCut(_) => FaultFamily::ClientCut,
+            Self::Crash(..) => FaultFamily::Crash,
+            Self::Pause(_) => FaultFamily::Pause,
+            Self::Hang(_) => FaultFamily::Hang,
+            Self::FailSync(_) => FaultFamily::SyncError,
+            Self::Fill(_) => FaultFamily::Full,
+            Self::JumpWall(..) => FaultFamily::WallJump,
+        }
+    }
+}
+
 /// One order of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strike {
@@ -257,6 +275,7 @@ mod tests {
             interval: Span::from_millis(1_000),
             length_max: Span::from_millis(1_000),
             only,
+            ..FaultPlan::default()
         };
         Nemesis::new(plan, 5, Rng::new(1))
     }

@@ -13,19 +13,20 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 
 use flotilla_base::{
-    Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, Region, RegionId, Rng, Span, StoreId, Term,
-    key::guard_border,
+    Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, PeerRole, Region, RegionId, Rng, Span,
+    StoreId, Term, key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
 
+use crate::ambush::Ambusher;
 use crate::client::{SimClient, key_name};
 use crate::clock::WallClock;
 use crate::disk::BatchNumber;
 use crate::event::{Answer, Event, Run, Shown, Task, Ticket};
 use crate::fault::Nemesis;
 use crate::hands::{LaneId, Out};
-use crate::judge::{Judges, Verdict};
+use crate::judge::{Judges, Verdict, require};
 use crate::marks::{self, Marks};
 use crate::net::{Fate, SimNet};
 use crate::node::{Desk, StoreNode};
@@ -33,6 +34,12 @@ use crate::pd::PdSide;
 use crate::plan::Plan;
 use crate::reads::ReadChance;
 use crate::summary::Summary;
+
+/// The regions that the world makes by itself are numbered from here; the guard region is the last one.
+const FIRST_REGION: RegionId = RegionId(2);
+
+/// Far more than all stores and clients can have to do in one moment.
+const AT_ONCE_MAX: u64 = 1_000_000;
 
 /// What is under way at a store.
 #[derive(Debug, Default)]
@@ -72,6 +79,7 @@ struct Chance {
     schedule: Rng,
     disk: Rng,
     nemesis: Nemesis,
+    ambush: Ambusher,
     reads: ReadChance,
 }
 
@@ -92,6 +100,8 @@ struct Record {
 struct Agenda {
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
+    /// Events since time went on.
+    at_once: u64,
 }
 
 #[derive(Debug)]
@@ -141,11 +151,12 @@ impl World {
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
             attempts: Vec::new(),
-            judges: Judges::default(),
+            judges: Judges::new(plan.faults.costs),
             chance: Chance {
                 schedule: Rng::lane(seed, 3),
                 disk: Rng::lane(seed, 4),
                 nemesis: Nemesis::new(plan.faults.clone(), stores, Rng::lane(seed, 5)),
+                ambush: Ambusher::new(plan.faults.ambush, Rng::lane(seed, 9)),
                 reads: ReadChance::new(plan.reads.clone(), seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
@@ -164,6 +175,9 @@ impl World {
         if !world.plan.faults.families.is_empty() {
             let first = world.chance.nemesis.interval();
             world.schedule(first, Event::NextFault);
+        }
+        for strike in world.plan.faults.strikes.clone() {
+            world.schedule(strike.after, Event::Strike(strike.order, strike.length));
         }
         world
     }
@@ -189,7 +203,7 @@ impl World {
         let Some(Reverse(Scheduled { at, event, .. })) = self.agenda.queue.pop() else {
             return Ok(());
         };
-        self.now = at;
+        self.note_time(at)?;
         if let Some(store) = event.store() {
             let until = self.due(store).paused_until;
             if until > self.now {
@@ -282,6 +296,15 @@ impl World {
         self.record.trace.as_deref().unwrap_or_default()
     }
 
+    /// Time goes on. Where it does not, something is done again and again.
+    fn note_time(&mut self, now: Moment) -> Verdict {
+        self.agenda.at_once = if now > self.now { 0 } else { self.agenda.at_once + 1 };
+        self.now = now;
+        require(self.agenda.at_once < AT_ONCE_MAX, "liveness: time goes on", || {
+            format!("{AT_ONCE_MAX} events in one moment")
+        })
+    }
+
     fn happen(&mut self, event: Event) -> Verdict {
         match event {
             Event::Message(message) => {
@@ -358,6 +381,10 @@ impl World {
         };
         let verdict = act(node, &mut desk);
         self.judges.note(verdict);
+        // What is waited for comes first: a fault may take the messages of the very round.
+        for given in &out {
+            self.spring(store, given);
+        }
         for given in out {
             self.carry_out(store, given);
         }
@@ -386,6 +413,7 @@ impl World {
                 self.schedule(delay, Event::Task(store, run, Task::Read(ticket, index)));
             }
             Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),
+            Out::Applies(_) => {}
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
                 self.trace(|| {
@@ -514,17 +542,22 @@ fn regions(plan: &Plan) -> Vec<Region> {
         _ => key_name(number * plan.load.keys / count),
     };
     let region = |number: u64| {
-        let id = RegionId(2 + number);
+        let id = RegionId(FIRST_REGION.get() + number);
         let stores = plan.topology.stores;
         let peer = |step: u64| {
             let store = StoreId(1 + (number + step) % stores);
-            Peer::voter(PeerId(id.get() * 100 + store.get()), store)
+            let voter = Peer::voter(PeerId(id.get() * 100 + store.get()), store);
+            if step < plan.topology.replicas {
+                voter
+            } else {
+                Peer { role: PeerRole::Learner, ..voter }
+            }
         };
         Region {
             id,
             range: KeyRange::new(border(number), border(number + 1)),
             epoch: Epoch::FIRST,
-            peers: (0..plan.topology.replicas).map(peer).collect(),
+            peers: (0..plan.topology.replicas + plan.topology.learners).map(peer).collect(),
         }
     };
     (0..=count).map(region).collect()

@@ -27,7 +27,7 @@ fn twenty_seeds_repeat_in_another_process_byte_by_byte() {
 #[test]
 fn a_seed_repeats_in_one_process_and_others_differ() {
     let run = |seed| {
-        let mut world = World::new(Plan::swarm(seed), true);
+        let mut world = World::new(Plan::of(seed), true);
         let summary = world.run().expect("every rule holds");
         (summary.digest, world.trace_text().to_owned())
     };

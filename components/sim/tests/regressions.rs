@@ -14,7 +14,7 @@ const FOUND: [(u64, &str); 0] = [];
 #[test]
 fn seeds_that_once_failed_hold() {
     for (seed, found) in FOUND {
-        if let Err(violation) = World::new(Plan::swarm(seed), false).run() {
+        if let Err(violation) = World::new(Plan::of(seed), false).run() {
             panic!("seed {seed} fails again ({found}): {violation}");
         }
     }

@@ -10,7 +10,7 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 10 } else { *COMMITTED_SEEDS.end(
 fn every_rule_holds() {
     let (mut total, mut marks) = (Summary::default(), Marks::default());
     for seed in 1..=SEEDS {
-        let mut world = World::new(Plan::swarm(seed), false);
+        let mut world = World::new(Plan::of(seed), false);
         match world.run() {
             Ok(summary) => total += summary,
             Err(violation) => {

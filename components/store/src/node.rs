@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_base::{ClusterId, ReadError, RegionId, Rng, StoreId};
+use flotilla_base::{ClusterId, ReadError, RegionId, Rng, Seeded, StoreId};
 use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
 use flotilla_engine::{Engine, EngineError, EngineOptions};
 use flotilla_multiraft::region_table::ClaimError;
@@ -314,6 +314,7 @@ impl Assembly<'_> {
             run,
             timing: self.config.timing,
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::new(self.engine.clone()),
         }
     }

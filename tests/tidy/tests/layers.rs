@@ -97,6 +97,42 @@ fn only_shells_above_the_engine_reach_rocksdb() {
     assert_eq!(engine, ["flotilla-engine", "rocksdb"], "the search finds what is there");
 }
 
+/// What plants mistakes on purpose: for the board of docs/testing.md alone.
+const SEEDED_BUGS: &str = "seeded-bugs";
+
+#[test]
+fn no_release_can_carry_a_planted_bug() {
+    let mut complaints = Vec::new();
+    let packages = manifest::packages();
+    let mut paths: Vec<String> =
+        packages.iter().map(|it| format!("{}/Cargo.toml", it.folder)).collect();
+    paths.push("Cargo.toml".to_owned());
+    let mut found = Vec::new();
+    for path in &paths {
+        let text = fs::read_to_string(root().join(path)).expect("manifest");
+        let lines = text.lines().filter(|line| line.contains(SEEDED_BUGS));
+        found.extend(lines.map(|line| format!("{path}: {line}")));
+    }
+    // The feature, the simulator's word for it, and the test program that needs it. Nothing is on by default.
+    let allowed = [
+        "components/base/Cargo.toml: seeded-bugs = []",
+        "components/sim/Cargo.toml: required-features = [\"seeded-bugs\"]",
+        "components/sim/Cargo.toml: seeded-bugs = [\"flotilla-base/seeded-bugs\"]",
+    ];
+    complaints.extend(found.iter().filter(|it| !allowed.contains(&it.as_str())).cloned());
+    assert_clean("who turns the planted bugs on", &complaints);
+    for line in allowed {
+        assert!(found.iter().any(|it| it == line), "the search finds {line:?}");
+    }
+    let users = packages.iter().filter(|package| package.ours.contains("sim"));
+    let users: Vec<String> = users.map(|package| package.folder.clone()).collect();
+    assert_clean("packages that depend on the simulator", &users);
+    let makefile = fs::read_to_string(root().join("Makefile")).expect("commands");
+    let lines = makefile.lines().filter(|line| line.contains(SEEDED_BUGS));
+    let others = lines.filter(|line| !line.starts_with("BOARD := "));
+    assert_clean("commands that turn them on", &others.map(str::to_owned).collect::<Vec<_>>());
+}
+
 #[test]
 fn every_package_comes_from_the_public_registry() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).expect("lock file");

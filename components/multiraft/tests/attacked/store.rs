@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flotilla_base::{
     Epoch, Family, Index, KeyRange, KvRead, Moment, Mutation, Peer, PeerId, PeerRole, Region,
-    RegionId, Span, StoreId, Term, Version,
+    RegionId, Seeded, Span, StoreId, Term, Version,
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
@@ -324,6 +324,7 @@ impl Store {
             run: self.run,
             timing: Timing::default(),
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as Arc<dyn KvRead + Send + Sync>,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flotilla_base::{
-    Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version,
+    Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, Seeded, StoreId, Version,
 };
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Delegate, Delivery,
@@ -282,6 +282,7 @@ impl Store {
             run: self.run,
             timing: Timing::default(),
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as _,
         }
     }

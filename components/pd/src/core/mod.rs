@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use flotilla_base::{ClusterId, Incarnation, Moment, PeerId};
+use flotilla_base::{ClusterId, Incarnation, Moment, PeerId, Seeded};
 use flotilla_engine::{DataDir, Engine, EngineError, WriteBatch};
 use flotilla_pdcore::{Clocks, CoreConfig, Effects, Input, PdCore, birth};
 use flotilla_raftgroup::{GroupLimits, ReadyNumber};
@@ -92,6 +92,7 @@ impl Owner {
             timing: config.timing,
             limits: GroupLimits::default(),
             log_entries_kept: LOG_ENTRIES_KEPT,
+            seeded: Seeded::NONE,
         };
         let reader = Arc::new(engine.clone());
         let now = shared.clock.now();

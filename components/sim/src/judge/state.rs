@@ -58,7 +58,7 @@ pub fn check_read(
 
 #[cfg(test)]
 mod tests {
-    use flotilla_base::Mutation;
+    use flotilla_base::{Mutation, Term};
 
     use super::*;
     use crate::judge::samples::{
@@ -68,7 +68,7 @@ mod tests {
     fn log() -> AppliedJudge {
         let mut judge = AppliedJudge::default();
         let entries = vec![entry(6, 6, "k", "1:"), entry(6, 7, "l", "2:"), entry(6, 8, "k", "3:")];
-        judge.on_hand_over(ONE, &task(entries)).expect("a sound log");
+        judge.on_hand_over(ONE, &task(entries), Term(9)).expect("a sound log");
         judge
     }
 

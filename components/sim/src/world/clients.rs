@@ -117,6 +117,8 @@ impl World {
         let delay = match next {
             Next::Done(delay) => {
                 self.record.summary.operations += 1;
+                let verdict = self.judges.costs.on_served(self.now);
+                self.judges.note(verdict);
                 delay
             }
             Next::Again(delay) => delay,

@@ -72,6 +72,9 @@ impl World {
         if let (Some((store, _)), Some(peer)) = (self.leader(region), peer) {
             self.trace(|| format!("region {region} is to be led by store {to}"));
             self.record.summary.transfers += 1;
+            if let Some(strike) = self.chance.ambush.on_transfer(store) {
+                self.strike_later(strike);
+            }
             self.at_store(store, |node, _| {
                 if store == to {
                     node.step_aside(region);

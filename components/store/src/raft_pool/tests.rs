@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use flotilla_base::{
     ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region, RegionId,
-    StoreId,
+    Seeded, StoreId,
 };
 use flotilla_engine::{Engine, EngineError, EngineOptions};
 use flotilla_multiraft::{
@@ -100,6 +100,7 @@ impl OneStore {
             run: 1,
             timing: Timing::default(),
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::new(engine.clone()),
         };
         let silence = Arc::new(Silence::default());

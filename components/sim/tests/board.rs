@@ -1,0 +1,75 @@
+//! The board: each bug of [`Bug::ALL`] is planted in turn, and seeds are tried in order until a judge accuses it.
+//! A bug that no seed finds soon is a hole in the plans or in the judges.
+
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flotilla_base::Bug;
+use flotilla_sim::COMMITTED_SEEDS;
+use flotilla_sim::minimize::Failure;
+use flotilla_sim::plan::Change;
+use flotilla_sim::trial::attempt;
+
+/// A fifth of the seeds that every change of the program has to pass: so many small changes of the plans leave
+/// the bug found.
+const SEEDS: u64 = *COMMITTED_SEEDS.end() / 5;
+
+/// As many as the machine of the checks has processors.
+const THREADS: usize = 2;
+
+/// The first seed that finds a bug, and how.
+type Found = Option<(u64, Failure)>;
+
+fn find(bug: Bug) -> Found {
+    (1..=SEEDS).find_map(|seed| {
+        let failure = attempt(seed, &[Change::Plant(bug)], false).outcome.err()?;
+        let without = attempt(seed, &[], false).outcome;
+        assert!(without.is_ok(), "seed {seed} fails without a bug: {without:?}");
+        Some((seed, failure))
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test may have the threads of the pure crate")]
+fn find_all() -> Vec<(Bug, Found)> {
+    let (next, board) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = find(*bug);
+            board.lock().expect("no other thread panics").push((*bug, found));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(work);
+        }
+    });
+    board.into_inner().expect("no thread panicked")
+}
+
+/// The table of `docs/testing.md`.
+fn table(board: &[(Bug, Found)]) -> String {
+    let mut table = String::from("| bug | seed | what accuses it |\n|---|---|---|\n");
+    for (bug, found) in board {
+        let (seed, rule) = match found {
+            Some((seed, failure)) => (seed.to_string(), failure.rule.as_str()),
+            None => ("–".to_owned(), "–"),
+        };
+        let _never_fails = writeln!(table, "| `{}` | {seed} | {rule} |", bug.name);
+    }
+    table
+}
+
+#[test]
+fn every_planted_bug_is_found_soon() {
+    // Runs fail on purpose: their panics are looked at, not printed.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut board = find_all();
+    std::panic::set_hook(hook);
+    board.sort_by_key(|(bug, _)| Bug::ALL.iter().position(|it| it == bug));
+    println!("{}", table(&board));
+    let missed = board.iter().filter(|(_, found)| found.is_none());
+    let missed: Vec<&str> = missed.map(|(bug, _)| bug.name).collect();
+    assert_eq!(missed, [""; 0], "not found within {SEEDS} seeds");
+}
