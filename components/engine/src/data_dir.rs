@@ -18,11 +18,12 @@ use std::{
 
 use flotilla_base::{ByteSize, ClusterId, Incarnation, StoreId};
 
+pub(crate) use create::sync_directory;
 pub use error::DataDirError;
 pub use ident::{Ident, Role};
 
 use self::{
-    create::{create_durably, parent, sync_directory},
+    create::{create_durably, parent},
     error::io_error,
     lock::Lock,
 };

@@ -10,7 +10,7 @@ use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, ScanDirection
 use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Options, Range, WriteOptions};
 
 use crate::{
-    CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch,
+    CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch, log_mark,
     read::{self, handle},
     stats, tuning, wal_check,
 };
@@ -42,14 +42,15 @@ impl Database {
     }
 }
 
-/// Begins a log in a database that has none. Without it, only one that was never written to may be: its
-/// creation was interrupted.
-fn begin_log(dir: &Path, options: &EngineOptions) -> Result<(), String> {
-    let rocks = open_rocks(&tuning::options_without_log(options), dir, options)?;
-    match rocks.latest_sequence_number() {
-        0 => Ok(()),
-        _ => Err("its write-ahead log (*.log) is missing".into()),
+/// RocksDB over `dir`, where what stands in its logs is sound.
+fn open_checked(dir: &Path, options: &EngineOptions) -> Result<DB, String> {
+    if log_mark::is_log_to_be_begun(dir)? {
+        // Closed again: it leaves a log behind.
+        drop(open_rocks(&tuning::options_without_log(options), dir, options)?);
     }
+    let rocks = open_rocks(&tuning::database_options(options), dir, options)?;
+    log_mark::put(dir)?;
+    Ok(rocks)
 }
 
 fn open_rocks(database: &Options, dir: &Path, options: &EngineOptions) -> Result<DB, String> {
@@ -69,11 +70,7 @@ impl Engine {
     pub fn open(dir: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
         let failed = |message| EngineError::Open { path: dir.to_owned(), message };
         let cut_tail = wal_check::cut_rubbish(dir).map_err(failed)?;
-        if wal_check::lacks_logs(dir).map_err(failed)? {
-            begin_log(dir, options).map_err(failed)?;
-        }
-        let rocks = open_rocks(&tuning::database_options(options), dir, options);
-        let rocks = rocks.map_err(|cause| match &cut_tail {
+        let rocks = open_checked(dir, options).map_err(|cause| match &cut_tail {
             Some(tail) => failed(format!("{cause}; a tail was cut off before: {tail}")),
             None => failed(cause),
         })?;

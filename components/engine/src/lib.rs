@@ -11,7 +11,7 @@
 //!
 //! Entry types: [`Engine`], [`WriteBatch`], [`Snapshot`], [`DataDir`].
 //! Reading order: [`mod@data_dir`], `options`, `batch`, `engine`, `read`, `snapshot`, `stats`, `tuning` (what
-//! RocksDB is told, and why), `wal_check` (before RocksDB reads its logs), `memory` (the twin for tests).
+//! RocksDB is told, and why), `wal_check` and `log_mark` (before RocksDB reads its logs), `memory` (the twin for tests).
 #![warn(missing_docs)]
 
 pub mod data_dir;
@@ -19,6 +19,7 @@ pub mod data_dir;
 mod batch;
 mod engine;
 mod error;
+mod log_mark;
 mod memory;
 mod options;
 mod read;

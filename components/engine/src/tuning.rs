@@ -26,8 +26,8 @@ pub(crate) fn database_options(options: &EngineOptions) -> Options {
     database.set_paranoid_checks(true);
 
     // A crash leaves a prefix of the order of writes: recovery stops at the first damaged record, and at a
-    // log whose predecessor did not come back whole; a log that is missing or shorter than it was when it
-    // was synced and closed is refused.
+    // log whose predecessor did not come back whole. A log that was synced and closed is refused where it is
+    // missing or shorter than it was then.
     database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     database.set_track_and_verify_wals_in_manifest(true);
     set_verify_log_before(&mut database, true);

@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
@@ -237,17 +238,28 @@ fn a_database_without_logs_is_opened_only_where_nothing_was_written() {
             fs::remove_file(log).expect("remove");
         }
     };
+    let names = |path: &Path| {
+        let entries = fs::read_dir(path).expect("list").map(|entry| entry.expect("entry"));
+        entries.map(|entry| entry.file_name()).collect::<BTreeSet<_>>()
+    };
     let (scratch, engine) = scratch_engine();
     let path = scratch.path().join("db");
     drop(engine);
+    // As where the creation was interrupted before its end.
     remove_logs(&path);
+    fs::remove_file(path.join("HAS-LOG")).expect("remove");
     let engine = open(&path);
+    // Nothing is flushed, so that the log alone has it.
     engine.write(&numbered_batch(1)).expect("write");
-    engine.flush().expect("flush");
     drop(engine);
     remove_logs(&path);
-    let refusal = Engine::open(&path, &options(LogDeletion::SingleDelete)).err().expect("refused");
-    assert!(refusal.to_string().contains("its write-ahead log (*.log) is missing"), "{refusal}");
+    let before = names(&path);
+    for _start in 0..2 {
+        let refusal = Engine::open(&path, &options(LogDeletion::SingleDelete)).err();
+        let refusal = refusal.expect("refused").to_string();
+        assert!(refusal.contains("its write-ahead log (*.log) is missing"), "{refusal}");
+        assert_eq!(names(&path), before, "nothing is changed");
+    }
 }
 
 /// Kinds of records at which RocksDB's reader turns for ever where they stand behind those that we write.

@@ -35,7 +35,7 @@ pub(super) fn parent(directory: &Path) -> &Path {
 }
 
 /// Makes the entries of a directory durable.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
