@@ -84,6 +84,18 @@ struct OneStore {
     _directory: tempfile::TempDir,
 }
 
+fn replica_config(engine: &Engine) -> ReplicaConfig {
+    ReplicaConfig {
+        store: STORE,
+        seed: 1,
+        run: 1,
+        timing: Timing::default(),
+        limits: GroupLimits::default(),
+        seeded: Seeded::NONE,
+        disk: Arc::new(engine.clone()),
+    }
+}
+
 impl OneStore {
     /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
     fn start() -> Self {
@@ -94,15 +106,7 @@ impl OneStore {
         let router = Router::new(RegionTable::new(STORE), clock);
         let (queue, ready) = ReadyQueue::new(QUOTA);
         let (apply_queue, apply_ready) = ReadyQueue::new(QUOTA);
-        let replicas = ReplicaConfig {
-            store: STORE,
-            seed: 1,
-            run: 1,
-            timing: Timing::default(),
-            limits: GroupLimits::default(),
-            seeded: Seeded::NONE,
-            disk: Arc::new(engine.clone()),
-        };
+        let replicas = replica_config(&engine);
         let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
