@@ -104,12 +104,36 @@ fn load_and_dump(sandbox: &Sandbox) {
         sandbox.run_with_input(&["kv", "load"], b"{\"key\":\"a\",\"value\":\"b\"}\n{\"key\":1}\n");
     assert_eq!(bad.code, 1);
     assert!(bad.stderr.contains("line 2") && bad.stderr.contains("FLT-2003"), "{}", bad.stderr);
+    partly_loaded(sandbox);
     // Of two records with one key, the later one wins.
     let twice: String = (0..2_000)
         .map(|number| format!("{{\"key\":\"twice\",\"value\":\"{number}\"}}\n"))
         .collect();
     assert_eq!(sandbox.run_with_input(&["kv", "load"], twice.as_bytes()).code, 0);
     assert_eq!(sandbox.ok(&["get", "twice"]), "1999");
+}
+
+/// What fails behind records that are written does not say that nothing was, and tells how many are.
+fn partly_loaded(sandbox: &Sandbox) {
+    // More than fit into all lanes: at least one batch was sent before the last line was read.
+    let records: String = (0..5_000)
+        .map(|number| format!("{{\"key\":\"part:{number:05}\",\"value\":\"{number}\"}}\n"))
+        .collect();
+    let too_large = format!("{{\"key\":\"part:x\",\"value\":\"{}\"}}\n", "x".repeat(7 << 20));
+    for (last, what) in [("nonsense\n", "line 5001 of the input"), (&too_large, "are allowed")] {
+        let input = format!("{records}{last}");
+        let failed = sandbox.run_with_input(&["kv", "load", "-o", "json"], input.as_bytes());
+        assert_eq!((failed.code, failed.stdout.as_str()), (9, ""), "{}", failed.stderr);
+        let error: Value = serde_json::from_str(&failed.stderr).expect("an object");
+        let error = &error["error"];
+        assert_eq!((&error["code"], &error["applied"]), (&"FLT-2103".into(), &"unknown".into()));
+        assert!(error.to_string().contains(what), "{error}");
+        let written = error["details"]["keys"].as_u64().expect("how many are written");
+        let there = sandbox.ok(&["scan", "--prefix", "part:", "--count"]);
+        assert!(written > 0 && there == format!("{written}\n"), "{error}: {there}");
+        let keys: Vec<String> = (0..5_000).map(|number| format!("part:{number:05}")).collect();
+        sandbox.ok(&[&["del".to_owned()], &keys[..]].concat());
+    }
 }
 
 /// Programs are told where a scan goes on, in both directions, and that it has ended.

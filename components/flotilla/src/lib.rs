@@ -7,8 +7,8 @@
 //! tables or JSON (`output`), everything else on standard error.
 //!
 //! Entry types: [`run`].
-//! Reading order: `args`, `usage`, `catalogue`, `fault`, `output`, `text`, `context`, `kv`, `health`, `ctl`, `bench`,
-//! `server`, `playground`.
+//! Reading order: `args`, `usage`, `catalogue`, `fault`, `output`, `text`, `context`, `tally`, `kv`, `health`, `ctl`,
+//! `bench`, `server`, `playground`.
 #![warn(missing_docs)]
 
 mod args;
@@ -23,6 +23,7 @@ mod kv;
 mod output;
 mod playground;
 mod server;
+mod tally;
 mod text;
 mod usage;
 
