@@ -4,10 +4,9 @@ mod common;
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{TcpListener, TcpStream},
     path::Path,
-    time::Duration,
 };
 
 use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster};
@@ -509,13 +508,7 @@ fn garbage_and_half_open_connections_harm_nobody() {
     sandbox.ok(&["ctl", "status", "--check"]);
     for address in playground.addresses() {
         if address.contains(":2018") {
-            let mut stream = TcpStream::connect(&address).expect("it listens");
-            stream.set_read_timeout(Some(Duration::from_secs(30))).expect("settable");
-            stream
-                .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                .expect("sent");
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).expect("an answer");
+            let answer = common::http_get(&address, "/readyz").expect("an answer");
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         }
     }

@@ -69,9 +69,7 @@ impl Cluster {
     /// The sum of the series that begin with `series` at the store at this position, since it started.
     fn count(&self, position: usize, series: &str) -> u64 {
         let address = format!("{}:{}", self.sandbox.host, 20180 + position);
-        let text = common::metrics(&address).expect("the status server answers");
-        let value = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok());
-        text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
+        common::metric(&address, series).expect("the status server answers")
     }
 
     /// Votes asked for and leads taken, over all stores and regions since they started.
