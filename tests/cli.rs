@@ -1,6 +1,7 @@
 //! The command line from outside: results, exit codes, and clear answers to what makes no sense.
 
 mod common;
+mod pages;
 
 use std::{
     fs,
@@ -35,8 +36,19 @@ fn a_session_of_commands() {
     cluster_views(&sandbox);
 
     benchmarks(&sandbox);
+    documented(&playground);
     playground.stop();
     sandbox.fails(&["get", "greeting", "--timeout", "1s"], 4, "FLT-2101");
+}
+
+/// Everything that counts something has counted by now.
+fn documented(playground: &Playground) {
+    let text = |value: &Value| value.as_str().expect("an address").to_owned();
+    let stores = playground.note["stores"].as_array().expect("a list");
+    let status: Vec<String> = stores.iter().map(|store| text(&store["status"])).collect();
+    let (store, pd) = (text(&stores[0]["address"]), text(&playground.note["pd"][0]));
+    pages::metrics_are_those_of_the_page(&status, &pd);
+    pages::calls_are_those_of_the_page(&store, &pd);
 }
 
 fn benchmarks(sandbox: &Sandbox) {
