@@ -37,6 +37,11 @@ use crate::{
     usage::Refused,
 };
 
+/// The README's example in Rust is compiled as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 /// Runs the program with its arguments, its own name first, and tells how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
