@@ -32,6 +32,13 @@ fn a_session_of_commands() {
     sandbox.fails(&["get", "binary"], 3, "not found");
     sandbox.fails(&["put", &"k".repeat(9 << 10), "v"], 1, "FLT-2105");
 
+    assert_eq!(sandbox.ok(&["add", "visits"]), "1\n");
+    assert_eq!(sandbox.ok(&["add", "visits", "41"]), "42\n");
+    assert_eq!(sandbox.json(&["add", "visits", "-2"])["sum"], 40);
+    assert_eq!(sandbox.ok(&["get", "visits"]), "40");
+    sandbox.fails(&["add", "greeting"], 2, "is no number");
+    sandbox.ok(&["del", "visits"]);
+
     load_and_dump(&sandbox);
     cluster_views(&sandbox);
 

@@ -11,7 +11,12 @@ use parking_lot::Mutex;
 use tikv_client::RawClient;
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::{common::LIVENESS, ledger::Ledger, pinned};
+use crate::{
+    common::LIVENESS,
+    counters::{self, Swapped},
+    ledger::Ledger,
+    pinned,
+};
 
 /// Keys that all clients write and read.
 const REGISTERS: u64 = 12;
@@ -32,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Plan {
     /// Clients that put and get registers.
     pub(crate) registers: u32,
+    /// Clients that add to counters and swap words.
+    pub(crate) counters: u32,
     /// Clients that put batches of unique keys, or read all keys of a set.
     pub(crate) sets: u32,
     /// The same through the published client.
@@ -49,6 +56,7 @@ pub(crate) struct Load {
     raw: RawKv,
     ledger: Arc<Ledger>,
     sets: Arc<Sets>,
+    swapped: Arc<Swapped>,
     /// Whether followers serve reads; `None` where no store was asked.
     pub(crate) serves_followers: Option<bool>,
 }
@@ -106,6 +114,10 @@ impl Load {
         for _client in 0..plan.registers {
             tasks.spawn(use_registers(hand(), connect(pd).await.raw(), plan.padding));
         }
+        let swapped = Arc::new(Swapped::default());
+        for _client in 0..plan.counters {
+            tasks.spawn(counters::swap(hand(), connect(pd).await.raw(), Arc::clone(&swapped)));
+        }
         for _client in 0..plan.sets {
             tasks.spawn(use_sets(hand(), Own(connect(pd).await.raw())));
         }
@@ -127,7 +139,8 @@ impl Load {
                 }
             }
         }
-        Self { tasks, raw: client.raw(), ledger: Arc::clone(ledger), sets, serves_followers }
+        let (raw, ledger) = (client.raw(), Arc::clone(ledger));
+        Self { tasks, raw, ledger, sets, swapped, serves_followers }
     }
 
     /// Lets all clients come to their ends, and reads everything back.
@@ -152,6 +165,7 @@ impl Load {
             };
             self.ledger.attempt(reader, read, call).await;
         }
+        counters::read_back(&self.ledger, &raw, &self.swapped).await;
         let own = Own(raw);
         for number in 0..self.sets.count() {
             let name = set(number);
@@ -189,16 +203,16 @@ impl Hand {
     }
 
     /// A value that nobody else writes.
-    fn unique(&mut self) -> String {
+    pub(crate) fn unique(&mut self) -> String {
         self.sequence += 1;
         format!("{}-{}", self.number, self.sequence)
     }
 
-    fn patience(&mut self) -> Duration {
+    pub(crate) fn patience(&mut self) -> Duration {
         if self.rng.chance(500) { HASTE } else { PATIENCE }
     }
 
-    async fn attempt(
+    pub(crate) async fn attempt(
         &mut self,
         asked: Vec<(String, Request)>,
         call: impl Future<Output = Result<Response, Applied>>,

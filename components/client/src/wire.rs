@@ -1,4 +1,4 @@
-//! From the wire's words to those of `flotilla-routing`, and the eight raw calls as one trait.
+//! From the wire's words to those of `flotilla-routing`, and the raw calls as one trait.
 //!
 //! Calls for single keys share a stream to each store; those that carry many keys or a page of a scan are calls of
 //! their own, so that no large message stands before small ones.
@@ -107,6 +107,9 @@ raw_call!(RawBatchDeleteRequest, RawBatchDeleteResponse, alone raw_batch_delete,
 });
 raw_call!(RawScanRequest, RawScanResponse, alone raw_scan, |answer| pair(&answer.kvs));
 raw_call!(RawDeleteRangeRequest, RawDeleteRangeResponse, alone raw_delete_range, |answer| {
+    text(&mut answer.error)
+});
+raw_call!(RawCasRequest, RawCasResponse, alone raw_compare_and_swap, |answer| {
     text(&mut answer.error)
 });
 

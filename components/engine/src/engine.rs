@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, ScanDirection};
-use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Range, WriteOptions};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Options, Range, WriteOptions};
 
 use crate::{
     CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch,
@@ -42,6 +42,21 @@ impl Database {
     }
 }
 
+/// Begins a log in a database that has none. Without it, only one that was never written to may be: its
+/// creation was interrupted.
+fn begin_log(dir: &Path, options: &EngineOptions) -> Result<(), String> {
+    let rocks = open_rocks(&tuning::options_without_log(options), dir, options)?;
+    match rocks.latest_sequence_number() {
+        0 => Ok(()),
+        _ => Err("its write-ahead log (*.log) is missing".into()),
+    }
+}
+
+fn open_rocks(database: &Options, dir: &Path, options: &EngineOptions) -> Result<DB, String> {
+    let opened = DB::open_cf_descriptors(database, dir, tuning::families(options));
+    opened.map_err(|cause| cause.to_string())
+}
+
 impl Engine {
     /// Opens the database in `dir`, creating it and its families where they are missing, and replays
     /// its log. What a power cut left behind the last record of the log is dropped, and cut off where
@@ -54,9 +69,14 @@ impl Engine {
     pub fn open(dir: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
         let failed = |message| EngineError::Open { path: dir.to_owned(), message };
         let cut_tail = wal_check::cut_rubbish(dir).map_err(failed)?;
-        let families = tuning::families(options);
-        let rocks = DB::open_cf_descriptors(&tuning::database_options(options), dir, families);
-        let rocks = rocks.map_err(|cause| failed(cause.to_string()))?;
+        if wal_check::lacks_logs(dir).map_err(failed)? {
+            begin_log(dir, options).map_err(failed)?;
+        }
+        let rocks = open_rocks(&tuning::database_options(options), dir, options);
+        let rocks = rocks.map_err(|cause| match &cut_tail {
+            Some(tail) => failed(format!("{cause}; a tail was cut off before: {tail}")),
+            None => failed(cause),
+        })?;
         let path = dir.to_owned();
         let database = Database { rocks, path, log_deletion: options.log_deletion, cut_tail };
         Ok(Self { database: Arc::new(database) })

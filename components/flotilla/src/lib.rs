@@ -89,6 +89,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Get(args) => kv::get(&globals, args).await,
         Command::Put(args) => kv::put(&globals, args).await,
         Command::Del(args) => kv::del(&globals, args).await,
+        Command::Add(args) => kv::add(&globals, args).await,
         Command::Scan(args) => kv::scan(&globals, args).await,
         Command::Kv(KvCommand::Load { file }) => kv::load(&globals, file).await,
         Command::Kv(KvCommand::Dump(args)) => kv::dump(&globals, args).await,

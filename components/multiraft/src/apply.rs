@@ -5,10 +5,10 @@
 //! replica alone sees must never become an answer.
 
 use flotilla_base::codec::CodecError;
-use flotilla_base::{Index, Key, Mutation, PeerId, Region, RegionId};
+use flotilla_base::{Index, Key, KvRead, Mutation, PeerId, ReadError, Region, RegionId};
 use flotilla_raftgroup::{ApplyState, Entry, EntryKind, LogPosition, disk};
 
-use crate::command::{Command, WriteCommand};
+use crate::command::{Command, Guard, WriteCommand};
 use crate::input::{Reply, RequestError};
 
 /// Committed entries of one region, and perhaps the order to shorten its log.
@@ -113,6 +113,16 @@ pub enum ApplyFault {
         /// The entry.
         index: Index,
     },
+    /// The database did not tell what a guarded write is compared with.
+    #[error("region {region}: entry {index} cannot be applied: {cause}")]
+    Read {
+        /// The region.
+        region: RegionId,
+        /// The entry.
+        index: Index,
+        /// Why.
+        cause: ReadError,
+    },
     /// The log has a hole.
     #[error("region {region}: entry {found} came where {expected} was due")]
     OutOfOrder {
@@ -154,20 +164,22 @@ impl Applier {
         &self.state
     }
 
-    /// Applies `task` into `effects`.
+    /// Applies `task` into `effects`. `data` holds what earlier effects wrote, and not yet what stands in
+    /// `effects`.
     ///
     /// # Errors
     /// [`ApplyFault`]: the store must stop, and nothing of the entry may have an effect.
     pub fn apply<T>(
         &mut self,
         task: ApplyTask<T>,
+        data: &impl KvRead,
         effects: &mut ApplyEffects<T>,
     ) -> Result<(), ApplyFault> {
         let first_new = effects.batch.len();
         let mut bytes = 0;
         for (entry, ticket) in task.entries {
             bytes += entry.data.len();
-            let reply = self.apply_entry(&entry, &mut effects.batch)?;
+            let reply = self.apply_entry(&entry, data, &mut effects.batch)?;
             assert!(entry.term >= self.state.applied.term, "terms fall along the log");
             self.state.applied = entry.position();
             if let Some(ticket) = ticket {
@@ -192,6 +204,7 @@ impl Applier {
     fn apply_entry(
         &mut self,
         entry: &Entry,
+        data: &impl KvRead,
         batch: &mut Vec<Mutation>,
     ) -> Result<Reply, ApplyFault> {
         let (region, index) = (self.region.id, entry.index);
@@ -213,13 +226,17 @@ impl Applier {
         })?;
         let Command::Write(write) = command;
         self.state.clock_millis = self.state.clock_millis.max(write.clock_millis);
-        Ok(match check_write(&self.region, &write) {
-            Ok(()) => {
-                batch.extend(write.mutations);
-                Reply::Written
+        if let Err(refusal) = check_write(&self.region, &write) {
+            return Ok(Reply::Failed(refusal));
+        }
+        if let Some(guard) = &write.guard {
+            let holds = holds(guard, data, batch);
+            if !holds.map_err(|cause| ApplyFault::Read { region, index, cause })? {
+                return Ok(Reply::GuardFailed);
             }
-            Err(refusal) => Reply::Failed(refusal),
-        })
+        }
+        batch.extend(write.mutations);
+        Ok(Reply::Written)
     }
 
     /// Shortens the log in the same batch as the progress that makes it needless: one write-ahead log
@@ -236,10 +253,34 @@ impl Applier {
     }
 }
 
+/// Whether the key of `guard` has the value that it names, after `batch` is written over `data`.
+fn holds(guard: &Guard, data: &impl KvRead, batch: &[Mutation]) -> Result<bool, ReadError> {
+    let change = batch.iter().rev().find_map(|mutation| match mutation {
+        Mutation::Put(family, key, value) => {
+            (*family == guard.family && *key == guard.key).then_some(Some(value))
+        }
+        Mutation::Delete(family, key) => {
+            (*family == guard.family && *key == guard.key).then_some(None)
+        }
+        Mutation::DeleteRange(family, range) => {
+            (*family == guard.family && range.contains(&guard.key)).then_some(None)
+        }
+    });
+    match change {
+        Some(stored) => Ok(stored == guard.stored.as_ref()),
+        None => Ok(data.get(guard.family, &guard.key)? == guard.stored),
+    }
+}
+
 /// Checks a write against the region: at proposal, and again where it stands in the log.
 pub(crate) fn check_write(region: &Region, write: &WriteCommand) -> Result<(), RequestError> {
     if write.version != region.epoch.version {
         return Err(RequestError::EpochNotMatch { current: Box::new(region.clone()) });
+    }
+    if let Some(guard) = &write.guard
+        && !region.range.contains(&guard.key)
+    {
+        return Err(key_not_in_region(region, &guard.key));
     }
     for mutation in &write.mutations {
         let outside = match mutation {

@@ -1,8 +1,10 @@
 //! Commands inside log entries, in our own codec: no protobuf is parsed while applying.
 //!
 //! ```text
-//! record(version 1): kind u8 | region version | wall clock ms | count | operation*
-//! kind       1 write
+//! record(version 1): kind u8 | guard (only with kind 2) | region version | wall clock ms | count | operation*
+//! kind       1 write, 2 guarded write
+//! guard      family u8 | key bytes | 0                absent
+//!            family u8 | key bytes | 1 | value bytes  this value
 //! operation  1 put    | family u8 | key bytes | value bytes
 //!            2 delete | family u8 | key bytes
 //!            3 range  | family u8 | start bytes | end bytes
@@ -12,13 +14,25 @@
 
 use bytes::Bytes;
 use flotilla_base::codec::{CodecError, RecordReader, RecordWriter};
-use flotilla_base::{Family, KeyRange, Mutation, Version};
+use flotilla_base::{Family, Key, KeyRange, Mutation, Version};
 
 const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
+const KIND_GUARDED_WRITE: u8 = 2;
 const TAG_PUT: u8 = 1;
 const TAG_DELETE: u8 = 2;
 const TAG_DELETE_RANGE: u8 = 3;
+
+/// What must stand under a key for a write to have an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Where to look.
+    pub family: Family,
+    /// The key; it lies in the region, as those of the changes do.
+    pub key: Key,
+    /// The stored value to the byte; `None` where there is to be none.
+    pub stored: Option<Bytes>,
+}
 
 /// Changes of a region's data, applied all or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +41,8 @@ pub struct WriteCommand {
     pub version: Version,
     /// The proposer's wall clock in milliseconds since 1970: apply itself reads no clock.
     pub clock_millis: u64,
+    /// Without it the changes are made whatever stands there.
+    pub guard: Option<Guard>,
     /// The changes, in order.
     pub mutations: Vec<Mutation>,
 }
@@ -38,13 +54,33 @@ pub enum Command {
     Write(WriteCommand),
 }
 
+impl Guard {
+    /// Bytes of the key and the value.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.key.len() + self.stored.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 impl WriteCommand {
+    /// Bytes of keys and values: what a write is metered by.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let guard = self.guard.as_ref().map_or(0, Guard::size_bytes);
+        guard + self.mutations.iter().map(Mutation::size_bytes).sum::<usize>()
+    }
+
     /// The command as the data of an entry.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let payload: usize = self.mutations.iter().map(|change| change.size_bytes() + 16).sum();
-        let mut record = RecordWriter::with_capacity(VERSION, payload + 32);
-        record.byte(KIND_WRITE).number(self.version.get()).number(self.clock_millis);
+        let changes: usize = self.mutations.iter().map(|change| change.size_bytes() + 16).sum();
+        let guard = self.guard.as_ref().map_or(0, |guard| guard.size_bytes() + 16);
+        let mut record = RecordWriter::with_capacity(VERSION, guard + changes + 32);
+        match &self.guard {
+            None => _ = record.byte(KIND_WRITE),
+            Some(guard) => encode_guard(guard, record.byte(KIND_GUARDED_WRITE)),
+        }
+        record.number(self.version.get()).number(self.clock_millis);
         record.number(self.mutations.len() as u64);
         for mutation in &self.mutations {
             encode_mutation(mutation, &mut record);
@@ -60,9 +96,11 @@ impl Command {
     /// [`CodecError`] where this program does not know the command; the store must stop.
     pub fn decode(data: &Bytes) -> Result<Self, CodecError> {
         let mut fields = RecordReader::open(data, VERSION)?;
-        if fields.byte()? != KIND_WRITE {
-            return Err(CodecError::Meaningless("command kind"));
-        }
+        let guard = match fields.byte()? {
+            KIND_WRITE => None,
+            KIND_GUARDED_WRITE => Some(decode_guard(&mut fields)?),
+            _ => return Err(CodecError::Meaningless("command kind")),
+        };
         let version = Version(fields.number()?);
         let clock_millis = fields.number()?;
         let count = fields.number()?;
@@ -71,8 +109,27 @@ impl Command {
             mutations.push(decode_mutation(&mut fields)?);
         }
         fields.finish()?;
-        Ok(Self::Write(WriteCommand { version, clock_millis, mutations }))
+        Ok(Self::Write(WriteCommand { version, clock_millis, guard, mutations }))
     }
+}
+
+fn encode_guard(guard: &Guard, record: &mut RecordWriter) {
+    record.byte(family_number(guard.family)).bytes(&guard.key);
+    match &guard.stored {
+        None => _ = record.byte(0),
+        Some(value) => _ = record.byte(1).bytes(value),
+    }
+}
+
+fn decode_guard(fields: &mut RecordReader) -> Result<Guard, CodecError> {
+    let family = family_from_number(fields.byte()?)?;
+    let key = fields.bytes()?;
+    let stored = match fields.byte()? {
+        0 => None,
+        1 => Some(fields.bytes()?),
+        _ => return Err(CodecError::Meaningless("guard")),
+    };
+    Ok(Guard { family, key, stored })
 }
 
 fn encode_mutation(mutation: &Mutation, record: &mut RecordWriter) {
@@ -143,13 +200,24 @@ mod tests {
         })
     }
 
+    fn guard() -> impl Strategy<Value = Guard> {
+        let family = prop::sample::select(Family::DATA.to_vec());
+        let guard = (family, any::<Vec<u8>>(), any::<Option<Vec<u8>>>());
+        guard.prop_map(|(family, key, stored)| Guard {
+            family,
+            key: key.into(),
+            stored: stored.map(Bytes::from),
+        })
+    }
+
     prop_compose! {
         fn writes()(
             version: u64,
             clock_millis: u64,
+            guard in prop::option::of(guard()),
             mutations in prop::collection::vec(mutation(), 0..9),
         ) -> WriteCommand {
-            WriteCommand { version: Version(version), clock_millis, mutations }
+            WriteCommand { version: Version(version), clock_millis, guard, mutations }
         }
     }
 
@@ -188,9 +256,14 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let mutations = vec![Mutation::Put(Family::Raw, "k".into(), "v".into())];
-        let command = WriteCommand { version: Version(1), clock_millis: 5, mutations };
+        let command = WriteCommand { version: Version(1), clock_millis: 5, guard: None, mutations };
         let bytes = command.encode();
         assert_eq!(bytes[..12], [1, 1, 1, 5, 1, 1, 1, 1, b'k', 1, b'v', bytes[11]]);
         assert_eq!(bytes.len(), 15);
+        let guard = |stored| Some(Guard { family: Family::Raw, key: "k".into(), stored });
+        let bytes = WriteCommand { guard: guard(Some("u".into())), ..command.clone() }.encode();
+        assert_eq!(bytes[..10], [1, 2, 1, 1, b'k', 1, 1, b'u', 1, 5]);
+        let bytes = WriteCommand { guard: guard(None), ..command }.encode();
+        assert_eq!(bytes[..8], [1, 2, 1, 1, b'k', 0, 1, 5]);
     }
 }

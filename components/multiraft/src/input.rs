@@ -158,6 +158,8 @@ pub enum RequestError {
 pub enum Reply {
     /// The write is applied here, and durable on a majority.
     Written,
+    /// Something else than what the write's guard names stands under its key: the write has no effect.
+    GuardFailed,
     /// Data on this store, applied to at least this index, holds all that was acknowledged before the
     /// read began.
     ReadAt(Index),

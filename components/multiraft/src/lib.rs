@@ -30,7 +30,7 @@ pub mod replica_read;
 pub mod round;
 
 pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
-pub use command::{Command, WriteCommand};
+pub use command::{Command, Guard, WriteCommand};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
 pub use input::{Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader};
 pub use permit::{Delegate, LocalRead, NotInPlace, Permit};

@@ -83,3 +83,8 @@ fn full_queue() -> std::io::Result<()> {
 fn transfer() -> std::io::Result<()> {
     run("transfer")
 }
+
+#[test]
+fn guarded_writes() -> std::io::Result<()> {
+    run("guarded_writes")
+}

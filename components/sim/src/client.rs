@@ -9,6 +9,9 @@ use flotilla_multiraft::{Reply, RequestError};
 use crate::event::{Answer, Ticket};
 use crate::plan::LoadPlan;
 
+/// Writes to keys whose content the client has seen that ask for this content to be there still, in thousandths.
+const SWAP_PERMILLE: u64 = 200;
+
 /// Operations of each client after all faults.
 const LAST_OPERATIONS: u64 = 3;
 
@@ -41,12 +44,18 @@ pub struct SimClient {
     operation: Option<Operation>,
     leaders: BTreeMap<RegionId, StoreId>,
     failures: u64,
+    /// Which writes are swaps. A lane of its own, so that all else is drawn as it would be without them.
+    swaps: Rng,
+    /// What was seen last of each key.
+    seen: BTreeMap<Key, Option<Bytes>>,
+    /// What the attempt under way writes.
+    writing: Option<Bytes>,
 }
 
 impl SimClient {
     /// A client that has its operations before it.
     #[must_use]
-    pub fn new(mut plan: LoadPlan, mut rng: Rng) -> Self {
+    pub fn new(mut plan: LoadPlan, mut rng: Rng, swaps: Rng) -> Self {
         // One that only reads stays with a leader that has lost its majority, while others write
         // elsewhere: that is when a read could be stale.
         match rng.below(4) {
@@ -55,7 +64,17 @@ impl SimClient {
             _ => {}
         }
         let left = plan.operations;
-        Self { plan, rng, left, operation: None, leaders: BTreeMap::new(), failures: 0 }
+        Self {
+            plan,
+            rng,
+            left,
+            operation: None,
+            leaders: BTreeMap::new(),
+            failures: 0,
+            swaps,
+            seen: BTreeMap::new(),
+            writing: None,
+        }
     }
 
     /// Whether all its operations are done.
@@ -97,7 +116,14 @@ impl SimClient {
         let filler = usize::try_from(self.rng.below(self.plan.value_bytes_max)).unwrap_or(0);
         let mut value = format!("{}:", ticket.0).into_bytes();
         value.resize(value.len() + filler, b'.');
-        value.into()
+        let value = Bytes::from(value);
+        self.writing = Some(value.clone());
+        value
+    }
+
+    /// What a write asks to find under its key, if it asks.
+    pub fn over(&mut self, key: &Key) -> Option<Option<Bytes>> {
+        if self.swaps.chance(SWAP_PERMILLE) { self.seen.get(key).cloned() } else { None }
     }
 
     /// Where to ask for a region.
@@ -109,8 +135,8 @@ impl SimClient {
 
     /// An answer to the attempt under way.
     pub fn on_answer(&mut self, region: &Region, answer: &Answer) -> Next {
-        if matches!(answer, Answer::Reply(Reply::Written) | Answer::Value(_)) {
-            self.operation = None;
+        if matches!(answer, Answer::Reply(Reply::Written | Reply::GuardFailed) | Answer::Value(_)) {
+            self.learn(answer);
             return Next::Done(Span(self.rng.below(self.plan.think_max.0 + 1)));
         }
         match answer {
@@ -124,6 +150,16 @@ impl SimClient {
             _ => self.turn_elsewhere(region),
         }
         self.again()
+    }
+
+    /// The operation is done.
+    fn learn(&mut self, answer: &Answer) {
+        let Some(Operation { key, .. }) = self.operation.take() else { return };
+        match answer {
+            Answer::Value(value) => _ = self.seen.insert(key, value.clone()),
+            Answer::Reply(Reply::Written) => _ = self.seen.insert(key, self.writing.take()),
+            _ => _ = self.seen.remove(&key),
+        }
     }
 
     /// Nothing was heard for too long.

@@ -423,7 +423,7 @@ impl Bench<'_> {
 pub fn complete(judges: &mut Judges, ticket: Ticket, reply: &Reply) {
     let outcome = match reply {
         Reply::Written | Reply::ReadAt(_) => Outcome::Done,
-        Reply::Failed(_) => Outcome::Refused,
+        Reply::Failed(_) | Reply::GuardFailed => Outcome::Refused,
         Reply::Unknown => Outcome::Unknown,
     };
     let verdict = judges.tickets.on_answer(ticket, outcome);

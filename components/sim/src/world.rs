@@ -127,7 +127,10 @@ impl World {
     pub fn new(plan: Plan, is_traced: bool) -> Self {
         let seed = plan.seed;
         let stores = plan.topology.stores;
-        let client = |number| SimClient::new(plan.load.clone(), Rng::lane(seed, 100 + number));
+        let client = |number| {
+            let (rng, swaps) = (Rng::lane(seed, 100 + number), Rng::lane(seed, 10_000 + number));
+            SimClient::new(plan.load.clone(), rng, swaps)
+        };
         let clients: Vec<SimClient> = (0..plan.load.clients).map(client).collect();
         let mut world = Self {
             now: Moment(1),

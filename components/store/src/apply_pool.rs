@@ -38,7 +38,7 @@ impl Handler for ApplyWorker {
         tasks: &mut Vec<ApplyTask<Ticket>>,
     ) -> After {
         for task in tasks.drain(..) {
-            if let Err(fault) = applier.apply(task, &mut self.effects) {
+            if let Err(fault) = applier.apply(task, &self.shared.engine, &mut self.effects) {
                 stop("apply a committed entry", &fault);
             }
             if self.is_full() {

@@ -96,7 +96,7 @@ impl Store {
         let put = |key: &'static str| Mutation::Put(Family::Raw, key.into(), "v".into());
         let command = |version, mutation| {
             let (version, mutations) = (Version(version), vec![mutation]);
-            WriteCommand { version, clock_millis: u64::MAX, mutations }.encode()
+            WriteCommand { version, clock_millis: u64::MAX, guard: None, mutations }.encode()
         };
         let backwards = Mutation::DeleteRange(Family::Raw, KeyRange::new("y", "b"));
         Self {
@@ -205,9 +205,11 @@ impl Store {
         for task in std::mem::take(&mut self.tasks) {
             let Some(applier) = self.appliers.get_mut(&task.region) else { continue };
             self.tally.applied += task.entries.len() as u64;
-            match applier.apply(task, &mut effects) {
+            match applier.apply(task, self.disk.view.as_ref(), &mut effects) {
                 Ok(()) => {}
-                Err(ApplyFault::OutOfOrder { .. }) => panic!("appliers get entries in order"),
+                Err(ApplyFault::OutOfOrder { .. } | ApplyFault::Read { .. }) => {
+                    panic!("appliers get entries in order")
+                }
                 Err(ApplyFault::UnknownCommand { .. } | ApplyFault::Membership { .. }) => {
                     // As in production: the process ends before anything of the entry has an effect.
                     self.tally.stopped += 1;
@@ -237,7 +239,7 @@ impl Store {
         let header = RequestHeader { version, ..RequestHeader::default() };
         let key = if choice < 200 { "k" } else { "z" };
         let mutations = vec![Mutation::Put(Family::Raw, key.into(), vec![choice].into())];
-        let command = WriteCommand { version, clock_millis: 1, mutations };
+        let command = WriteCommand { version, clock_millis: 1, guard: None, mutations };
         let Some(ticket) = self.ticket() else { return };
         let proposal = Proposal { header, command, ticket };
         self.inputs.push((DATA, Input::Propose(Box::new(proposal))));
@@ -405,7 +407,7 @@ impl Store {
                 assert!(*index <= applied, "a read at {index}, {applied} is applied");
                 self.tally.read += 1;
             }
-            Reply::Unknown | Reply::Failed(_) => self.tally.refused += 1,
+            Reply::Unknown | Reply::GuardFailed | Reply::Failed(_) => self.tally.refused += 1,
         }
     }
 

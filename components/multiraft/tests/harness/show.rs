@@ -69,6 +69,7 @@ fn number(bytes: &[u8]) -> u64 {
 pub(crate) fn reply(ticket: &str, reply: &Reply) -> String {
     match reply {
         Reply::Written => format!("reply {ticket}: written"),
+        Reply::GuardFailed => format!("reply {ticket}: the guard failed"),
         Reply::ReadAt(index) => format!("reply {ticket}: read at {index}"),
         Reply::Unknown => format!("reply {ticket}: outcome not known"),
         Reply::Failed(error) => format!("reply {ticket}: {error}"),

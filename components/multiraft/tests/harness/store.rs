@@ -4,17 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
-use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version};
+use bytes::Bytes;
+use flotilla_base::{
+    Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version,
+};
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Delegate, Delivery,
-    Effects, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
-    Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, WriteCommand, recover_store,
+    Effects, Guard, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest,
+    RecoveredPeer, Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, WriteCommand,
+    recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, ReadyNumber, Timing};
 
 use super::{disk::Disk, show};
 
 type Ticket = String;
+
+/// A write of one key.
+pub(crate) struct Put {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// What the key must have for it: a value or nothing.
+    pub(crate) over: Option<Option<String>>,
+}
 
 #[derive(Default)]
 pub(crate) struct Store {
@@ -71,17 +83,18 @@ impl Store {
         self.inputs.extend(self.replicas.keys().map(|region| (*region, input())));
     }
 
-    pub(crate) fn put(
-        &mut self,
-        region: RegionId,
-        pair: (String, String),
-        version: u64,
-        ticket: Ticket,
-    ) {
+    pub(crate) fn put(&mut self, region: RegionId, put: Put, version: u64, ticket: Ticket) {
         let version = Version(version);
         let header = RequestHeader { version, ..RequestHeader::default() };
-        let mutations = vec![Mutation::Put(Family::Raw, pair.0.into(), pair.1.into())];
-        let command = WriteCommand { version, clock_millis: 1, mutations };
+        let Put { key, value, over } = put;
+        let key = Key::from(key);
+        let guard = over.map(|stored| Guard {
+            family: Family::Raw,
+            key: key.clone(),
+            stored: stored.map(Bytes::from),
+        });
+        let mutations = vec![Mutation::Put(Family::Raw, key, value.into())];
+        let command = WriteCommand { version, clock_millis: 1, guard, mutations };
         self.post(region, Input::Propose(Box::new(Proposal { header, command, ticket })));
     }
 
@@ -170,7 +183,8 @@ impl Store {
         let mut effects = ApplyEffects::default();
         for task in std::mem::take(&mut self.tasks) {
             let applier = self.appliers.get_mut(&task.region).expect("an applier");
-            applier.apply(task, &mut effects).expect("sound entries");
+            let data = self.disk.view.as_ref();
+            applier.apply(task, data, &mut effects).expect("sound entries");
         }
         effects.finish(&mut Recorder { store: self, lines, sent: Vec::new() });
     }

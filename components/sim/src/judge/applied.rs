@@ -71,6 +71,14 @@ impl AppliedJudge {
         };
         sequence.clocks_millis.push(clock_millis.max(write.clock_millis));
         let mut written = None;
+        let is_void = write.guard.is_some_and(|guard| {
+            let versions = sequence.versions.get(&guard.key);
+            let stored = versions.and_then(|versions| versions.last()).map(|(_, value)| value);
+            stored != guard.stored.as_ref()
+        });
+        if is_void {
+            return Ok(None);
+        }
         for mutation in write.mutations {
             if let Mutation::Put(_, key, value) = mutation {
                 written = ticket_of(&value);
@@ -139,7 +147,7 @@ pub fn ticket_of(value: &[u8]) -> Option<Ticket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{ONE, OTHER, REGION, entry, task};
+    use crate::judge::samples::{ONE, OTHER, REGION, entry, guarded_entry, task};
 
     fn apply(
         judge: &mut AppliedJudge,
@@ -166,6 +174,25 @@ mod tests {
         let mut judge = AppliedJudge::default();
         let log = [entry(6, 6, "k", "1:"), entry(6, 7, "k", "1:")];
         assert_eq!(apply(&mut judge, ONE, &log), Err(EQUAL));
+    }
+
+    #[test]
+    fn a_write_whose_guard_fails_changes_nothing() {
+        let mut judge = AppliedJudge::default();
+        let guarded = |index, value, stored: Option<&'static str>| {
+            let stored = stored.map(Bytes::from);
+            guarded_entry(6, index, ("k", value), stored)
+        };
+        let log = [
+            guarded(6, "1:", Some("0:")),
+            guarded(7, "2:", None),
+            guarded(8, "3:", None),
+            guarded(9, "4:", Some("2:")),
+        ];
+        let written = apply(&mut judge, ONE, &log).expect("a sound log");
+        assert_eq!(written, [Ticket(2), Ticket(4)]);
+        let content = |index| judge.content(REGION, b"k", Index(index)).map(|(at, _)| at.get());
+        assert_eq!([6, 7, 8, 9].map(content), [None, Some(7), Some(7), Some(9)]);
     }
 
     #[test]

@@ -288,7 +288,7 @@ impl StoreNode {
         for _ in 0..count {
             let Some(task) = process.works.tasks.pop_front() else { break };
             let Some(applier) = process.works.appliers.get_mut(&task.region) else { continue };
-            let outcome = applier.apply(task, &mut effects);
+            let outcome = applier.apply(task, self.disk.image().as_ref(), &mut effects);
             require(outcome.is_ok(), "I9: every committed entry can be applied", || {
                 format!("{outcome:?}")
             })?;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use flotilla_base::{Family, Index, KvRead, Moment, Mutation, RegionId};
 use flotilla_multiraft::{
-    Input, NotInPlace, Proposal, ReadRequest, Reply, RequestError, RequestHeader, WriteCommand,
+    Guard, Input, NotInPlace, Proposal, ReadRequest, Reply, RequestError, RequestHeader,
+    WriteCommand,
 };
 use flotilla_raftgroup::disk;
 
@@ -18,7 +19,7 @@ impl StoreNode {
     /// A request arrives; `None` where nobody listens.
     pub fn request(&mut self, request: Request, desk: &mut Desk<'_>) -> Option<()> {
         let process = self.process.as_mut()?;
-        let Request { ticket, region, key, value, kind } = request;
+        let Request { ticket, region, key, value, over, kind } = request;
         let Some(shape) = process.table.regions().find(|live| live.id == region).cloned() else {
             let reply = Reply::Failed(RequestError::RegionNotFound(region));
             complete(desk.judges, ticket, &reply);
@@ -51,8 +52,11 @@ impl StoreNode {
                 let newest = desk.judges.applied.last(region);
                 let is_behind = clock_millis < desk.judges.applied.clock_millis(region, newest);
                 desk.judges.lookout.marks.reach_if(leads && is_behind, marks::WALL_BACK);
+                let guard =
+                    over.map(|stored| Guard { family: Family::Raw, key: key.clone(), stored });
                 let mutations = vec![Mutation::Put(Family::Raw, key, value)];
-                let command = WriteCommand { version: header.version, clock_millis, mutations };
+                let command =
+                    WriteCommand { version: header.version, clock_millis, guard, mutations };
                 Input::Propose(Box::new(Proposal { header, command, ticket }))
             }
         };

@@ -9,6 +9,7 @@ use crate::event::{Answer, Event, Request, Ticket};
 use crate::judge::applied::ticket_of;
 use crate::judge::tickets::Outcome;
 use crate::judge::{Place, Verdict, state};
+use crate::marks;
 use crate::net::Fate;
 use crate::reads::ReadKind;
 
@@ -54,6 +55,9 @@ impl World {
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) -> Verdict {
         self.judges.history.on_answer(ticket, &answer, self.now);
         match &answer {
+            Answer::Reply(Reply::GuardFailed) => {
+                self.judges.lookout.reach(marks::SWAP_REFUSED);
+            }
             Answer::Reply(Reply::Written) => {
                 let position = self.judges.applied.position(ticket);
                 self.judges.reads.register.on_written(ticket, position)?;
@@ -86,13 +90,14 @@ impl World {
         self.judges.history.on_attempt(client, ticket, &key, is_read, self.now);
         let asking = &mut self.clients[client];
         let value = (!is_read).then(|| asking.value(ticket));
+        let over = if is_read { None } else { asking.over(&key) };
         let mut store = asking.target(&region);
         let kind = self.chance.reads.kind();
         if is_read && kind == ReadKind::Replica {
             store = self.chance.reads.replica(&region);
             self.record.summary.replica_reads += 1;
         }
-        let request = Box::new(Request { ticket, region: region.id, key, value, kind });
+        let request = Box::new(Request { ticket, region: region.id, key, value, over, kind });
         if let Fate::Arrives(delays) = self.net.carry_client(store) {
             for delay in delays {
                 self.schedule(delay, Event::Request(store, request.clone()));

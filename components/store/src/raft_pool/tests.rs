@@ -178,7 +178,7 @@ impl OneStore {
     async fn write(router: Router) -> WriteOutcome {
         let put = Mutation::Put(Family::Raw, "k".into(), "v".into());
         let version = header().version;
-        let command = WriteCommand { version, clock_millis: 1, mutations: vec![put] };
+        let command = WriteCommand { version, clock_millis: 1, guard: None, mutations: vec![put] };
         router.write(REGION, header(), command).await
     }
 

@@ -8,10 +8,10 @@ use flotilla_proto::{
     errorpb,
     kvrpcpb::{
         KeyError, KvPair, RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest,
-        RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse, RawDeleteRangeRequest,
-        RawDeleteRangeResponse, RawDeleteRequest, RawDeleteResponse, RawGetKeyTtlRequest,
-        RawGetKeyTtlResponse, RawGetRequest, RawGetResponse, RawPutRequest, RawPutResponse,
-        RawScanRequest, RawScanResponse,
+        RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse, RawCasRequest,
+        RawCasResponse, RawDeleteRangeRequest, RawDeleteRangeResponse, RawDeleteRequest,
+        RawDeleteResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse, RawGetRequest,
+        RawGetResponse, RawPutRequest, RawPutResponse, RawScanRequest, RawScanResponse,
     },
     tikvpb::{
         BatchCommandsRequest, BatchCommandsResponse,
@@ -28,7 +28,7 @@ use super::{
     read::Scan,
     read_pool::ReadPool,
     rpc_metrics::{Op, Outcome, RpcMetrics},
-    write::{check_key, check_value},
+    write::{Swap, Swapped, check_key, check_value},
 };
 use crate::value::RawValue;
 
@@ -81,7 +81,7 @@ macro_rules! answer_with_error_text {
 
 answer_with_error_text! {
     RawGetResponse, RawGetKeyTtlResponse, RawPutResponse, RawBatchPutResponse, RawDeleteResponse,
-    RawBatchDeleteResponse, RawDeleteRangeResponse,
+    RawBatchDeleteResponse, RawDeleteRangeResponse, RawCasResponse,
 }
 
 impl Answer for RawBatchGetResponse {
@@ -303,6 +303,24 @@ impl<R: Regions> Tikv for RawService<R> {
         self.answer(Op::DeleteRange, work).await
     }
 
+    async fn raw_compare_and_swap(
+        &self,
+        request: Request<RawCasRequest>,
+    ) -> Result<Response<RawCasResponse>, Status> {
+        let request = request.into_inner();
+        let work = async {
+            let target = self.source().identity.check(request.context.as_ref(), &request.cf)?;
+            check_key(&request.key)?;
+            check_value(&request.value)?;
+            let swap = swap(request, self.now_seconds(&target));
+            let Swapped { is_done: succeed, found } = self.swap(&target, swap).await?;
+            let (previous_not_exist, previous_value) = (found.is_none(), found.unwrap_or_default());
+            let response = RawCasResponse::default();
+            Ok(RawCasResponse { succeed, previous_not_exist, previous_value, ..response })
+        };
+        self.answer(Op::CompareAndSwap, work).await
+    }
+
     async fn batch_commands(
         &self,
         request: Request<Streaming<BatchCommandsRequest>>,
@@ -310,6 +328,14 @@ impl<R: Regions> Tikv for RawService<R> {
         let requests = Box::pin(request.into_inner());
         Ok(Response::new(commands::converse(self.clone(), requests)))
     }
+}
+
+/// What a compare-and-swap asks for.
+fn swap(request: RawCasRequest, now_seconds: u64) -> Swap {
+    let RawCasRequest { key, value, previous_not_exist, previous_value, ttl, delete, .. } = request;
+    let expected = (!previous_not_exist).then_some(previous_value);
+    let stored = (!delete).then(|| RawValue::new(value, ttl, now_seconds).encode());
+    Swap { key, expected, stored }
 }
 
 /// The writes of a batch: all are checked before any is made.

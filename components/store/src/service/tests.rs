@@ -15,11 +15,11 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Index, KeyRange, Mutation, Peer, PeerId, Region, RegionId, StoreId,
-    Version,
+    ByteSize, ClusterId, Epoch, Index, KeyRange, KvRead as _, Mutation, Peer, PeerId, Region,
+    RegionId, StoreId, Version,
 };
 use flotilla_engine::{Engine, EngineOptions, WriteBatch};
-use flotilla_multiraft::{NotInPlace, Reply, RequestError, RequestHeader, WriteCommand};
+use flotilla_multiraft::{Guard, NotInPlace, Reply, RequestError, RequestHeader, WriteCommand};
 use flotilla_proto::{errorpb, kvrpcpb, metapb, tikvpb::tikv_server::Tikv};
 use flotilla_telemetry::Registry;
 use parking_lot::Mutex;
@@ -55,6 +55,8 @@ enum Fate {
     Unknown,
     /// Never answered.
     Lost,
+    /// This is written first.
+    Overtaken(Mutation),
 }
 
 /// What becomes of a read in place.
@@ -128,8 +130,13 @@ impl Played {
         id: RegionId,
         header: RequestHeader,
         write: WriteCommand,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Reply, RequestError> {
         let region = self.check(id, header)?;
+        if let Some(Guard { family, key, stored }) = &write.guard
+            && self.engine.get(*family, key).expect("read") != *stored
+        {
+            return Ok(Reply::GuardFailed);
+        }
         for mutation in &write.mutations {
             let (key, is_inside) = match mutation {
                 Mutation::Put(_, key, _) | Mutation::Delete(_, key) => {
@@ -145,16 +152,18 @@ impl Played {
         self.engine.write(&WriteBatch::from(write.mutations)).expect("written");
         let clock_millis = &mut self.script.lock().clock_millis;
         *clock_millis = write.clock_millis.max(*clock_millis);
-        Ok(())
+        Ok(Reply::Written)
     }
 
     async fn barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
         match self.meet().await {
             Some(Fate::Refused(refusal)) => Reply::Failed(refusal),
-            Some(Fate::Unknown | Fate::Lost) | None => match self.check(region, header) {
-                Ok(_) => Reply::ReadAt(Index(7)),
-                Err(refusal) => Reply::Failed(refusal),
-            },
+            Some(Fate::Unknown | Fate::Lost | Fate::Overtaken(_)) | None => {
+                match self.check(region, header) {
+                    Ok(_) => Reply::ReadAt(Index(7)),
+                    Err(refusal) => Reply::Failed(refusal),
+                }
+            }
         }
     }
 }
@@ -170,13 +179,15 @@ impl Regions for Played {
     ) -> WriteOutcome {
         self.script.lock().proposed += 1;
         match self.meet().await {
-            Some(Fate::Refused(refusal)) => WriteOutcome::Done(Reply::Failed(refusal)),
-            Some(Fate::Unknown | Fate::Lost) => WriteOutcome::Unknown,
-            None => WriteOutcome::Done(match self.apply(region, header, command) {
-                Ok(()) => Reply::Written,
-                Err(refusal) => Reply::Failed(refusal),
-            }),
+            Some(Fate::Refused(refusal)) => return WriteOutcome::Done(Reply::Failed(refusal)),
+            Some(Fate::Unknown | Fate::Lost) => return WriteOutcome::Unknown,
+            Some(Fate::Overtaken(mutation)) => {
+                self.engine.write(&WriteBatch::from(vec![mutation])).expect("written");
+            }
+            None => {}
         }
+        let reply = self.apply(region, header, command);
+        WriteOutcome::Done(reply.unwrap_or_else(Reply::Failed))
     }
 
     async fn read_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {

@@ -181,7 +181,9 @@ impl<R: Regions> RawService<R> {
         match reply {
             Reply::ReadAt(_) => Ok(()),
             Reply::Failed(refusal) => Err(self.refusal(refusal, target)),
-            Reply::Written | Reply::Unknown => Err(internal("a read was answered as a write")),
+            Reply::Written | Reply::GuardFailed | Reply::Unknown => {
+                Err(internal("a read was answered as a write"))
+            }
         }
     }
 

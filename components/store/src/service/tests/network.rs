@@ -72,7 +72,7 @@ async fn strangers_are_sent_away_and_clients_served() {
     let mut client = client.max_decoding_message_size(16 << 20);
     let get = kvrpcpb::RawGetRequest { context, key, ..Default::default() };
     assert!(done(client.raw_get(get).await).value == value);
-    let unknown = client.raw_compare_and_swap(kvrpcpb::RawCasRequest::default()).await;
+    let unknown = client.raw_batch_scan(kvrpcpb::RawBatchScanRequest::default()).await;
     assert_eq!(unknown.expect_err("not served yet").code(), tonic::Code::Unimplemented);
 
     stop.send_replace(true);
