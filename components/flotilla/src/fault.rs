@@ -8,7 +8,10 @@ use std::{
 use flotilla_client::Applied;
 use serde_json::{Value, json};
 
-use crate::catalogue::{self, Entry, Exit};
+use crate::{
+    catalogue::{self, Entry, Exit},
+    text,
+};
 
 /// A failed command; one pointer in size.
 #[derive(Debug)]
@@ -21,9 +24,19 @@ struct Report {
     why: Option<String>,
     tries: Vec<String>,
     applied: Applied,
+    /// What a command of many parts has done before it failed.
+    partly: Option<Partly>,
     is_retryable: bool,
     /// The command ends without a word: the reader of its output has gone away, which is its right.
     is_silent: bool,
+}
+
+/// The part of a command that took effect.
+#[derive(Debug)]
+struct Partly {
+    keys: u64,
+    /// For people.
+    note: String,
 }
 
 impl Fault {
@@ -35,6 +48,7 @@ impl Fault {
             why: None,
             tries: Vec::new(),
             applied: Applied::No,
+            partly: None,
             is_retryable: false,
             is_silent: false,
         }))
@@ -72,6 +86,20 @@ impl Fault {
         self
     }
 
+    /// The same error of a command of many parts, of which so many keys were `done`, a word like "written"; and
+    /// perhaps more, where a part `is_open`.
+    #[must_use]
+    pub(crate) fn partly_applied(mut self, keys: u64, is_open: bool, done: &str) -> Self {
+        let (counted, were) = (text::counted(keys, "key"), if keys == 1 { "was" } else { "were" });
+        let others = if is_open { "and more may have been" } else { "and no others" };
+        let note = format!("{counted} {were} {done}, {others}");
+        self.0.entry = &catalogue::OUTCOME_UNKNOWN;
+        self.0.applied = Applied::Unknown;
+        self.0.is_retryable = false;
+        self.0.partly = Some(Partly { keys, note });
+        self
+    }
+
     /// The reader of the output has gone away.
     pub(crate) fn is_silent(&self) -> bool {
         self.0.is_silent
@@ -89,7 +117,7 @@ impl Fault {
 
     /// The whole text for people.
     pub(crate) fn to_text(&self) -> String {
-        let Report { entry, message, why, tries, applied, .. } = self.0.as_ref();
+        let Report { entry, message, why, tries, applied, partly, .. } = self.0.as_ref();
         let mut text = format!("flotilla: {message}\n");
         let mut add = |label: &str, line: &str| {
             writeln!(text, "  {label:<4} {line}").expect("a string takes all that is written");
@@ -97,10 +125,11 @@ impl Fault {
         if let Some(why) = why {
             add("why", why);
         }
-        match applied {
-            Applied::No => {}
-            Applied::Yes => add("note", "the write took effect"),
-            Applied::Unknown => add("note", "the write may have taken effect"),
+        match (applied, partly) {
+            (_, Some(Partly { note, .. })) => add("note", note),
+            (Applied::No, None) => {}
+            (Applied::Yes, None) => add("note", "the write took effect"),
+            (Applied::Unknown, None) => add("note", "the write may have taken effect"),
         }
         for (position, hint) in tries.iter().enumerate() {
             add(if position == 0 { "try" } else { "" }, hint);
@@ -114,7 +143,9 @@ impl Fault {
 
     /// The whole for programs.
     pub(crate) fn to_json(&self) -> Value {
-        let Report { entry, message, why, tries, applied, is_retryable, .. } = self.0.as_ref();
+        let Report { entry, message, why, tries, applied, partly, is_retryable, .. } =
+            self.0.as_ref();
+        let details = partly.as_ref().map_or_else(|| json!({}), |it| json!({"keys": it.keys}));
         let applied = match applied {
             Applied::No => "no",
             Applied::Yes => "yes",
@@ -128,6 +159,7 @@ impl Fault {
             "try": tries,
             "applied": applied,
             "retryable": is_retryable,
+            "details": details,
         }})
     }
 

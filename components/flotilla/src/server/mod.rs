@@ -7,6 +7,8 @@ mod pd_config;
 pub(crate) mod port;
 pub(crate) mod signal;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

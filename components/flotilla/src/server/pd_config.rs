@@ -11,6 +11,7 @@ use crate::{args::PdArgs, catalogue, fault::Fault};
 
 /// What a file may say.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct File {
     name: Option<String>,
@@ -24,12 +25,14 @@ struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct Listen {
     client: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct Log {
     level: Option<String>,
@@ -128,6 +131,12 @@ fn merge(args: &PdArgs, file: File, problems: &mut Problems) -> (PdConfig, LogCo
     let level = server.log_level.clone().or(file.log.level).unwrap_or_else(|| "info".to_owned());
     let log_file = server.log_file.clone().or_else(|| file.log.file.map(Into::into));
     (config, LogConfig { level, file: log_file })
+}
+
+/// A file that says nothing, with every key there is.
+#[cfg(test)]
+pub(super) fn nothing_said() -> serde_json::Value {
+    serde_json::to_value(File::default()).expect("names and texts")
 }
 
 #[cfg(test)]
