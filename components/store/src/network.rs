@@ -17,6 +17,10 @@ use crate::metrics::StoreMetrics;
 use crate::router::{PeerMail, PeerState, Router};
 use crate::silence::Silence;
 
+/// The longest context of a message or an entry. No peer sends a longer one, and only entries are charged for the room
+/// that they take in an inbox.
+const CONTEXT_BYTES_MAX: usize = 64;
+
 /// Brings messages of other stores to their replicas.
 pub(crate) struct Inbound {
     pub(crate) router: Router,
@@ -135,6 +139,10 @@ fn encode(message: PeerMessage) -> RaftEnvelope {
 fn decode(envelope: RaftEnvelope) -> Option<PeerMessage> {
     let body = envelope.message?;
     let kind = decode_kind(body.kind())?;
+    let is_long = |context: &Bytes| context.len() > CONTEXT_BYTES_MAX;
+    if is_long(&body.context) || body.entries.iter().any(|entry| is_long(&entry.context)) {
+        return None;
+    }
     if kind != MessageKind::Append && !body.entries.is_empty() {
         return None;
     }
@@ -228,6 +236,32 @@ mod tests {
             assert_eq!(decode_kind(encode_kind(kind)), Some(kind));
         }
         assert_eq!(decode_kind(RaftMessageKind::Unspecified), None);
+    }
+
+    /// Whatever has no entries enters an inbox without being charged for it.
+    #[test]
+    fn long_contexts_are_refused_for_every_kind() {
+        let message = |kind| PeerMessage {
+            region: RegionId(2),
+            from: Peer::voter(PeerId(4), StoreId(1)),
+            to: Peer::voter(PeerId(5), StoreId(2)),
+            epoch: Epoch::FIRST,
+            matched_by_all: Index(7),
+            message: Message::new(kind, PeerId(4), PeerId(5), Term(6)),
+        };
+        let of = |bytes: usize| Bytes::from(vec![b'c'; bytes]);
+        for (kind, _) in KINDS {
+            let mut sent = message(kind);
+            sent.message.context = of(CONTEXT_BYTES_MAX);
+            assert_eq!(decode(encode(sent.clone())), Some(sent.clone()), "{kind:?}");
+            sent.message.context = of(CONTEXT_BYTES_MAX + 1);
+            assert_eq!(decode(encode(sent)), None, "{kind:?}");
+        }
+        let mut append = message(MessageKind::Append);
+        let (index, data, context) = (Index(8), Bytes::new(), of(CONTEXT_BYTES_MAX + 1));
+        append.message.entries =
+            vec![Entry { kind: EntryKind::Normal, term: Term(6), index, data, context }];
+        assert_eq!(decode(encode(append)), None);
     }
 
     #[test]
