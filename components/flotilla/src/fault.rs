@@ -39,6 +39,10 @@ struct Partly {
     note: String,
 }
 
+/// Whether a write took effect, in the words of programs.
+const APPLIED: [(Applied, &str); 3] =
+    [(Applied::No, "no"), (Applied::Yes, "yes"), (Applied::Unknown, "unknown")];
+
 impl Fault {
     /// An error of the catalogue with its objects filled in.
     pub(crate) fn new(entry: &'static Entry, message: impl Into<String>) -> Self {
@@ -146,11 +150,7 @@ impl Fault {
         let Report { entry, message, why, tries, applied, partly, is_retryable, .. } =
             self.0.as_ref();
         let details = partly.as_ref().map_or_else(|| json!({}), |it| json!({"keys": it.keys}));
-        let applied = match applied {
-            Applied::No => "no",
-            Applied::Yes => "yes",
-            Applied::Unknown => "unknown",
-        };
+        let applied = APPLIED.into_iter().find(|(known, _)| known == applied).map(|(_, word)| word);
         json!({"error": {
             "code": entry.code,
             "kind": entry.kind,
@@ -174,6 +174,10 @@ impl Fault {
         fault.0.why = text("why");
         let tries = error["try"].as_array().into_iter().flatten();
         fault.0.tries = tries.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
+        let applied = text("applied");
+        let same = |known: &(Applied, &str)| applied.as_deref() == Some(known.1);
+        fault.0.applied = APPLIED.into_iter().find(same).map_or(Applied::No, |known| known.0);
+        fault.0.is_retryable = error["retryable"].as_bool().unwrap_or(false);
         fault
     }
 }
@@ -231,5 +235,19 @@ mod tests {
         let bare = Fault::new(&catalogue::KEY_NOT_FOUND, "key not found: k");
         assert_eq!(bare.to_text(), "flotilla: key not found: k\n");
         assert_eq!(Fault::from_json(&json!(7)).exit(), Exit::Failed);
+    }
+
+    /// What a playground tells of its nodes goes through this twice.
+    #[test]
+    fn whether_it_took_effect_and_is_worth_another_try_survives_json() {
+        for (applied, word) in APPLIED {
+            for is_retryable in [false, true] {
+                let mut fault = Fault::new(&catalogue::INTERNAL, "it failed");
+                (fault.0.applied, fault.0.is_retryable) = (applied, is_retryable);
+                let told = fault.to_json();
+                assert_eq!(told["error"]["applied"], word);
+                assert_eq!(Fault::from_json(&told).to_json(), told);
+            }
+        }
     }
 }

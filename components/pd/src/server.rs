@@ -7,9 +7,10 @@ use flotilla_engine::{
     data_dir::{Expect, Role},
 };
 use flotilla_proto::pdpb;
-use flotilla_telemetry::{MonotonicClock, Registry, thread};
+use flotilla_telemetry::{MonotonicClock, Registry, Unfinished, spawn_or_abort, thread};
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle as TaskHandle, spawn_blocking},
     time::timeout,
@@ -71,6 +72,7 @@ impl Pd {
             status: watch::Sender::new(Status::default()),
             regions: watch::Sender::new(0),
             metrics,
+            unfinished: Unfinished::default(),
         };
         let (stop_serving, serves) = watch::channel(false);
         let (stop_owner, owns) = watch::channel(false);
@@ -82,7 +84,8 @@ impl Pd {
         let (owner, ended) = run_owner(core, inputs)?;
         let http = http::router(&handle, &member, registry);
         let routers = Routers { grpc: grpc::router(&handle, &member), http };
-        let serving = tokio::spawn(listener::serve(listener, routers, serves));
+        let served = listener::serve(listener, routers, serves);
+        let serving = spawn_or_abort(&Handle::current(), "serve", served);
         let mut pd =
             Self { address, client_url, handle, stop_serving, stop_owner, ended, owner, serving };
         pd.wait_for_identity().await?;
@@ -195,6 +198,8 @@ fn core_handle(shared: &Shared, requests: mpsc::Sender<Request>) -> CoreHandle {
         status: shared.status.subscribe(),
         regions: shared.regions.subscribe(),
         tso: shared.tso.clone(),
+        clock: shared.clock,
+        unfinished: shared.unfinished.clone(),
     }
 }
 

@@ -4,6 +4,7 @@ use flotilla_base::{Mutation, PeerId, RegionId};
 use flotilla_engine::WriteBatch;
 use flotilla_multiraft::{Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Input, Reply};
 use flotilla_poller::{self as poller, After, Handler, Mailbox};
+use flotilla_telemetry::WorkMark;
 
 use crate::host::{Shared, answer, stop};
 use crate::router::Ticket;
@@ -19,17 +20,23 @@ const TURN_BYTES: usize = 512 << 10;
 pub(crate) struct ApplyWorker {
     shared: Shared,
     effects: ApplyEffects<Ticket>,
+    mark: WorkMark,
 }
 
 impl ApplyWorker {
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared, effects: ApplyEffects::default() }
+        let mark = shared.unfinished.worker("turn of appliers");
+        Self { shared, effects: ApplyEffects::default(), mark }
     }
 }
 
 impl Handler for ApplyWorker {
     type State = Applier;
     type Message = ApplyTask<Ticket>;
+
+    fn begin(&mut self) {
+        self.mark.begin(self.shared.clock.now());
+    }
 
     fn handle(
         &mut self,
@@ -59,6 +66,7 @@ impl Handler for ApplyWorker {
 
     fn end(&mut self) {
         self.effects.finish(&mut StoreApplyHost(&self.shared));
+        self.mark.end();
     }
 }
 

@@ -38,6 +38,8 @@ pub struct StoreConfig {
     pub advertise: Option<String>,
     /// Where metrics, health and configuration are served over HTTP.
     pub status_listen: SocketAddr,
+    /// Whether addresses may be served that others can reach, though nothing is encrypted.
+    pub is_insecure: bool,
     /// Members of the placement driver, each `host:port`; at least one.
     pub pd_endpoints: Vec<String>,
     /// Location and other properties, for placement.
@@ -52,6 +54,8 @@ pub struct StoreConfig {
     pub threads: Threads,
     /// Bytes of writes in flight, over all regions, before new ones have to wait.
     pub write_memory: ByteSize,
+    /// Bytes of what was read, over all clients, before new reads have to wait.
+    pub answer_memory: ByteSize,
     /// Where the process's log goes. For the binary: a store itself sets no logging up.
     pub log: LogConfig,
 }
@@ -106,6 +110,7 @@ impl StoreConfig {
             listen: SocketAddr::new(loopback, SERVICE_PORT),
             advertise: None,
             status_listen: SocketAddr::new(loopback, STATUS_PORT),
+            is_insecure: false,
             pd_endpoints,
             labels: BTreeMap::new(),
             engine: EngineOptions::default(),
@@ -113,6 +118,7 @@ impl StoreConfig {
             timing: Timing::default(),
             threads: Threads::for_cores(cores()),
             write_memory: ByteSize::mib(256),
+            answer_memory: ByteSize::mib(256),
             log: LogConfig { level: "info".to_owned(), file: None },
         }
     }
@@ -133,6 +139,7 @@ impl StoreConfig {
             "pd": self.pd_endpoints,
             "labels": self.labels,
             "advertise": self.advertised(),
+            "insecure": self.is_insecure,
             "listen": { "client": self.listen, "status": self.status_listen },
             "storage": {
                 "api-version": 1,
@@ -150,6 +157,7 @@ impl StoreConfig {
                 "apply-threads": self.threads.apply,
                 "read-threads": self.threads.read,
                 "write-memory": self.write_memory.to_string(),
+                "answer-memory": self.answer_memory.to_string(),
             },
             "log": { "level": self.log.level, "file": self.log.file },
         })
@@ -195,7 +203,8 @@ impl RawConfig {
                 "others cannot connect to this address: say with \"advertise\" how they reach it";
             self.wrong("listen.client", &config.listen.to_string(), why);
         }
-        if self.flag("insecure").unwrap_or(false) {
+        config.is_insecure = self.flag("insecure").unwrap_or(false);
+        if config.is_insecure {
             return;
         }
         for (key, address) in
@@ -216,6 +225,7 @@ impl RawConfig {
         set(&mut engine.background_jobs, self.count("storage.background-jobs", 1..=64));
         set(&mut config.free_min, self.size("storage.min-free-disk"));
         set(&mut config.write_memory, self.size("server.write-memory"));
+        set(&mut config.answer_memory, self.size("server.answer-memory"));
         let threads = &mut config.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -228,6 +238,10 @@ impl RawConfig {
         if config.write_memory < ByteSize::mib(16) {
             let why = "one batch of writes may take 16MiB, so there must be room for it";
             self.wrong("server.write-memory", &config.write_memory.to_string(), why);
+        }
+        if config.answer_memory < ByteSize::mib(64) {
+            let why = "one answer may take 64MiB, so there must be room for it";
+            self.wrong("server.answer-memory", &config.answer_memory.to_string(), why);
         }
     }
 }
@@ -346,6 +360,16 @@ max-replicas = 3
         let config = RawConfig::parse("store.toml", text).resolve().expect("no problem");
         assert_eq!(config.advertised(), "db7:20161");
         assert_eq!(config.pd_endpoints, ["pd-1:2379"]);
+        assert_eq!(config.to_json()["insecure"], true);
+    }
+
+    #[test]
+    fn all_settings_are_shown() {
+        let shown = StoreConfig::new("d", Vec::new()).to_json();
+        for (key, _form) in KEYS {
+            let path = format!("/{}", key.replace('.', "/"));
+            assert!(shown.pointer(&path).is_some(), "{key} is not shown");
+        }
     }
 
     #[test]

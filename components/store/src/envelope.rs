@@ -7,6 +7,10 @@ use flotilla_multiraft::PeerMessage;
 use flotilla_proto::raft::{RaftEntry, RaftEntryKind, RaftEnvelope, RaftMessage, RaftMessageKind};
 use flotilla_raftgroup::{Entry, EntryKind, Message, MessageKind};
 
+/// The longest context of a message or an entry. No peer sends a longer one, and only entries are charged for the room
+/// that they take in an inbox.
+const CONTEXT_BYTES_MAX: usize = 64;
+
 /// The form on the wire.
 pub(crate) fn encode(message: PeerMessage) -> RaftEnvelope {
     let body = message.message;
@@ -42,6 +46,10 @@ pub(crate) fn encode(message: PeerMessage) -> RaftEnvelope {
 pub(crate) fn decode(envelope: RaftEnvelope) -> Option<PeerMessage> {
     let body = envelope.message?;
     let kind = decode_kind(body.kind())?;
+    let is_long = |context: &Bytes| context.len() > CONTEXT_BYTES_MAX;
+    if is_long(&body.context) || body.entries.iter().any(|entry| is_long(&entry.context)) {
+        return None;
+    }
     if kind != MessageKind::Append && !body.entries.is_empty() {
         return None;
     }
@@ -160,6 +168,24 @@ mod tests {
             matched_by_all: Index(7),
             message: body,
         }
+    }
+
+    /// Whatever has no entries enters an inbox without being charged for it.
+    #[test]
+    fn long_contexts_are_refused_for_every_kind() {
+        let of = |bytes: usize| Bytes::from(vec![b'c'; bytes]);
+        for (kind, _) in KINDS {
+            let mut sent = message();
+            sent.message.kind = kind;
+            sent.message.entries.clear();
+            sent.message.context = of(CONTEXT_BYTES_MAX);
+            assert_eq!(decode(encode(sent.clone())), Some(sent.clone()), "{kind:?}");
+            sent.message.context = of(CONTEXT_BYTES_MAX + 1);
+            assert_eq!(decode(encode(sent)), None, "{kind:?}");
+        }
+        let mut append = message();
+        append.message.entries[1].context = of(CONTEXT_BYTES_MAX + 1);
+        assert_eq!(decode(encode(append)), None);
     }
 
     #[test]

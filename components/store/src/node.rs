@@ -11,7 +11,7 @@ use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{Input, RegionTable, ReplicaConfig, Report};
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
-use flotilla_telemetry::{MonotonicClock, StatusServer};
+use flotilla_telemetry::{MonotonicClock, StatusServer, Unfinished, spawn_or_abort};
 use flotilla_transport::{Identity, Limits, Peers, RaftService};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -289,6 +289,7 @@ impl Assembly<'_> {
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
             silence,
+            unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
                 if matches!(report, Report::Initialised { .. }) {
                     initialised_sender.send_modify(|count| *count += 1);
@@ -327,7 +328,7 @@ impl Assembly<'_> {
     ) -> Result<Threads, StoreError> {
         let apply = PoolOptions::new("apply", self.config.threads.apply);
         let apply_pool = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()))?;
-        let host = SyncerHost { shared: shared.clone() };
+        let host = SyncerHost::new(shared.clone());
         let syncer = Arc::new(Syncer::start(SyncerOptions::new("raft-sync"), host)?);
         let router = shared.router.clone();
         let wake = move |key, _generation| {
@@ -353,14 +354,16 @@ impl Assembly<'_> {
         let raft = RaftService::server(Arc::clone(&shared.peers));
         let routes = service::routes(&self.config, shared, &self.link, raft)?;
         let served = service::serve(sockets.service, routes, stopped.clone());
-        let serving = self.runtime.spawn(served);
+        let runtime = self.runtime.handle();
+        let serving = spawn_or_abort(runtime, "serve", served);
         let routes = status::routes(&self.config, shared, &self.link);
         let until = async move {
             let mut stopped = stopped;
             let _sender_gone_means_stopped = stopped.wait_for(|stop| *stop).await.is_err();
         };
-        self.runtime.spawn(sockets.status.serve(routes, until));
-        self.link.start_reporting(self.runtime.handle(), shared);
+        let status = sockets.status.serve(routes, until);
+        let _lives_as_long_as_the_store = spawn_or_abort(runtime, "status", status);
+        self.link.start_reporting(runtime, shared);
         Ok(serving)
     }
 
@@ -375,12 +378,14 @@ impl Assembly<'_> {
             return Ok(());
         }
         let (link, shared) = (Arc::clone(&self.link), shared.clone());
-        self.runtime.spawn(async move {
+        let bootstrap = async move {
             let plan: Vec<Planned> = link.await_bootstrap().await;
             if let Err(error) = boot::bootstrap(shared, inbound, plan, initialised).await {
                 tracing::error!(%error, "the first regions are not complete on this store");
             }
-        });
+        };
+        let _lives_as_long_as_it_must =
+            spawn_or_abort(self.runtime.handle(), "bootstrap", bootstrap);
         Ok(())
     }
 }

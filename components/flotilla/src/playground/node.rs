@@ -53,6 +53,7 @@ pub(super) fn start(plan: &Plan, node: &NodePlan) -> Result<Node, Fault> {
             let mut config = flotilla_store::StoreConfig::new(&node.data, pd);
             config.listen = node.address;
             config.status_listen = node.status.unwrap_or(config.status_listen);
+            config.is_insecure = plan.is_insecure;
             config.labels.clone_from(&node.labels);
             let store = Store::start(config);
             let store = store.map(|store| Node::Store(Box::new(store)));

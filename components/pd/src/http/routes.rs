@@ -117,6 +117,13 @@ pub(super) async fn ping() -> StatusCode {
     StatusCode::OK
 }
 
+pub(super) async fn live(State(context): State<Context>) -> Response {
+    match context.core.is_alive() {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
+}
+
 pub(super) async fn ready(State(context): State<Context>) -> Answered {
     context.core.leading().await?;
     Ok(StatusCode::OK.into_response())

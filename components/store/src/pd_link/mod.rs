@@ -32,6 +32,7 @@ use flotilla_proto::{
         store_link_client::StoreLinkClient,
     },
 };
+use flotilla_telemetry::spawn_or_abort;
 use flotilla_transport::ResolveStore;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -219,9 +220,14 @@ impl PdLink {
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = (*id, *run);
-        runtime.spawn(regions::report_regions(Arc::clone(&leader), Arc::clone(&led), reporter));
-        runtime.spawn(regions::watch_silence(Arc::clone(&shared.silence), Arc::clone(&led)));
-        runtime.spawn(figures::report_store(leader, led, figures));
+        let regions = regions::report_regions(Arc::clone(&leader), Arc::clone(&led), reporter);
+        let silence = regions::watch_silence(Arc::clone(&shared.silence), Arc::clone(&led));
+        let figures = figures::report_store(leader, led, figures);
+        let _they_live_as_long_as_the_store = (
+            spawn_or_abort(runtime, "report-regions", regions),
+            spawn_or_abort(runtime, "watch-silence", silence),
+            spawn_or_abort(runtime, "report-store", figures),
+        );
     }
 
     /// This store; zero before it is registered.

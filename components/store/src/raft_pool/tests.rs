@@ -20,9 +20,11 @@ use tokio::{runtime::Runtime, time::timeout};
 use super::*;
 use crate::{
     apply_pool::{ApplyCells, ApplyWorker},
+    boot::{self, Planned},
     host::{Shared, SyncerHost},
     metrics::StoreMetrics,
     network::Inbound,
+    node::StoreError,
     router::{Router, WriteOutcome},
     silence::Silence,
 };
@@ -80,6 +82,8 @@ struct OneStore {
     _apply: Pool<ApplyWorker>,
     router: Router,
     gate: Arc<Mutex<()>>,
+    shared: Shared,
+    inbound: Arc<Inbound>,
     runtime: Runtime,
     _directory: tempfile::TempDir,
 }
@@ -128,12 +132,13 @@ impl OneStore {
             metrics,
             clock,
             silence,
+            unfinished: flotilla_telemetry::Unfinished::default(),
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
             reports: Arc::new(|_report| {}),
         };
         let gate = Arc::new(Mutex::new(()));
-        let host = Gated { host: SyncerHost { shared: shared.clone() }, gate: Arc::clone(&gate) };
+        let host = Gated { host: SyncerHost::new(shared.clone()), gate: Arc::clone(&gate) };
         let options = SyncerOptions { tokens: 1, ..SyncerOptions::new("raft-sync") };
         let syncer = Arc::new(Syncer::start(options, host).expect("a thread"));
         let woken = router.clone();
@@ -157,6 +162,8 @@ impl OneStore {
             _apply: apply.expect("a thread"),
             router,
             gate,
+            shared,
+            inbound,
             runtime,
             _directory: directory,
         };
@@ -232,4 +239,27 @@ fn what_was_answered_is_there_for_reads_in_place() {
         assert_eq!(store.router.applied_clock_millis(REGION), 1);
     }
     store.until(|| begin().and_then(|read| store.router.finish_in_place(read)).is_ok());
+}
+
+/// A mark that is written all the same would keep the region away from this store for ever.
+#[test]
+fn a_first_region_that_cannot_be_made_leaves_no_mark() {
+    let store = OneStore::start();
+    let region = |id: u64| Region {
+        id: RegionId(id),
+        range: KeyRange::all(),
+        epoch: Epoch::FIRST,
+        peers: vec![Peer::voter(PeerId(id * 10), STORE)],
+    };
+    let plan = |id| vec![Planned { region: region(id), first_leader: PeerId(id * 10) }];
+    let bootstrap = |plan| {
+        let (_none, initialised) = tokio::sync::watch::channel(0);
+        let (shared, inbound) = (store.shared.clone(), Arc::clone(&store.inbound));
+        store.wait(boot::bootstrap(shared, inbound, plan, initialised))
+    };
+    let refused = bootstrap(plan(4)).expect_err("all keys have an owner");
+    assert!(matches!(refused, StoreError::Claim(_)), "{refused}");
+    assert!(!boot::is_bootstrapped(&store.shared.engine).expect("readable"));
+    bootstrap(plan(REGION.get())).expect("it is there already");
+    assert!(boot::is_bootstrapped(&store.shared.engine).expect("readable"));
 }

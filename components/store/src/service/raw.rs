@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 use super::{
     Regions,
     admission::Admission,
+    answers::AnswerMemory,
     commands,
     context::{Identity, Rejection, Target},
     read::Scan,
@@ -36,6 +37,7 @@ use crate::value::RawValue;
 pub(super) struct Parts<R> {
     pub(super) source: Arc<Source<R>>,
     pub(super) admission: Admission,
+    pub(super) answers: AnswerMemory,
     pub(super) pool: ReadPool,
 }
 
@@ -161,6 +163,25 @@ impl<R: Regions> RawService<R> {
         result.map(Response::new)
     }
 
+    /// The same for what was read, which takes room until its client has it.
+    async fn answer_read<T: Answer + prost::Message>(
+        &self,
+        op: Op,
+        work: impl Future<Output = Result<T, Rejection>> + Send,
+    ) -> Result<Response<T>, Status> {
+        let start = Instant::now();
+        let answered = work.await.and_then(|done| self.parts.answers.answer(done));
+        let (outcome, result) = match answered {
+            Ok(response) => (Outcome::Done, Ok(response)),
+            Err(rejection) => {
+                let (outcome, response) = rejected(rejection);
+                (outcome, response.map(Response::new))
+            }
+        };
+        self.source().metrics.count(op, outcome, start.elapsed());
+        result
+    }
+
     /// Seconds since 1970, rounded down, from which the life time of a new value is counted: not before the
     /// time by which values of its region have ended already.
     fn now_seconds(&self, target: &Target) -> u64 {
@@ -180,7 +201,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let target = self.source().identity.check(context.as_ref(), &cf)?;
             self.get(&target, key).await.map(get_response)
         };
-        self.answer(Op::Get, work).await
+        self.answer_read(Op::Get, work).await
     }
 
     async fn raw_get_key_ttl(
@@ -194,7 +215,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let (ttl, not_found) = (ttl.unwrap_or_default(), ttl.is_none());
             Ok(RawGetKeyTtlResponse { ttl, not_found, ..RawGetKeyTtlResponse::default() })
         };
-        self.answer(Op::GetTtl, work).await
+        self.answer_read(Op::GetTtl, work).await
     }
 
     async fn raw_batch_get(
@@ -207,7 +228,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let pairs = self.batch_get(&target, keys).await?;
             Ok(RawBatchGetResponse { pairs, ..RawBatchGetResponse::default() })
         };
-        self.answer(Op::BatchGet, work).await
+        self.answer_read(Op::BatchGet, work).await
     }
 
     async fn raw_scan(
@@ -224,7 +245,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let kvs = self.scan(&target, scan).await?;
             Ok(RawScanResponse { kvs, ..RawScanResponse::default() })
         };
-        self.answer(Op::Scan, work).await
+        self.answer_read(Op::Scan, work).await
     }
 
     async fn raw_put(

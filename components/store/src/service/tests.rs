@@ -28,6 +28,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Regions,
     admission::Admission,
+    answers::AnswerMemory,
     context::Identity,
     raw::{Parts, RawService, Source},
     read_pool::ReadPool,
@@ -344,6 +345,7 @@ fn parts_with(played: &Played, clock_millis: fn() -> u64, registry: &Registry) -
     Parts {
         source: Arc::new(source),
         admission: Admission::new(ByteSize::mib(16)),
+        answers: AnswerMemory::new(ByteSize::mib(16)),
         pool: ReadPool::start(1).expect("a thread"),
     }
 }

@@ -71,6 +71,7 @@ impl From<NotRead> for Rejection {
     fn from(not_read: NotRead) -> Self {
         match not_read {
             NotRead::Full => Self::region(error::server_is_busy("too many reads are waiting")),
+            NotRead::Late => Self::deadline(),
             NotRead::Panicked => internal("the read failed inside; see the store's log"),
         }
     }
@@ -89,6 +90,7 @@ impl<R: Regions> RawService<R> {
         T: Send + 'static,
         F: Fn(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
     {
+        self.parts.answers.wait(target.deadline).await?;
         if let Some(seen) = self.read_in_place(target, &read).await? {
             return self.settle(target, seen).await;
         }

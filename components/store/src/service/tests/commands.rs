@@ -342,3 +342,65 @@ async fn converse_once(fixture: &Fixture, message: BatchCommandsRequest) {
         }
     }
 }
+
+/// The one thread of the pool hangs: the first get is answered when its time is over, and the second is not held to
+/// the time of the first.
+#[tokio::test]
+async fn reads_that_came_together_end_at_their_own_deadlines() {
+    let fixture = Fixture::new();
+    let (release, held) = crossbeam_channel::bounded::<()>(0);
+    let (started, runs) = tokio::sync::oneshot::channel();
+    let parts = Arc::clone(&fixture.service.parts);
+    let later = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let hold = tokio::spawn(async move {
+        let hung = parts.pool.run(later, later, move |_| {
+            let _told = started.send(());
+            held.recv().is_err()
+        });
+        hung.await
+    });
+    runs.await.expect("the thread is taken");
+    let mut line = Line::open(&fixture);
+    let context = Some(kvrpcpb::Context { max_execution_duration_ms: 20, ..context() });
+    let hurried = RawGetRequest { context, key: "c".into(), ..Default::default() };
+    line.send([(1, Cmd::RawGet(hurried)), (2, get("c"))]);
+    let answers = tokio::time::timeout_at(later, line.answers(1)).await.expect("within its time");
+    let [(1, Some(Answered::RawGet(refused)))] = answers.as_slice() else {
+        panic!("{answers:?}");
+    };
+    let error = refused.region_error.as_ref().expect("no result");
+    assert!(error.server_is_busy.is_some() && error.message.contains("deadline is exceeded"));
+    drop(release);
+    assert_eq!(hold.await.expect("no panic"), Ok(true));
+    let answers = line.answers(1).await;
+    let [(2, Some(Answered::RawGet(found)))] = answers.as_slice() else { panic!("{answers:?}") };
+    assert!(found.not_found && found.region_error.is_none());
+}
+
+/// Two values of 6 MiB that nobody reads leave no room for a third one among 16 MiB.
+#[tokio::test]
+async fn answers_that_are_not_read_leave_no_room_for_others() {
+    let fixture = Fixture::new();
+    let value = vec![b'v'; 6 << 20];
+    for key in [b"c", b"d", b"e"] {
+        assert_eq!(fixture.put(key, &value, 0).await, <_>::default());
+    }
+    let mut line = Line::open(&fixture);
+    line.send([(1, get("c")), (2, get("d"))]);
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let refused = loop {
+        let response = fixture.get(b"e").await;
+        if response.region_error.is_some() {
+            break error_of(response);
+        }
+        assert!(tokio::time::Instant::now() < end, "the answers of the stream are counted");
+        tokio::task::yield_now().await;
+    };
+    assert!(refused.server_is_busy.is_some(), "{refused:?}");
+    for (id, answered) in line.answers(2).await {
+        let Some(Answered::RawGet(found)) = answered else { panic!("{id}: no value") };
+        assert_eq!(found.value.len(), value.len(), "{id}");
+    }
+    assert_eq!(fixture.get(b"e").await.value.len(), value.len(), "the room came back");
+    assert!(!fixture.service.parts.answers.is_in_use());
+}
