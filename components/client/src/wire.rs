@@ -375,10 +375,10 @@ mod tests {
             code in 0..20_i32,
             text in ".*",
         ) {
-            if let Ok(error) = errorpb::Error::decode(bytes.as_slice()) {
-                if let Refusal::EpochNotMatch { current } = refusal(error) {
-                    prop_assert!(current.iter().all(|region| region.validate().is_ok()));
-                }
+            if let Ok(error) = errorpb::Error::decode(bytes.as_slice())
+                && let Refusal::EpochNotMatch { current } = refusal(error)
+            {
+                prop_assert!(current.iter().all(|region| region.validate().is_ok()));
             }
             let _any_failure = status_failure("a:1", &Status::new(Code::from(code), text));
         }

@@ -194,7 +194,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_shown_as_they_can_be_typed(bytes in prop::collection::vec(any::<u8>(), 1..40)) {
+        fn any_bytes_are_shown_as_they_can_be_typed(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 1..40),
+                r"[\\x0n\t\n\x7fa-fé]{1,12}".prop_map(String::into_bytes),
+            ],
+        ) {
             prop_assert_eq!(unescape(&shown(&bytes)).expect("fine"), bytes.clone());
             prop_assert_eq!(from_hex(&to_hex(&bytes)).expect("fine"), bytes);
         }

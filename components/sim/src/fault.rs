@@ -47,6 +47,22 @@ pub enum Order {
 }
 
 impl Order {
+    /// The stores that it speaks of.
+    #[must_use]
+    pub fn stores(&self) -> Vec<StoreId> {
+        match self {
+            Self::Cut(directions) => directions.iter().flat_map(|(a, b)| [*a, *b]).collect(),
+            Self::Clog(store)
+            | Self::ClientCut(store)
+            | Self::Crash(store, _)
+            | Self::Pause(store)
+            | Self::Hang(store)
+            | Self::FailSync(store)
+            | Self::Fill(store)
+            | Self::JumpWall(store, _) => vec![*store],
+        }
+    }
+
     /// The kind of fault that gives such orders.
     #[must_use]
     pub const fn family(&self) -> FaultFamily {

@@ -9,8 +9,8 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`fault`], [`ambush`], [`partition`], [`judge`], [`marks`], [`lookout`], [`minimize`](mod@minimize),
-//! [`trial`], [`summary`], [`pd`].
+//! [`client`], [`reads`], [`fault`], [`ambush`], [`partition`], [`judge`], [`marks`], [`lookout`],
+//! [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`].
 #![warn(missing_docs)]
 
 pub mod ambush;

@@ -24,7 +24,6 @@ pub enum Fate {
 pub struct SimNet {
     plan: NetPlan,
     rng: Rng,
-    /// Directions in which nothing passes.
     /// Directions in which nothing passes, each with the number of cuts: a cut that ends ends no other.
     cuts: BTreeMap<(StoreId, StoreId), u64>,
     /// Stores that no client reaches.

@@ -6,6 +6,7 @@ mod common;
 use common::{SEEDS, advance, leader, millis};
 use flotilla_base::StoreId;
 use flotilla_sim::plan::{DiskPlan, LoadPlan};
+use flotilla_sim::trial::{attempt, repeat};
 use flotilla_sim::{Plan, World};
 
 /// A seed, and what it found.
@@ -17,8 +18,8 @@ const FOUND: [(u64, &str); 2] = [
 #[test]
 fn seeds_that_once_failed_hold() {
     for (seed, found) in FOUND {
-        if let Err(violation) = World::new(Plan::of(seed), false).run() {
-            panic!("seed {seed} fails again ({found}): {violation}");
+        if let Err(failure) = attempt(seed, &[], false).outcome {
+            panic!("fails again ({found}): {}\nrepeat: {}", failure.what, repeat(seed, &[]));
         }
     }
 }

@@ -8,7 +8,9 @@ use flotilla_base::{
     Tables, Term,
 };
 use flotilla_damage::sealed;
-use flotilla_multiraft::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask, Reply};
+use flotilla_multiraft::{
+    Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask, Guard, Reply, WriteCommand,
+};
 use flotilla_placement::{
     BootstrapPlan, BootstrapRegion, Cluster, EntryPosition, MetaChange, MetaCommand, MetaState,
     StoreRecord,
@@ -45,6 +47,7 @@ fn region(entries: &[Bytes]) {
     let range = KeyRange::new("b", "m");
     let region = Region { id: RegionId(2), range, epoch: Epoch::FIRST, peers: vec![peer] };
     let first = LogPosition { term: Term(5), index: Index(0) };
+    let mut stored = Tables::default();
     let mut applier = Applier::new(region.clone(), peer.id, ApplyState::starting_at(first));
     for (index, data) in (1..).zip(entries) {
         let entry =
@@ -57,8 +60,11 @@ fn region(entries: &[Bytes]) {
             truncate: None,
         };
         let mut effects = ApplyEffects::default();
-        match applier.apply(task, &mut effects) {
-            Ok(()) => effects.finish(&mut Witness { range: &region.range, replies: 0 }),
+        match applier.apply(task, &stored, &mut effects) {
+            Ok(()) => {
+                let range = &region.range;
+                effects.finish(&mut Witness { range, stored: &mut stored, replies: 0 });
+            }
             Err(ApplyFault::UnknownCommand { .. }) => return,
             Err(fault) => panic!("{fault}"),
         }
@@ -68,6 +74,7 @@ fn region(entries: &[Bytes]) {
 /// Sees what an applier does.
 struct Witness<'a> {
     range: &'a KeyRange,
+    stored: &'a mut Tables,
     replies: usize,
 }
 
@@ -84,11 +91,15 @@ impl ApplyHost<u64> for Witness<'_> {
                 }
             }
         }
+        self.stored.apply(&batch);
     }
 
     fn reply(&mut self, _ticket: u64, reply: Reply) {
         self.replies += 1;
-        assert!(matches!(reply, Reply::Written | Reply::Failed(_)), "{reply:?}");
+        assert!(
+            matches!(reply, Reply::Written | Reply::GuardFailed | Reply::Failed(_)),
+            "{reply:?}"
+        );
         assert_eq!(self.replies, 1, "one answer for a ticket");
     }
 
@@ -126,13 +137,16 @@ pub(crate) fn samples() -> Vec<MetaCommand> {
 pub fn seeds() -> Vec<Vec<u8>> {
     let body = |record: Bytes| record[..record.len() - 4].to_vec();
     let put = |key: &'static str| Mutation::Put(Family::Raw, key.into(), "v".into());
-    let writes = ["b", "k", "z"].map(|key| flotilla_multiraft::WriteCommand {
+    let over = |stored| Guard { family: Family::Raw, key: "k".into(), stored };
+    let guards = [None, Some(over(None)), Some(over(Some("v".into())))];
+    let writes = ["b", "k", "z"].into_iter().zip(guards).map(|(key, guard)| WriteCommand {
         version: Epoch::FIRST.version,
         clock_millis: 1,
+        guard,
         mutations: vec![put(key), Mutation::DeleteRange(Family::Raw, KeyRange::new("c", "d"))],
     });
     vec![
         pieces::join(samples().iter().map(|command| body(command.encode()))),
-        pieces::join(writes.iter().map(|write| body(write.encode()))),
+        pieces::join(writes.map(|write| body(write.encode()))),
     ]
 }

@@ -1,11 +1,11 @@
 //! Write-ahead logs of RocksDB, as the check before a start reads them. Each piece of the input is a part of the log:
 //! its first byte says whether it becomes a whole record, stands as it is, or fills the block up to its end. Oracles:
-//! a trap lies in the log; the cut in front of it leaves none, and takes no record of the whole ones that the log
-//! begins with.
+//! traps and holes lie in the log; the cut in front of a trap leaves none, and takes no record of the whole ones that
+//! the log begins with; zeros are passed over only behind these.
 
 use crate::log_records::{
-    BLOCK_BYTES, HEADER_BYTES, RECYCLED_HEADER_BYTES, RECYCLED_KINDS, ReaderTwin, Trap,
-    find_whole_record, masked_checksum,
+    BLOCK_BYTES, Ending, HEADER_BYTES, RECYCLED_HEADER_BYTES, RECYCLED_KINDS, ReaderTwin,
+    find_batch, masked_checksum,
 };
 use crate::pieces;
 
@@ -19,20 +19,25 @@ const FILL: u8 = 0xfe;
 /// See the module.
 pub fn run(bytes: &[u8]) {
     let Log { bytes: log, whole_until } = log(bytes);
-    let trap = trap_in(&log);
-    let Some(Trap { at, whole_until: cut }) = trap else { return };
+    let ending = ending_of(&log);
+    let (at, cut) = match ending {
+        Some(Ending::Trap { at, whole_until }) => (at, whole_until),
+        Some(Ending::Hole { at, next }) => (next, at),
+        Some(Ending::Stop) | None => return,
+    };
     let length = log.len() as u64;
-    assert!(cut <= at && at < length, "{trap:?} in a log of {length}");
-    assert!(cut >= whole_until as u64, "{trap:?} takes what is whole until {whole_until}");
+    assert!(cut <= at && at < length, "{ending:?} in a log of {length}");
+    assert!(cut >= whole_until as u64, "{ending:?} within what is whole until {whole_until}");
     let cut = usize::try_from(cut).expect("it is short");
-    assert_eq!(trap_in(&log[..cut]), None, "a trap in front of {trap:?}");
+    let before = ending_of(&log[..cut]);
+    assert!(matches!(before, None | Some(Ending::Stop)), "{before:?} in front of {ending:?}");
     for block in log.chunks(BLOCK_BYTES) {
-        let found = find_whole_record(block, cut % BLOCK_BYTES);
+        let found = find_batch(block, cut % BLOCK_BYTES);
         assert!(found.is_none_or(|at| (cut % BLOCK_BYTES..block.len()).contains(&at)));
     }
 }
 
-fn trap_in(log: &[u8]) -> Option<Trap> {
+fn ending_of(log: &[u8]) -> Option<Ending> {
     let mut twin = ReaderTwin::default();
     log.chunks(BLOCK_BYTES).find_map(|block| twin.read(block))
 }

@@ -98,7 +98,9 @@ fn drive(target: &Target, time: Duration) -> Result<u64, String> {
     while begun.elapsed() < time {
         let limit = ALLOCATOR.allocated().saturating_add(TAKEN_BYTES_MAX);
         ALLOCATOR.set_limit(limit).map_err(|_too_low| "the limit is below what is taken")?;
-        let mut runner = TestRunner::new(ProptestConfig::with_cases(ROUND));
+        let config =
+            ProptestConfig { cases: ROUND, failure_persistence: None, ..ProptestConfig::default() };
+        let mut runner = TestRunner::new(config);
         let outcome = runner.run(&inputs, |input| {
             (target.run)(&input);
             Ok(())

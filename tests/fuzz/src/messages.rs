@@ -18,7 +18,7 @@ fn check<M: Message + Default + PartialEq + Debug>(bytes: &[u8]) {
 type Check = fn(&[u8]);
 
 /// Every message that a server of ours decodes, and the answers that a client of ours does.
-const CHECKS: [Check; 36] = [
+const CHECKS: [Check; 38] = [
     check::<kvrpcpb::RawGetRequest>,
     check::<kvrpcpb::RawBatchGetRequest>,
     check::<kvrpcpb::RawPutRequest>,
@@ -55,6 +55,8 @@ const CHECKS: [Check; 36] = [
     check::<raft::RaftBatch>,
     check::<keyspacepb::LoadKeyspaceRequest>,
     check::<health::HealthCheckRequest>,
+    check::<kvrpcpb::RawCasRequest>,
+    check::<kvrpcpb::RawCasResponse>,
 ];
 
 /// See the module.

@@ -9,7 +9,7 @@ use flotilla_base::{
 };
 use flotilla_damage::{assert_canonical, sealed};
 use flotilla_multiraft::persist::{RegionState, decode_region_state, put_region_state};
-use flotilla_multiraft::{Command, WriteCommand};
+use flotilla_multiraft::{Command, Guard, WriteCommand};
 use flotilla_placement::{EntryPosition, MetaCommand, MetaState};
 use flotilla_raftgroup::{ApplyState, Entry, LogPosition, RaftState, disk};
 
@@ -132,7 +132,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Mutation::Put(Family::Raw, key, value),
         Mutation::DeleteRange(Family::Lock, KeyRange::new("a", "b")),
     ];
-    let write = WriteCommand { version: Version(1), clock_millis: 5, mutations };
+    let guard = Guard { family: Family::Raw, key: "b".into(), stored: Some("v".into()) };
+    let guard = Some(guard);
+    let write = WriteCommand { version: Version(1), clock_millis: 5, guard, mutations };
     let region = Region {
         id: REGION,
         range: KeyRange::new("a", ""),

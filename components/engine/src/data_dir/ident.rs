@@ -187,6 +187,10 @@ mod tests {
 
     use super::*;
 
+    /// What people could make of an ident.
+    const TEXTS: &str = "flotilla data directory\nformat = [012]\nrole = (pd|store)\ncluster = [0-9]{1,19}\n\
+        store = [0-9]{1,20}\nlog-deletion = (single-)?delete\nincarnation = [+]?[0-9]{1,20}\n";
+
     fn read(bytes: &[u8]) -> Result<Ident, DataDirError> {
         Ident::from_bytes(Path::new("d"), bytes, 1)
     }
@@ -241,7 +245,10 @@ mod tests {
 
         #[test]
         fn damaged_idents_are_refused_or_canonical(
-            body in damaged(idents().prop_map(|ident| body(&ident))),
+            body in damaged(prop_oneof![
+                idents().prop_map(|ident| body(&ident)),
+                TEXTS.prop_map(String::into_bytes),
+            ]),
             is_sealed: bool,
         ) {
             let bytes = if is_sealed { sealed(&body) } else { body };

@@ -19,13 +19,13 @@ use std::ops::RangeInclusive;
 /// RocksDB reads a log in blocks of this size, and begins every block with a record.
 pub(crate) const BLOCK_BYTES: usize = 32 << 10;
 
-const HEADER_BYTES: usize = 7;
+pub(crate) const HEADER_BYTES: usize = 7;
 /// Where the length stands in a header.
 const LENGTH: usize = 4;
 /// Where the kind stands in a header; the checksum begins with it.
 const KIND: usize = 6;
 /// Bytes of a header of the second form.
-const RECYCLED_HEADER_BYTES: usize = 11;
+pub(crate) const RECYCLED_HEADER_BYTES: usize = 11;
 /// A whole batch.
 const FULL: u8 = 1;
 /// The pieces of a batch that does not fit into the rest of its block.
@@ -36,7 +36,7 @@ const LAST: u8 = 4;
 /// log before (130). We write batches, and facts at the begin of a log.
 const PLAIN_KINDS: [u8; 7] = [1, 2, 3, 4, 9, 10, 130];
 /// Kinds of records of the second form; the first four are batches.
-const RECYCLED_KINDS: [u8; 6] = [5, 6, 7, 8, 11, 131];
+pub(crate) const RECYCLED_KINDS: [u8; 6] = [5, 6, 7, 8, 11, 131];
 /// Kinds of batches and pieces of them, in both forms.
 const BATCH_KINDS: RangeInclusive<u8> = 1..=8;
 
@@ -186,6 +186,6 @@ fn is_empty_of_kind_zero(bytes: &[u8]) -> bool {
 }
 
 /// RocksDB stores checksums rotated and shifted, so that a checksum over bytes with checksums stays strong.
-fn masked_checksum(bytes: &[u8]) -> u32 {
+pub(crate) fn masked_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -399,14 +399,17 @@ fn plan(peers: Vec<Peer>) -> BootstrapPlan {
     BootstrapPlan { cluster_id: CLUSTER, regions: vec![planned] }
 }
 
+fn learner() -> Peer {
+    Peer { role: PeerRole::Learner, ..region(2).peers[0] }
+}
+
 #[test]
 fn a_first_region_that_nobody_could_lead_is_refused() {
-    let learner = Peer { role: PeerRole::Learner, ..region(2).peers[0] };
-    for peers in [vec![], vec![learner]] {
+    for peers in [vec![], vec![learner()]] {
         let refused = read_plan(plan(peers)).expect_err("no voter");
         assert!(refused.to_string().contains("region 2 has no voter"), "{refused}");
     }
-    let both = vec![Peer { id: PeerId(5), store: StoreId(2), ..learner }, region(2).peers[0]];
+    let both = vec![Peer { id: PeerId(5), store: StoreId(2), ..learner() }, region(2).peers[0]];
     assert_eq!(read_plan(plan(both)).expect("one voter").len(), 1);
 }
 
@@ -414,7 +417,10 @@ proptest! {
     /// Whatever plan is taken, raft starts from each of its regions.
     #[test]
     fn damaged_plans_are_refused_or_can_be_carried_out(
-        bytes in damaged(Just(plan(region(2).peers).encode_to_vec())),
+        bytes in damaged(
+            prop::sample::select(vec![region(2).peers, vec![learner()]])
+                .prop_map(|peers| plan(peers).encode_to_vec()),
+        ),
     ) {
         let plan = BootstrapPlan::decode(bytes.as_slice()).map(read_plan);
         for Planned { region, .. } in plan.into_iter().flatten().flatten() {
