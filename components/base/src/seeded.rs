@@ -17,6 +17,7 @@ pub struct Bug {
 
 impl Bug {
     const fn new(name: &'static str, breaks: &'static str) -> Self {
+        assert!(!name.is_empty() && !breaks.is_empty(), "a bug has a name, and breaks a rule");
         Self { name, breaks }
     }
 
