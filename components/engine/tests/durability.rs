@@ -255,8 +255,8 @@ fn a_database_without_logs_is_opened_only_where_nothing_was_written() {
     remove_logs(&path);
     let before = names(&path);
     for _start in 0..2 {
-        let refusal = Engine::open(&path, &options(LogDeletion::SingleDelete)).err();
-        let refusal = refusal.expect("refused").to_string();
+        let refusal = Engine::open(&path, &options(LogDeletion::SingleDelete));
+        let refusal = refusal.expect_err("refused").to_string();
         assert!(refusal.contains("its write-ahead log (*.log) is missing"), "{refusal}");
         assert_eq!(names(&path), before, "nothing is changed");
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use flotilla_base::{Bug, Seeded, Span};
+use flotilla_base::{Bug, Seeded, Span, StoreId};
 
 use super::{FaultFamily, Missing, Plan};
 use crate::partition::Shape;
