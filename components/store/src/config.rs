@@ -46,18 +46,35 @@ pub struct StoreConfig {
     pub labels: BTreeMap<String, String>,
     /// Sizes of the database.
     pub engine: EngineOptions,
-    /// Free space that must be there at the start.
-    pub free_min: ByteSize,
     /// Times that decide elections; equal on all stores of a cluster.
     pub timing: Timing,
     /// How many threads do what.
     pub threads: Threads,
+    /// What bounds how much it takes on.
+    pub limits: Limits,
+    /// Where the process's log goes. For the binary: a store itself sets no logging up.
+    pub log: LogConfig,
+}
+
+/// Sizes beyond which a store takes nothing on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Free space that must be there at the start.
+    pub free_min: ByteSize,
     /// Bytes of writes in flight, over all regions, before new ones have to wait.
     pub write_memory: ByteSize,
     /// Bytes of what was read, over all clients, before new reads have to wait.
     pub answer_memory: ByteSize,
-    /// Where the process's log goes. For the binary: a store itself sets no logging up.
-    pub log: LogConfig,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            free_min: ByteSize::mib(256),
+            write_memory: ByteSize::mib(256),
+            answer_memory: ByteSize::mib(256),
+        }
+    }
 }
 
 /// How many threads of each kind a store has.
@@ -114,11 +131,9 @@ impl StoreConfig {
             pd_endpoints,
             labels: BTreeMap::new(),
             engine: EngineOptions::default(),
-            free_min: ByteSize::mib(256),
             timing: Timing::default(),
             threads: Threads::for_cores(cores()),
-            write_memory: ByteSize::mib(256),
-            answer_memory: ByteSize::mib(256),
+            limits: Limits::default(),
             log: LogConfig { level: "info".to_owned(), file: None },
         }
     }
@@ -149,15 +164,15 @@ impl StoreConfig {
                 "log-memtable": memtable(self.engine.log_memtables),
                 "open-files": self.engine.open_files_max,
                 "background-jobs": self.engine.background_jobs,
-                "min-free-disk": self.free_min.to_string(),
+                "min-free-disk": self.limits.free_min.to_string(),
             },
             "server": {
                 "runtime-threads": self.threads.runtime,
                 "raft-threads": self.threads.raft,
                 "apply-threads": self.threads.apply,
                 "read-threads": self.threads.read,
-                "write-memory": self.write_memory.to_string(),
-                "answer-memory": self.answer_memory.to_string(),
+                "write-memory": self.limits.write_memory.to_string(),
+                "answer-memory": self.limits.answer_memory.to_string(),
             },
             "log": { "level": self.log.level, "file": self.log.file },
         })
@@ -223,9 +238,9 @@ impl RawConfig {
         set(&mut engine.log_memtables.size, self.size("storage.log-memtable"));
         set(&mut engine.open_files_max, self.count("storage.open-files", 16..=1 << 20));
         set(&mut engine.background_jobs, self.count("storage.background-jobs", 1..=64));
-        set(&mut config.free_min, self.size("storage.min-free-disk"));
-        set(&mut config.write_memory, self.size("server.write-memory"));
-        set(&mut config.answer_memory, self.size("server.answer-memory"));
+        set(&mut config.limits.free_min, self.size("storage.min-free-disk"));
+        set(&mut config.limits.write_memory, self.size("server.write-memory"));
+        set(&mut config.limits.answer_memory, self.size("server.answer-memory"));
         let threads = &mut config.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -235,13 +250,13 @@ impl RawConfig {
         ] {
             set(threads, self.count(key, 1..=256).map(|count| count as usize));
         }
-        if config.write_memory < ByteSize::mib(16) {
+        if config.limits.write_memory < ByteSize::mib(16) {
             let why = "one batch of writes may take 16MiB, so there must be room for it";
-            self.wrong("server.write-memory", &config.write_memory.to_string(), why);
+            self.wrong("server.write-memory", &config.limits.write_memory.to_string(), why);
         }
-        if config.answer_memory < ByteSize::mib(64) {
+        if config.limits.answer_memory < ByteSize::mib(64) {
             let why = "one answer may take 64MiB, so there must be room for it";
-            self.wrong("server.answer-memory", &config.answer_memory.to_string(), why);
+            self.wrong("server.answer-memory", &config.limits.answer_memory.to_string(), why);
         }
     }
 }

@@ -118,7 +118,7 @@ impl Store {
             .thread_name("store-io")
             .enable_all()
             .build()?;
-        let expect = Expect { free_min: config.free_min, ..Expect::of(Role::Store) };
+        let expect = Expect { free_min: config.limits.free_min, ..Expect::of(Role::Store) };
         let mut data_dir = DataDir::open(&config.data_dir, &expect)?;
         let options = EngineOptions { log_deletion: data_dir.log_deletion(), ..config.engine };
         let sockets = runtime.block_on(bind(&config))?;

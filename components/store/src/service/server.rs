@@ -52,8 +52,8 @@ pub(crate) fn routes(
     };
     let parts = Parts {
         source: Arc::new(source),
-        admission: Admission::new(config.write_memory),
-        answers: AnswerMemory::new(config.answer_memory),
+        admission: Admission::new(config.limits.write_memory),
+        answers: AnswerMemory::new(config.limits.answer_memory),
         pool: ReadPool::start(config.threads.read)?,
     };
     Ok(client_routes(parts).add_service(raft))
