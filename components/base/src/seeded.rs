@@ -94,11 +94,11 @@ impl Bug {
         "nor after a hand-over that failed, before a later entry",
     );
 
-    /// A reading thread judges the lease by a clock that was read before it took the request: a pause in
-    /// between goes unnoticed.
-    pub const LEASE_CLOCK_BEFORE_REQUEST: Self = Self::new(
-        "lease-clock-before-request",
-        "a read in place looks at the clock behind its view",
+    /// A reading thread looks at its permit, then takes its view of the data, and looks at nothing after that: a
+    /// pause in between goes unnoticed. TiKV's local reader did so until 2022.
+    pub const LEASE_CHECK_BEFORE_SNAPSHOT: Self = Self::new(
+        "lease-check-before-snapshot",
+        "a read in place looks at clock and permit behind its view",
     );
 
     /// A reading thread takes its view of the data before it looks at the permit, or reuses an older one.
@@ -196,7 +196,7 @@ impl Bug {
         Self::LEASE_FROM_RECEIVE_TIME,
         Self::LEASE_DURING_TRANSFER,
         Self::LEASE_AFTER_ABORTED_TRANSFER,
-        Self::LEASE_CLOCK_BEFORE_REQUEST,
+        Self::LEASE_CHECK_BEFORE_SNAPSHOT,
         Self::LEASE_VIEW_BEFORE_PERMIT,
         Self::LEASE_READ_IGNORES_PUBLISHED_COMMIT,
         Self::PERMIT_AFTER_MESSAGES,

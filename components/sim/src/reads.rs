@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flotilla_base::{Bug, Index, Key, Moment, Region, RegionId, Rng, Seeded, Span, StoreId};
+use flotilla_base::{Bug, Index, Key, Region, RegionId, Rng, Seeded, Span, StoreId};
 use flotilla_multiraft::{Delegate, LocalRead, RequestHeader};
 
 use crate::event::Ticket;
@@ -162,8 +162,6 @@ pub struct Readers {
     pub visible: BTreeMap<RegionId, Index>,
     /// Reads between two steps.
     pub readings: BTreeMap<Ticket, Reading>,
-    /// The clock as a replica of this store saw it last.
-    pub clock_seen: Moment,
     /// What is wrong on purpose.
     pub seeded: Seeded,
 }

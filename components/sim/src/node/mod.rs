@@ -248,7 +248,6 @@ impl StoreNode {
         let Some(process) = &mut self.process else { return };
         let Some(worker) = process.lanes.idle_worker() else { return };
         let now = process.clock.read(desk.now);
-        process.works.readers.clock_seen = now;
         let mut effects = Effects::default();
         let (mut committed, mut regions) = (BTreeMap::new(), BTreeSet::new());
         let takes_all = desk.rng.chance(700);

@@ -125,11 +125,14 @@ impl StoreNode {
         let process = self.process.as_mut().ok_or(NotInPlace::NoPermit)?;
         let readers = &mut process.works.readers;
         let reading = readers.readings.remove(&ticket).ok_or(NotInPlace::NoPermit)?;
-        let is_early = process.config.seeded.has(Bug::LEASE_CLOCK_BEFORE_REQUEST);
-        let now = if is_early { readers.clock_seen } else { process.clock.read(now) };
+        let is_early = process.config.seeded.has(Bug::LEASE_CHECK_BEFORE_SNAPSHOT);
+        let now = process.clock.read(now);
         let delegate = readers.delegates.get(&reading.region).copied().unwrap_or_default();
         let read = reading.read.ok_or(NotInPlace::NoPermit);
-        let outcome = read.and_then(|read| read.finish(now, &delegate));
+        let outcome = match is_early {
+            true => read.map(drop),
+            false => read.and_then(|read| read.finish(now, &delegate)),
+        };
         if outcome.is_err() {
             let header = reading.header;
             process.post(reading.region, Input::Read(ReadRequest { header, ticket }));
