@@ -265,11 +265,14 @@ impl Lists for Own {
     }
 }
 
-/// It repeats by itself and does not say what became of an attempt: a failed call is in doubt.
+/// It repeats by itself and does not say what became of an attempt: a failed call is in doubt. So is one that
+/// succeeded and cannot be read back: version 0.4 was seen to report success while no node was up.
 impl Lists for Published {
     async fn put(&self, keys: Vec<String>) -> Result<(), Applied> {
-        let pairs = keys.into_iter().map(|key| (key.clone(), key));
-        self.0.batch_put(pairs).await.or(Err(Applied::Unknown))
+        let pairs = keys.iter().map(|key| (key.clone(), key.clone()));
+        self.0.batch_put(pairs).await.or(Err(Applied::Unknown))?;
+        let found = self.0.batch_get(keys.iter().cloned()).await.or(Err(Applied::Unknown))?;
+        if found.len() == keys.len() { Ok(()) } else { Err(Applied::Unknown) }
     }
 
     async fn list(&self, [start, end]: [String; 2]) -> Result<Response, Applied> {
