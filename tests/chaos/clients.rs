@@ -61,22 +61,26 @@ pub(crate) struct Load {
     pub(crate) serves_followers: Option<bool>,
 }
 
-/// The sets so far: each is full at some time, and then only read.
+/// Numbered vessels that are filled one after the other, each up to `SIZE`.
 #[derive(Debug, Default)]
-struct Sets(Mutex<u64>);
+pub(crate) struct Filled<const SIZE: u64>(Mutex<u64>);
 
-impl Sets {
-    /// The set to which so many more elements go.
-    fn grow(&self, elements: u64) -> u64 {
-        let mut count = self.0.lock();
-        *count += elements;
-        (*count - 1) / SET_ELEMENTS
+impl<const SIZE: u64> Filled<SIZE> {
+    /// The number of the one that takes so much more.
+    pub(crate) fn grow(&self, amount: u64) -> u64 {
+        let mut sum = self.0.lock();
+        *sum += amount;
+        (*sum - 1) / SIZE
     }
 
-    fn count(&self) -> u64 {
-        self.0.lock().div_ceil(SET_ELEMENTS)
+    /// How many were begun.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().div_ceil(SIZE)
     }
 }
+
+/// The sets so far: each is full at some time, and then only read.
+type Sets = Filled<SET_ELEMENTS>;
 
 fn register(number: u64) -> String {
     format!("r/{number:02}")

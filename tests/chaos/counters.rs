@@ -5,11 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use flotilla_client::{RawKv, Swap};
 use flotilla_histcheck::{Request, Response, Value};
-use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use crate::{
-    clients::{Hand, content},
+    clients::{Filled, Hand, content},
     ledger::Ledger,
 };
 
@@ -19,21 +18,7 @@ const PERIOD: Duration = Duration::from_millis(25);
 const CALLS: u64 = 150;
 
 /// The keys so far: each is used for some time by all clients.
-#[derive(Debug, Default)]
-pub(crate) struct Swapped(Mutex<u64>);
-
-impl Swapped {
-    /// The number of the key for the next call.
-    fn next(&self) -> u64 {
-        let mut calls = self.0.lock();
-        *calls += 1;
-        (*calls - 1) / CALLS
-    }
-
-    fn count(&self) -> u64 {
-        self.0.lock().div_ceil(CALLS)
-    }
-}
+pub(crate) type Swapped = Filled<CALLS>;
 
 fn counter(number: u64) -> String {
     format!("c/{number:06}")
@@ -49,7 +34,7 @@ pub(crate) async fn swap(mut hand: Hand, raw: RawKv, keys: Arc<Swapped>) {
     let mut seen = (String::new(), None);
     while !hand.ledger.is_over() {
         sleep(PERIOD).await;
-        let (number, raw) = (keys.next(), raw.with_deadline(hand.patience()));
+        let (number, raw) = (keys.grow(1), raw.with_deadline(hand.patience()));
         if hand.rng.chance(500) {
             let key = counter(number);
             let call = async {
