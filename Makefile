@@ -16,6 +16,10 @@ FLOTILLA := $(TARGET_DIR)/release/flotilla
 RELEASE := --release --workspace
 # The worker pool with locks and threads that try many schedules; nothing here links RocksDB.
 SCHEDULES := --release --package flotilla-poller --features shuttle --test shuttle
+# A workspace of its own; nothing here links RocksDB.
+FUZZ := --locked --release --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz
+# The simulator with bugs that are planted on purpose, each of which it must find. Never part of a release.
+BOARD := --release --package flotilla-sim --features seeded-bugs
 # Passed on to what is run: make playground ARGS="--stores 5"
 ARGS ?=
 # Longer simulations: make sim SEEDS=10000
@@ -25,7 +29,7 @@ FACTOR ?= 5
 SEED ?= 1
 ONLY ?=
 
-.PHONY: help setup build playground verify test sim kill-rounds chaos failover startup idle full-load bench fix
+.PHONY: help setup build playground verify test sim board fuzz kill-rounds chaos failover startup idle full-load bench fix
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -43,16 +47,26 @@ playground: setup ## build, then run a cluster in one process (ARGS="--stores 5"
 verify: setup ## lock file, formatting, house rules, lints and documentation; changes no file
 	$(CARGO) metadata --locked --format-version 1 > /dev/null
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) test --package flotilla-tidy
 	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
 	$(CARGO) clippy $(SCHEDULES) -- -D warnings
+	$(CARGO) clippy $(FUZZ) -- -D warnings
+	$(CARGO) clippy $(BOARD) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --no-deps --document-private-items
 
 test: setup ## all tests: units, models, simulation, clusters of processes with kills, documentation
-	{ $(CARGO) test $(SCHEDULES); $(CARGO) test $(RELEASE) --no-fail-fast $(ARGS); } 2>&1 | tests/setup/summarise
+	{ $(CARGO) test $(SCHEDULES); $(CARGO) test $(RELEASE) --no-fail-fast $(ARGS); \
+		$(CARGO) test $(BOARD) --test board; } 2>&1 | tests/setup/summarise
 
 sim: ## simulate clusters (SEEDS=200; ARGS="run --seed 7 --trace" replays one)
 	$(CARGO) run --release --package flotilla-sim -- $(or $(ARGS),sweep --count $(SEEDS))
+
+board: ## plant each known bug and see it found (ARGS="run --bug NAME --seed 1 --trace" replays one)
+	$(CARGO) $(if $(ARGS),run $(BOARD) -- $(ARGS),test $(BOARD) --test board -- --nocapture)
+
+fuzz: setup ## fuzz every decoder, guided by coverage where it can be (SECONDS=180 each; ARGS="group store")
+	tests/fuzz/run $(or $(SECONDS),180) $(ARGS)
 
 kill-rounds: setup ## fifty rounds of kills under load, with clients that check what was acknowledged
 	$(CARGO) test $(RELEASE) --test kill_rounds -- --ignored --exact fifty_rounds --nocapture

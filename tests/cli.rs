@@ -1,13 +1,13 @@
 //! The command line from outside: results, exit codes, and clear answers to what makes no sense.
 
 mod common;
+mod pages;
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{TcpListener, TcpStream},
     path::Path,
-    time::Duration,
 };
 
 use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster};
@@ -32,12 +32,30 @@ fn a_session_of_commands() {
     sandbox.fails(&["get", "binary"], 3, "not found");
     sandbox.fails(&["put", &"k".repeat(9 << 10), "v"], 1, "FLT-2105");
 
+    assert_eq!(sandbox.ok(&["add", "visits"]), "1\n");
+    assert_eq!(sandbox.ok(&["add", "visits", "41"]), "42\n");
+    assert_eq!(sandbox.json(&["add", "visits", "-2"])["sum"], 40);
+    assert_eq!(sandbox.ok(&["get", "visits"]), "40");
+    sandbox.fails(&["add", "greeting"], 2, "is no number");
+    sandbox.ok(&["del", "visits"]);
+
     load_and_dump(&sandbox);
     cluster_views(&sandbox);
 
     benchmarks(&sandbox);
+    documented(&playground);
     playground.stop();
     sandbox.fails(&["get", "greeting", "--timeout", "1s"], 4, "FLT-2101");
+}
+
+/// Everything that counts something has counted by now.
+fn documented(playground: &Playground) {
+    let text = |value: &Value| value.as_str().expect("an address").to_owned();
+    let stores = playground.note["stores"].as_array().expect("a list");
+    let status: Vec<String> = stores.iter().map(|store| text(&store["status"])).collect();
+    let (store, pd) = (text(&stores[0]["address"]), text(&playground.note["pd"][0]));
+    pages::metrics_are_those_of_the_page(&status, &pd);
+    pages::calls_are_those_of_the_page(&store, &pd);
 }
 
 fn benchmarks(sandbox: &Sandbox) {
@@ -104,12 +122,36 @@ fn load_and_dump(sandbox: &Sandbox) {
         sandbox.run_with_input(&["kv", "load"], b"{\"key\":\"a\",\"value\":\"b\"}\n{\"key\":1}\n");
     assert_eq!(bad.code, 1);
     assert!(bad.stderr.contains("line 2") && bad.stderr.contains("FLT-2003"), "{}", bad.stderr);
+    partly_loaded(sandbox);
     // Of two records with one key, the later one wins.
     let twice: String = (0..2_000)
         .map(|number| format!("{{\"key\":\"twice\",\"value\":\"{number}\"}}\n"))
         .collect();
     assert_eq!(sandbox.run_with_input(&["kv", "load"], twice.as_bytes()).code, 0);
     assert_eq!(sandbox.ok(&["get", "twice"]), "1999");
+}
+
+/// What fails behind records that are written does not say that nothing was, and tells how many are.
+fn partly_loaded(sandbox: &Sandbox) {
+    // More than fit into all lanes: at least one batch was sent before the last line was read.
+    let records: String = (0..5_000)
+        .map(|number| format!("{{\"key\":\"part:{number:05}\",\"value\":\"{number}\"}}\n"))
+        .collect();
+    let too_large = format!("{{\"key\":\"part:x\",\"value\":\"{}\"}}\n", "x".repeat(7 << 20));
+    for (last, what) in [("nonsense\n", "line 5001 of the input"), (&too_large, "are allowed")] {
+        let input = format!("{records}{last}");
+        let failed = sandbox.run_with_input(&["kv", "load", "-o", "json"], input.as_bytes());
+        assert_eq!((failed.code, failed.stdout.as_str()), (9, ""), "{}", failed.stderr);
+        let error: Value = serde_json::from_str(&failed.stderr).expect("an object");
+        let error = &error["error"];
+        assert_eq!((&error["code"], &error["applied"]), (&"FLT-2103".into(), &"unknown".into()));
+        assert!(error.to_string().contains(what), "{error}");
+        let written = error["details"]["keys"].as_u64().expect("how many are written");
+        let there = sandbox.ok(&["scan", "--prefix", "part:", "--count"]);
+        assert!(written > 0 && there == format!("{written}\n"), "{error}: {there}");
+        let keys: Vec<String> = (0..5_000).map(|number| format!("part:{number:05}")).collect();
+        sandbox.ok(&[&["del".to_owned()], &keys[..]].concat());
+    }
 }
 
 /// Programs are told where a scan goes on, in both directions, and that it has ended.
@@ -485,13 +527,7 @@ fn garbage_and_half_open_connections_harm_nobody() {
     sandbox.ok(&["ctl", "status", "--check"]);
     for address in playground.addresses() {
         if address.contains(":2018") {
-            let mut stream = TcpStream::connect(&address).expect("it listens");
-            stream.set_read_timeout(Some(Duration::from_secs(30))).expect("settable");
-            stream
-                .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                .expect("sent");
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).expect("an answer");
+            let answer = common::http_get(&address, "/readyz").expect("an answer");
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         }
     }

@@ -6,8 +6,6 @@ mod common;
 use std::{
     fs,
     future::Future,
-    io::{Read as _, Write as _},
-    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster, say};
+use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster, metric, say};
 use tikv_client::RawClient;
 use tokio::{
     sync::watch,
@@ -206,13 +204,14 @@ fn full_load() {
     let minutes: u64 = minutes.parse().expect("a whole number of minutes");
     let sandbox = Sandbox::new();
     let playground = Playground::start(&sandbox, &[]);
-    let changes = || -> f64 {
+    let changes = || -> u64 {
         let stores = playground.note["stores"].as_array().expect("a list");
         let status = stores.iter().map(|store| store["status"].as_str().expect("an address"));
-        status.map(|address| metric(address, "flotilla_raft_leader_changes_total")).sum()
+        let count = |address| metric(address, "flotilla_raft_leader_changes_total");
+        status.map(|address| count(address).expect("it listens")).sum()
     };
     let before = changes();
-    assert!(before >= 2.0, "the first leaders of both regions are counted");
+    assert!(before >= 2, "the first leaders of both regions are counted");
     let duration = format!("{minutes}m");
     let mut command = sandbox.command(&["bench", "mixed", "--duration", &duration]);
     // Before its duration begins, it fills the cluster.
@@ -222,15 +221,4 @@ fn full_load() {
     say(&bench.stdout);
     say(&format!("changes of leaders in {minutes} minutes: {}", changes() - before));
     playground.stop();
-}
-
-/// The sum of all series of a metric.
-fn metric(address: &str, name: &str) -> f64 {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let lines = answer.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

@@ -112,6 +112,19 @@ async fn single_keys_batches_ranges_and_refusals() {
     let left = raw.scan_keys(("n/".."n0").into_owned(), 10_000).await.expect("scan of keys");
     assert_eq!(left.len(), 1_000 - 2 - 100);
 
+    // A swap is done by who knows the value, and says what was there.
+    let atomic = raw.with_atomic_for_cas();
+    let swap = async |expected: Option<&str>, new: &str| {
+        let expected = expected.map(|value| value.as_bytes().to_vec());
+        let (found, is_done) =
+            atomic.compare_and_swap("cas".to_owned(), expected, new.to_owned()).await.expect("cas");
+        (found.map(|value| String::from_utf8(value).expect("text")), is_done)
+    };
+    assert_eq!(swap(None, "1").await, (None, true));
+    assert_eq!(swap(None, "2").await, (Some("1".to_owned()), false));
+    assert_eq!(swap(Some("1"), "3").await, (Some("1".to_owned()), true));
+    assert_eq!(swap(Some("1"), "4").await, (Some("3".to_owned()), false));
+
     // What one client writes, the other reads.
     let own = cluster.client(LIVENESS).await.raw();
     assert_eq!(own.get("n/0001").await.expect("get").as_deref(), Some(b"value 1".as_slice()));

@@ -123,11 +123,7 @@ impl Arena {
         let ledger = Arc::new(Ledger::new());
         let pd = cluster.pd();
         let load = runtime.block_on(Load::start(setup.load, &pd, seed, &ledger));
-        if load.serves_followers == Some(false) {
-            say(&format!(
-                "chaos: {scenario}: SKIP: reads at followers: the stores do not offer them"
-            ));
-        }
+        assert_ne!(load.serves_followers, Some(false), "followers serve reads within {LIVENESS:?}");
         let (started, rng, faults) = (Instant::now(), Rng::new(seed), BTreeMap::new());
         let load = Some(load);
         Self {

@@ -11,7 +11,12 @@ use parking_lot::Mutex;
 use tikv_client::RawClient;
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::{common::LIVENESS, ledger::Ledger, pinned};
+use crate::{
+    common::LIVENESS,
+    counters::{self, Swapped},
+    ledger::Ledger,
+    pinned,
+};
 
 /// Keys that all clients write and read.
 const REGISTERS: u64 = 12;
@@ -32,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Plan {
     /// Clients that put and get registers.
     pub(crate) registers: u32,
+    /// Clients that add to counters and swap words.
+    pub(crate) counters: u32,
     /// Clients that put batches of unique keys, or read all keys of a set.
     pub(crate) sets: u32,
     /// The same through the published client.
@@ -49,26 +56,31 @@ pub(crate) struct Load {
     raw: RawKv,
     ledger: Arc<Ledger>,
     sets: Arc<Sets>,
+    swapped: Arc<Swapped>,
     /// Whether followers serve reads; `None` where no store was asked.
     pub(crate) serves_followers: Option<bool>,
 }
 
-/// The sets so far: each is full at some time, and then only read.
+/// Numbered vessels that are filled one after the other, each up to `SIZE`.
 #[derive(Debug, Default)]
-struct Sets(Mutex<u64>);
+pub(crate) struct Filled<const SIZE: u64>(Mutex<u64>);
 
-impl Sets {
-    /// The set to which so many more elements go.
-    fn grow(&self, elements: u64) -> u64 {
-        let mut count = self.0.lock();
-        *count += elements;
-        (*count - 1) / SET_ELEMENTS
+impl<const SIZE: u64> Filled<SIZE> {
+    /// The number of the one that takes so much more.
+    pub(crate) fn grow(&self, amount: u64) -> u64 {
+        let mut sum = self.0.lock();
+        *sum += amount;
+        (*sum - 1) / SIZE
     }
 
-    fn count(&self) -> u64 {
-        self.0.lock().div_ceil(SET_ELEMENTS)
+    /// How many were begun.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().div_ceil(SIZE)
     }
 }
+
+/// The sets so far: each is full at some time, and then only read.
+type Sets = Filled<SET_ELEMENTS>;
 
 fn register(number: u64) -> String {
     format!("r/{number:02}")
@@ -106,6 +118,10 @@ impl Load {
         for _client in 0..plan.registers {
             tasks.spawn(use_registers(hand(), connect(pd).await.raw(), plan.padding));
         }
+        let swapped = Arc::new(Swapped::default());
+        for _client in 0..plan.counters {
+            tasks.spawn(counters::swap(hand(), connect(pd).await.raw(), Arc::clone(&swapped)));
+        }
         for _client in 0..plan.sets {
             tasks.spawn(use_sets(hand(), Own(connect(pd).await.raw())));
         }
@@ -127,7 +143,8 @@ impl Load {
                 }
             }
         }
-        Self { tasks, raw: client.raw(), ledger: Arc::clone(ledger), sets, serves_followers }
+        let (raw, ledger) = (client.raw(), Arc::clone(ledger));
+        Self { tasks, raw, ledger, sets, swapped, serves_followers }
     }
 
     /// Lets all clients come to their ends, and reads everything back.
@@ -152,6 +169,7 @@ impl Load {
             };
             self.ledger.attempt(reader, read, call).await;
         }
+        counters::read_back(&self.ledger, &raw, &self.swapped).await;
         let own = Own(raw);
         for number in 0..self.sets.count() {
             let name = set(number);
@@ -189,16 +207,16 @@ impl Hand {
     }
 
     /// A value that nobody else writes.
-    fn unique(&mut self) -> String {
+    pub(crate) fn unique(&mut self) -> String {
         self.sequence += 1;
         format!("{}-{}", self.number, self.sequence)
     }
 
-    fn patience(&mut self) -> Duration {
+    pub(crate) fn patience(&mut self) -> Duration {
         if self.rng.chance(500) { HASTE } else { PATIENCE }
     }
 
-    async fn attempt(
+    pub(crate) async fn attempt(
         &mut self,
         asked: Vec<(String, Request)>,
         call: impl Future<Output = Result<Response, Applied>>,
@@ -251,11 +269,14 @@ impl Lists for Own {
     }
 }
 
-/// It repeats by itself and does not say what became of an attempt: a failed call is in doubt.
+/// It repeats by itself and does not say what became of an attempt: a failed call is in doubt. So is one that
+/// succeeded and cannot be read back: version 0.4 was seen to report success while no node was up.
 impl Lists for Published {
     async fn put(&self, keys: Vec<String>) -> Result<(), Applied> {
-        let pairs = keys.into_iter().map(|key| (key.clone(), key));
-        self.0.batch_put(pairs).await.or(Err(Applied::Unknown))
+        let pairs = keys.iter().map(|key| (key.clone(), key.clone()));
+        self.0.batch_put(pairs).await.or(Err(Applied::Unknown))?;
+        let found = self.0.batch_get(keys.iter().cloned()).await.or(Err(Applied::Unknown))?;
+        if found.len() == keys.len() { Ok(()) } else { Err(Applied::Unknown) }
     }
 
     async fn list(&self, [start, end]: [String; 2]) -> Result<Response, Applied> {

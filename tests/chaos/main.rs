@@ -5,8 +5,8 @@
 //! what is missing. A run passes if the history is one that was promised **and** every fault was seen to have its
 //! effect. `docs/testing.md` tells what each scenario proves, and how to read a violation.
 //!
-//! Reading order: `scenarios`, `rounds`, `arena`, `clients`, `pinned`, `ledger`; then what faults are made of:
-//! `facilities`, `cage`, `network`, `proxy`, `volume`, `throttle`, `shim`; and `report`.
+//! Reading order: `scenarios`, `rounds`, `arena`, `clients`, `counters`, `pinned`, `ledger`; then what faults are made
+//! of: `facilities`, `cage`, `network`, `proxy`, `volume`, `throttle`, `shim`; and `report`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -14,6 +14,7 @@ mod common;
 mod arena;
 mod cage;
 mod clients;
+mod counters;
 mod facilities;
 mod ledger;
 mod network;

@@ -1,7 +1,7 @@
 //! Readers that ask one store, whether it leads or not: a leader that was replaced and does not know it, and a
 //! follower that is behind, must refuse or be right.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flotilla_client::{Client, KeyRange};
 use flotilla_histcheck::Response;
@@ -74,11 +74,18 @@ impl Target {
     }
 }
 
-/// Whether followers serve reads that allow it.
+/// Whether every follower serves a read that allows it, in time.
 pub(crate) async fn serve_followers(targets: &[Target]) -> bool {
-    let mut followers = targets.iter().filter(|target| !target.leads);
-    let follower = followers.next().expect("more than one replica");
-    follower.get(&follower.key, true).await.is_some()
+    let deadline = Instant::now() + LIVENESS;
+    for follower in targets.iter().filter(|target| !target.leads) {
+        while follower.get(&follower.key, true).await.is_none() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            sleep(PERIOD).await;
+        }
+    }
+    true
 }
 
 /// Reads at `target` until the run is over.

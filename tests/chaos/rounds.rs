@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     arena::{Arena, Invalid, Outcome},
-    common::{LIVENESS, cluster::Cluster, metrics},
+    common::{LIVENESS, cluster::Cluster, http_get},
     network::Cuts,
     shim::Sync,
     throttle::Throttle,
@@ -302,7 +302,7 @@ pub(crate) fn slow(arena: &mut Arena) -> Outcome {
 
 /// How many syncs a store saw that took long.
 fn slow_syncs(address: &str) -> u64 {
-    let Some(text) = metrics(address) else { return 0 };
+    let Some(text) = http_get(address, "/metrics") else { return 0 };
     let buckets = text.lines().filter_map(|line| {
         let rest = line.strip_prefix("flotilla_raft_append_fsync_seconds_bucket{")?;
         let bound = rest.split("le=\"").nth(1)?.split('"').next()?;

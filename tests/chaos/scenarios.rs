@@ -42,7 +42,7 @@ pub(crate) const CONTROL: &str = "power-without-syncs";
 pub(crate) const ALL: [&str; 9] =
     [KILLS, PAUSES, PARTITIONS, PARTITIONS_BY_PROXY, DISKS, SYNCS, POWER, MIX, CONTROL];
 
-const LOAD: Plan = Plan { registers: 6, sets: 2, published: 0, pinned: 0, padding: 0 };
+const LOAD: Plan = Plan { registers: 4, counters: 2, sets: 2, published: 0, pinned: 0, padding: 0 };
 
 /// When a scenario is over.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ pub(crate) fn run(name: &str, facilities: Facilities, cage: Cage) -> Row {
     let stage = Stage { facilities, cage, length: time };
     match name {
         KILLS => {
-            let load = Plan { registers: 5, sets: 1, published: 1, ..LOAD };
+            let load = Plan { sets: 1, published: 1, ..LOAD };
             stage.play(KILLS, Setup { load, ..setup }, &[rounds::kill])
         }
         PAUSES => {

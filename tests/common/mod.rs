@@ -43,16 +43,25 @@ pub fn say(text: &str) {
     writeln!(std::io::stdout().lock(), "{text}").expect("standard output takes a line");
 }
 
-/// What the status server at `address` shows as metrics; `None` where it does not answer.
-pub fn metrics(address: &str) -> Option<String> {
+/// What the server at `address` answers to a GET, its head included; `None` where it does not answer within
+/// 5 s.
+pub fn http_get(address: &str, path: &str) -> Option<String> {
     let patience = Some(Duration::from_secs(5));
-    let mut status = TcpStream::connect(address).ok()?;
-    status.set_read_timeout(patience).ok()?;
-    let request = b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
-    status.write_all(request).ok()?;
-    let mut text = String::new();
-    status.read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut server = TcpStream::connect(address).ok()?;
+    server.set_read_timeout(patience).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    server.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// The sum of the counters and gauges at `address` whose series begin with `series`; `None` where it does not
+/// answer.
+pub fn metric(address: &str, series: &str) -> Option<u64> {
+    let answer = http_get(address, "/metrics")?;
+    let value = |line: &str| line.rsplit(' ').next().and_then(|number| number.parse::<u64>().ok());
+    Some(answer.lines().filter(|line| line.starts_with(series)).filter_map(value).sum())
 }
 
 /// A place where a test is alone: an address, and directories that end with it.

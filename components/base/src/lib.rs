@@ -5,7 +5,7 @@
 //!
 //! Entry types: [`Region`], [`KeyRange`], [`Moment`], [`Mutation`].
 //! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`tables`], [`codec`], [`rng`], [`size`],
-//! [`limit`].
+//! [`limit`], [`seeded`].
 #![warn(missing_docs)]
 
 pub mod codec;
@@ -14,6 +14,7 @@ pub mod key;
 pub mod limit;
 pub mod region;
 pub mod rng;
+pub mod seeded;
 pub mod size;
 pub mod storage;
 pub mod tables;
@@ -23,6 +24,7 @@ pub use id::{ClusterId, ConfVer, Incarnation, Index, PeerId, RegionId, StoreId, 
 pub use key::{Key, KeyRange};
 pub use region::{Epoch, Peer, PeerRole, Region, RegionError};
 pub use rng::Rng;
+pub use seeded::{Bug, Seeded};
 pub use size::ByteSize;
 pub use storage::{Family, KvRead, Mutation, ReadError, ScanDirection};
 pub use tables::Tables;

@@ -217,6 +217,8 @@ fn gather(
 mod tests {
     use std::collections::VecDeque;
 
+    use proptest::prelude::*;
+
     use flotilla_proto::{
         kvrpcpb::{RawGetRequest, RawPutRequest},
         tikvpb::batch_commands_response::Response,
@@ -285,6 +287,37 @@ mod tests {
         }
         let torn = BatchCommandsResponse { request_ids: vec![1], ..<_>::default() };
         ledger.settle(torn).expect_err("no answer for the number");
+    }
+
+    proptest! {
+        /// Whatever numbers and answers come, in whatever message: each caller hears once, and only of
+        /// a number of its own.
+        #[test]
+        fn damaged_answers_reach_no_two_callers(
+            messages in prop::collection::vec((prop::collection::vec(0..6_u64, 0..6), 0..6_usize), 0..6),
+        ) {
+            let mut ledger = Ledger::default();
+            let (mut waiting, mut callers) = queue(4, 1);
+            sizes(&mut waiting, &mut ledger);
+            let mut answered = std::collections::BTreeSet::new();
+            for (request_ids, count) in messages {
+                let responses = vec![Response { cmd: None }; count];
+                let is_sound = request_ids.len() == count;
+                let message = BatchCommandsResponse {
+                    responses,
+                    request_ids: request_ids.clone(),
+                    transport_layer_load: 0,
+                };
+                prop_assert_eq!(ledger.settle(message).is_ok(), is_sound);
+                if is_sound {
+                    answered.extend(request_ids);
+                }
+            }
+            for (id, caller) in (1..).zip(&mut callers) {
+                let heard = caller.try_recv().is_ok();
+                prop_assert_eq!(heard, answered.contains(&id), "caller {}", id);
+            }
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub use crate::{
     error::{Error, ErrorKind},
     health::{ClusterHealth, Contact},
     options::{ClientOptions, ReadFrom},
-    raw::{KeyValue, RawKv},
+    raw::{KeyValue, RawKv, Swap},
     scan::Scan,
     stats::ClientStats,
 };

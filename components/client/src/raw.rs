@@ -1,6 +1,9 @@
 //! Raw keys: bytes to bytes, without transactions.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use flotilla_base::{
@@ -25,6 +28,15 @@ pub struct KeyValue {
     pub key: Bytes,
     /// The value; empty where only keys were asked for.
     pub value: Bytes,
+}
+
+/// What became of a compare-and-swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swap {
+    /// Whether the key had the expected value, and has the new one now.
+    pub is_done: bool,
+    /// What it had before.
+    pub found: Option<Bytes>,
 }
 
 /// Operations on raw keys. Cheap to clone; all methods may be used at once from many tasks.
@@ -126,6 +138,63 @@ impl RawKv {
         }
     }
 
+    /// Sets `key` to `new`, or removes it, if it has the value `expected`, or none. Nothing comes between the
+    /// comparison and the change.
+    ///
+    /// It is never repeated after an attempt whose outcome is not known: what a second one would find could be the
+    /// work of the first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] for a key over 8 KiB or a value over 6 MiB, or where both values together are over
+    /// 8 MiB; otherwise as [`Error::applied`] says.
+    pub async fn compare_and_swap(
+        &self,
+        key: impl Into<Key>,
+        expected: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<Swap, Error> {
+        let key = key.into();
+        let subject = Subject { verb: "compare and swap", object: Object::Key(&key) };
+        check_size(subject, &key, new.as_deref().unwrap_or_default())?;
+        let options = CallOptions { repeat_unknown_writes: false, ..self.options };
+        let mut call = Call::write(&self.core, subject, options);
+        loop {
+            let route = call.route(Place::At(&key)).await?;
+            let request = swap_request(key.clone(), expected.clone(), new.clone());
+            if let Some(answer) = call.attempt(&route, request).await? {
+                let found = (!answer.previous_not_exist).then_some(answer.previous_value);
+                return Ok(Swap { is_done: answer.succeed, found });
+            }
+        }
+    }
+
+    /// Adds to the number under `key`, a decimal text, and returns the sum. No value counts as zero.
+    ///
+    /// Like [`Self::compare_and_swap`], of which it is made, it is never repeated after an attempt whose outcome is
+    /// not known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where the value is no number of 64 bits with a sign, or the sum would be
+    /// none; otherwise as [`Self::compare_and_swap`].
+    pub async fn add(&self, key: impl Into<Key>, amount: i64) -> Result<i64, Error> {
+        let key = key.into();
+        let deadline = Instant::now() + self.options.deadline;
+        let mut expected = self.get(key.clone()).await?;
+        loop {
+            let sum = sum(expected.as_deref(), amount).map_err(|why| {
+                let subject = Subject { verb: "add to", object: Object::Key(&key) };
+                Error::unsent(ErrorKind::InvalidArgument, subject.failed(), why)
+            })?;
+            let rest = self.with_deadline(deadline.saturating_duration_since(Instant::now()));
+            let swap = rest.compare_and_swap(key.clone(), expected, Some(sum.to_string().into()));
+            match swap.await? {
+                Swap { is_done: true, .. } => return Ok(sum),
+                // Nothing was changed: somebody else was faster, and this is what is there now.
+                Swap { found, .. } => expected = found,
+            }
+        }
+    }
+
     /// The values of `keys`, in their order. Keys of one region are read together; there is no
     /// common point in time for all of them.
     ///
@@ -191,6 +260,28 @@ impl RawKv {
     }
 }
 
+/// The number in `value` and `amount`.
+fn sum(value: Option<&[u8]>, amount: i64) -> Result<i64, String> {
+    let number = value.map_or(Ok(0), |value| {
+        let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+        number.ok_or_else(|| {
+            format!("its value {} is no number", key::display(&value[..value.len().min(32)]))
+        })
+    })?;
+    number.checked_add(amount).ok_or_else(|| format!("{number} and {amount} are out of range"))
+}
+
+fn swap_request(key: Key, expected: Option<Bytes>, new: Option<Bytes>) -> kvrpcpb::RawCasRequest {
+    kvrpcpb::RawCasRequest {
+        key,
+        previous_not_exist: expected.is_none(),
+        previous_value: expected.unwrap_or_default(),
+        delete: new.is_none(),
+        value: new.unwrap_or_default(),
+        ..kvrpcpb::RawCasRequest::default()
+    }
+}
+
 fn check_size(subject: Subject<'_>, key: &[u8], value: &[u8]) -> Result<(), Error> {
     let too_large = |what, len, max| {
         let why = format!("the {what} has {len} bytes, and {max} are allowed");
@@ -206,4 +297,25 @@ fn check_size(subject: Subject<'_>, key: &[u8], value: &[u8]) -> Result<(), Erro
         return too_large("value", value.len(), VALUE_BYTES_MAX);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_exact_or_refused() {
+        assert_eq!(sum(None, 2), Ok(2));
+        assert_eq!(sum(Some(b"40"), 2), Ok(42));
+        assert_eq!(sum(Some(b"-1"), 1), Ok(0));
+        assert_eq!(sum(Some(b"9223372036854775807"), 0), Ok(i64::MAX));
+        for (value, why) in [
+            (&b"9223372036854775807"[..], "9223372036854775807 and 1 are out of range"),
+            (b"4 2", "its value 4 2 is no number"),
+            (b"\xff", r"its value \xff is no number"),
+            (b"", "its value \"\" is no number"),
+        ] {
+            assert_eq!(sum(Some(value), 1), Err(why.to_owned()));
+        }
+    }
 }

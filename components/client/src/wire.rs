@@ -1,4 +1,4 @@
-//! From the wire's words to those of `flotilla-routing`, and the eight raw calls as one trait.
+//! From the wire's words to those of `flotilla-routing`, and the raw calls as one trait.
 //!
 //! Calls for single keys share a stream to each store; those that carry many keys or a page of a scan are calls of
 //! their own, so that no large message stands before small ones.
@@ -107,6 +107,9 @@ raw_call!(RawBatchDeleteRequest, RawBatchDeleteResponse, alone raw_batch_delete,
 });
 raw_call!(RawScanRequest, RawScanResponse, alone raw_scan, |answer| pair(&answer.kvs));
 raw_call!(RawDeleteRangeRequest, RawDeleteRangeResponse, alone raw_delete_range, |answer| {
+    text(&mut answer.error)
+});
+raw_call!(RawCasRequest, RawCasResponse, alone raw_compare_and_swap, |answer| {
     text(&mut answer.error)
 });
 
@@ -253,6 +256,10 @@ fn is_connect_error(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
     use super::*;
 
     fn error(set: impl FnOnce(&mut errorpb::Error)) -> Refusal {
@@ -336,6 +343,45 @@ mod tests {
         }
         let failure = stream_failure("a:1", Unanswered::Unsent);
         assert!(matches!(failure, Failure::Unsent(_)));
+    }
+
+    /// Errors with many fields, encoded.
+    fn errors() -> Vec<Vec<u8>> {
+        let region_epoch = Some(metapb::RegionEpoch { conf_ver: 1, version: 2 });
+        let peers = vec![metapb::Peer { id: 4, store_id: 1, ..<_>::default() }];
+        let region = metapb::Region { id: 2, region_epoch, peers, ..<_>::default() };
+        let leader = Some(region.peers[0]);
+        let busy = errorpb::ServerIsBusy { backoff_ms: u64::MAX, ..<_>::default() };
+        let current_regions = vec![region.clone(), region];
+        let errors = [
+            errorpb::Error {
+                not_leader: Some(errorpb::NotLeader { region_id: 2, leader }),
+                ..<_>::default()
+            },
+            errorpb::Error {
+                epoch_not_match: Some(errorpb::EpochNotMatch { current_regions }),
+                ..<_>::default()
+            },
+            errorpb::Error { server_is_busy: Some(busy), ..<_>::default() },
+        ];
+        errors.iter().map(errorpb::Error::encode_to_vec).collect()
+    }
+
+    proptest! {
+        /// A store may say anything: what the map is told keeps every rule of regions.
+        #[test]
+        fn damaged_errors_have_a_meaning(
+            bytes in damaged(prop::sample::select(errors())),
+            code in 0..20_i32,
+            text in ".*",
+        ) {
+            if let Ok(error) = errorpb::Error::decode(bytes.as_slice())
+                && let Refusal::EpochNotMatch { current } = refusal(error)
+            {
+                prop_assert!(current.iter().all(|region| region.validate().is_ok()));
+            }
+            let _any_failure = status_failure("a:1", &Status::new(Code::from(code), text));
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A batch of writes as plain data.
 
 use bytes::Bytes;
-use flotilla_base::{Family, Index, Key, KeyRange, Mutation, RegionId};
+use flotilla_base::{Family, Key, KeyRange, Mutation};
 
-use crate::{BatchError, raft_log_key};
+use crate::BatchError;
 
 /// Writes that take effect together or not at all, also across a crash, in the order they were added.
 ///
@@ -43,30 +43,6 @@ impl WriteBatch {
     pub fn push(&mut self, mutation: Mutation) {
         self.size_bytes += mutation.size_bytes();
         self.mutations.push(mutation);
-    }
-
-    /// Puts `entries` at `first` and behind, in a log whose last entry so far is `last`: what is
-    /// overwritten or cut off at the end is deleted first. This is the discipline that single deletion
-    /// demands (one put between two deletions of a key); `first ≤ last + 1` is up to the caller.
-    pub fn append_log(
-        &mut self,
-        region: RegionId,
-        last: Index,
-        first: Index,
-        entries: impl IntoIterator<Item = Bytes>,
-    ) {
-        self.delete_log(region, first, last.next());
-        for (offset, entry) in (0..).zip(entries) {
-            let key = raft_log_key(region, Index(first.get() + offset));
-            self.put(Family::RaftLog, key.to_vec(), entry);
-        }
-    }
-
-    /// Deletes the entries `[from, to)` of a log, each of which must exist.
-    pub fn delete_log(&mut self, region: RegionId, from: Index, to: Index) {
-        for index in from.get()..to.get() {
-            self.delete(Family::RaftLog, raft_log_key(region, Index(index)).to_vec());
-        }
     }
 
     /// Moves the writes of `other` behind the writes of this batch.
@@ -153,21 +129,6 @@ mod tests {
         assert_eq!((batch.size_bytes(), batch.len(), other.size_bytes()), (13, 3, 0));
         batch.clear();
         assert_eq!((batch.size_bytes(), batch.len()), (0, 0));
-    }
-
-    #[test]
-    fn overwriting_a_log_deletes_first() {
-        let mut batch = WriteBatch::new();
-        batch.append_log(RegionId(1), Index(7), Index(6), [Bytes::from("new")]);
-        let key = |index| Bytes::from(raft_log_key(RegionId(1), Index(index)).to_vec());
-        assert_eq!(
-            batch.mutations(),
-            [
-                Mutation::Delete(Family::RaftLog, key(6)),
-                Mutation::Delete(Family::RaftLog, key(7)),
-                Mutation::Put(Family::RaftLog, key(6), "new".into()),
-            ]
-        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! Knows nothing of what is in the database. Identities are claimed once ([`DataDir::claim`]) and
 //! never change.
 
+mod create;
 mod error;
 mod ident;
 mod lock;
@@ -17,10 +18,15 @@ use std::{
 
 use flotilla_base::{ByteSize, ClusterId, Incarnation, StoreId};
 
+pub(crate) use create::sync_directory;
 pub use error::DataDirError;
 pub use ident::{Ident, Role};
 
-use self::{error::io_error, lock::Lock};
+use self::{
+    create::{create_durably, parent},
+    error::io_error,
+    lock::Lock,
+};
 use crate::LogDeletion;
 
 /// The newest format of data that this program writes and reads.
@@ -69,12 +75,18 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`] says what is wrong, why it matters, and what to do.
     pub fn open(path: &Path, expect: &Expect) -> Result<Self, DataDirError> {
-        fs::create_dir_all(path).map_err(|cause| io_error("create", path, cause))?;
+        create_durably(path, &mut sync_directory)
+            .map_err(|cause| io_error("create", path, cause))?;
         // The lock comes first: everything read before it could change under our eyes.
         let lock = Lock::acquire(path)?;
         let known = Ident::load(path, expect.format_version)?;
-        if known.is_none() && !is_empty_but_for_ours(path)? {
-            return Err(DataDirError::NotEmptyWithoutIdent { path: path.to_owned() });
+        if known.is_none() {
+            if !is_empty_but_for_ours(path)? {
+                return Err(DataDirError::NotEmptyWithoutIdent { path: path.to_owned() });
+            }
+            // A start that died early may have made the directory, and not have come to its sync.
+            let above = parent(path);
+            sync_directory(above).map_err(|cause| io_error("sync", above, cause))?;
         }
         let mut ident = known.unwrap_or_else(|| Ident::new(expect));
         if ident.role != expect.role {
@@ -88,7 +100,8 @@ impl DataDir {
     }
 
     /// Makes the directory one of `cluster`, and of `store` where that is not zero, for ever; durable
-    /// when it returns. Does nothing where it already is.
+    /// when it returns, and with it the database's own directory, which was made since [`DataDir::open`]. Does
+    /// nothing where it already is.
     ///
     /// # Errors
     /// [`DataDirError::DirectoryOfAnotherCluster`], [`DataDirError::DirectoryOfAnotherStore`], or an

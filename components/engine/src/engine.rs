@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, ScanDirection};
-use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Range, WriteOptions};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Options, Range, WriteOptions};
 
 use crate::{
-    CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch,
+    CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch, log_mark,
     read::{self, handle},
     stats, tuning, wal_check,
 };
@@ -42,6 +42,22 @@ impl Database {
     }
 }
 
+/// RocksDB over `dir`, where what stands in its logs is sound.
+fn open_checked(dir: &Path, options: &EngineOptions) -> Result<DB, String> {
+    if log_mark::is_log_to_be_begun(dir)? {
+        // Closed again: it leaves a log behind.
+        drop(open_rocks(&tuning::options_without_log(options), dir, options)?);
+    }
+    let rocks = open_rocks(&tuning::database_options(options), dir, options)?;
+    log_mark::put(dir)?;
+    Ok(rocks)
+}
+
+fn open_rocks(database: &Options, dir: &Path, options: &EngineOptions) -> Result<DB, String> {
+    let opened = DB::open_cf_descriptors(database, dir, tuning::families(options));
+    opened.map_err(|cause| cause.to_string())
+}
+
 impl Engine {
     /// Opens the database in `dir`, creating it and its families where they are missing, and replays
     /// its log. What a power cut left behind the last record of the log is dropped, and cut off where
@@ -54,9 +70,10 @@ impl Engine {
     pub fn open(dir: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
         let failed = |message| EngineError::Open { path: dir.to_owned(), message };
         let cut_tail = wal_check::cut_rubbish(dir).map_err(failed)?;
-        let families = tuning::families(options);
-        let rocks = DB::open_cf_descriptors(&tuning::database_options(options), dir, families);
-        let rocks = rocks.map_err(|cause| failed(cause.to_string()))?;
+        let rocks = open_checked(dir, options).map_err(|cause| match &cut_tail {
+            Some(tail) => failed(format!("{cause}; a tail was cut off before: {tail}")),
+            None => failed(cause),
+        })?;
         let path = dir.to_owned();
         let database = Database { rocks, path, log_deletion: options.log_deletion, cut_tail };
         Ok(Self { database: Arc::new(database) })

@@ -7,10 +7,10 @@ use flotilla_base::{Family, ReadError};
 /// A failed call of the engine. Reads fail with [`ReadError`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The database could not be opened. Nothing was changed.
+    /// The database could not be opened. Nothing was changed, but for a tail of a log that `message` names where
+    /// one was cut off.
     #[error(
-        "cannot open the database {path}: {message}. If files are damaged, remove this data directory \
-         and let the cluster replicate the data to a fresh store; never repair it in place"
+        "cannot open the database {path}: {message}. Leave its files as they are; never repair them in place"
     )]
     Open {
         /// Directory of the database.

@@ -10,9 +10,8 @@
 //! - a write or sync that fails leaves the outcome unknown: the caller ends the process.
 //!
 //! Entry types: [`Engine`], [`WriteBatch`], [`Snapshot`], [`DataDir`].
-//! Reading order: [`mod@data_dir`], `options`, `batch`, `engine`, `read`, `snapshot`, `log_key`,
-//! `stats`, `tuning` (what RocksDB is told, and why), `wal_check` (before RocksDB reads its logs), `memory`
-//! (the twin for tests).
+//! Reading order: [`mod@data_dir`], `options`, `batch`, `engine`, `read`, `snapshot`, `stats`, `tuning` (what
+//! RocksDB is told, and why), `wal_check` and `log_mark` (before RocksDB reads its logs), `memory` (the twin for tests).
 #![warn(missing_docs)]
 
 pub mod data_dir;
@@ -20,7 +19,7 @@ pub mod data_dir;
 mod batch;
 mod engine;
 mod error;
-mod log_key;
+mod log_mark;
 mod memory;
 mod options;
 mod read;
@@ -33,7 +32,6 @@ pub use batch::WriteBatch;
 pub use data_dir::{DataDir, DataDirError};
 pub use engine::Engine;
 pub use error::{BatchError, EngineError};
-pub use log_key::{log_range, parse_raft_log_key, raft_log_key, region_log_range};
 pub use memory::{MemEngine, MemSnapshot};
 pub use options::{EngineOptions, LogDeletion, MemtableOptions};
 pub use snapshot::Snapshot;

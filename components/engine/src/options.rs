@@ -9,9 +9,7 @@ use flotilla_base::ByteSize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogDeletion {
     /// An entry and its deletion annihilate when they meet, and leave nothing behind. Demands that
-    /// every key is put exactly once between two deletions: see [`WriteBatch::append_log`].
-    ///
-    /// [`WriteBatch::append_log`]: crate::WriteBatch::append_log
+    /// every key is put exactly once between two deletions, which is up to whoever writes the log.
     #[default]
     SingleDelete,
     /// An ordinary tombstone for each entry: costs a little more disk bandwidth, forgives anything.

@@ -2,8 +2,8 @@
 
 use flotilla_base::Family;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
-    Options,
+    AsRawPtr as _, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBRecoveryMode, LogLevel, Options,
 };
 
 use crate::{EngineOptions, MemtableOptions};
@@ -25,10 +25,12 @@ pub(crate) fn database_options(options: &EngineOptions) -> Options {
     database.create_missing_column_families(true);
     database.set_paranoid_checks(true);
 
-    // A crash leaves a prefix of the order of writes: recovery stops at the first damaged record,
-    // and a WAL file that is missing or shorter than it once was is noticed.
+    // A crash leaves a prefix of the order of writes: recovery stops at the first damaged record, and at a
+    // log whose predecessor did not come back whole. A log that was synced and closed is refused where it is
+    // missing or shorter than it was then.
     database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     database.set_track_and_verify_wals_in_manifest(true);
+    set_verify_log_before(&mut database, true);
     database.set_recycle_log_file_num(0);
     // Every write reaches the operating system before it returns, so that the death of the process
     // alone loses nothing; `Engine::sync` guards against the death of the machine.
@@ -59,6 +61,28 @@ pub(crate) fn database_options(options: &EngineOptions) -> Options {
     database.set_stats_dump_period_sec(0);
     database.set_stats_persist_period_sec(0);
     database
+}
+
+/// Options for a database that has no log: [`database_options`] would refuse it.
+pub(crate) fn options_without_log(options: &EngineOptions) -> Options {
+    let mut database = database_options(options);
+    set_verify_log_before(&mut database, false);
+    database
+}
+
+/// Lets each log begin with number, size and last sequence number of the one before it, and recovery stop at
+/// a log that says something else than what came back. A power cut may take the end of a log with it that was
+/// closed and not synced yet, and leave a part of the next one; nothing else notices that gap.
+fn set_verify_log_before(database: &mut Options, is_on: bool) {
+    #[expect(unsafe_code, reason = "the crate has no setter for it")]
+    // SAFETY: the pointer is the one that `database` owns until its end, and nobody else uses it meanwhile:
+    // the borrow is exclusive. The call stores one byte.
+    unsafe {
+        librocksdb_sys::rocksdb_options_set_track_and_verify_wals(
+            database.as_raw_ptr(),
+            u8::from(is_on),
+        );
+    }
 }
 
 /// One descriptor for each family; all share one block cache.

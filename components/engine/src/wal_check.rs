@@ -1,16 +1,20 @@
-//! Before RocksDB opens a database: makes sure that it will come to the end of its logs.
+//! Before RocksDB opens a database: makes sure that it will come to the end of its logs, and that what it
+//! finds there is a prefix of what was written.
 //!
-//! A power cut may leave anything behind the last synced record of a write-ahead log. RocksDB drops it, but
-//! for one form of rubbish, at which its reader turns for ever: see [`records::ReaderTwin`]. Such rubbish is
-//! cut off. Nothing that was synced is ever cut:
+//! A power cut may leave anything behind the last synced record of a write-ahead log. RocksDB drops it, with
+//! two exceptions ([`records::Ending`]).
+//!
+//! *Traps*: rubbish at which its reader turns for ever. It is cut off. Nothing that was synced is ever cut:
 //! - what was synced is a row of whole records from the first byte of the log on; the cut is at the end of
 //!   that row, and RocksDB would take nothing from behind it either;
-//! - damage *within* that row would leave whole records behind it, here or in a later log. Then nothing is
-//!   cut and the database is refused, though rubbish may be all there is to it;
-//! - a damaged manifest is never cut.
+//! - damage within that row leaves whole batches behind it, here or in a later log. Then nothing is cut and
+//!   the database is refused, though it may be rubbish that looks like a batch.
 //!
-//! Damage that RocksDB comes to an end with is left to it. The caller holds the directory: no log grows
-//! meanwhile.
+//! *Holes*: zeros between two batches, over which it passes as over nothing. A prefix would end there. The
+//! database is refused: what stands behind the zeros may have been synced.
+//!
+//! All other damage is left to RocksDB, gaps between two logs included: each log says where the one before
+//! it ended (`tuning::set_verify_log_before`). The caller holds the directory: no log grows meanwhile.
 
 mod records;
 #[cfg(test)]
@@ -23,7 +27,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::records::{BLOCK_BYTES, ReaderTwin, Trap, find_whole_record};
+use self::records::{BLOCK_BYTES, Ending, ReaderTwin, find_batch};
 
 /// Names the manifest in use.
 const CURRENT: &str = "CURRENT";
@@ -52,7 +56,7 @@ impl fmt::Display for CutTail {
 /// Reads all logs once.
 ///
 /// # Errors
-/// A text for people where a log cannot be read or must not be cut. Nothing is changed then.
+/// A text for people where a log cannot be read, must not be cut, or has a hole. Nothing is changed then.
 pub(crate) fn cut_rubbish(dir: &Path) -> Result<Option<CutTail>, String> {
     let logs = match write_ahead_logs(dir) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -61,14 +65,23 @@ pub(crate) fn cut_rubbish(dir: &Path) -> Result<Option<CutTail>, String> {
     check_manifest(dir)?;
     let mut remaining = logs.as_slice();
     while let Some((log, later)) = remaining.split_first() {
-        if let Some(trap) = find_trap(log).map_err(|cause| at(log, &cause))? {
-            check_nothing_whole_behind(log, trap, later)?;
-            // Later logs are empty: there is nothing in them to look for.
-            return cut(log, trap).map(Some).map_err(|cause| at(log, &cause));
+        match find_ending(log).map_err(|cause| at(log, &cause))? {
+            None | Some(Ending::Stop) => remaining = later,
+            Some(Ending::Hole { at, next }) => return Err(hole(log, at, next)),
+            Some(Ending::Trap { whole_until, .. }) => {
+                check_nothing_whole_behind(log, whole_until, later)?;
+                // Later logs hold no batch, and without one there is no trap.
+                return cut(log, whole_until).map(Some).map_err(|cause| at(log, &cause));
+            }
         }
-        remaining = later;
     }
     Ok(None)
+}
+
+/// Whether `dir` holds a database, and no log of it.
+pub(crate) fn lacks_logs(dir: &Path) -> Result<bool, String> {
+    let is_database = dir.join(CURRENT).try_exists().map_err(|cause| at(dir, &cause))?;
+    Ok(is_database && write_ahead_logs(dir).map_err(|cause| at(dir, &cause))?.is_empty())
 }
 
 /// All write-ahead logs, the oldest first.
@@ -92,48 +105,55 @@ fn check_manifest(dir: &Path) -> Result<(), String> {
     // A database without CURRENT is new, or RocksDB says what is wrong with it.
     let Ok(name) = fs::read_to_string(dir.join(CURRENT)) else { return Ok(()) };
     let manifest = dir.join(name.trim_end());
-    match find_trap(&manifest) {
-        Ok(None) => Ok(()),
-        Ok(Some(trap)) => Err(format!("{} is damaged at byte {}", manifest.display(), trap.at)),
+    match find_ending(&manifest) {
+        Ok(None | Some(Ending::Stop)) => Ok(()),
+        Ok(Some(Ending::Hole { at, next })) => Err(hole(&manifest, at, next)),
+        Ok(Some(Ending::Trap { at, .. })) => {
+            Err(format!("{} is damaged at byte {at}", manifest.display()))
+        }
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(cause) => Err(at(&manifest, &cause)),
     }
 }
 
-fn find_trap(log: &Path) -> io::Result<Option<Trap>> {
+fn find_ending(log: &Path) -> io::Result<Option<Ending>> {
     let mut file = File::open(log)?;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     let mut twin = ReaderTwin::default();
     while read_block(&mut file, &mut block)? {
-        if let Some(trap) = twin.read(&block) {
-            return Ok(Some(trap));
+        if let Some(ending) = twin.read(&block) {
+            return Ok(Some(ending));
         }
     }
     Ok(None)
 }
 
-fn check_nothing_whole_behind(log: &Path, trap: Trap, later: &[PathBuf]) -> Result<(), String> {
-    let damaged = format!("{} is damaged at byte {}", log.display(), trap.whole_until);
-    let whole = whole_record_behind(log, trap.whole_until).map_err(|cause| at(log, &cause))?;
-    if let Some(whole) = whole {
-        return Err(format!("{damaged}, and a whole record stands behind that at byte {whole}"));
+fn hole(log: &Path, zeros: u64, next: u64) -> String {
+    format!("{} holds zeros at byte {zeros}, and goes on at byte {next}", log.display())
+}
+
+fn check_nothing_whole_behind(log: &Path, from: u64, later: &[PathBuf]) -> Result<(), String> {
+    let damaged = format!("{} is damaged at byte {from}", log.display());
+    let behind = batch_behind(log, from).map_err(|cause| at(log, &cause))?;
+    if let Some(batch) = behind {
+        return Err(format!("{damaged}, and a whole record stands behind that at byte {batch}"));
     }
     for path in later {
-        if fs::metadata(path).map_err(|cause| at(path, &cause))?.len() > 0 {
-            return Err(format!("{damaged}, and a later log follows: {}", path.display()));
+        if batch_behind(path, 0).map_err(|cause| at(path, &cause))?.is_some() {
+            return Err(format!("{damaged}, and a later log goes on: {}", path.display()));
         }
     }
     Ok(())
 }
 
-/// Where a whole record begins, at `from` or behind it.
-fn whole_record_behind(log: &Path, from: u64) -> io::Result<Option<u64>> {
+/// Where a whole record of a batch begins, at `from` or behind it.
+fn batch_behind(log: &Path, from: u64) -> io::Result<Option<u64>> {
     let mut file = File::open(log)?;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     let mut begin = 0;
     while read_block(&mut file, &mut block)? {
         let skip = usize::try_from(from.saturating_sub(begin)).unwrap_or(usize::MAX);
-        if let Some(offset) = find_whole_record(&block, skip) {
+        if let Some(offset) = find_batch(&block, skip) {
             return Ok(Some(begin + offset as u64));
         }
         begin += block.len() as u64;
@@ -141,13 +161,12 @@ fn whole_record_behind(log: &Path, from: u64) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-fn cut(log: &Path, trap: Trap) -> io::Result<CutTail> {
+fn cut(log: &Path, length: u64) -> io::Result<CutTail> {
     let file = File::options().write(true).open(log)?;
-    let length = file.metadata()?.len();
-    file.set_len(trap.whole_until)?;
+    let removed_bytes = file.metadata()?.len() - length;
+    file.set_len(length)?;
     file.sync_all()?;
-    let removed_bytes = length - trap.whole_until;
-    Ok(CutTail { log: log.to_owned(), length: trap.whole_until, removed_bytes })
+    Ok(CutTail { log: log.to_owned(), length, removed_bytes })
 }
 
 /// Fills `block` with the next block of a log; false at its end.

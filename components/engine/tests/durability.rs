@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
@@ -200,6 +201,67 @@ proptest! {
     }
 }
 
+/// A power cut may take the end of one log with it, and leave a part of the next one.
+#[test]
+fn a_power_cut_between_two_logs_leaves_a_prefix() {
+    let (scratch, engine) = scratch_engine();
+    let path = scratch.path().join("db");
+    let (first_log, _) = newest_wal(&path);
+    let mut ends = Vec::new();
+    // A full memtable begins a new log, and one of the raft log is not flushed by itself.
+    for number in 1.. {
+        let mut batch = numbered_batch(number);
+        batch.put(Family::RaftLog, number.to_be_bytes().to_vec(), vec![b'v'; 30_000]);
+        engine.write(&batch).expect("write");
+        let (log, length) = newest_wal(&path);
+        if log != first_log {
+            break;
+        }
+        ends.push(length);
+    }
+    let after = scratch.path().join("after");
+    copy_dir(&path, &after);
+    let log = after.join(first_log.file_name().expect("a file"));
+    let log = fs::OpenOptions::new().write(true).open(log).expect("open");
+    let kept = ends.len() as u64 - 3;
+    log.set_len(ends[ends.len() - 4]).expect("cut");
+    assert_eq!(newest_of_prefix(&open(&after)), kept);
+    assert_eq!(newest_of_prefix(&open(&after)), kept, "what was dropped does not come back");
+}
+
+#[test]
+fn a_database_without_logs_is_opened_only_where_nothing_was_written() {
+    let remove_logs = |path: &Path| {
+        let logs = fs::read_dir(path).expect("list").map(|entry| entry.expect("entry").path());
+        for log in logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        {
+            fs::remove_file(log).expect("remove");
+        }
+    };
+    let names = |path: &Path| {
+        let entries = fs::read_dir(path).expect("list").map(|entry| entry.expect("entry"));
+        entries.map(|entry| entry.file_name()).collect::<BTreeSet<_>>()
+    };
+    let (scratch, engine) = scratch_engine();
+    let path = scratch.path().join("db");
+    drop(engine);
+    // As where the creation was interrupted before its end.
+    remove_logs(&path);
+    fs::remove_file(path.join("HAS-LOG")).expect("remove");
+    let engine = open(&path);
+    // Nothing is flushed, so that the log alone has it.
+    engine.write(&numbered_batch(1)).expect("write");
+    drop(engine);
+    remove_logs(&path);
+    let before = names(&path);
+    for _start in 0..2 {
+        let refusal = Engine::open(&path, &options(LogDeletion::SingleDelete));
+        let refusal = refusal.expect_err("refused").to_string();
+        assert!(refusal.contains("its write-ahead log (*.log) is missing"), "{refusal}");
+        assert_eq!(names(&path), before, "nothing is changed");
+    }
+}
+
 /// Kinds of records at which RocksDB's reader turns for ever where they stand behind those that we write.
 const KINDS_OF_TRAPS: [u8; 6] = [5, 6, 7, 8, 11, 131];
 
@@ -264,7 +326,7 @@ fn a_damaged_database_is_refused_with_advice() {
         fs::write(file, "rubbish").expect("damage");
     }
     let error = Engine::open(&path, &options(LogDeletion::SingleDelete)).expect_err("damaged");
-    assert!(error.to_string().contains("remove this data directory"), "{error}");
+    assert!(error.to_string().contains("Leave its files as they are"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The oracle of single deletion: a raft log under random appends, overwrites, truncations, flushes,
-//! compactions, snapshots and restarts holds exactly the entries of a plain map, in both modes.
+//! compactions, snapshots and restarts holds exactly the entries of a plain map, in both modes. It is written by
+//! what writes it in production, `flotilla_raftgroup::disk`.
 
 mod common;
 
@@ -7,17 +8,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use common::{options, pairs};
-use flotilla_base::{Family, Index, KvRead, RegionId, ScanDirection};
-use flotilla_engine::{
-    Engine, LogDeletion, Snapshot, WriteBatch, log_range, raft_log_key, region_log_range,
-};
+use flotilla_base::{Family, Index, KeyRange, KvRead, RegionId, ScanDirection, Term};
+use flotilla_engine::{Engine, LogDeletion, Snapshot, WriteBatch};
+use flotilla_raftgroup::{Entry, disk};
 use proptest::prelude::*;
 
 const REGIONS: u64 = 3;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Appends so many entries, after cutting so many from the end.
+    /// Appends so many entries, at least one, in the place of so many at the end.
     Append {
         region: u64,
         overwrite: u64,
@@ -38,7 +38,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let region = 0..REGIONS;
     prop_oneof![
-        10 => (region.clone(), prop_oneof![3 => Just(0), 1 => 0..8_u64], 0..8_u64)
+        10 => (region.clone(), prop_oneof![3 => Just(0), 1 => 0..8_u64], 1..8_u64)
             .prop_map(|(region, overwrite, entries)| Step::Append { region, overwrite, entries }),
         6 => (region, 0..12_u64).prop_map(|(region, entries)| Step::Truncate { region, entries }),
         3 => Just(Step::Flush),
@@ -56,7 +56,7 @@ struct Log {
     next: u64,
 }
 
-type Model = BTreeMap<(u64, u64), Bytes>;
+type Model = BTreeMap<(u64, u64), Entry>;
 
 struct World {
     engine: Option<Engine>,
@@ -113,19 +113,22 @@ impl World {
     fn append(&mut self, region: u64, overwrite: u64, entries: u64) {
         let log = &mut self.logs[region as usize];
         let first = log.first.max(log.next.saturating_sub(overwrite));
-        let values: Vec<Bytes> = (0..entries)
-            .map(|offset| format!("entry {} of write {}", first + offset, self.written).into())
+        let entries: Vec<Entry> = (first..first + entries)
+            .map(|index| {
+                let data = format!("entry {index} of write {}", self.written).into();
+                Entry { index: Index(index), term: Term(1), data, ..Entry::default() }
+            })
             .collect();
         self.written += 1;
         let last = Index(log.next - 1);
-        log.next = first + entries;
         self.model.retain(|&(of, index), _| of != region || index < first);
-        for (offset, value) in (0..).zip(&values) {
-            self.model.insert((region, first + offset), value.clone());
+        for entry in &entries {
+            log.next = entry.index.next().get();
+            self.model.insert((region, entry.index.get()), entry.clone());
         }
-        let mut batch = WriteBatch::new();
-        batch.append_log(RegionId(region), last, Index(first), values);
-        self.engine().write(&batch).expect("write");
+        let mut batch = Vec::new();
+        disk::append_entries(RegionId(region), last, &entries, &mut batch);
+        self.engine().write(&WriteBatch::from(batch)).expect("write");
     }
 
     fn truncate(&mut self, region: u64, entries: u64) {
@@ -134,9 +137,9 @@ impl World {
         log.first = log.next.min(log.first + entries);
         let to = log.first;
         self.model.retain(|&(of, index), _| of != region || index >= to);
-        let mut batch = WriteBatch::new();
-        batch.delete_log(RegionId(region), Index(from), Index(to));
-        self.engine().write(&batch).expect("write");
+        let mut batch = Vec::new();
+        disk::delete_entries(RegionId(region), Index(from), Index(to - 1), &mut batch);
+        self.engine().write(&WriteBatch::from(batch)).expect("write");
     }
 
     fn check(&self) {
@@ -156,19 +159,25 @@ impl World {
     }
 }
 
+/// The keys of all entries of a region.
+fn log_range(region: u64) -> KeyRange {
+    let [start, end] = [region, region + 1].map(|id| disk::entry_key(RegionId(id), Index(0)));
+    KeyRange::new(start, end)
+}
+
 fn assert_holds(view: &impl KvRead, model: &Model) {
     let expected = |region: u64| {
         let entries = model.range((region, 0)..=(region, u64::MAX));
-        let with_key = entries.map(|(&(region, index), value)| {
-            (raft_log_key(RegionId(region), Index(index)).to_vec(), value.to_vec())
+        let with_key = entries.map(|(&(region, index), entry)| {
+            let key: Bytes = disk::entry_key(RegionId(region), Index(index));
+            (key.to_vec(), disk::encode_entry(entry).to_vec())
         });
         with_key.collect::<Vec<_>>()
     };
     for region in 0..REGIONS {
-        let range = region_log_range(RegionId(region));
+        let range = log_range(region);
         let found = pairs(view, Family::RaftLog, &range, ScanDirection::Forward);
         assert_eq!(found, expected(region), "region {region}");
-        let range = log_range(RegionId(region), Index(0), Index(1 << 40));
         let mut reversed = pairs(view, Family::RaftLog, &range, ScanDirection::Reverse);
         reversed.reverse();
         assert_eq!(reversed, found, "region {region} backwards");

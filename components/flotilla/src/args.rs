@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// Remove keys
     Del(DelArgs),
+    /// Add to a number
+    Add(AddArgs),
     /// List keys and values in order
     Scan(ScanArgs),
     /// Load and dump many keys
@@ -281,6 +283,25 @@ pub(crate) struct PutArgs {
     /// Read the value from standard input
     #[arg(long)]
     pub stdin: bool,
+    /// KEY is hexadecimal
+    #[arg(short = 'x', long)]
+    pub hex: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The number is a decimal text; a key without a value counts as 0. Nothing is counted twice: an attempt whose outcome is
+not known is not repeated, and exit code 9 says so.
+
+Examples:
+  flotilla add visits
+  flotilla add stock -3")]
+pub(crate) struct AddArgs {
+    /// Text; \xNN stands for a byte
+    pub key: String,
+    /// How much to add
+    #[arg(default_value_t = 1, allow_negative_numbers = true)]
+    pub amount: i64,
     /// KEY is hexadecimal
     #[arg(short = 'x', long)]
     pub hex: bool,

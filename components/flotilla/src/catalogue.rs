@@ -167,8 +167,9 @@ catalogue! {
         "Look at the stores (flotilla ctl status), or allow more time with --timeout.";
     OUTCOME_UNKNOWN: "FLT-2103", "outcome_unknown", Unknown,
         "whether the write took effect is not known",
-        "The write was sent, and no answer came before the deadline or the connection broke.",
-        "Read the key, then write it again if need be.";
+        "The write was sent, and no answer came before the deadline or the connection broke. Or a command of many \
+         writes failed when some of them had taken effect; the message says how many.",
+        "Read what was to be written, then write it again if need be.";
     BUSY: "FLT-2104", "busy", Unreachable,
         "the store is overloaded, or its disk is full",
         "The store refused work until the deadline. Certainly nothing was applied.",

@@ -8,7 +8,10 @@ use std::{
 use flotilla_client::Applied;
 use serde_json::{Value, json};
 
-use crate::catalogue::{self, Entry, Exit};
+use crate::{
+    catalogue::{self, Entry, Exit},
+    text,
+};
 
 /// A failed command; one pointer in size.
 #[derive(Debug)]
@@ -21,10 +24,24 @@ struct Report {
     why: Option<String>,
     tries: Vec<String>,
     applied: Applied,
+    /// What a command of many parts has done before it failed.
+    partly: Option<Partly>,
     is_retryable: bool,
     /// The command ends without a word: the reader of its output has gone away, which is its right.
     is_silent: bool,
 }
+
+/// The part of a command that took effect.
+#[derive(Debug)]
+struct Partly {
+    keys: u64,
+    /// For people.
+    note: String,
+}
+
+/// Whether a write took effect, in the words of programs.
+const APPLIED: [(Applied, &str); 3] =
+    [(Applied::No, "no"), (Applied::Yes, "yes"), (Applied::Unknown, "unknown")];
 
 impl Fault {
     /// An error of the catalogue with its objects filled in.
@@ -35,6 +52,7 @@ impl Fault {
             why: None,
             tries: Vec::new(),
             applied: Applied::No,
+            partly: None,
             is_retryable: false,
             is_silent: false,
         }))
@@ -72,6 +90,20 @@ impl Fault {
         self
     }
 
+    /// The same error of a command of many parts, of which so many keys were `done`, a word like "written"; and
+    /// perhaps more, where a part `is_open`.
+    #[must_use]
+    pub(crate) fn partly_applied(mut self, keys: u64, is_open: bool, done: &str) -> Self {
+        let (counted, were) = (text::counted(keys, "key"), if keys == 1 { "was" } else { "were" });
+        let others = if is_open { "and more may have been" } else { "and no others" };
+        let note = format!("{counted} {were} {done}, {others}");
+        self.0.entry = &catalogue::OUTCOME_UNKNOWN;
+        self.0.applied = Applied::Unknown;
+        self.0.is_retryable = false;
+        self.0.partly = Some(Partly { keys, note });
+        self
+    }
+
     /// The reader of the output has gone away.
     pub(crate) fn is_silent(&self) -> bool {
         self.0.is_silent
@@ -89,7 +121,7 @@ impl Fault {
 
     /// The whole text for people.
     pub(crate) fn to_text(&self) -> String {
-        let Report { entry, message, why, tries, applied, .. } = self.0.as_ref();
+        let Report { entry, message, why, tries, applied, partly, .. } = self.0.as_ref();
         let mut text = format!("flotilla: {message}\n");
         let mut add = |label: &str, line: &str| {
             writeln!(text, "  {label:<4} {line}").expect("a string takes all that is written");
@@ -97,10 +129,11 @@ impl Fault {
         if let Some(why) = why {
             add("why", why);
         }
-        match applied {
-            Applied::No => {}
-            Applied::Yes => add("note", "the write took effect"),
-            Applied::Unknown => add("note", "the write may have taken effect"),
+        match (applied, partly) {
+            (_, Some(Partly { note, .. })) => add("note", note),
+            (Applied::No, None) => {}
+            (Applied::Yes, None) => add("note", "the write took effect"),
+            (Applied::Unknown, None) => add("note", "the write may have taken effect"),
         }
         for (position, hint) in tries.iter().enumerate() {
             add(if position == 0 { "try" } else { "" }, hint);
@@ -114,12 +147,10 @@ impl Fault {
 
     /// The whole for programs.
     pub(crate) fn to_json(&self) -> Value {
-        let Report { entry, message, why, tries, applied, is_retryable, .. } = self.0.as_ref();
-        let applied = match applied {
-            Applied::No => "no",
-            Applied::Yes => "yes",
-            Applied::Unknown => "unknown",
-        };
+        let Report { entry, message, why, tries, applied, partly, is_retryable, .. } =
+            self.0.as_ref();
+        let details = partly.as_ref().map_or_else(|| json!({}), |it| json!({"keys": it.keys}));
+        let applied = APPLIED.into_iter().find(|(known, _)| known == applied).map(|(_, word)| word);
         json!({"error": {
             "code": entry.code,
             "kind": entry.kind,
@@ -128,6 +159,7 @@ impl Fault {
             "try": tries,
             "applied": applied,
             "retryable": is_retryable,
+            "details": details,
         }})
     }
 
@@ -142,6 +174,10 @@ impl Fault {
         fault.0.why = text("why");
         let tries = error["try"].as_array().into_iter().flatten();
         fault.0.tries = tries.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
+        let applied = text("applied");
+        let same = |known: &(Applied, &str)| applied.as_deref() == Some(known.1);
+        fault.0.applied = APPLIED.into_iter().find(same).map_or(Applied::No, |known| known.0);
+        fault.0.is_retryable = error["retryable"].as_bool().unwrap_or(false);
         fault
     }
 }
@@ -199,5 +235,19 @@ mod tests {
         let bare = Fault::new(&catalogue::KEY_NOT_FOUND, "key not found: k");
         assert_eq!(bare.to_text(), "flotilla: key not found: k\n");
         assert_eq!(Fault::from_json(&json!(7)).exit(), Exit::Failed);
+    }
+
+    /// What a playground tells of its nodes goes through this twice.
+    #[test]
+    fn whether_it_took_effect_and_is_worth_another_try_survives_json() {
+        for (applied, word) in APPLIED {
+            for is_retryable in [false, true] {
+                let mut fault = Fault::new(&catalogue::INTERNAL, "it failed");
+                (fault.0.applied, fault.0.is_retryable) = (applied, is_retryable);
+                let told = fault.to_json();
+                assert_eq!(told["error"]["applied"], word);
+                assert_eq!(Fault::from_json(&told).to_json(), told);
+            }
+        }
     }
 }

@@ -7,8 +7,8 @@
 //! tables or JSON (`output`), everything else on standard error.
 //!
 //! Entry types: [`run`].
-//! Reading order: `args`, `usage`, `catalogue`, `fault`, `output`, `text`, `context`, `kv`, `health`, `ctl`, `bench`,
-//! `server`, `playground`.
+//! Reading order: `args`, `usage`, `catalogue`, `fault`, `output`, `text`, `context`, `tally`, `kv`, `health`, `ctl`,
+//! `bench`, `server`, `playground`.
 #![warn(missing_docs)]
 
 mod args;
@@ -23,6 +23,7 @@ mod kv;
 mod output;
 mod playground;
 mod server;
+mod tally;
 mod text;
 mod usage;
 
@@ -35,6 +36,11 @@ use crate::{
     output::Format,
     usage::Refused,
 };
+
+/// The README's example in Rust is compiled as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 /// Runs the program with its arguments, its own name first, and tells how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -83,6 +89,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Get(args) => kv::get(&globals, args).await,
         Command::Put(args) => kv::put(&globals, args).await,
         Command::Del(args) => kv::del(&globals, args).await,
+        Command::Add(args) => kv::add(&globals, args).await,
         Command::Scan(args) => kv::scan(&globals, args).await,
         Command::Kv(KvCommand::Load { file }) => kv::load(&globals, file).await,
         Command::Kv(KvCommand::Dump(args)) => kv::dump(&globals, args).await,

@@ -188,7 +188,45 @@ fn digit(letter: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_shown_as_they_can_be_typed(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 1..40),
+                r"[\\x0n\t\n\x7fa-fé]{1,12}".prop_map(String::into_bytes),
+            ],
+        ) {
+            prop_assert_eq!(unescape(&shown(&bytes)).expect("fine"), bytes.clone());
+            prop_assert_eq!(from_hex(&to_hex(&bytes)).expect("fine"), bytes);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in r"(\\.{0,2}|x[0-9a-fA-F]{0,3}|.){0,12}") {
+            if let Ok(bytes) = unescape(&text) {
+                prop_assert!(bytes.len() <= text.len());
+            }
+            if let Ok(bytes) = from_hex(&text) {
+                prop_assert_eq!(to_hex(&bytes), text.to_ascii_lowercase());
+            }
+            let _read_or_refused = (duration(&text), size(&text), shortened(text.as_bytes(), 3));
+        }
+
+        #[test]
+        fn durations_and_sizes_are_what_they_say(
+            hours in 0..10_000_u64,
+            seconds: u32,
+            text in "([0-9]{1,21}(ms|s|m|h)){1,3}|[0-9]{1,21} ?([KMGT]?i?B)?",
+        ) {
+            let said = Duration::from_secs(hours * 3600 + u64::from(seconds));
+            prop_assert_eq!(duration(&format!("{hours}h{seconds}s")), Ok(said));
+            prop_assert_eq!(size(&seconds.to_string()), Ok(seconds as usize));
+            let _read_or_refused = (duration(&text), size(&text));
+        }
+    }
 
     #[test]
     fn escapes_and_hex() {

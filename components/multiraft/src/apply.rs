@@ -5,11 +5,11 @@
 //! replica alone sees must never become an answer.
 
 use flotilla_base::codec::CodecError;
-use flotilla_base::{Index, Key, Mutation, Peer, PeerId, Region, RegionId};
+use flotilla_base::{Index, Key, KvRead, Mutation, Peer, PeerId, ReadError, Region, RegionId};
 use flotilla_raftgroup::{ApplyState, Entry, EntryKind, LogPosition, disk};
 
 use crate::birth;
-use crate::command::{Command, SplitCommand, WriteCommand};
+use crate::command::{Command, Guard, SplitCommand, WriteCommand};
 use crate::input::{Reply, RequestError};
 use crate::persist::{RegionState, put_region_state};
 use crate::split::{Birth, Claims, SplitDone, divide};
@@ -130,6 +130,16 @@ pub enum ApplyFault {
         /// The entry.
         index: Index,
     },
+    /// The database did not tell what a guarded write is compared with.
+    #[error("region {region}: entry {index} cannot be applied: {cause}")]
+    Read {
+        /// The region.
+        region: RegionId,
+        /// The entry.
+        index: Index,
+        /// Why.
+        cause: ReadError,
+    },
     /// The log has a hole.
     #[error("region {region}: entry {found} came where {expected} was due")]
     OutOfOrder {
@@ -171,13 +181,15 @@ impl Applier {
         &self.state
     }
 
-    /// Applies `task` into `effects`; a split takes the slots of its children from `claims`.
+    /// Applies `task` into `effects`. `data` holds what earlier effects wrote, and not yet what stands in
+    /// `effects`; a split takes the slots of its children from `claims`.
     ///
     /// # Errors
     /// [`ApplyFault`]: the store must stop, and nothing of the entry may have an effect.
     pub fn apply<T>(
         &mut self,
         task: ApplyTask<T>,
+        data: &impl KvRead,
         effects: &mut ApplyEffects<T>,
         claims: &mut impl Claims,
     ) -> Result<(), ApplyFault> {
@@ -185,7 +197,7 @@ impl Applier {
         let mut bytes = 0;
         for (entry, ticket) in task.entries {
             bytes += entry.data.len();
-            let reply = self.apply_entry(&entry, effects, claims)?;
+            let reply = self.apply_entry(&entry, data, effects, claims)?;
             assert!(entry.term >= self.state.applied.term, "terms fall along the log");
             self.state.applied = entry.position();
             if let Some(ticket) = ticket {
@@ -210,6 +222,7 @@ impl Applier {
     fn apply_entry<T>(
         &mut self,
         entry: &Entry,
+        data: &impl KvRead,
         effects: &mut ApplyEffects<T>,
         claims: &mut impl Claims,
     ) -> Result<Reply, ApplyFault> {
@@ -230,17 +243,33 @@ impl Applier {
             index,
             cause,
         })?;
-        let outcome = match command {
-            Command::Write(write) => {
-                self.state.clock_millis = self.state.clock_millis.max(write.clock_millis);
-                check_write(&self.region, &write).map(|()| {
-                    effects.batch.extend(write.mutations);
-                    Reply::Written
-                })
+        match command {
+            Command::Write(write) => self
+                .apply_write(write, data, &mut effects.batch)
+                .map_err(|cause| ApplyFault::Read { region, index, cause }),
+            Command::Split(split) => {
+                Ok(self.apply_split(&split, effects, claims).unwrap_or_else(Reply::Failed))
             }
-            Command::Split(split) => self.apply_split(&split, effects, claims),
-        };
-        Ok(outcome.unwrap_or_else(Reply::Failed))
+        }
+    }
+
+    fn apply_write(
+        &mut self,
+        write: WriteCommand,
+        data: &impl KvRead,
+        batch: &mut Vec<Mutation>,
+    ) -> Result<Reply, ReadError> {
+        self.state.clock_millis = self.state.clock_millis.max(write.clock_millis);
+        if let Err(refusal) = check_write(&self.region, &write) {
+            return Ok(Reply::Failed(refusal));
+        }
+        if let Some(guard) = &write.guard
+            && !holds(guard, data, batch)?
+        {
+            return Ok(Reply::GuardFailed);
+        }
+        batch.extend(write.mutations);
+        Ok(Reply::Written)
     }
 
     /// All slots are claimed before anything is written, and what is written depends on them.
@@ -290,10 +319,34 @@ impl Applier {
     }
 }
 
+/// Whether the key of `guard` has the value that it names, after `batch` is written over `data`.
+fn holds(guard: &Guard, data: &impl KvRead, batch: &[Mutation]) -> Result<bool, ReadError> {
+    let change = batch.iter().rev().find_map(|mutation| match mutation {
+        Mutation::Put(family, key, value) => {
+            (*family == guard.family && *key == guard.key).then_some(Some(value))
+        }
+        Mutation::Delete(family, key) => {
+            (*family == guard.family && *key == guard.key).then_some(None)
+        }
+        Mutation::DeleteRange(family, range) => {
+            (*family == guard.family && range.contains(&guard.key)).then_some(None)
+        }
+    });
+    match change {
+        Some(stored) => Ok(stored == guard.stored.as_ref()),
+        None => Ok(data.get(guard.family, &guard.key)? == guard.stored),
+    }
+}
+
 /// Checks a write against the region: at proposal, and again where it stands in the log.
 pub(crate) fn check_write(region: &Region, write: &WriteCommand) -> Result<(), RequestError> {
     if write.version != region.epoch.version {
         return Err(RequestError::EpochNotMatch { current: Box::new(region.clone()) });
+    }
+    if let Some(guard) = &write.guard
+        && !region.range.contains(&guard.key)
+    {
+        return Err(key_not_in_region(region, &guard.key));
     }
     for mutation in &write.mutations {
         let outside = match mutation {

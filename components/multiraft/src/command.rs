@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! record(version 1): kind u8, then
-//! 1 write    region version | wall clock ms | count | operation*
+//! 1 write          region version | wall clock ms | count | operation*
+//! 2 guarded write  guard | region version | wall clock ms | count | operation*
+//! guard      family u8 | key bytes | 0                absent
+//!            family u8 | key bytes | 1 | value bytes  this value
 //! operation  1 put    | family u8 | key bytes | value bytes
 //!            2 delete | family u8 | key bytes
 //!            3 range  | family u8 | start bytes | end bytes
-//! 2 split    region version | conf version | count | child*
+//! 3 split          region version | conf version | count | child*
 //! child      end key bytes | region id | count | peer id*
 //! ```
 //! A kind, version or tag that this program does not know stops the store before any effect of the
@@ -18,10 +21,22 @@ use flotilla_base::{ConfVer, Epoch, Family, Key, KeyRange, Mutation, PeerId, Reg
 
 const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
-const KIND_SPLIT: u8 = 2;
+const KIND_GUARDED_WRITE: u8 = 2;
+const KIND_SPLIT: u8 = 3;
 const TAG_PUT: u8 = 1;
 const TAG_DELETE: u8 = 2;
 const TAG_DELETE_RANGE: u8 = 3;
+
+/// What must stand under a key for a write to have an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Where to look.
+    pub family: Family,
+    /// The key; it lies in the region, as those of the changes do.
+    pub key: Key,
+    /// The stored value to the byte; `None` where there is to be none.
+    pub stored: Option<Bytes>,
+}
 
 /// Changes of a region's data, applied all or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +45,8 @@ pub struct WriteCommand {
     pub version: Version,
     /// The proposer's wall clock in milliseconds since 1970: apply itself reads no clock.
     pub clock_millis: u64,
+    /// Without it the changes are made whatever stands there.
+    pub guard: Option<Guard>,
     /// The changes, in order.
     pub mutations: Vec<Mutation>,
 }
@@ -65,13 +82,33 @@ pub enum Command {
     Split(SplitCommand),
 }
 
+impl Guard {
+    /// Bytes of the key and the value.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.key.len() + self.stored.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 impl WriteCommand {
+    /// Bytes of keys and values: what a write is metered by.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let guard = self.guard.as_ref().map_or(0, Guard::size_bytes);
+        guard + self.mutations.iter().map(Mutation::size_bytes).sum::<usize>()
+    }
+
     /// The command as the data of an entry.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let payload: usize = self.mutations.iter().map(|change| change.size_bytes() + 16).sum();
-        let mut record = RecordWriter::with_capacity(VERSION, payload + 32);
-        record.byte(KIND_WRITE).number(self.version.get()).number(self.clock_millis);
+        let changes: usize = self.mutations.iter().map(|change| change.size_bytes() + 16).sum();
+        let guard = self.guard.as_ref().map_or(0, |guard| guard.size_bytes() + 16);
+        let mut record = RecordWriter::with_capacity(VERSION, guard + changes + 32);
+        match &self.guard {
+            None => _ = record.byte(KIND_WRITE),
+            Some(guard) => encode_guard(guard, record.byte(KIND_GUARDED_WRITE)),
+        }
+        record.number(self.version.get()).number(self.clock_millis);
         record.number(self.mutations.len() as u64);
         for mutation in &self.mutations {
             encode_mutation(mutation, &mut record);
@@ -112,7 +149,11 @@ impl Command {
     pub fn decode(data: &Bytes) -> Result<Self, CodecError> {
         let mut fields = RecordReader::open(data, VERSION)?;
         let command = match fields.byte()? {
-            KIND_WRITE => Self::Write(decode_write(&mut fields)?),
+            KIND_WRITE => Self::Write(decode_write(None, &mut fields)?),
+            KIND_GUARDED_WRITE => {
+                let guard = decode_guard(&mut fields)?;
+                Self::Write(decode_write(Some(guard), &mut fields)?)
+            }
             KIND_SPLIT => Self::Split(decode_split(&mut fields)?),
             _ => return Err(CodecError::Meaningless("command kind")),
         };
@@ -121,7 +162,18 @@ impl Command {
     }
 }
 
-fn decode_write(fields: &mut RecordReader) -> Result<WriteCommand, CodecError> {
+fn encode_guard(guard: &Guard, record: &mut RecordWriter) {
+    record.byte(family_number(guard.family)).bytes(&guard.key);
+    match &guard.stored {
+        None => _ = record.byte(0),
+        Some(value) => _ = record.byte(1).bytes(value),
+    }
+}
+
+fn decode_write(
+    guard: Option<Guard>,
+    fields: &mut RecordReader,
+) -> Result<WriteCommand, CodecError> {
     let version = Version(fields.number()?);
     let clock_millis = fields.number()?;
     let count = fields.number()?;
@@ -129,7 +181,7 @@ fn decode_write(fields: &mut RecordReader) -> Result<WriteCommand, CodecError> {
     for _ in 0..count {
         mutations.push(decode_mutation(fields)?);
     }
-    Ok(WriteCommand { version, clock_millis, mutations })
+    Ok(WriteCommand { version, clock_millis, guard, mutations })
 }
 
 fn decode_split(fields: &mut RecordReader) -> Result<SplitCommand, CodecError> {
@@ -146,6 +198,16 @@ fn decode_split(fields: &mut RecordReader) -> Result<SplitCommand, CodecError> {
     Ok(SplitCommand { epoch, children })
 }
 
+fn decode_guard(fields: &mut RecordReader) -> Result<Guard, CodecError> {
+    let family = family_from_number(fields.byte()?)?;
+    let key = fields.bytes()?;
+    let stored = match fields.byte()? {
+        0 => None,
+        1 => Some(fields.bytes()?),
+        _ => return Err(CodecError::Meaningless("guard")),
+    };
+    Ok(Guard { family, key, stored })
+}
 fn encode_mutation(mutation: &Mutation, record: &mut RecordWriter) {
     match mutation {
         Mutation::Put(family, key, value) => {
@@ -214,13 +276,24 @@ mod tests {
         })
     }
 
+    fn guard() -> impl Strategy<Value = Guard> {
+        let family = prop::sample::select(Family::DATA.to_vec());
+        let guard = (family, any::<Vec<u8>>(), any::<Option<Vec<u8>>>());
+        guard.prop_map(|(family, key, stored)| Guard {
+            family,
+            key: key.into(),
+            stored: stored.map(Bytes::from),
+        })
+    }
+
     prop_compose! {
         fn writes()(
             version: u64,
             clock_millis: u64,
+            guard in prop::option::of(guard()),
             mutations in prop::collection::vec(mutation(), 0..9),
         ) -> WriteCommand {
-            WriteCommand { version: Version(version), clock_millis, mutations }
+            WriteCommand { version: Version(version), clock_millis, guard, mutations }
         }
     }
 
@@ -297,14 +370,19 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let mutations = vec![Mutation::Put(Family::Raw, "k".into(), "v".into())];
-        let command = WriteCommand { version: Version(1), clock_millis: 5, mutations };
+        let command = WriteCommand { version: Version(1), clock_millis: 5, guard: None, mutations };
         let bytes = command.encode();
         assert_eq!(bytes[..12], [1, 1, 1, 5, 1, 1, 1, 1, b'k', 1, b'v', bytes[11]]);
         assert_eq!(bytes.len(), 15);
+        let guard = |stored| Some(Guard { family: Family::Raw, key: "k".into(), stored });
+        let bytes = WriteCommand { guard: guard(Some("u".into())), ..command.clone() }.encode();
+        assert_eq!(bytes[..10], [1, 2, 1, 1, b'k', 1, 1, b'u', 1, 5]);
+        let bytes = WriteCommand { guard: guard(None), ..command }.encode();
+        assert_eq!(bytes[..8], [1, 2, 1, 1, b'k', 0, 1, 5]);
         let child = NewRegion { end: "m".into(), region: RegionId(9), peers: vec![PeerId(11)] };
         let epoch = Epoch { version: Version(3), conf_ver: ConfVer(2) };
         let bytes = SplitCommand { epoch, children: vec![child] }.encode();
-        assert_eq!(bytes[..10], [1, 2, 3, 2, 1, 1, b'm', 9, 1, 11]);
+        assert_eq!(bytes[..10], [1, 3, 3, 2, 1, 1, b'm', 9, 1, 11]);
         assert_eq!(bytes.len(), 14);
     }
 }

@@ -88,6 +88,9 @@ pub enum Input<T> {
     /// The lead shall go to this peer. Where that cannot be, nothing happens: the placement driver sees who
     /// leads, and asks again.
     Transfer(PeerId),
+    /// This store stops: the lead, where this peer has it, shall go to whoever holds the most. Where nobody answers,
+    /// nothing happens.
+    StepAside,
     /// Everything up to this number is durable.
     Persisted(ReadyNumber),
     /// The applier carried out a split; comes in front of the progress that covers it.
@@ -184,6 +187,8 @@ pub enum RequestError {
 pub enum Reply {
     /// The write is applied here, and durable on a majority.
     Written,
+    /// Something else than what the write's guard names stands under its key: the write has no effect.
+    GuardFailed,
     /// The split is carried out here, and durable on a majority.
     Split(Box<Division>),
     /// Data on this store, applied to at least this index, holds all that was acknowledged before the

@@ -32,7 +32,7 @@ pub mod round;
 pub mod split;
 
 pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
-pub use command::{Command, NewRegion, SplitCommand, WriteCommand};
+pub use command::{Command, Guard, NewRegion, SplitCommand, WriteCommand};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
 pub use input::{
     Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader, SplitRequest,

@@ -1,7 +1,7 @@
 //! When a log may be shortened: once every voter holds the entries, dead ones included. Without
 //! snapshots a voter that misses entries could never be brought up to date.
 
-use flotilla_base::Index;
+use flotilla_base::{Bug, Index};
 use flotilla_raftgroup::LogPosition;
 
 use crate::replica::Replica;
@@ -42,7 +42,10 @@ impl LogGc {
 impl<T> Replica<T> {
     /// The order to shorten the log, where it is due.
     pub(crate) fn take_truncation(&mut self) -> Option<LogPosition> {
-        if let Some(index) = self.group.matched_by_all() {
+        let is_careless = self.group.is_leader() && self.has_bug(Bug::TRUNCATE_PAST_FOLLOWER);
+        let is_held =
+            if is_careless { Some(self.apply.applied) } else { self.group.matched_by_all() };
+        if let Some(index) = is_held {
             self.log_gc.note_on_all_voters(index);
         }
         let requested = self.log_gc.requested.max(self.group.truncated().index);

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use flotilla_base::Seeded;
 use flotilla_base::limit::ENTRY_BYTES_MAX;
 use flotilla_raftgroup::{Entry, LogPosition, Proposals, ProposeError};
 
@@ -36,18 +37,13 @@ pub(crate) struct Writes<T> {
     split: Option<LogPosition>,
 }
 
-impl<T> Default for Writes<T> {
-    fn default() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            proposed: Proposals::default(),
-            split: None,
-        }
-    }
-}
-
 impl<T> Writes<T> {
+    /// No write is on its way yet; `seeded` is what is wrong on purpose.
+    pub(crate) const fn with_bugs(seeded: Seeded) -> Self {
+        let proposed = Proposals::with_bugs(seeded);
+        Self { waiting: VecDeque::new(), waiting_bytes: 0, proposed, split: None }
+    }
+
     /// The ticket of a committed entry, and those which that entry proves lost.
     pub(crate) fn committed(&mut self, entry: &Entry) -> (Option<T>, Vec<T>) {
         self.proposed.committed(entry)

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Index, Moment};
+use flotilla_base::{Bug, Index, Moment};
 use flotilla_raftgroup::{ReadError, ReadGrant, ReadToken};
 
 use crate::effects::Effects;
@@ -101,8 +101,9 @@ impl<T> Replica<T> {
 
     /// Answers the reads whose index is applied.
     pub(crate) fn answer_reads(&mut self, effects: &mut Effects<T>) {
+        let is_hasty = self.has_bug(Bug::READ_BEFORE_APPLY);
         while let Some(first) = self.reads.granted.first_entry() {
-            if *first.key() > self.apply.applied {
+            if *first.key() > self.apply.applied && !is_hasty {
                 break;
             }
             let applied = self.apply.applied;

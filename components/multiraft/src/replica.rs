@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flotilla_base::{
-    Epoch, Index, KvRead, Moment, Peer, PeerId, PeerRole, Region, RegionId, StoreId,
+    Bug, Epoch, Index, KvRead, Moment, Peer, PeerId, PeerRole, Region, RegionId, Seeded, StoreId,
 };
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
@@ -40,6 +40,8 @@ pub struct ReplicaConfig {
     pub timing: Timing,
     /// Bounds.
     pub limits: GroupLimits,
+    /// What is wrong on purpose.
+    pub seeded: Seeded,
     /// Reads old log entries.
     pub disk: Arc<dyn KvRead + Send + Sync>,
 }
@@ -180,6 +182,13 @@ impl<T> Replica<T> {
                     let _refused_where_it_cannot_be = self.group.transfer(to);
                 }
             }
+            Input::StepAside => {
+                if self.life == Lifecycle::Active
+                    && let Some(successor) = self.group.successor()
+                {
+                    let _leads_and_knows_the_voter = self.group.transfer(successor);
+                }
+            }
             Input::Persisted(number) => self.group.on_persisted(number),
             Input::SplitDone(done) => self.handle_split_done(*done, effects),
             Input::Applied(applied) => self.handle_applied(applied, effects),
@@ -296,17 +305,21 @@ impl<T> Replica<T> {
         self.config.timing
     }
 
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.config.seeded.has(bug)
+    }
+
     fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
         let group = new_group(&config, &start, now)?;
         let Start { region, peer, raft, apply, life, origin: _ } = start;
         Ok(Self {
-            config,
             peer,
             region,
             life,
             group,
             hard_state: raft.hard_state,
-            writes: Writes::default(),
+            writes: Writes::with_bugs(config.seeded),
+            config,
             reads: Reads::default(),
             apply: ApplyProgress {
                 applied: apply.applied.index,
@@ -413,7 +426,9 @@ impl<T> Replica<T> {
             self.take_role_change(change, effects);
         }
         if ready.needs_write() {
-            if self.life == Lifecycle::Uninitialised {
+            if self.life == Lifecycle::Uninitialised
+                && !self.has_bug(Bug::UNINITIALISED_VOTE_FORGOTTEN)
+            {
                 // A vote that a crash forgets could be given twice in one term.
                 let state = RegionState::Uninitialised(self.peer);
                 effects.log.extend([put_region_state(self.region.id, &state)]);
@@ -458,6 +473,11 @@ impl<T> Replica<T> {
             self.lead_replica_reads();
         } else {
             self.fail_reads(effects);
+            if self.has_bug(Bug::ERROR_AFTER_PROPOSE_AS_FAILURE) {
+                for ticket in self.writes.drain() {
+                    effects.refuse(ticket, self.not_leader());
+                }
+            }
         }
     }
 
@@ -564,10 +584,12 @@ pub(crate) fn new_group(
         }
     }
     let commit = raft.hard_state.commit.max(apply.commit);
+    let is_forgetful = config.seeded.has(Bug::DUPLICATE_APPLY_AFTER_RESTART);
+    let applied = if is_forgetful { apply.truncated } else { apply.applied };
     let initial = Initial {
         hard_state: HardState { commit, ..raft.hard_state },
         voters,
-        applied: apply.applied.index,
+        applied: applied.index,
         truncated: apply.truncated,
         last: raft.last,
         origin: *origin,
@@ -579,6 +601,7 @@ pub(crate) fn new_group(
         run: config.run,
         timing: config.timing,
         limits: config.limits,
+        seeded: config.seeded,
     };
     Group::new(group, initial, Arc::clone(&config.disk), now)
 }

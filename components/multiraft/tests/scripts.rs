@@ -85,6 +85,11 @@ fn transfer() -> std::io::Result<()> {
 }
 
 #[test]
+fn guarded_writes() -> std::io::Result<()> {
+    run("guarded_writes")
+}
+
+#[test]
 fn f7_births_behind_permits() -> std::io::Result<()> {
     run("f7_births_behind_permits")
 }

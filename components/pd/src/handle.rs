@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use flotilla_pdcore::Denied;
 use flotilla_placement::RegionInfo;
+use flotilla_telemetry::{MonotonicClock, Unfinished};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, timeout, timeout_at},
@@ -26,12 +27,20 @@ pub(crate) struct CoreHandle {
     pub status: watch::Receiver<Status>,
     pub regions: watch::Receiver<u64>,
     pub tso: Arc<TsoGate>,
+    pub clock: MonotonicClock,
+    pub unfinished: Unfinished,
 }
 
 impl CoreHandle {
     /// The status now.
     pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// # Errors
+    /// What this member has begun and does not finish.
+    pub(crate) fn is_alive(&self) -> Result<(), String> {
+        self.unfinished.check(self.clock.now())
     }
 
     /// Waits for a moment in which this member leads.

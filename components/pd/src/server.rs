@@ -7,9 +7,10 @@ use flotilla_engine::{
     data_dir::{Expect, Role},
 };
 use flotilla_proto::pdpb;
-use flotilla_telemetry::{MonotonicClock, Registry, thread};
+use flotilla_telemetry::{MonotonicClock, Registry, Unfinished, spawn_or_abort, thread};
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle as TaskHandle, spawn_blocking},
     time::timeout,
@@ -37,7 +38,10 @@ pub struct Pd {
     address: SocketAddr,
     client_url: String,
     handle: CoreHandle,
-    shutdown: watch::Sender<bool>,
+    /// Ends the listener.
+    stop_serving: watch::Sender<bool>,
+    /// Ends the owner.
+    stop_owner: watch::Sender<bool>,
     ended: oneshot::Receiver<Result<(), PdError>>,
     owner: JoinHandle<()>,
     serving: TaskHandle<()>,
@@ -68,18 +72,22 @@ impl Pd {
             status: watch::Sender::new(Status::default()),
             regions: watch::Sender::new(0),
             metrics,
+            unfinished: Unfinished::default(),
         };
-        let (shutdown, watched) = watch::channel(false);
+        let (stop_serving, serves) = watch::channel(false);
+        let (stop_owner, owns) = watch::channel(false);
         let (requests, queue) = request_queue();
         let handle = core_handle(&shared, requests);
         let core = spawn_blocking(move || open(&config, shared)).await;
         let core = core.map_err(|panic| PdError::Thread(io::Error::other(panic)))??;
-        let inputs = Inputs { requests: queue, shutdown: watched.clone() };
+        let inputs = Inputs { requests: queue, shutdown: owns };
         let (owner, ended) = run_owner(core, inputs)?;
         let http = http::router(&handle, &member, registry);
         let routers = Routers { grpc: grpc::router(&handle, &member), http };
-        let serving = tokio::spawn(listener::serve(listener, routers, watched));
-        let mut pd = Self { address, client_url, handle, shutdown, ended, owner, serving };
+        let served = listener::serve(listener, routers, serves);
+        let serving = spawn_or_abort(&Handle::current(), "serve", served);
+        let mut pd =
+            Self { address, client_url, handle, stop_serving, stop_owner, ended, owner, serving };
         pd.wait_for_identity().await?;
         tracing::info!(address = %pd.address, cluster = pd.cluster_id(), "placement driver serves");
         Ok(pd)
@@ -113,16 +121,31 @@ impl Pd {
         (&mut self.ended).await.map_err(|_dropped| gone())?
     }
 
-    /// Stops serving, ends the owner and waits for both.
+    /// Stops in order: nobody is let in, calls under way get a moment while the owner still answers, then the owner
+    /// ends. Waits for all of it.
     ///
     /// # Errors
     /// What went wrong before or in the end.
     pub async fn shutdown(mut self) -> Result<(), PdError> {
-        self.shutdown.send_replace(true);
+        self.stop_serving.send_replace(true);
+        let _what_was_late_is_cut = (&mut self.serving).await;
+        self.end().await
+    }
+
+    /// Stops without a moment for anybody: calls under way are cut. Waits for the end of the owner.
+    ///
+    /// # Errors
+    /// What went wrong before or in the end.
+    pub async fn kill(self) -> Result<(), PdError> {
+        self.serving.abort();
+        self.end().await
+    }
+
+    async fn end(mut self) -> Result<(), PdError> {
+        self.stop_owner.send_replace(true);
         let outcome = self.ended().await;
         let owner = self.owner;
         let joined = spawn_blocking(move || owner.join()).await;
-        let _connections_are_cut = self.serving.await;
         if !matches!(joined, Ok(Ok(()))) {
             return Err(PdError::Thread(io::Error::other("the owner has panicked")));
         }
@@ -175,6 +198,8 @@ fn core_handle(shared: &Shared, requests: mpsc::Sender<Request>) -> CoreHandle {
         status: shared.status.subscribe(),
         regions: shared.regions.subscribe(),
         tso: shared.tso.clone(),
+        clock: shared.clock,
+        unfinished: shared.unfinished.clone(),
     }
 }
 

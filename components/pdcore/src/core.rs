@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use flotilla_base::Moment;
+use flotilla_base::{Bug, Moment, Term};
 use flotilla_placement::{ClusterView, MetaState, TsoChange};
 use flotilla_raftgroup::{Group, Message, ReadyNumber, Single, StepError};
 
@@ -19,9 +19,11 @@ pub struct PdCore<T> {
     pub(crate) state: MetaState,
     pub(crate) view: ClusterView,
     pub(crate) reign: Option<Reign<T>>,
-    /// Writes that are not known durable, and the messages that wait for each.
+    /// The term of the last reign that began here. Each reign has a later one: nobody leads twice in one term.
+    pub(crate) last_reign: Term,
+    /// Writes that are not known durable, and the messages that wait for each; numbers ascend.
     pub(crate) unsynced: VecDeque<(ReadyNumber, Vec<Message>)>,
-    /// Until when this member says that it leads, as the host was told last.
+    /// Until when this member says that it leads, as the host was told last; only while a reign is open.
     pub(crate) lease: Option<Moment>,
     /// Whether the host knows which cluster this is.
     pub(crate) is_claimed: bool,
@@ -40,6 +42,7 @@ impl<T> PdCore<T> {
             state,
             view,
             reign: None,
+            last_reign: Term(0),
             unsynced: VecDeque::new(),
             lease: None,
             is_claimed: false,
@@ -120,6 +123,7 @@ impl<T> PdCore<T> {
             self.take_round(clocks, round, effects)?;
         }
         self.judge_lease(effects);
+        assert!(self.lease.is_none() || self.is_open(), "a lease without an open reign");
         Ok(has_worked)
     }
 
@@ -135,8 +139,11 @@ impl<T> PdCore<T> {
     /// question came.
     #[must_use]
     pub fn leads(&self, now: Moment) -> bool {
-        let is_open = self.reign.as_ref().is_some_and(|reign| reign.is_open);
-        is_open && self.single.lease().is_some_and(|end| now < end)
+        self.is_open() && self.single.lease().is_some_and(|end| now < end)
+    }
+
+    fn is_open(&self) -> bool {
+        self.reign.as_ref().is_some_and(|reign| reign.is_open)
     }
 
     /// The group, for questions.
@@ -157,6 +164,10 @@ impl<T> PdCore<T> {
         &self.view
     }
 
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.config.seeded.has(bug)
+    }
+
     /// Ends the member: nobody is left without an answer.
     pub fn close(&mut self, effects: &mut Effects<T>) {
         self.end_reign(effects);
@@ -174,6 +185,11 @@ impl<T> PdCore<T> {
             let Some((_, messages)) = self.unsynced.pop_front() else { break };
             effects.send.extend(messages);
         }
+        let is_later = |(last, _): &(ReadyNumber, Vec<Message>)| *last > number;
+        debug_assert!(
+            self.unsynced.back().is_none_or(is_later),
+            "a durable write is still waited for"
+        );
     }
 
     /// The directory is one of the cluster whose state is in it, whoever made the cluster, and also after
@@ -186,8 +202,7 @@ impl<T> PdCore<T> {
     }
 
     fn judge_lease(&mut self, effects: &mut Effects<T>) {
-        let is_open = self.reign.as_ref().is_some_and(|reign| reign.is_open);
-        let lease = if is_open { self.single.lease() } else { None };
+        let lease = if self.is_open() { self.single.lease() } else { None };
         if lease == self.lease {
             return;
         }

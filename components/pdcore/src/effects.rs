@@ -147,6 +147,8 @@ impl<T> Effects<T> {
     pub fn finish<H: PdHost<T>>(&mut self, host: &mut H) -> Result<(), H::Error> {
         let Self { stop, send, log, records, claim, tso, replies, reports } = std::mem::take(self);
         // P1.
+        let is_over = matches!(stop, Some(TsoChange::Close));
+        assert!(!is_over || tso.is_empty(), "timestamps would go on behind the end of their reign");
         if let Some(stop) = stop {
             host.tso(stop);
         }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use flotilla_base::{ClusterId, Index, KvRead, Moment, Mutation, PeerId, RegionId, Term, limit};
+use flotilla_base::{
+    ClusterId, Index, KvRead, Moment, Mutation, PeerId, RegionId, Seeded, Term, limit,
+};
 use flotilla_placement::{ClusterView, MetaError, MetaState};
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupError, GroupLimits, HardState, Initial, LogPosition,
@@ -34,6 +36,8 @@ pub struct CoreConfig {
     pub limits: GroupLimits,
     /// Applied entries that stay in the log, for members that were away for a moment.
     pub log_entries_kept: u64,
+    /// What is wrong on purpose.
+    pub seeded: Seeded,
 }
 
 /// A member that cannot start or go on.
@@ -80,6 +84,9 @@ impl<T> PdCore<T> {
         is_new: bool,
         now: Moment,
     ) -> Result<Self, CoreError> {
+        let is_ascending = config.members.is_sorted_by(|one, next| one < next);
+        assert!(is_ascending && config.members.contains(&config.member), "{:?}", config.members);
+        assert!(!config.fresh_cluster.is_none(), "0 is no cluster");
         let state = MetaState::load(reader.as_ref())?;
         let recovered = disk::recover(reader.as_ref(), GROUP)?;
         let nothing = || DiskError::Contradiction { group: GROUP, what: "no data".to_owned() };
@@ -104,6 +111,7 @@ impl<T> PdCore<T> {
             run: config.run,
             timing: config.timing,
             limits: config.limits,
+            seeded: config.seeded,
         };
         let group = Group::new(group_config, initial, reader, now)?;
         Ok(Self::new(config, Single::new(group, raft), state, ClusterView::new(now)))

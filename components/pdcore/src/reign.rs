@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use flotilla_base::Term;
+use flotilla_base::{Bug, Term};
 use flotilla_placement::{
-    Answer, Cluster, IdPool, MetaChange, MetaCommand, Refusal, TsoChange, TsoReign, bootstrap_ids,
-    bootstrap_stores, plan_bootstrap,
+    Answer, Cluster, IdBatch, IdPool, MetaChange, MetaCommand, Refusal, TsoChange, TsoReign,
+    bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
 use flotilla_raftgroup::RoleChange;
 
@@ -69,6 +69,8 @@ impl<T> PdCore<T> {
     /// An entry of this member's own term is applied: whatever any earlier leader can have committed is
     /// in the state now.
     pub(crate) fn begin_reign(&mut self, role: RoleChange, clocks: Clocks) {
+        assert!(self.reign.is_none() && self.last_reign < role.term, "two reigns in one term");
+        self.last_reign = role.term;
         self.reign = Some(Reign::new(role.term));
         // What was reported to an earlier reign of this member may have changed since.
         self.view = flotilla_placement::ClusterView::new(clocks.now);
@@ -130,11 +132,23 @@ impl<T> PdCore<T> {
     }
 
     pub(crate) fn ask_tso_window(&mut self, end_ms: u64, effects: &mut Effects<T>) {
+        if self.has_bug(Bug::TSO_SERVE_BEFORE_WINDOW)
+            && let Some(reign) = &mut self.reign
+        {
+            reign.is_open = true;
+            effects.tso.push(TsoChange::Extend { end_ms });
+        }
         self.ask(Asked::TsoWindow, MetaChange::TsoWindow { end_ms }, effects);
     }
 
     fn ask_id_window(&mut self, count: u32, effects: &mut Effects<T>) {
         let ids = IdPool::window_for(count);
+        if self.has_bug(Bug::ID_BEFORE_DURABLE)
+            && let Some(reign) = &mut self.reign
+        {
+            let last = self.state.last_id();
+            reign.ids.refill(IdBatch { first: last + 1, last: last + ids });
+        }
         self.ask(Asked::IdWindow, MetaChange::AllocWindow { ids }, effects);
     }
 
@@ -194,14 +208,18 @@ impl<T> PdCore<T> {
         };
         // Commands of an earlier reign come here before the next one begins.
         let Some(reign) = self.reign.as_mut() else { return };
-        reign.asked.remove(&kind);
+        let was_asked = reign.asked.remove(&kind);
+        assert!(was_asked, "{kind:?} was applied and is of no command of this reign");
         match outcome {
             Ok(Answer::Ids(window)) => {
-                reign.ids.refill(window);
+                if !self.config.seeded.has(Bug::ID_BEFORE_DURABLE) {
+                    reign.ids.refill(window);
+                }
                 effects.reports.push(Report::IdWindow(window));
                 self.serve_id_waiters(effects);
             }
             Ok(Answer::TsoWindow { end_ms }) => {
+                assert!(reign.first_window_ms.is_some(), "a window in front of what counts in it");
                 effects.tso.push(TsoChange::Extend { end_ms });
                 if !std::mem::replace(&mut reign.is_open, true) {
                     effects.reports.push(Report::Opened(reign.term));

@@ -21,6 +21,9 @@ impl<T> PdCore<T> {
         }
         effects.send.extend(round.send_now);
         if !round.is_complete {
+            let is_next = self.unsynced.back().is_none_or(|(last, _)| *last < round.number);
+            assert!(is_next, "rounds are made durable in the order in which they are collected");
+            assert!(effects.log.is_none(), "the last round's log is not written yet");
             effects.log = Some(LogWrite { number: round.number, batch: round.log });
             self.unsynced.push_back((round.number, round.send_after_persist));
         }

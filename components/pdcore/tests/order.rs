@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use flotilla_base::{
     ClusterId, Family, Incarnation, KeyRange, KvRead, Moment, Mutation, PeerId, ReadError,
-    ScanDirection, Span, StoreId, Tables,
+    ScanDirection, Seeded, Span, StoreId, Tables,
 };
 use flotilla_pdcore::{
     Clocks, CoreConfig, CoreError, Denied, Effects, Input, LogWrite, Outcome, PdCore, PdHost,
@@ -119,6 +119,7 @@ impl Member {
             timing: Timing::default(),
             limits: GroupLimits::default(),
             log_entries_kept: 4,
+            seeded: Seeded::NONE,
         };
         let reader: Arc<dyn KvRead + Send + Sync> = Arc::clone(disk) as _;
         let is_new = !records.is_empty();
@@ -155,7 +156,7 @@ fn effects_happen_in_the_order_that_safety_asks_for() {
         Message::new(MessageKind::Heartbeat, PeerId(1), PeerId(2), flotilla_base::Term(6));
     let cluster = Cluster { id: ClusterId(7), max_replicas: 1 };
     let mut effects = Effects {
-        stop: Some(TsoChange::Close),
+        stop: Some(TsoChange::Lease(None)),
         send: vec![message],
         log: Some(LogWrite { number: ReadyNumber(1), batch: Vec::new() }),
         records: vec![Mutation::Put(Family::RaftMeta, "key".into(), "value".into())],
@@ -166,10 +167,35 @@ fn effects_happen_in_the_order_that_safety_asks_for() {
     };
     let mut host = Host::default();
     effects.finish(&mut host).expect("nothing fails");
-    let order = ["close", "send 1", "persist", "write", "claim 7", "extend", "reply", "report"];
+    let order =
+        ["lease false", "send 1", "persist", "write", "claim 7", "extend", "reply", "report"];
     assert_eq!(host.calls, order);
     effects.finish(&mut host).expect("nothing fails");
     assert_eq!(host.calls.len(), order.len(), "nothing is done twice");
+}
+
+#[test]
+#[should_panic(expected = "behind the end of their reign")]
+fn no_timestamps_go_on_behind_the_end_of_a_reign() {
+    let mut effects: Effects<u32> = Effects {
+        stop: Some(TsoChange::Close),
+        tso: vec![TsoChange::Extend { end_ms: 5 }],
+        ..Effects::default()
+    };
+    let _never_returns = effects.finish(&mut Host::default());
+}
+
+#[test]
+#[should_panic(expected = "is not written yet")]
+fn a_round_is_not_collected_in_front_of_the_last_ones_write() {
+    let mut member = Member::start(&Arc::new(Disk::default()));
+    member.tell(Input::Wake);
+    for number in 1.. {
+        let Member { core, clocks, effects, .. } = &mut member;
+        while core.drain(*clocks, effects).expect("sound") {}
+        // As if it were durable; nothing was written.
+        member.tell(Input::Persisted(ReadyNumber(number)));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Settings of a group, each value with its reason.
 
-use flotilla_base::{PeerId, RegionId, Span};
+use flotilla_base::{PeerId, RegionId, Seeded, Span};
 
 /// The times that decide elections. Equal on all members of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,4 +86,6 @@ pub struct GroupConfig {
     pub timing: Timing,
     /// Bounds.
     pub limits: GroupLimits,
+    /// What is wrong on purpose.
+    pub seeded: Seeded,
 }

@@ -10,7 +10,7 @@
 //! not get their votes in time: with disks that take longer than a round they would otherwise overtake each
 //! other for ever. A peer that is not even heard, and so gets no pre-votes, goes on asking at the same pace.
 
-use flotilla_base::{Moment, Rng, Span};
+use flotilla_base::{Bug, Moment, Rng, Seeded, Span};
 
 use crate::config::Timing;
 
@@ -46,6 +46,7 @@ pub struct ElectionClock {
     is_stall_excused: bool,
     /// Elections that this peer lost since it heard a leader.
     lost: u32,
+    seeded: Seeded,
 }
 
 impl ElectionClock {
@@ -61,6 +62,7 @@ impl ElectionClock {
             campaign_at: Moment::NEVER,
             is_stall_excused: false,
             lost: 0,
+            seeded: Seeded::NONE,
         };
         assert!(timing.lease < timing.gate, "a lease ends before anybody else may lead");
         assert!(timing.heartbeat * 2 < timing.lease, "a lease outlives one lost heartbeat");
@@ -68,11 +70,19 @@ impl ElectionClock {
         clock
     }
 
+    /// The same clock with what is wrong on purpose.
+    #[must_use]
+    pub fn with_bugs(self, seeded: Seeded) -> Self {
+        Self { seeded, ..self }
+    }
+
     /// The leader of the current term was heard.
     pub fn heard_leader(&mut self, now: Moment, rank: u64) {
         self.gate_until = self.gate_until.max(now + self.timing.gate);
         let spread = self.timing.rank_step * rank + self.jitter(SETTLE);
-        self.campaign_at = now + self.timing.gate + SETTLE + spread;
+        let is_patient = !self.seeded.has(Bug::OWN_CAMPAIGN_IGNORES_GATE);
+        let gate = if is_patient { self.timing.gate } else { Span::ZERO };
+        self.campaign_at = now + gate + SETTLE + spread;
         self.is_stall_excused = false;
         self.lost = 0;
     }
@@ -119,7 +129,8 @@ impl ElectionClock {
             return ElectionWake::Early;
         }
         // Behind a gate that is closed for longer than the campaign waits, nobody stood still.
-        if now.since(deadline) > self.timing.stall && !self.is_stall_excused {
+        let is_stalled = now.since(deadline) > self.timing.stall;
+        if is_stalled && !self.is_stall_excused && !self.seeded.has(Bug::TICK_BURST_AFTER_STALL) {
             self.is_stall_excused = true;
             self.campaign_at = now + self.timing.heartbeat;
             return ElectionWake::Listen;
@@ -130,6 +141,9 @@ impl ElectionClock {
     /// When [`Self::wake`] has something to say.
     #[must_use]
     pub fn deadline(&self) -> Moment {
+        if self.seeded.has(Bug::OWN_CAMPAIGN_IGNORES_GATE) {
+            return self.campaign_at;
+        }
         self.campaign_at.max(self.gate_until)
     }
 

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flotilla_base::{Index, KvRead, Moment, PeerId, Rng, Term};
+use flotilla_base::{Bug, Index, KvRead, Moment, PeerId, Rng, Term};
 use raft::eraftpb::{Message as RaftMessage, MessageType};
 use raft::{RawNode, StateRole, eraftpb};
 
@@ -182,6 +182,8 @@ struct Duties {
     quorum_check_at: Moment,
     /// The last quorum check was put off because this process stood still.
     is_stall_excused: bool,
+    /// The last wake-up that was late by more than a gate: this process had slept.
+    awake_since: Moment,
 }
 
 impl Duties {
@@ -189,6 +191,7 @@ impl Duties {
         heartbeat_at: Moment::NEVER,
         quorum_check_at: Moment::NEVER,
         is_stall_excused: false,
+        awake_since: Moment(0),
     };
 }
 
@@ -240,8 +243,11 @@ impl Group {
         let seed =
             Rng::lane(config.seed, config.group.get() ^ config.peer.get().rotate_left(32)).next();
         // The only voter can have promised nothing: there is nobody else to lead.
-        let is_fenced = origin == Origin::Restarted && !is_sole_voter;
-        let mut clock = ElectionClock::new(config.timing, seed, now, is_fenced);
+        let is_fenced = origin == Origin::Restarted
+            && !is_sole_voter
+            && !config.seeded.has(Bug::VOTE_RIGHT_AFTER_RESTART);
+        let clock = ElectionClock::new(config.timing, seed, now, is_fenced);
+        let mut clock = clock.with_bugs(config.seeded);
         if origin == Origin::CreatedToLead || is_sole_voter {
             clock.campaign_at_once(now);
         }
@@ -287,6 +293,10 @@ impl Group {
         let vote_before = (self.raw.raft.term, self.raw.raft.vote);
         // The crate's own errors say that a message has no place here (an unknown peer): dropped.
         let _unknown_peer_is_dropped = self.raw.step(message_to_raft(message));
+        if self.has_bug(Bug::COMMIT_OLD_TERM_BY_COUNT) && self.is_leader() {
+            let (counted, _) = self.raw.raft.mut_prs().maximal_committed_index();
+            self.raw.raft.raft_log.commit_to(counted);
+        }
         let raft = &self.raw.raft;
         let is_from_leader = matches!(kind, MessageKind::Append | MessageKind::Heartbeat)
             && raft.leader_id == from.get()
@@ -397,6 +407,9 @@ impl Group {
         self.sort_messages(messages.chain(own), &mut work);
         self.check_committed(&work.committed);
         self.raw.advance_append_async(ready);
+        if self.has_bug(Bug::LOG_COUNTS_BEFORE_DURABLE) {
+            self.raw.on_persist_ready(work.number.0);
+        }
         self.note_outstanding(&mut work);
         work.role_change = self.take_role_change();
         Some(work)
@@ -538,6 +551,10 @@ impl Group {
         (Term(self.raw.raft.term), PeerId(self.raw.raft.vote)) == self.durable
     }
 
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.config.seeded.has(bug)
+    }
+
     pub(crate) const fn seen_at(&self) -> Moment {
         self.seen_at
     }
@@ -547,12 +564,21 @@ impl Group {
         self.outstanding.front().map(|oldest| oldest.since)
     }
 
+    /// Since when this process has not slept for longer than a gate; leaders only.
+    pub(crate) const fn awake_since(&self) -> Moment {
+        self.duties.awake_since
+    }
+
     fn guard_view(&self, message: &Message) -> GuardView {
         let raft = &self.raw.raft;
         GuardView {
             peer: self.config.peer,
             last: self.last().index,
-            durable_end: self.is_log_durable().then(|| self.last()),
+            durable_end: if self.has_bug(Bug::HANDOVER_NEVER_VOID) {
+                Some(LogPosition { term: message.log_term, index: message.index })
+            } else {
+                self.is_log_durable().then(|| self.last())
+            },
             committed: Index(raft.raft_log.committed),
             term: message.term.get().cmp(&raft.term),
             is_leader: raft.state == StateRole::Leader,
@@ -581,7 +607,18 @@ impl Group {
         Ok(())
     }
 
+    /// A wake-up that is late by more than a gate finds a process that slept, whatever made it. This can
+    /// not keep a lead that others should have: a leader was silent as long, and they campaign meanwhile
+    /// unless they slept too.
+    fn note_sleep(&mut self, now: Moment) {
+        let is_late = now.since(self.next_deadline()) > self.timing().gate;
+        if is_late && !self.has_bug(Bug::TICK_BURST_AFTER_STALL) {
+            self.duties.awake_since = now;
+        }
+    }
+
     fn wake_leader(&mut self, now: Moment) {
+        self.note_sleep(now);
         // Before the check of the quorum, which forgets who answered.
         self.mind_transfer(now);
         let timing = self.timing();
@@ -690,7 +727,12 @@ impl Group {
             // A heartbeat's answer and a question promise nothing about the log.
             let promises_log_or_vote =
                 !matches!(message.kind, MessageKind::HeartbeatResponse | MessageKind::ReadIndex);
-            if is_term_durable && (is_leader || !promises_log_or_vote) {
+            let is_careless = match message.kind {
+                MessageKind::AppendResponse => self.has_bug(Bug::ACK_BEFORE_PERSIST),
+                MessageKind::RequestVoteResponse => self.has_bug(Bug::VOTE_BEFORE_PERSIST),
+                _ => is_leader && self.has_bug(Bug::SINGLETON_SENDS_BEFORE_VOTE_DURABLE),
+            };
+            if is_careless || (is_term_durable && (is_leader || !promises_log_or_vote)) {
                 work.send_now.push(message);
             } else {
                 work.send_after_persist.push(message);

@@ -144,8 +144,10 @@ fn check_handover(message: &Message, view: &GuardView) -> Result<(), StepError> 
     Ok(())
 }
 
-/// Entries must follow `index` one by one with terms that never fall; and what this peer knows
-/// committed must not be replaced, which would be a second truth.
+/// Entries must follow `index` one by one with terms that never fall.
+///
+/// That none of them replaces what this peer knows committed, which would be a second truth, is the crate's
+/// business: it takes nothing of an append that begins in front of its commit index, and answers with that.
 fn check_append(message: &Message, view: &GuardView) -> Result<(), StepError> {
     // Every entry has a term, and the crate takes none for that of an entry it does not know.
     if message.log_term.is_none() && !message.index.is_none() {

@@ -14,7 +14,7 @@
 //! * while the oldest unfinished write is older than one gate: a leader with such a disk is about to go;
 //! * after a restart, after a step-down, and in another term.
 
-use flotilla_base::{Index, Moment, Span, Term};
+use flotilla_base::{Bug, Index, Moment, Span, Term};
 
 use crate::group::Group;
 
@@ -66,7 +66,8 @@ impl Group {
     /// What this leader may trust; it may have run out already.
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
-        let is_shut = !self.can_read() || self.is_transferring() || self.is_disk_late(1);
+        let is_leaving = self.is_transferring() && !self.has_bug(Bug::LEASE_DURING_TRANSFER);
+        let is_shut = !self.can_read() || is_leaving || self.is_disk_late();
         if is_shut {
             return None;
         }
@@ -84,10 +85,10 @@ impl Group {
         self.lease().filter(|lease| now < lease.until).map(|_| self.committed())
     }
 
-    /// Whether the oldest write that is not durable yet has waited for more than so many gates.
-    pub(crate) fn is_disk_late(&self, gates: u64) -> bool {
-        let allowed = self.timing().gate * gates;
-        self.oldest_write().is_some_and(|since| self.seen_at().since(since) > allowed)
+    /// Whether the oldest write that is not durable yet has waited for more than a gate, whatever for.
+    fn is_disk_late(&self) -> bool {
+        let gate = self.timing().gate;
+        self.oldest_write().is_some_and(|since| self.seen_at().since(since) > gate)
     }
 }
 

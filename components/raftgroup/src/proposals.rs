@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use flotilla_base::{Bug, Seeded};
+
 use crate::message::{Entry, LogPosition};
 
 /// Reply tickets of proposals in the order of the log.
@@ -11,15 +13,22 @@ use crate::message::{Entry, LogPosition};
 #[derive(Debug)]
 pub struct Proposals<T> {
     waiting: VecDeque<(LogPosition, T)>,
+    seeded: Seeded,
 }
 
 impl<T> Default for Proposals<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new() }
+        Self::with_bugs(Seeded::NONE)
     }
 }
 
 impl<T> Proposals<T> {
+    /// None waits yet; `seeded` is what is wrong on purpose.
+    #[must_use]
+    pub const fn with_bugs(seeded: Seeded) -> Self {
+        Self { waiting: VecDeque::new(), seeded }
+    }
+
     /// Remembers the ticket of the entry at `position`, which was just appended by this leader.
     ///
     /// Older tickets at or behind that index stay: this leader's log lacks their entries, but another
@@ -40,7 +49,8 @@ impl<T> Proposals<T> {
             if !is_decided {
                 break;
             }
-            let is_own = *position == entry.position();
+            let is_own = *position == entry.position()
+                || (position.index == entry.index && self.seeded.has(Bug::ANSWER_BY_INDEX_ALONE));
             let Some((_, ticket)) = self.waiting.pop_front() else { break };
             if is_own {
                 return (Some(ticket), lost);

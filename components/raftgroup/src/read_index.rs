@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use flotilla_base::{Index, Moment, PeerId, Term};
+use flotilla_base::{Bug, Index, Moment, PeerId, Term};
 
 use crate::group::{Group, GroupReady, ReadError, ReadGrant, ReadToken};
 use crate::message::{Message, MessageKind};
@@ -87,6 +87,11 @@ impl Group {
         if !self.can_read() {
             return Err(ReadError::NotYet);
         }
+        if self.has_bug(Bug::READ_INDEX_WITHOUT_QUORUM) {
+            let (token, index) = (self.reading.next_token(), self.committed());
+            self.reading.granted.push(ReadGrant { token, index });
+            return Ok(token);
+        }
         Ok(self.begin_round(true))
     }
 
@@ -154,7 +159,8 @@ impl Group {
     }
 
     fn confirm(&mut self, round: Round, index: Index, work: &mut GroupReady) {
-        self.lease.note_confirmed(round.sent_at);
+        let is_late = self.has_bug(Bug::LEASE_FROM_RECEIVE_TIME);
+        self.lease.note_confirmed(if is_late { self.seen_at() } else { round.sent_at });
         if round.is_asked_for {
             work.reads.push(ReadGrant { token: round.token, index });
         }
@@ -184,12 +190,15 @@ impl Group {
         let token = ReadToken(u64::from_be_bytes(token));
         // What was never asked is answered by nobody: such an answer would grant all reads that wait.
         let is_asked = (1..=self.reading.started).contains(&token.0);
-        (is_asked && context == self.read_context(token)).then_some(token)
+        let is_reused = self.has_bug(Bug::READ_INDEX_CONTEXT_REUSED);
+        let newest = if is_reused { ReadToken(self.reading.started) } else { token };
+        (is_asked && context == self.read_context(token)).then_some(newest)
     }
 
     fn read_context(&self, token: ReadToken) -> Vec<u8> {
         let Term(term) = self.role().term;
-        let words = [self.peer().get(), term, self.run(), token.0];
+        let token = if self.has_bug(Bug::READ_INDEX_CONTEXT_REUSED) { 1 } else { token.0 };
+        let words = [self.peer().get(), term, self.run(), token];
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
 }

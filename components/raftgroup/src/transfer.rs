@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 
 use bytes::Bytes;
-use flotilla_base::{Moment, PeerId};
+use flotilla_base::{Bug, Moment, PeerId};
 
 use crate::group::{Group, Role};
 use crate::message::{Message, MessageKind};
@@ -99,7 +99,7 @@ impl Group {
 
     /// Ends a hand-over that took too long, and gives up the lead where the disk stands still.
     pub(crate) fn mind_transfer(&mut self, now: Moment) {
-        let is_disk_lost = self.is_disk_late(GATES_UNTIL_GIVING_UP);
+        let is_disk_lost = self.is_disk_lost();
         if self.transfer.as_ref().is_some_and(|transfer| now >= transfer.until) {
             self.transfer = None;
             if is_disk_lost {
@@ -107,7 +107,9 @@ impl Group {
                 return;
             }
             // The successor may have been told, and may be told again by a late copy.
-            self.lease.withdraw_until_behind(self.last().index);
+            if !self.has_bug(Bug::LEASE_AFTER_ABORTED_TRANSFER) {
+                self.lease.withdraw_until_behind(self.last().index);
+            }
             // An entry of no effect, so that the lease returns where nobody writes.
             let _lease_waits_for_the_next_write = self.propose(Bytes::new());
         } else if is_disk_lost && self.transfer.is_none() {
@@ -122,8 +124,22 @@ impl Group {
         }
     }
 
-    /// The voter that would lose the least time: it answers, and holds the most.
-    fn successor(&self) -> Option<PeerId> {
+    /// Whether the oldest write that is not durable yet has waited for too long while this process was
+    /// awake: while it slept, no disk could have told it of an end.
+    fn is_disk_lost(&self) -> bool {
+        let allowed = self.timing().gate * GATES_UNTIL_GIVING_UP;
+        let waits_since = self.oldest_write().map(|since| since.max(self.awake_since()));
+        let is_lost = waits_since.is_some_and(|since| self.seen_at().since(since) > allowed);
+        is_lost && !self.has_bug(Bug::LEADER_KEEPS_STALLED_DISK)
+    }
+
+    /// The voter that would lose the least time as the next leader: it answers, and holds the most. `None` where no
+    /// other voter answers, and at a peer that does not lead.
+    #[must_use]
+    pub fn successor(&self) -> Option<PeerId> {
+        if !self.is_leader() {
+            return None;
+        }
         let progress = self.raw.raft.prs();
         let voters = progress.conf().voters().ids();
         let others = voters.iter().filter(|id| *id != self.peer().get());

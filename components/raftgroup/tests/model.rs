@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::Disk;
-use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Rng, Span, Term};
+use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Rng, Seeded, Span, Term};
 use flotilla_raftgroup::{
     ApplyState, Entry, Group, GroupConfig, GroupLimits, HardState, Initial, LogPosition, Message,
     MessageKind, Origin, RaftState, ReadToken, ReadyNumber, Role, StepError, Timing, Voters, disk,
@@ -354,7 +354,8 @@ fn start(
     let limits = GroupLimits { outstanding_max: 4, cache_bytes_max: 64, ..GroupLimits::default() };
     let timing = Timing::default();
     let run = now.0;
-    let config = GroupConfig { group: GROUP, peer, seed, run, timing, limits };
+    let seeded = Seeded::NONE;
+    let config = GroupConfig { group: GROUP, peer, seed, run, timing, limits, seeded };
     let initial = Initial {
         hard_state: raft.hard_state,
         voters: voters.clone(),

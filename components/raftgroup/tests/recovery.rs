@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::Disk;
-use flotilla_base::{Family, Index, KvRead, Moment, Mutation, PeerId, RegionId, Term};
+use flotilla_base::{Family, Index, KvRead, Moment, Mutation, PeerId, RegionId, Seeded, Term};
 use flotilla_damage::damaged_records;
 use flotilla_raftgroup::{
     ApplyState, Entry, Group, GroupConfig, GroupLimits, HardState, Initial, LogPosition, Message,
@@ -80,7 +80,15 @@ fn log(truncated: Index, last: LogPosition, terms: &[u64]) -> Vec<Mutation> {
 fn work(found: disk::Recovered, disk: &Disk) {
     let disk::Recovered { raft, apply } = found;
     let (timing, limits) = (Timing::default(), GroupLimits::default());
-    let config = GroupConfig { group: GROUP, peer: PEER, seed: 1, run: 1, timing, limits };
+    let config = GroupConfig {
+        group: GROUP,
+        peer: PEER,
+        seed: 1,
+        run: 1,
+        timing,
+        limits,
+        seeded: Seeded::NONE,
+    };
     let initial = Initial {
         hard_state: raft.hard_state,
         voters: Voters { voters: vec![PEER, PeerId(2)], learners: Vec::new() },

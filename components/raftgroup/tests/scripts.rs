@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use common::Disk;
-use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Span, Term};
+use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Seeded, Span, Term};
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupLimits, GroupReady, HardState, Initial, LogPosition,
     Message, MessageKind, Origin, RaftState, ReadyNumber, Timing, Voters, disk, single,
@@ -294,7 +294,8 @@ impl Peers {
         origin: Origin,
     ) {
         let (timing, limits) = (Timing::default(), GroupLimits::default());
-        let config = GroupConfig { group: GROUP, peer, seed: 1, run: 1, timing, limits };
+        let seeded = Seeded::NONE;
+        let config = GroupConfig { group: GROUP, peer, seed: 1, run: 1, timing, limits, seeded };
         let initial = Initial {
             hard_state: raft.hard_state,
             voters: self.voters.clone(),

@@ -9,6 +9,9 @@ use flotilla_multiraft::{Reply, RequestError};
 use crate::event::{Answer, Ticket};
 use crate::plan::LoadPlan;
 
+/// Writes to keys whose content the client has seen that ask for this content to be there still, in thousandths.
+const SWAP_PERMILLE: u64 = 200;
+
 /// Operations of each client after all faults.
 const LAST_OPERATIONS: u64 = 3;
 
@@ -43,12 +46,18 @@ pub struct SimClient {
     /// The regions as this client knows them: it looks them up when a store tells it that they have changed.
     map: Vec<Region>,
     failures: u64,
+    /// Which writes are swaps. A lane of its own, so that all else is drawn as it would be without them.
+    swaps: Rng,
+    /// What was seen last of each key.
+    seen: BTreeMap<Key, Option<Bytes>>,
+    /// What the attempt under way writes.
+    writing: Option<Bytes>,
 }
 
 impl SimClient {
     /// A client that has its operations before it.
     #[must_use]
-    pub fn new(mut plan: LoadPlan, mut rng: Rng) -> Self {
+    pub fn new(mut plan: LoadPlan, mut rng: Rng, swaps: Rng) -> Self {
         // One that only reads stays with a leader that has lost its majority, while others write
         // elsewhere: that is when a read could be stale.
         match rng.below(4) {
@@ -65,6 +74,9 @@ impl SimClient {
             leaders: BTreeMap::new(),
             map: Vec::new(),
             failures: 0,
+            swaps,
+            seen: BTreeMap::new(),
+            writing: None,
         }
     }
 
@@ -107,7 +119,14 @@ impl SimClient {
         let filler = usize::try_from(self.rng.below(self.plan.value_bytes_max)).unwrap_or(0);
         let mut value = format!("{}:", ticket.0).into_bytes();
         value.resize(value.len() + filler, b'.');
-        value.into()
+        let value = Bytes::from(value);
+        self.writing = Some(value.clone());
+        value
+    }
+
+    /// What a write asks to find under its key, if it asks.
+    pub fn over(&mut self, key: &Key) -> Option<Option<Bytes>> {
+        if self.swaps.chance(SWAP_PERMILLE) { self.seen.get(key).cloned() } else { None }
     }
 
     /// The region of a key, in a map that may be old; `newest` is looked at where there is none.
@@ -127,8 +146,8 @@ impl SimClient {
 
     /// An answer to the attempt under way.
     pub fn on_answer(&mut self, region: &Region, answer: &Answer) -> Next {
-        if matches!(answer, Answer::Reply(Reply::Written) | Answer::Value(_)) {
-            self.operation = None;
+        if matches!(answer, Answer::Reply(Reply::Written | Reply::GuardFailed) | Answer::Value(_)) {
+            self.learn(answer);
             return Next::Done(Span(self.rng.below(self.plan.think_max.0 + 1)));
         }
         let is_moved = matches!(
@@ -156,6 +175,16 @@ impl SimClient {
             _ => self.turn_elsewhere(region),
         }
         self.again()
+    }
+
+    /// The operation is done.
+    fn learn(&mut self, answer: &Answer) {
+        let Some(Operation { key, .. }) = self.operation.take() else { return };
+        match answer {
+            Answer::Value(value) => _ = self.seen.insert(key, value.clone()),
+            Answer::Reply(Reply::Written) => _ = self.seen.insert(key, self.writing.take()),
+            _ => _ = self.seen.remove(&key),
+        }
     }
 
     /// Nothing was heard for too long.

@@ -96,6 +96,8 @@ enum Health {
     Doomed,
     /// A sync failed in this run.
     Failed,
+    /// A sync failed, and was tried again: syncs succeed, and nothing reaches the disk any more.
+    Holed,
 }
 
 impl SimDisk {
@@ -141,6 +143,9 @@ impl SimDisk {
             self.health = Health::Failed;
         }
         self.check_sound()?;
+        if self.health == Health::Holed {
+            return Ok(());
+        }
         let behind = usize::try_from(self.written.0 - number.0).unwrap_or(usize::MAX);
         let count = self.pending.len().saturating_sub(behind);
         self.make_durable(count);
@@ -150,7 +155,8 @@ impl SimDisk {
     /// The store stops, and its process or its machine is gone: of what was not synced everything, nothing
     /// or a random prefix survives. Readers of the old image keep a view that no longer changes.
     pub fn crash(&mut self, rng: &mut Rng) -> Loss {
-        let count = self.pending.len();
+        let has_hole = self.health == Health::Holed;
+        let count = if has_hole { 0 } else { self.pending.len() };
         let kept = match rng.below(4) {
             0 => count,
             1 => 0,
@@ -172,6 +178,12 @@ impl SimDisk {
     /// The next sync fails, unless the store stops before.
     pub fn doom(&mut self) {
         self.health = Health::Doomed;
+    }
+
+    /// After a sync that failed another one is tried: the system has forgotten what the first one was to
+    /// write, so the log has a hole, and ends there.
+    pub const fn retry(&mut self) {
+        self.health = Health::Holed;
     }
 
     /// The next sync does not fail.
@@ -282,6 +294,20 @@ mod tests {
         disk.doom();
         disk.spare();
         disk.sync(second).expect("spared");
+    }
+
+    #[test]
+    fn a_sync_that_failed_and_is_tried_again_leaves_a_hole() {
+        let mut disk = SimDisk::default();
+        disk.doom();
+        let first = write(&mut disk, "a");
+        assert_eq!(disk.sync(first), Err(DiskError::Failed));
+        disk.retry();
+        let second = write(&mut disk, "b");
+        disk.sync(second).expect("the system has forgotten");
+        assert_eq!(disk.image().look(keys), ["a", "b"]);
+        let loss = disk.crash(&mut Rng::new(1));
+        assert_eq!((loss.lost, loss.kept), (2, 0));
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Request {
     pub key: Key,
     /// What to write; `None` reads.
     pub value: Option<bytes::Bytes>,
+    /// What the key must have for the write, if that matters.
+    pub over: Option<Option<bytes::Bytes>>,
     /// How it reads.
     pub kind: ReadKind,
 }
@@ -130,8 +132,9 @@ impl fmt::Display for Event {
             Self::Task(store, run, task) => write!(f, "store {store}.{} {task:?}", run.0),
             Self::Bootstrap(store, region) => write!(f, "store {store} bootstrap region {region}"),
             Self::Request(store, request) => {
-                let Request { ticket, region, key, value, kind, .. } = request.as_ref();
+                let Request { ticket, region, key, value, over, kind, .. } = request.as_ref();
                 let verb = match (value, kind) {
+                    (Some(_), _) if over.is_some() => "swap",
                     (Some(_), _) => "put",
                     (None, ReadKind::Led) => "get",
                     (None, ReadKind::InPlace) => "get in place",

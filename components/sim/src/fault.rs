@@ -46,6 +46,40 @@ pub enum Order {
     JumpWall(StoreId, i64),
 }
 
+impl Order {
+    /// The stores that it speaks of.
+    #[must_use]
+    pub fn stores(&self) -> Vec<StoreId> {
+        match self {
+            Self::Cut(directions) => directions.iter().flat_map(|(a, b)| [*a, *b]).collect(),
+            Self::Clog(store)
+            | Self::ClientCut(store)
+            | Self::Crash(store, _)
+            | Self::Pause(store)
+            | Self::Hang(store)
+            | Self::FailSync(store)
+            | Self::Fill(store)
+            | Self::JumpWall(store, _) => vec![*store],
+        }
+    }
+
+    /// The kind of fault that gives such orders.
+    #[must_use]
+    pub const fn family(&self) -> FaultFamily {
+        match self {
+            Self::Cut(_) => FaultFamily::Cut,
+            Self::Clog(_) => FaultFamily::Clog,
+            Self::ClientCut(_) => FaultFamily::ClientCut,
+            Self::Crash(..) => FaultFamily::Crash,
+            Self::Pause(_) => FaultFamily::Pause,
+            Self::Hang(_) => FaultFamily::Hang,
+            Self::FailSync(_) => FaultFamily::SyncError,
+            Self::Fill(_) => FaultFamily::Full,
+            Self::JumpWall(..) => FaultFamily::WallJump,
+        }
+    }
+}
+
 /// One order of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strike {
@@ -257,6 +291,7 @@ mod tests {
             interval: Span::from_millis(1_000),
             length_max: Span::from_millis(1_000),
             only,
+            ..FaultPlan::default()
         };
         Nemesis::new(plan, 5, Rng::new(1))
     }

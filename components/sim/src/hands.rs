@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, Span, StoreId};
+use flotilla_base::{
+    Bug, Family, Index, Moment, Mutation, PeerId, Region, RegionId, Seeded, Span, StoreId, Term,
+};
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Birth, Delegate, Delivery, Host, Input,
     LogWrite, PeerMessage, Reply, Report, RequestError, SplitDone,
@@ -34,8 +36,10 @@ pub enum Out {
     Begun(Ticket),
     /// A replica wants to be woken, by the store's clock.
     Alarm(RegionId, Moment),
-    /// For the trace: what a peer is now.
+    /// What a peer is now.
     Role(RegionId, RoleChange),
+    /// Entries of a region are handed to their applier.
+    Applies(RegionId),
 }
 
 /// What a store has in the works, besides its replicas.
@@ -112,21 +116,36 @@ pub struct Lane {
     pub steps: VecDeque<Step>,
     /// Regions whose replicas are in this round: no other worker may run them.
     pub regions: BTreeSet<RegionId>,
-    /// Commit index of each region of the round.
-    committed: BTreeMap<RegionId, Index>,
+    /// Commit index and term of each region of the round.
+    pub committed: BTreeMap<RegionId, (Index, Term)>,
     round: RoundJudge,
     delivery: DeliveryJudge,
-    /// Messages of this round have left.
-    has_sent: bool,
     /// The batch of this turn of appliers is written.
     is_written: bool,
+    /// What is wrong on purpose, and what comes too late for that.
+    seeded: Seeded,
+    late: Vec<Step>,
 }
 
 impl Lane {
-    /// A round of these regions, each with its commit index.
+    /// A thread that has nothing to do yet.
     #[must_use]
-    pub fn round(committed: BTreeMap<RegionId, Index>, regions: BTreeSet<RegionId>) -> Self {
-        Self { committed, regions, ..Self::default() }
+    pub fn new(seeded: Seeded) -> Self {
+        Self { seeded, ..Self::default() }
+    }
+
+    /// All effects are there, or all of one delivery.
+    pub fn close(&mut self) {
+        self.steps.extend(self.late.drain(..));
+    }
+
+    /// Takes a step, which `bug` puts behind the others.
+    fn push(&mut self, step: Step, bug: Bug) {
+        if self.seeded.has(bug) {
+            self.late.push(step);
+        } else {
+            self.steps.push_back(step);
+        }
     }
 
     /// Whether everything is done.
@@ -138,13 +157,13 @@ impl Lane {
     /// Whether messages of the round have left, and its batch is not written.
     #[must_use]
     pub fn is_between_send_and_write(&self) -> bool {
-        self.has_sent && self.steps.iter().any(|step| matches!(step, Step::Persist(_)))
+        self.round.has_sent() && self.steps.iter().any(|step| matches!(step, Step::Persist(_)))
     }
 }
 
 impl Host<Ticket> for Lane {
     fn permit(&mut self, region: RegionId, _peer: PeerId, delegate: Delegate) {
-        self.steps.push_back(Step::Permit(region, delegate));
+        self.push(Step::Permit(region, delegate), Bug::PERMIT_AFTER_MESSAGES);
     }
 
     fn send(&mut self, messages: Vec<PeerMessage>) {
@@ -174,7 +193,7 @@ impl Host<Ticket> for Lane {
 
 impl Delivery for Lane {
     fn persisted(&mut self, region: RegionId, peer: PeerId, number: ReadyNumber) {
-        self.steps.push_back(Step::Persisted(region, peer, number));
+        self.push(Step::Persisted(region, peer, number), Bug::PERSISTED_AFTER_SEND);
     }
 
     fn send(&mut self, messages: Vec<PeerMessage>) {
@@ -184,7 +203,13 @@ impl Delivery for Lane {
 
 impl ApplyHost<Ticket> for Lane {
     fn write(&mut self, batch: Vec<Mutation>) {
-        self.steps.push_back(Step::Write(batch));
+        if self.seeded.has(Bug::APPLY_INDEX_NOT_ATOMIC) {
+            let is_state = |it: &Mutation| matches!(it, Mutation::Put(Family::RaftMeta, ..));
+            let (states, effects) = batch.into_iter().partition(is_state);
+            self.steps.extend([Step::Write(states), Step::Write(effects)]);
+        } else {
+            self.push(Step::Write(batch), Bug::REPLY_BEFORE_APPLY_WRITE);
+        }
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
@@ -237,9 +262,12 @@ impl Bench<'_> {
 
     fn carry_out(&mut self, step: Step, lane: &mut Lane) -> Verdict {
         match step {
-            Step::Permit(region, delegate) => return self.permit(region, delegate),
+            Step::Permit(region, delegate) => {
+                lane.round.on_permit()?;
+                return self.permit(region, delegate);
+            }
             Step::Send(messages) => {
-                lane.has_sent = true;
+                lane.round.on_send();
                 let verdict = self.judge_made(&messages);
                 self.send(messages);
                 return verdict;
@@ -247,6 +275,7 @@ impl Bench<'_> {
             Step::Persist(write) => return self.persist(write, lane),
             Step::Apply(task) => {
                 let verdict = self.judge_task(&task, lane);
+                self.out.push(Out::Applies(task.region));
                 self.works.tasks.push_back(task);
                 return verdict;
             }
@@ -368,9 +397,9 @@ impl Bench<'_> {
     fn judge_task(&mut self, task: &ApplyTask<Ticket>, lane: &Lane) -> Verdict {
         let Bench { store, judges, disk, .. } = self;
         let place = Place(*store, task.region);
-        let committed = lane.committed.get(&task.region).copied().unwrap_or_default();
+        let (committed, term) = lane.committed.get(&task.region).copied().unwrap_or_default();
         judges.apply_order.on_hand_over(place, task, committed, disk.synced())?;
-        for ticket in judges.applied.on_hand_over(place, task)? {
+        for ticket in judges.applied.on_hand_over(place, task, term)? {
             let position = judges.applied.position(ticket).unwrap_or_default();
             judges.tickets.on_effect(ticket)?;
             judges.reads.register.on_effect(ticket, position)?;
@@ -445,11 +474,12 @@ impl Bench<'_> {
         change: RoleChange,
     ) -> Verdict {
         self.judges.votes.election.on_role(region.id, peer, change)?;
+        self.judges.costs.on_role(region.id, peer, change)?;
         self.judges.epochs.on_region(self.store, region)?;
         if change.role != Role::Leader {
             return Ok(());
         }
-        let committed = self.judges.applied.entries(region.id);
+        let committed = self.judges.applied.committed_before(region.id, change.term);
         completeness::check(place, change.term, committed, self.disk.image().as_ref())
     }
 }
@@ -458,7 +488,7 @@ impl Bench<'_> {
 pub fn complete(judges: &mut Judges, ticket: Ticket, reply: &Reply) {
     let outcome = match reply {
         Reply::Written | Reply::Split(_) | Reply::ReadAt(_) => Outcome::Done,
-        Reply::Failed(_) => Outcome::Refused,
+        Reply::Failed(_) | Reply::GuardFailed => Outcome::Refused,
         Reply::Unknown => Outcome::Unknown,
     };
     let verdict = judges.tickets.on_answer(ticket, outcome);

@@ -9,10 +9,11 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`splits`], [`fault`], [`partition`], [`judge`], [`marks`], [`lookout`], [`minimize`](mod@minimize),
-//! [`summary`], [`pd`].
+//! [`client`], [`reads`], [`splits`], [`fault`], [`ambush`], [`partition`], [`judge`], [`marks`], [`lookout`],
+//! [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`].
 #![warn(missing_docs)]
 
+pub mod ambush;
 pub mod client;
 pub mod clock;
 pub mod disk;
@@ -31,6 +32,7 @@ pub mod plan;
 pub mod reads;
 pub mod splits;
 pub mod summary;
+pub mod trial;
 pub mod world;
 
 pub use judge::Violation;

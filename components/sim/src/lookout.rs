@@ -101,7 +101,7 @@ impl TurnWatch {
     ) {
         match input {
             Input::Message(message) => self.on_message(message, replica, judges),
-            Input::Transfer(_) => self.is_told_to_transfer = true,
+            Input::Transfer(_) | Input::StepAside => self.is_told_to_transfer = true,
             Input::Read(_) | Input::ReplicaRead(_) => self.reads += 1,
             _ => {}
         }

@@ -48,6 +48,7 @@ marks! {
     READ_BATCH = "read-batch", "one round confirms two reads or more";
     FOLLOWER_READ = "follower-read", "a follower serves a read";
     FOLLOWER_REFUSED = "follower-gave-up", "a follower refuses a read for want of a word of its leader";
+    SWAP_REFUSED = "swap-refused", "a swap finds something else";
     WRITE_LOST = "write-lost", "a write is refused since another leader's entry stands in its place";
     TRANSFERRED = "transferred", "a peer leads because it was told to";
     TRANSFER_ABORTED = "transfer-aborted", "a hand-over takes too long, and the old leader goes on";

@@ -61,9 +61,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn plan(&self, changes: &[Change]) -> Plan {
-        let mut plan = Plan::swarm(self.seed);
-        changes.iter().for_each(|change| change.apply(&mut plan));
-        plan
+        Plan::changed(self.seed, changes)
     }
 
     /// Keeps `change` if the same rule is broken with it.
@@ -153,9 +151,7 @@ mod tests {
     }
 
     fn planned(changes: &[Change]) -> Plan {
-        let mut plan = Plan::swarm(SEED);
-        changes.iter().for_each(|change| change.apply(&mut plan));
-        plan
+        Plan::changed(SEED, changes)
     }
 
     #[test]

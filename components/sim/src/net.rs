@@ -24,8 +24,8 @@ pub enum Fate {
 pub struct SimNet {
     plan: NetPlan,
     rng: Rng,
-    /// Directions in which nothing passes.
-    cuts: BTreeSet<(StoreId, StoreId)>,
+    /// Directions in which nothing passes, each with the number of cuts: a cut that ends ends no other.
+    cuts: BTreeMap<(StoreId, StoreId), u64>,
     /// Stores that no client reaches.
     client_cuts: BTreeSet<StoreId>,
     /// Until when everything from and to a store is held back.
@@ -39,7 +39,7 @@ impl SimNet {
         Self {
             plan,
             rng,
-            cuts: BTreeSet::new(),
+            cuts: BTreeMap::new(),
             client_cuts: BTreeSet::new(),
             clogs: BTreeMap::new(),
         }
@@ -47,7 +47,7 @@ impl SimNet {
 
     /// What happens to a message between two stores that leaves at `now`.
     pub fn carry(&mut self, from: StoreId, to: StoreId, now: Moment) -> Fate {
-        if self.cuts.contains(&(from, to)) || self.rng.chance(self.plan.loss_permille) {
+        if self.cuts.contains_key(&(from, to)) || self.rng.chance(self.plan.loss_permille) {
             return Fate::Lost { is_noticed: self.rng.chance(200) };
         }
         let held = self.held(from, to, now);
@@ -69,12 +69,15 @@ impl SimNet {
 
     /// Cuts one direction.
     pub fn cut(&mut self, from: StoreId, to: StoreId) {
-        self.cuts.insert((from, to));
+        *self.cuts.entry((from, to)).or_default() += 1;
     }
 
-    /// Opens one direction.
+    /// Ends one cut of a direction; it is open once all of them have ended.
     pub fn open(&mut self, from: StoreId, to: StoreId) {
-        self.cuts.remove(&(from, to));
+        if let Some(cuts) = self.cuts.get_mut(&(from, to)) {
+            *cuts -= 1;
+        }
+        self.cuts.retain(|_, cuts| *cuts > 0);
     }
 
     /// Cuts a store off from all clients, or lets them reach it again.
@@ -147,6 +150,11 @@ mod tests {
         assert!(!arrives(&net.carry(ONE, OTHER, NOW)) && arrives(&net.carry(OTHER, ONE, NOW)));
         net.open(ONE, OTHER);
         assert!(arrives(&net.carry(ONE, OTHER, NOW)));
+        net.open(ONE, OTHER);
+        net.cut(ONE, OTHER);
+        net.cut(ONE, OTHER);
+        net.open(ONE, OTHER);
+        assert!(!arrives(&net.carry(ONE, OTHER, NOW)), "the other cut goes on");
     }
 
     #[test]

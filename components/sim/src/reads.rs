@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flotilla_base::{Index, Key, Region, RegionId, Rng, Span, StoreId};
+use flotilla_base::{Bug, Index, Key, Region, RegionId, Rng, Seeded, Span, StoreId};
 use flotilla_multiraft::{Delegate, LocalRead, RequestHeader};
 
 use crate::event::Ticket;
 
 /// Longer than a hand-over takes before it is aborted.
 const LATENESS_MAX: Span = Span::from_millis(2_500);
+
+/// How often a hand-over is late, in thousandths.
+const LATE_PERMILLE: u64 = 300;
 
 /// How reads are made, and how often leads are handed over meanwhile.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct ReadPlan {
     pub pause_max: Span,
     /// Longest time between two hand-overs; zero for none.
     pub transfer_interval: Span,
+    /// Successors that are told much later than they should be, in thousandths.
+    pub late_permille: u64,
 }
 
 /// How a read is made.
@@ -46,6 +51,7 @@ impl ReadPlan {
             replica_permille: 0,
             pause_max: Span::ZERO,
             transfer_interval: Span::ZERO,
+            late_permille: LATE_PERMILLE,
         }
     }
 
@@ -59,6 +65,7 @@ impl ReadPlan {
             replica_permille: pick([0, 100, 200]),
             pause_max: Span::from_millis(pick([0, 900, 2_500])),
             transfer_interval: Span::from_millis(pick([0, 400, 3_000])),
+            late_permille: LATE_PERMILLE,
         }
     }
 }
@@ -116,7 +123,8 @@ impl ReadChance {
 
     /// How much later than other messages one that tells a successor arrives: a late one must be void.
     pub fn lateness(&mut self) -> Span {
-        let is_late = self.plan.transfer_interval > Span::ZERO && self.rng.chance(300);
+        let is_late =
+            self.plan.transfer_interval > Span::ZERO && self.rng.chance(self.plan.late_permille);
         let most = if is_late { LATENESS_MAX } else { Span::ZERO };
         Span(self.rng.below(most.0 + 1))
     }
@@ -131,8 +139,8 @@ impl ReadChance {
 /// A read in place that has begun.
 #[derive(Debug)]
 pub struct Reading {
-    /// Its right to be served.
-    pub read: LocalRead,
+    /// Its right to be served, once it has passed the first steps.
+    pub read: Option<LocalRead>,
     /// The region.
     pub region: RegionId,
     /// The key.
@@ -154,13 +162,26 @@ pub struct Readers {
     pub visible: BTreeMap<RegionId, Index>,
     /// Reads between two steps.
     pub readings: BTreeMap<Ticket, Reading>,
+    /// What is wrong on purpose.
+    pub seeded: Seeded,
 }
 
 impl Readers {
     /// The first steps of a read; `None` where the replica is to be asked.
     pub fn begin(&mut self, region: RegionId, header: &RequestHeader) -> Option<LocalRead> {
         let delegate = self.delegates.get(&region)?;
-        let applied = self.visible.get(&region).copied().unwrap_or_default();
+        let mut applied = self.visible.get(&region).copied().unwrap_or_default();
+        if self.seeded.has(Bug::LEASE_READ_IGNORES_PUBLISHED_COMMIT) {
+            applied = Index(u64::MAX);
+        }
         LocalRead::begin(delegate, header, applied).ok()
+    }
+
+    /// The first steps of a read that has its view already.
+    pub fn begin_again(&mut self, ticket: Ticket) {
+        if let Some(mut reading) = self.readings.remove(&ticket) {
+            reading.read = self.begin(reading.region, &reading.header);
+            self.readings.insert(ticket, reading);
+        }
     }
 }

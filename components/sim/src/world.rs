@@ -14,19 +14,20 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 
 use flotilla_base::{
-    Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, Region, RegionId, Rng, Span, StoreId, Term,
-    Version, key::guard_border,
+    Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, PeerRole, Region, RegionId, Rng, Span,
+    StoreId, Term, Version, key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
 
+use crate::ambush::Ambusher;
 use crate::client::{SimClient, key_name};
 use crate::clock::WallClock;
 use crate::disk::BatchNumber;
 use crate::event::{Answer, Event, Run, Shown, Task, Ticket};
 use crate::fault::Nemesis;
 use crate::hands::{LaneId, Out};
-use crate::judge::{Judges, Verdict};
+use crate::judge::{Judges, Verdict, require};
 use crate::marks::{self, Marks};
 use crate::net::{Fate, SimNet};
 use crate::node::{Desk, StoreNode};
@@ -35,6 +36,12 @@ use crate::plan::Plan;
 use crate::reads::ReadChance;
 use crate::splits::{SplitChance, is_split};
 use crate::summary::Summary;
+
+/// The regions that the world makes by itself are numbered from here; the guard region is the last one.
+const FIRST_REGION: RegionId = RegionId(2);
+
+/// Far more than all stores and clients can have to do in one moment.
+const AT_ONCE_MAX: u64 = 1_000_000;
 
 /// What is under way at a store.
 #[derive(Debug, Default)]
@@ -84,6 +91,7 @@ struct Chance {
     schedule: Rng,
     disk: Rng,
     nemesis: Nemesis,
+    ambush: Ambusher,
     reads: ReadChance,
     splits: SplitChance,
 }
@@ -107,6 +115,8 @@ struct Record {
 struct Agenda {
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
+    /// Events since time went on.
+    at_once: u64,
 }
 
 #[derive(Debug)]
@@ -142,7 +152,10 @@ impl World {
     pub fn new(plan: Plan, is_traced: bool) -> Self {
         let seed = plan.seed;
         let stores = plan.topology.stores;
-        let client = |number| SimClient::new(plan.load.clone(), Rng::lane(seed, 100 + number));
+        let client = |number| {
+            let (rng, swaps) = (Rng::lane(seed, 100 + number), Rng::lane(seed, 10_000 + number));
+            SimClient::new(plan.load.clone(), rng, swaps)
+        };
         let clients: Vec<SimClient> = (0..plan.load.clients).map(client).collect();
         let mut world = Self {
             now: Moment(1),
@@ -153,11 +166,12 @@ impl World {
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
             attempts: Vec::new(),
-            judges: Judges::default(),
+            judges: Judges::new(plan.faults.costs),
             chance: Chance {
                 schedule: Rng::lane(seed, 3),
                 disk: Rng::lane(seed, 4),
                 nemesis: Nemesis::new(plan.faults.clone(), stores, Rng::lane(seed, 5)),
+                ambush: Ambusher::new(plan.faults.ambush, Rng::lane(seed, 9)),
                 reads: ReadChance::new(plan.reads.clone(), seed),
                 splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
             },
@@ -178,6 +192,9 @@ impl World {
         if !world.plan.faults.families.is_empty() {
             let first = world.chance.nemesis.interval();
             world.schedule(first, Event::NextFault);
+        }
+        for strike in world.plan.faults.strikes.clone() {
+            world.schedule(strike.after, Event::Strike(strike.order, strike.length));
         }
         world
     }
@@ -203,7 +220,7 @@ impl World {
         let Some(Reverse(Scheduled { at, event, .. })) = self.agenda.queue.pop() else {
             return Ok(());
         };
-        self.now = at;
+        self.note_time(at)?;
         if let Some(store) = event.store() {
             let until = self.due(store).paused_until;
             if until > self.now {
@@ -296,6 +313,15 @@ impl World {
         self.record.trace.as_deref().unwrap_or_default()
     }
 
+    /// Time goes on. Where it does not, something is done again and again.
+    fn note_time(&mut self, now: Moment) -> Verdict {
+        self.agenda.at_once = if now > self.now { 0 } else { self.agenda.at_once + 1 };
+        self.now = now;
+        require(self.agenda.at_once < AT_ONCE_MAX, "liveness: time goes on", || {
+            format!("{AT_ONCE_MAX} events in one moment")
+        })
+    }
+
     fn happen(&mut self, event: Event) -> Verdict {
         match event {
             Event::Message(message) => {
@@ -374,6 +400,10 @@ impl World {
         let verdict = act(node, &mut desk);
         self.judges.note(verdict);
         self.follow_map();
+        // What is waited for comes first: a fault may take the messages of the very round.
+        for given in &out {
+            self.spring(store, given);
+        }
         for given in out {
             self.carry_out(store, given);
         }
@@ -403,6 +433,7 @@ impl World {
             }
             Out::Answer(ticket, reply) if is_split(ticket) => self.on_split_answer(ticket, &reply),
             Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),
+            Out::Applies(_) => {}
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
                 self.trace(|| {
@@ -540,17 +571,22 @@ fn regions(plan: &Plan) -> Vec<Region> {
         _ => key_name(number * plan.load.keys / count),
     };
     let region = |number: u64| {
-        let id = RegionId(2 + number);
+        let id = RegionId(FIRST_REGION.get() + number);
         let stores = plan.topology.stores;
         let peer = |step: u64| {
             let store = StoreId(1 + (number + step) % stores);
-            Peer::voter(PeerId(id.get() * 100 + store.get()), store)
+            let voter = Peer::voter(PeerId(id.get() * 100 + store.get()), store);
+            if step < plan.topology.replicas {
+                voter
+            } else {
+                Peer { role: PeerRole::Learner, ..voter }
+            }
         };
         Region {
             id,
             range: KeyRange::new(border(number), border(number + 1)),
             epoch: Epoch::FIRST,
-            peers: (0..plan.topology.replicas).map(peer).collect(),
+            peers: (0..plan.topology.replicas + plan.topology.learners).map(peer).collect(),
         }
     };
     (0..=count).map(region).collect()

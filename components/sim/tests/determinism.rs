@@ -17,7 +17,8 @@ fn traced(seed: u64) -> Vec<u8> {
 
 #[test]
 fn twenty_seeds_repeat_in_another_process_byte_by_byte() {
-    for seed in 1..=20 {
+    // Every fourth one is a situation: these are all of them.
+    for seed in 9..=28 {
         let (one, other) = (traced(seed), traced(seed));
         assert!(one.len() > 1_000, "seed {seed}: nothing happened");
         assert!(one == other, "seed {seed}: two processes differ");
@@ -27,12 +28,12 @@ fn twenty_seeds_repeat_in_another_process_byte_by_byte() {
 #[test]
 fn a_seed_repeats_in_one_process_and_others_differ() {
     let run = |seed| {
-        let mut world = World::new(Plan::swarm(seed), true);
+        let mut world = World::new(Plan::of(seed), true);
         let summary = world.run().expect("every rule holds");
         (summary.digest, world.trace_text().to_owned())
     };
     let mut digests = Vec::new();
-    for seed in [3, 14, 63, 279] {
+    for seed in [3, 14, 24, 28, 279] {
         let (digest, trace) = run(seed);
         assert_eq!(run(seed), (digest, trace), "seed {seed}");
         assert!(!digests.contains(&digest), "two seeds are one run");

@@ -138,7 +138,7 @@ fn seeds_meet_everything_that_the_judges_watch() {
     let count = if cfg!(debug_assertions) { 10 } else { 400 };
     let mut total = Summary::default();
     for seed in 10_001..=10_000 + count {
-        match World::new(Plan::swarm(seed), false).run() {
+        match World::new(Plan::of(seed), false).run() {
             Ok(summary) => total += summary,
             Err(violation) => {
                 panic!("{violation}\nrepeat: flotilla-sim run --seed {seed} --trace")

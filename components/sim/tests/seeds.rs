@@ -1,7 +1,8 @@
 //! A sample of seeds: every rule holds, and no plan is blind.
 
 use flotilla_sim::marks::Marks;
-use flotilla_sim::{COMMITTED_SEEDS, Plan, Summary, World};
+use flotilla_sim::trial::{Trial, attempt, repeat};
+use flotilla_sim::{COMMITTED_SEEDS, Summary};
 
 /// The optimised build is some twenty times faster.
 const SEEDS: u64 = if cfg!(debug_assertions) { 10 } else { *COMMITTED_SEEDS.end() };
@@ -10,12 +11,10 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 10 } else { *COMMITTED_SEEDS.end(
 fn every_rule_holds() {
     let (mut total, mut marks) = (Summary::default(), Marks::default());
     for seed in 1..=SEEDS {
-        let mut world = World::new(Plan::swarm(seed), false);
-        match world.run() {
+        let Trial { world, outcome } = attempt(seed, &[], false);
+        match outcome {
             Ok(summary) => total += summary,
-            Err(violation) => {
-                panic!("{violation}\nrepeat: flotilla-sim run --seed {seed} --trace")
-            }
+            Err(failure) => panic!("{}\nrepeat: {}", failure.what, repeat(seed, &[])),
         }
         marks += world.marks();
     }

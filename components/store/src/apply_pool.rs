@@ -6,6 +6,7 @@ use flotilla_multiraft::{
     Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Input, Reply, Slot, SplitDone,
 };
 use flotilla_poller::{self as poller, After, Handler, Mailbox};
+use flotilla_telemetry::WorkMark;
 
 use crate::host::{Shared, answer, stop};
 use crate::router::Ticket;
@@ -21,17 +22,23 @@ const TURN_BYTES: usize = 512 << 10;
 pub(crate) struct ApplyWorker {
     shared: Shared,
     effects: ApplyEffects<Ticket>,
+    mark: WorkMark,
 }
 
 impl ApplyWorker {
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared, effects: ApplyEffects::default() }
+        let mark = shared.unfinished.worker("turn of appliers");
+        Self { shared, effects: ApplyEffects::default(), mark }
     }
 }
 
 impl Handler for ApplyWorker {
     type State = Applier;
     type Message = ApplyTask<Ticket>;
+
+    fn begin(&mut self) {
+        self.mark.begin(self.shared.clock.now());
+    }
 
     fn handle(
         &mut self,
@@ -40,9 +47,9 @@ impl Handler for ApplyWorker {
         tasks: &mut Vec<ApplyTask<Ticket>>,
     ) -> After {
         for task in tasks.drain(..) {
-            if let Err(fault) =
-                applier.apply(task, &mut self.effects, &mut StoreApplyHost(&self.shared))
-            {
+            let mut claims = StoreApplyHost(&self.shared);
+            let (data, effects) = (&self.shared.engine, &mut self.effects);
+            if let Err(fault) = applier.apply(task, data, effects, &mut claims) {
                 stop("apply a committed entry", &fault);
             }
             if self.is_full() {
@@ -63,6 +70,7 @@ impl Handler for ApplyWorker {
 
     fn end(&mut self) {
         self.effects.finish(&mut StoreApplyHost(&self.shared));
+        self.mark.end();
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use flotilla_base::codec::RecordWriter;
 use flotilla_base::{Family, KvRead, Mutation, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
+use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{
     Applier, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, recover_store,
 };
@@ -71,14 +72,20 @@ pub(crate) fn is_bootstrapped(engine: &Engine) -> Result<bool, StoreError> {
 }
 
 /// Gives this store its peers of the first regions, and returns when they are durable.
+///
+/// # Errors
+/// One of them cannot be made, or the mark cannot be written: the next start tries again.
 pub(crate) async fn bootstrap(
     shared: Shared,
     inbound: Arc<Inbound>,
     plan: Vec<Planned>,
     mut initialised: watch::Receiver<usize>,
 ) -> Result<(), StoreError> {
-    let started = plan.into_iter().filter(|planned| start_first_peer(&shared, &inbound, planned));
-    let wanted = started.count();
+    let mut wanted = 0_usize;
+    for planned in &plan {
+        let is_started = start_first_peer(&shared, &inbound, planned);
+        wanted += usize::from(is_started.map_err(StoreError::Claim)?);
+    }
     // The sender lives as long as the store's threads; without it there is nothing left to wait for.
     let _store_stopped = initialised.wait_for(|count| *count >= wanted).await.is_err();
     let engine = shared.engine.clone();
@@ -87,21 +94,22 @@ pub(crate) async fn bootstrap(
 }
 
 /// Whether a peer was started: not where the store has no share in the region, or has it already.
-fn start_first_peer(shared: &Shared, inbound: &Inbound, planned: &Planned) -> bool {
+fn start_first_peer(
+    shared: &Shared,
+    inbound: &Inbound,
+    planned: &Planned,
+) -> Result<bool, ClaimError> {
     let Planned { region, first_leader } = planned;
-    let Some(peer) = region.peer_on(shared.router.store_id()) else { return false };
+    let Some(peer) = region.peer_on(shared.router.store_id()) else { return Ok(false) };
     if matches!(shared.router.table().read().slot(region.id), Some(Slot::Live(..))) {
-        return false;
+        return Ok(false);
     }
     inbound.create(region.id, peer.id);
-    if let Err(error) = shared.router.table().write().initialise(peer.id, region) {
-        tracing::error!(region = region.id.get(), %error, "first region cannot be made");
-        return false;
-    }
+    shared.router.table().write().initialise(peer.id, region)?;
     let leads = *first_leader == peer.id;
     let input = Input::Bootstrap { region: Box::new(region.clone()), leads };
     shared.router.notify(region.id, peer.id, input);
-    true
+    Ok(true)
 }
 
 fn mark_bootstrapped(engine: &Engine) -> Result<(), EngineError> {

@@ -38,22 +38,43 @@ pub struct StoreConfig {
     pub advertise: Option<String>,
     /// Where metrics, health and configuration are served over HTTP.
     pub status_listen: SocketAddr,
+    /// Whether addresses may be served that others can reach, though nothing is encrypted.
+    pub is_insecure: bool,
     /// Members of the placement driver, each `host:port`; at least one.
     pub pd_endpoints: Vec<String>,
     /// Location and other properties, for placement.
     pub labels: BTreeMap<String, String>,
     /// Sizes of the database.
     pub engine: EngineOptions,
-    /// Free space that must be there at the start.
-    pub free_min: ByteSize,
     /// Times that decide elections; equal on all stores of a cluster.
     pub timing: Timing,
     /// How many threads do what.
     pub threads: Threads,
-    /// Bytes of writes in flight, over all regions, before new ones have to wait.
-    pub write_memory: ByteSize,
+    /// What bounds how much it takes on.
+    pub limits: Limits,
     /// Where the process's log goes. For the binary: a store itself sets no logging up.
     pub log: LogConfig,
+}
+
+/// Sizes beyond which a store takes nothing on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Free space that must be there at the start.
+    pub free_min: ByteSize,
+    /// Bytes of writes in flight, over all regions, before new ones have to wait.
+    pub write_memory: ByteSize,
+    /// Bytes of what was read, over all clients, before new reads have to wait.
+    pub answer_memory: ByteSize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            free_min: ByteSize::mib(256),
+            write_memory: ByteSize::mib(256),
+            answer_memory: ByteSize::mib(256),
+        }
+    }
 }
 
 /// How many threads of each kind a store has.
@@ -65,7 +86,7 @@ pub struct Threads {
     pub raft: usize,
     /// Committed entries.
     pub apply: usize,
-    /// Scans and batches of reads.
+    /// All reads.
     pub read: usize,
 }
 
@@ -106,13 +127,13 @@ impl StoreConfig {
             listen: SocketAddr::new(loopback, SERVICE_PORT),
             advertise: None,
             status_listen: SocketAddr::new(loopback, STATUS_PORT),
+            is_insecure: false,
             pd_endpoints,
             labels: BTreeMap::new(),
             engine: EngineOptions::default(),
-            free_min: ByteSize::mib(256),
             timing: Timing::default(),
             threads: Threads::for_cores(cores()),
-            write_memory: ByteSize::mib(256),
+            limits: Limits::default(),
             log: LogConfig { level: "info".to_owned(), file: None },
         }
     }
@@ -133,6 +154,7 @@ impl StoreConfig {
             "pd": self.pd_endpoints,
             "labels": self.labels,
             "advertise": self.advertised(),
+            "insecure": self.is_insecure,
             "listen": { "client": self.listen, "status": self.status_listen },
             "storage": {
                 "api-version": 1,
@@ -142,14 +164,15 @@ impl StoreConfig {
                 "log-memtable": memtable(self.engine.log_memtables),
                 "open-files": self.engine.open_files_max,
                 "background-jobs": self.engine.background_jobs,
-                "min-free-disk": self.free_min.to_string(),
+                "min-free-disk": self.limits.free_min.to_string(),
             },
             "server": {
                 "runtime-threads": self.threads.runtime,
                 "raft-threads": self.threads.raft,
                 "apply-threads": self.threads.apply,
                 "read-threads": self.threads.read,
-                "write-memory": self.write_memory.to_string(),
+                "write-memory": self.limits.write_memory.to_string(),
+                "answer-memory": self.limits.answer_memory.to_string(),
             },
             "log": { "level": self.log.level, "file": self.log.file },
         })
@@ -195,7 +218,8 @@ impl RawConfig {
                 "others cannot connect to this address: say with \"advertise\" how they reach it";
             self.wrong("listen.client", &config.listen.to_string(), why);
         }
-        if self.flag("insecure").unwrap_or(false) {
+        config.is_insecure = self.flag("insecure").unwrap_or(false);
+        if config.is_insecure {
             return;
         }
         for (key, address) in
@@ -214,8 +238,9 @@ impl RawConfig {
         set(&mut engine.log_memtables.size, self.size("storage.log-memtable"));
         set(&mut engine.open_files_max, self.count("storage.open-files", 16..=1 << 20));
         set(&mut engine.background_jobs, self.count("storage.background-jobs", 1..=64));
-        set(&mut config.free_min, self.size("storage.min-free-disk"));
-        set(&mut config.write_memory, self.size("server.write-memory"));
+        set(&mut config.limits.free_min, self.size("storage.min-free-disk"));
+        set(&mut config.limits.write_memory, self.size("server.write-memory"));
+        set(&mut config.limits.answer_memory, self.size("server.answer-memory"));
         let threads = &mut config.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -225,9 +250,13 @@ impl RawConfig {
         ] {
             set(threads, self.count(key, 1..=256).map(|count| count as usize));
         }
-        if config.write_memory < ByteSize::mib(16) {
+        if config.limits.write_memory < ByteSize::mib(16) {
             let why = "one batch of writes may take 16MiB, so there must be room for it";
-            self.wrong("server.write-memory", &config.write_memory.to_string(), why);
+            self.wrong("server.write-memory", &config.limits.write_memory.to_string(), why);
+        }
+        if config.limits.answer_memory < ByteSize::mib(64) {
+            let why = "one answer may take 64MiB, so there must be room for it";
+            self.wrong("server.answer-memory", &config.limits.answer_memory.to_string(), why);
         }
     }
 }
@@ -241,6 +270,9 @@ fn set<T>(place: &mut T, said: Option<T>) {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -313,6 +345,29 @@ max-replicas = 3
         assert!(error.problems.iter().any(|problem| problem.code == "FLT-1008"));
     }
 
+    proptest! {
+        /// Every problem has a place that is in the file, and a reason.
+        #[test]
+        fn damaged_files_are_used_or_explained(
+            bytes in damaged(Just(GOOD.as_bytes().to_vec())),
+            key in prop::sample::select(KEYS.map(|(key, _)| key).to_vec()),
+            said in "[ -~]{0,12}|.*",
+        ) {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let mut raw = RawConfig::parse("store.toml", &text);
+            if let Err(error) = raw.clone().resolve() {
+                prop_assert!(!error.problems.is_empty() && !error.to_string().is_empty());
+                for Problem { place, why, .. } in &error.problems {
+                    prop_assert!(!why.is_empty());
+                    let lines = text.matches('\n').count() + 1;
+                    prop_assert!(place.is_none_or(|place| (1..=lines).contains(&place.line)));
+                }
+            }
+            raw.set(key, &said);
+            let _used_or_explained = raw.resolve().map(|config| config.to_json());
+        }
+    }
+
     #[test]
     fn insecure_and_advertise_open_a_store_to_the_network() {
         let text = "data-dir = \"d\"\npd = [\"pd-1\"]\ninsecure = true\nadvertise = \"db7\"\n\
@@ -320,6 +375,16 @@ max-replicas = 3
         let config = RawConfig::parse("store.toml", text).resolve().expect("no problem");
         assert_eq!(config.advertised(), "db7:20161");
         assert_eq!(config.pd_endpoints, ["pd-1:2379"]);
+        assert_eq!(config.to_json()["insecure"], true);
+    }
+
+    #[test]
+    fn all_settings_are_shown() {
+        let shown = StoreConfig::new("d", Vec::new()).to_json();
+        for (key, _form) in KEYS {
+            let path = format!("/{}", key.replace('.', "/"));
+            assert!(shown.pointer(&path).is_some(), "{key} is not shown");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Delegates {
 struct Slot {
     peer: PeerId,
     delegate: RwLock<Delegate>,
+    /// What the peer has handed to its applier reaches up to here.
+    committed: AtomicU64,
     /// Stored after the batch can be read, so whoever loads it finds the data.
     applied: AtomicU64,
     /// Milliseconds since 1970; stored before `applied`.
@@ -54,6 +56,21 @@ impl Delegates {
         let slot = self.slot_of(region, peer);
         slot.clock_millis.fetch_max(clock_millis, Ordering::Relaxed);
         slot.applied.fetch_max(index.get(), Ordering::Release);
+    }
+
+    /// `peer` knows that everything up to `index` is committed, and has it.
+    pub(crate) fn committed(&self, region: RegionId, peer: PeerId, index: Index) {
+        self.slot_of(region, peer).committed.fetch_max(index.get(), Ordering::Relaxed);
+    }
+
+    /// The region whose data is the furthest behind what is committed, and by how many entries.
+    pub(crate) fn furthest_behind(&self) -> Option<(RegionId, u64)> {
+        let slots = self.slots.read();
+        let behind = slots.iter().map(|(region, slot)| {
+            let committed = slot.committed.load(Ordering::Relaxed);
+            (*region, committed.saturating_sub(slot.applied.load(Ordering::Relaxed)))
+        });
+        behind.max_by_key(|(region, entries)| (*entries, *region))
     }
 
     /// As [`Self::reached`], from an applier whose batch is written.
@@ -120,6 +137,7 @@ impl Slot {
         Self {
             peer,
             delegate: RwLock::default(),
+            committed: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             clock_millis: AtomicU64::new(0),
         }

@@ -10,7 +10,7 @@ use flotilla_multiraft::{
 };
 use flotilla_poller::{Alarm, SyncHost, Syncer};
 use flotilla_raftgroup::ReadyNumber;
-use flotilla_telemetry::MonotonicClock;
+use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
 use flotilla_transport::Peers;
 
 use crate::apply_pool::{ApplyCells, ApplyQueue};
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     /// Makes peers without data.
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) silence: Arc<Silence>,
+    /// What the threads are about: whether this store is alive is judged by it.
+    pub(crate) unfinished: Unfinished,
     /// Told what the placement driver should hear; must not block.
     pub(crate) reports: Arc<dyn Fn(&Report) + Send + Sync>,
 }
@@ -51,6 +53,10 @@ impl StoreHost {
 
     pub(crate) fn now(&self) -> Moment {
         self.shared.clock.now()
+    }
+
+    pub(crate) fn mark(&self) -> WorkMark {
+        self.shared.unfinished.worker("turn of replicas")
     }
 
     pub(crate) fn metrics(&self) -> &StoreMetrics {
@@ -108,11 +114,13 @@ impl Host<Ticket> for StoreHost {
     }
 
     fn apply(&mut self, task: ApplyTask<Ticket>) {
+        let (region, peer) = (task.region, task.peer);
         self.shared.metrics.apply_lag(task.entries.len());
-        let cell = self.shared.apply_cells.get(task.region.get());
-        if let Some(cell) = cell.filter(|cell| cell.generation() == task.peer.get()) {
-            let _closed_means_gone = cell.send(task).is_err();
-        }
+        self.shared.router.delegates().committed(region, peer, task.commit);
+        // What is committed and applied by nobody would be lost without a word. Peers are not destroyed yet, so each
+        // one that hands over entries has its applier.
+        hand_over(&self.shared.apply_cells, task)
+            .unwrap_or_else(|error| stop("apply committed entries", &error));
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
@@ -141,6 +149,22 @@ impl Host<Ticket> for StoreHost {
     }
 }
 
+/// A task of a peer that has no applier.
+#[derive(Debug, thiserror::Error)]
+#[error("peer {peer} of region {region} has no applier")]
+pub(crate) struct NoApplier {
+    region: RegionId,
+    peer: PeerId,
+}
+
+/// Puts a task into the inbox of its peer's applier.
+fn hand_over(cells: &ApplyCells, task: ApplyTask<Ticket>) -> Result<(), NoApplier> {
+    let (region, peer) = (task.region, task.peer);
+    let cell = cells.get(region.get()).filter(|cell| cell.generation() == peer.get());
+    let is_taken = cell.is_some_and(|cell| cell.send(task).is_ok());
+    is_taken.then_some(()).ok_or(NoApplier { region, peer })
+}
+
 /// Completes a ticket; nobody listens where the client went away, and nothing is lost by it.
 pub(crate) fn answer(ticket: Ticket, reply: Reply) {
     let _client_is_gone = ticket.send(reply).is_err();
@@ -148,7 +172,15 @@ pub(crate) fn answer(ticket: Ticket, reply: Reply) {
 
 /// What the syncer does.
 pub(crate) struct SyncerHost {
-    pub(crate) shared: Shared,
+    shared: Shared,
+    mark: WorkMark,
+}
+
+impl SyncerHost {
+    pub(crate) fn new(shared: Shared) -> Self {
+        let mark = shared.unfinished.worker("sync of the log");
+        Self { shared, mark }
+    }
 }
 
 impl Delivery for SyncerHost {
@@ -167,7 +199,9 @@ impl SyncHost for SyncerHost {
 
     fn sync(&mut self) -> Result<(), EngineError> {
         let started = std::time::Instant::now();
+        self.mark.begin(self.shared.clock.now());
         self.shared.engine.sync()?;
+        self.mark.end();
         self.shared.metrics.synced(started.elapsed());
         Ok(())
     }
@@ -195,4 +229,38 @@ impl SyncHost for SyncerHost {
 pub(crate) fn stop(doing: &str, error: &dyn std::fmt::Display) -> ! {
     tracing::error!(%error, "cannot {doing}; the store stops, its data is read back at the next start");
     std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::Index;
+    use flotilla_poller::{Quota, ReadyQueue};
+    use flotilla_raftgroup::ApplyState;
+
+    use super::*;
+
+    #[test]
+    fn a_task_without_an_applier_is_no_silence() {
+        let (cells, region) = (ApplyCells::new(), RegionId(2));
+        let task = |peer| ApplyTask {
+            region,
+            peer: PeerId(peer),
+            entries: Vec::new(),
+            commit: Index(7),
+            truncate: None,
+        };
+        assert!(hand_over(&cells, task(21)).is_err(), "nobody is there");
+        let quota = Quota { cell_bytes: 1 << 20, total_bytes: 1 << 20 };
+        let (queue, ready): (ApplyQueue, _) = ReadyQueue::new(quota);
+        let shape = flotilla_base::Region { id: region, ..flotilla_base::Region::default() };
+        let applier = Applier::new(shape, PeerId(21), ApplyState::default());
+        let registered = cells.register(queue.cell(region.get(), 21, applier));
+        assert!(registered.is_ok() && hand_over(&cells, task(21)).is_ok());
+        assert!(hand_over(&cells, task(20)).is_err(), "an earlier peer");
+        for cell in cells.drain() {
+            drop(cell.dispose());
+        }
+        assert!(hand_over(&cells, task(21)).is_err(), "gone");
+        drop(ready);
+    }
 }

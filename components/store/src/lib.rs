@@ -8,13 +8,14 @@
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
 //! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`raft_pool`], [`host`], [`apply_pool`],
-//! [`network`], [`silence`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
+//! [`network`], [`envelope`], [`silence`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
 #![warn(missing_docs)]
 
 mod apply_pool;
 mod boot;
 pub mod config;
 mod delegates;
+mod envelope;
 mod host;
 pub mod metrics;
 mod network;

@@ -4,18 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, StoreId};
+use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, Seeded, StoreId};
 use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
 use flotilla_engine::{Engine, EngineError, EngineOptions};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{Input, RegionTable, ReplicaConfig, Report};
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
-use flotilla_telemetry::{MonotonicClock, StatusServer};
+use flotilla_telemetry::{MonotonicClock, StatusServer, Unfinished, spawn_or_abort};
 use flotilla_transport::{Identity, Limits, Peers, RaftService};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::apply_pool::{ApplyCells, ApplyWorker};
 use crate::boot::{self, Planned, Recovered};
@@ -31,8 +33,13 @@ use crate::{service, status};
 
 /// Mail that may be refused: of one replica, and of all of a store.
 const INBOX_QUOTA: Quota = Quota { cell_bytes: 64 << 20, total_bytes: 256 << 20 };
-/// How long the last requests may take when a store is stopped in order.
-const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// How long a store that is stopped in order waits for others to take over its leads: a little longer than the gate
+/// after which a hand-over is given up.
+const HAND_OVER_TIME: Duration = Duration::from_secs(1);
+/// How long it waits for its server, which ends by itself before.
+const SERVER_TIME: Duration = Duration::from_secs(1);
+/// How long it waits for what reads or writes files beside its pools.
+const BLOCKING_TIME: Duration = Duration::from_millis(500);
 
 /// Why a store does not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +84,10 @@ pub struct Store {
     cluster: ClusterId,
     shared: Shared,
     threads: Threads,
+    link: Arc<PdLink>,
     stopping: watch::Sender<bool>,
+    /// The server on the store's port; ends after `stopping` says so.
+    serving: JoinHandle<()>,
     runtime: Runtime,
     /// Held for as long as anything of this store may touch its disk; dropped last.
     data_dir: DataDir,
@@ -108,7 +118,7 @@ impl Store {
             .thread_name("store-io")
             .enable_all()
             .build()?;
-        let expect = Expect { free_min: config.free_min, ..Expect::of(Role::Store) };
+        let expect = Expect { free_min: config.limits.free_min, ..Expect::of(Role::Store) };
         let mut data_dir = DataDir::open(&config.data_dir, &expect)?;
         let options = EngineOptions { log_deletion: data_dir.log_deletion(), ..config.engine };
         let sockets = runtime.block_on(bind(&config))?;
@@ -118,11 +128,11 @@ impl Store {
         }
         let link = Arc::new(runtime.block_on(join_cluster(&config, &mut data_dir))?);
         let (stopping, stopped) = watch::channel(false);
-        let assembly = Assembly { config, engine, link, runtime: &runtime };
-        let (shared, threads) = assembly.run(&data_dir, sockets, stopped)?;
+        let assembly = Assembly { config, engine, link: Arc::clone(&link), runtime: &runtime };
+        let (shared, threads, serving) = assembly.run(&data_dir, sockets, stopped)?;
         let (id, cluster) = (data_dir.store_id(), data_dir.cluster_id());
         tracing::info!(store = id.get(), cluster = cluster.get(), "store serves");
-        Ok(Self { id, cluster, shared, threads, stopping, runtime, data_dir })
+        Ok(Self { id, cluster, shared, threads, link, stopping, serving, runtime, data_dir })
     }
 
     /// This store's id.
@@ -149,16 +159,36 @@ impl Store {
         &self.shared.peers
     }
 
-    /// Stops in order: no new requests, those under way get a moment, everything written is synced.
-    pub fn shutdown(self) {
+    /// Stops in order: leads are handed over, then no new requests are taken, those under way get a moment, and
+    /// everything written is synced. Each step has its bound. Blocks; must not be called on a runtime's thread.
+    pub fn shutdown(mut self) {
+        self.hand_over_leads();
         self.stopping.send_replace(true);
-        self.stop(DRAIN_TIME);
+        let serving = &mut self.serving;
+        let served = self.runtime.block_on(async { timeout(SERVER_TIME, serving).await });
+        if served.is_err() {
+            tracing::warn!("the server did not end in time; calls under way are cut");
+        }
+        self.stop(BLOCKING_TIME);
     }
 
     /// Stops without a moment for anybody: no request is finished, no lead handed over. What is in the inboxes still
     /// runs, and what is written is synced: a killed process is harsher, and tests of durability kill processes.
     pub fn kill(self) {
         self.stop(Duration::ZERO);
+    }
+
+    /// A follower that takes over is asked for at once; one that only notices the silence waits for a gate first.
+    fn hand_over_leads(&self) {
+        let leaders = self.link.transferable();
+        for (region, peer) in &leaders {
+            self.shared.router.notify(*region, *peer, Input::StepAside);
+        }
+        let led_elsewhere =
+            async { timeout(HAND_OVER_TIME, self.link.until_led_elsewhere(&leaders)).await };
+        if self.runtime.block_on(led_elsewhere).is_err() {
+            tracing::warn!("not every lead was taken over in time");
+        }
     }
 
     fn stop(self, patience: Duration) {
@@ -218,7 +248,7 @@ impl Assembly<'_> {
         data_dir: &DataDir,
         sockets: Sockets,
         stopped: watch::Receiver<bool>,
-    ) -> Result<(Shared, Threads), StoreError> {
+    ) -> Result<(Shared, Threads, JoinHandle<()>), StoreError> {
         let clock = MonotonicClock::start();
         let metrics = Arc::new(StoreMetrics::new(&self.engine));
         let replicas = self.replica_config(data_dir);
@@ -260,6 +290,7 @@ impl Assembly<'_> {
             apply_queue,
             inbound: Arc::clone(&inbound),
             silence,
+            unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
                 // The children of splits are none that the bootstrap waits for.
                 let is_first = |region: &Region| region.epoch == Epoch::FIRST;
@@ -273,9 +304,9 @@ impl Assembly<'_> {
         shared.metrics.watch_inbox(move || waiting.waiting_bytes());
         let threads = self.start_threads(&shared, ready, apply_ready)?;
         start_peers(&shared, &queue, recovered);
-        self.start_services(&shared, sockets, stopped)?;
+        let serving = self.start_services(&shared, sockets, stopped)?;
         self.start_bootstrap(&shared, inbound, initialised)?;
-        Ok((shared, threads))
+        Ok((shared, threads, serving))
     }
 
     fn replica_config(&self, data_dir: &DataDir) -> ReplicaConfig {
@@ -287,6 +318,7 @@ impl Assembly<'_> {
             run,
             timing: self.config.timing,
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::new(self.engine.clone()),
         }
     }
@@ -299,7 +331,7 @@ impl Assembly<'_> {
     ) -> Result<Threads, StoreError> {
         let apply = PoolOptions::new("apply", self.config.threads.apply);
         let apply_pool = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()))?;
-        let host = SyncerHost { shared: shared.clone() };
+        let host = SyncerHost::new(shared.clone());
         let syncer = Arc::new(Syncer::start(SyncerOptions::new("raft-sync"), host)?);
         let router = shared.router.clone();
         let wake = move |key, _generation| {
@@ -321,18 +353,21 @@ impl Assembly<'_> {
         shared: &Shared,
         sockets: Sockets,
         stopped: watch::Receiver<bool>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<JoinHandle<()>, StoreError> {
         let raft = RaftService::server(Arc::clone(&shared.peers));
         let routes = service::routes(&self.config, shared, &self.link, raft)?;
-        self.runtime.spawn(service::serve(sockets.service, routes, stopped.clone()));
+        let served = service::serve(sockets.service, routes, stopped.clone());
+        let runtime = self.runtime.handle();
+        let serving = spawn_or_abort(runtime, "serve", served);
         let routes = status::routes(&self.config, shared, &self.link);
         let until = async move {
             let mut stopped = stopped;
             let _sender_gone_means_stopped = stopped.wait_for(|stop| *stop).await.is_err();
         };
-        self.runtime.spawn(sockets.status.serve(routes, until));
-        self.link.start_reporting(self.runtime.handle(), shared);
-        Ok(())
+        let status = sockets.status.serve(routes, until);
+        let _lives_as_long_as_the_store = spawn_or_abort(runtime, "status", status);
+        self.link.start_reporting(runtime, shared);
+        Ok(serving)
     }
 
     /// Waits for the first regions in the background: a cluster may get its other stores tomorrow.
@@ -346,12 +381,14 @@ impl Assembly<'_> {
             return Ok(());
         }
         let (link, shared) = (Arc::clone(&self.link), shared.clone());
-        self.runtime.spawn(async move {
+        let bootstrap = async move {
             let plan: Vec<Planned> = link.await_bootstrap().await;
             if let Err(error) = boot::bootstrap(shared, inbound, plan, initialised).await {
                 tracing::error!(%error, "the first regions are not complete on this store");
             }
-        });
+        };
+        let _lives_as_long_as_it_must =
+            spawn_or_abort(self.runtime.handle(), "bootstrap", bootstrap);
         Ok(())
     }
 }

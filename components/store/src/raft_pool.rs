@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use flotilla_multiraft::{AfterPersist, Effects, Round};
 use flotilla_poller::{After, Handler, Mailbox, Syncer};
+use flotilla_telemetry::WorkMark;
 
 use crate::host::StoreHost;
 use crate::router::{PeerMail, PeerState, Ticket};
@@ -20,11 +21,13 @@ pub(crate) struct RaftWorker {
     host: StoreHost,
     syncer: Arc<Syncer<RoundToken>>,
     regions: usize,
+    mark: WorkMark,
 }
 
 impl RaftWorker {
     pub(crate) fn new(host: StoreHost, syncer: Arc<Syncer<RoundToken>>) -> Self {
-        Self { effects: Effects::default(), host, syncer, regions: 0 }
+        let mark = host.mark();
+        Self { effects: Effects::default(), host, syncer, regions: 0, mark }
     }
 }
 
@@ -34,6 +37,7 @@ impl Handler for RaftWorker {
 
     fn begin(&mut self) {
         self.regions = 0;
+        self.mark.begin(self.host.now());
     }
 
     fn handle(
@@ -77,6 +81,7 @@ impl Handler for RaftWorker {
         self.host.metrics().ready_batch(self.regions, self.effects.log_bytes());
         Round::finish(&mut self.effects, &mut self.host);
         self.host.flush();
+        self.mark.end();
     }
 }
 

@@ -53,7 +53,7 @@ impl Router {
         header: RequestHeader,
         command: WriteCommand,
     ) -> WriteOutcome {
-        let bytes = command.mutations.iter().map(flotilla_base::Mutation::size_bytes).sum();
+        let bytes = command.size_bytes();
         let (ticket, answer) = oneshot::channel();
         let proposal = Proposal { header, command, ticket };
         if let Err(reply) = self.submit(region, Input::Propose(Box::new(proposal)), bytes) {

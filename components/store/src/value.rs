@@ -104,6 +104,7 @@ fn decode_header(stored: &[u8]) -> Result<(u64, usize), ValueError> {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::{assert_canonical, damaged};
     use proptest::prelude::*;
 
     use super::*;
@@ -135,6 +136,16 @@ mod tests {
         fn round_trip(bytes: Vec<u8>, expiry_seconds: u64) {
             let value = RawValue { bytes: bytes.into(), expiry_seconds };
             prop_assert_eq!(RawValue::decode(&value.encode()), Ok(value));
+        }
+
+        #[test]
+        fn damaged_values_are_refused_or_canonical(
+            stored in damaged((any::<Vec<u8>>(), any::<u64>()).prop_map(|(bytes, expiry_seconds)| {
+                RawValue { bytes: bytes.into(), expiry_seconds }.encode().to_vec()
+            })),
+        ) {
+            let decode = |stored: &[u8]| RawValue::decode(&Bytes::copy_from_slice(stored));
+            assert_canonical(&stored, decode, |value| value.encode().to_vec());
         }
 
         #[test]

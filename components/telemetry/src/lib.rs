@@ -7,9 +7,9 @@
 //! [`metrics::Metric`] tables, [`status::Check`]s and configuration.
 //!
 //! Entry types: [`Registry`], [`StatusServer`] with [`StatusRoutes`], [`MonotonicClock`], [`init_logging`],
-//! [`thread::spawn`].
+//! [`thread::spawn`], [`spawn_or_abort`], [`Unfinished`].
 //!
-//! Reading order: [`metrics`], [`process`], [`status`], [`logging`], [`clock`], [`thread`].
+//! Reading order: [`metrics`], [`process`], [`status`], [`unfinished`], [`logging`], [`clock`], [`thread`], [`task`].
 #![warn(missing_docs)]
 
 pub mod clock;
@@ -17,9 +17,13 @@ pub mod logging;
 pub mod metrics;
 pub mod process;
 pub mod status;
+pub mod task;
 pub mod thread;
+pub mod unfinished;
 
 pub use clock::MonotonicClock;
 pub use logging::{LoggingError, init_logging};
 pub use metrics::{Buckets, Metric, Registry, render};
 pub use status::{Check, StatusError, StatusRoutes, StatusServer};
+pub use task::spawn_or_abort;
+pub use unfinished::{Unfinished, WorkMark};

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use flotilla_damage::damaged;
 use flotilla_telemetry::{
     Check, Metric, Registry, StatusError, StatusRoutes, StatusServer, render,
 };
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -167,6 +170,32 @@ async fn garbage_does_not_disturb_anybody_else() {
         assert!(server.get("/livez").await.0.starts_with("HTTP/1.1 200"));
     }
     server.stop().await;
+}
+
+/// Whatever is asked for, the answer says whether it is served.
+#[test]
+fn damaged_targets_are_answered() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(start(LIVENESS));
+    let targets = ["/metrics", "/livez", "/readyz?a=b&verbose=%31", "/config", "http://node/livez"];
+    let targets = targets.map(|target| target.as_bytes().to_vec()).to_vec();
+    let outcome =
+        TestRunner::default().run(&damaged(prop::sample::select(targets)), |mut target| {
+            // One line with three words is a request, whatever the second one is.
+            target.retain(|byte| *byte > b' ');
+            let end = b" HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+            let answer = runtime.block_on(server.raw(&[b"GET ", &target[..], end].concat()));
+            let is_told = answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 4");
+            prop_assert!(
+                is_told,
+                "{:?} is answered {:?}",
+                String::from_utf8_lossy(&target),
+                answer
+            );
+            Ok(())
+        });
+    outcome.expect("no target breaks the server");
+    runtime.block_on(server.stop());
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ mod tests {
     proptest! {
         /// Metadata comes from whoever reaches the port: any text, keys missing or twice.
         #[test]
-        fn whatever_is_said_is_refused_or_means_itself(
+        fn damaged_metadata_is_refused_or_means_itself(
             said in prop::collection::vec(
                 (
                     prop::sample::select(vec![CLUSTER_ID, FROM_STORE, TO_STORE, INCARNATION, PROTOCOL]),

@@ -14,6 +14,7 @@ use std::{
 
 use flotilla_base::StoreId;
 use flotilla_proto::raft::{RaftBatch, RaftEnvelope, raft_client::RaftClient};
+use flotilla_telemetry::spawn_or_abort;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use tokio_stream::Stream;
@@ -52,12 +53,13 @@ impl LaneSender {
             retry: Notify::new(),
         });
         let task = Arc::clone(&sender);
-        runtime.spawn(async move {
+        let until_closed = async move {
             tokio::select! {
                 () = task.run() => {}
                 () = task.shared.until_closed() => {}
             }
-        });
+        };
+        let _lives_as_long_as_the_store = spawn_or_abort(runtime, "transport", until_closed);
         sender
     }
 

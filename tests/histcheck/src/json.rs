@@ -308,7 +308,11 @@ impl Operation {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{Limits, check};
 
     const EVERY_KIND: &str = r#"{"client":1,"key":"c","kind":"add","amount":-2,"invoked":1,"returned":2,"outcome":"ok","value":7}
 {"client":2,"key":"c","kind":"add","amount":1,"invoked":1,"returned":2,"outcome":"ok"}
@@ -329,6 +333,27 @@ mod tests {
         let mut text = Vec::new();
         write(&history, &mut text).unwrap();
         assert_eq!(String::from_utf8(text).unwrap(), EVERY_KIND);
+    }
+
+    proptest! {
+        /// A history that is read is written and read again as it was, and has a verdict.
+        #[test]
+        fn damaged_histories_are_refused_or_judged(
+            text in damaged(Just(EVERY_KIND.as_bytes().to_vec())),
+        ) {
+            if let Ok(history) = read(text.as_slice()) {
+                let (mut once, mut twice) = (Vec::new(), Vec::new());
+                write(&history, &mut once).unwrap();
+                write(&read(once.as_slice()).unwrap(), &mut twice).unwrap();
+                prop_assert_eq!(once, twice);
+                let _verdict = check(&history, Limits { positions_max: 1_000 }).to_string();
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _refused_or_read = read(bytes.as_slice());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::{
 
 use flotilla_base::{ClusterId, Incarnation, StoreId};
 
-use super::{DataDirError, Expect, error::io_error};
+use super::{DataDirError, Expect, create::sync_directory, error::io_error};
 use crate::LogDeletion;
 
 const IDENT_FILE: &str = "ident";
@@ -99,15 +99,20 @@ impl Ident {
             Ok(metadata) if metadata.len() > IDENT_BYTES_MAX => Vec::new(),
             _ => fs::read(&path).map_err(|cause| io_error("read", &path, cause))?,
         };
+        Self::from_bytes(dir, &bytes, newest_known).map(Some)
+    }
+
+    /// The ident of `dir` in the bytes of its file.
+    fn from_bytes(dir: &Path, bytes: &[u8], newest_known: u32) -> Result<Self, DataDirError> {
         let damaged = |reason| DataDirError::DamagedIdent { path: dir.to_owned(), reason };
-        let text = std::str::from_utf8(&bytes).map_err(|_not_utf8| damaged("it is no text"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_not_utf8| damaged("it is no text"))?;
         let body = checked_body(text).map_err(damaged)?;
         // The format comes before all other fields: a newer one may have other fields.
         let found = format_version(body).ok_or_else(|| damaged("its format is missing"))?;
         if found > newest_known {
             return Err(DataDirError::NewerFormat { path: dir.to_owned(), found, newest_known });
         }
-        Self::parse(body, found).map(Some).ok_or_else(|| damaged("a field is missing"))
+        Self::parse(body, found).ok_or_else(|| damaged("a field is missing or makes no sense"))
     }
 
     /// Replaces the ident of `dir`, durable when it returns: after a crash the old one or the new one
@@ -119,8 +124,7 @@ impl Ident {
         written.map_err(|cause| io_error("write", &new, cause))?;
         fs::rename(&new, &path).map_err(|cause| io_error("replace", &path, cause))?;
         // The rename itself is an entry of the directory, and is durable only with it.
-        let synced = File::open(dir).and_then(|directory| directory.sync_all());
-        synced.map_err(|cause| io_error("sync", dir, cause))
+        sync_directory(dir).map_err(|cause| io_error("sync", dir, cause))
     }
 
     fn to_text(&self) -> String {
@@ -146,7 +150,10 @@ impl Ident {
             cluster: ClusterId(field(body, "cluster")?),
             store: StoreId(field(body, "store")?),
             log_deletion: field(body, "log-deletion")?,
-            incarnation: Incarnation(field(body, "incarnation")?),
+            // There is a run behind this one.
+            incarnation: field(body, "incarnation")
+                .filter(|run| *run < u64::MAX)
+                .map(Incarnation)?,
         })
     }
 }
@@ -171,4 +178,81 @@ fn format_version(body: &str) -> Option<u32> {
 fn field<T: FromStr>(body: &str, name: &str) -> Option<T> {
     let mut lines = body.lines().filter_map(|line| line.split_once(" = "));
     lines.find(|(found, _)| *found == name)?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_damage::{assert_canonical, damaged};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What people could make of an ident.
+    const TEXTS: &str = "flotilla data directory\nformat = [012]\nrole = (pd|store)\ncluster = [0-9]{1,19}\n\
+        store = [0-9]{1,20}\nlog-deletion = (single-)?delete\nincarnation = [+]?[0-9]{1,20}\n";
+
+    fn read(bytes: &[u8]) -> Result<Ident, DataDirError> {
+        Ident::from_bytes(Path::new("d"), bytes, 1)
+    }
+
+    /// The text with a checksum that fits.
+    fn sealed(body: &[u8]) -> Vec<u8> {
+        let checksum = format!("{CHECKSUM}{:08x}\n", crc32c::crc32c(body));
+        [body, checksum.as_bytes()].concat()
+    }
+
+    fn body(ident: &Ident) -> Vec<u8> {
+        let text = ident.to_text();
+        let (body, _checksum) = text.rsplit_once(CHECKSUM).expect("it ends with its checksum");
+        body.as_bytes().to_vec()
+    }
+
+    prop_compose! {
+        fn idents()(
+            numbers: [u64; 2],
+            incarnation in 0..u64::MAX,
+            is_pd: bool,
+            is_single_delete: bool,
+        ) -> Ident {
+            let [cluster, store] = numbers;
+            Ident {
+                format_version: 1,
+                role: if is_pd { Role::Pd } else { Role::Store },
+                cluster: ClusterId(cluster),
+                store: StoreId(store),
+                log_deletion: match is_single_delete {
+                    true => LogDeletion::SingleDelete,
+                    false => LogDeletion::Delete,
+                },
+                incarnation: Incarnation(incarnation),
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_number_of_a_run_is_never_reached() {
+        let expect = Expect::of(Role::Store);
+        let ident = Ident { incarnation: Incarnation(u64::MAX), ..Ident::new(&expect) };
+        let refused = read(ident.to_text().as_bytes()).expect_err("no run could follow");
+        assert!(matches!(refused, DataDirError::DamagedIdent { .. }), "{refused}");
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(ident in idents()) {
+            prop_assert_eq!(read(ident.to_text().as_bytes()).expect("intact"), ident);
+        }
+
+        #[test]
+        fn damaged_idents_are_refused_or_canonical(
+            body in damaged(prop_oneof![
+                idents().prop_map(|ident| body(&ident)),
+                TEXTS.prop_map(String::into_bytes),
+            ]),
+            is_sealed: bool,
+        ) {
+            let bytes = if is_sealed { sealed(&body) } else { body };
+            assert_canonical(&bytes, read, |ident| ident.to_text().into_bytes());
+        }
+    }
 }

@@ -5,10 +5,11 @@ use std::future::Future;
 use bytes::Bytes;
 use flotilla_base::Rng;
 use flotilla_client::{Error, KeyRange, RawKv};
+use indicatif::ProgressBar;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{Values, key, progress_bar};
-use crate::{args::BenchArgs, catalogue, fault::Fault};
+use crate::{args::BenchArgs, catalogue, fault::Fault, tally::Tally};
 
 /// Batches under way, and what one may hold: an entry of the log on the store.
 const LANES: usize = 16;
@@ -19,27 +20,44 @@ const BATCH_BYTES: u64 = 256 << 10;
 #[derive(Default)]
 struct Batches {
     under_way: JoinSet<Result<u64, Error>>,
+    tally: Tally,
 }
 
 impl Batches {
-    /// Sends one more as soon as there is room; the number of keys that were done meanwhile.
+    /// Sends one more as soon as there is room; whether it was sent, which it is not behind a failure.
     async fn send(
         &mut self,
         batch: impl Future<Output = Result<u64, Error>> + Send + 'static,
-    ) -> Result<u64, Fault> {
-        let mut done = 0;
+    ) -> bool {
         while self.under_way.len() >= LANES {
-            done += self.join().await?;
+            self.join().await;
         }
-        self.under_way.spawn(batch);
-        Ok(done)
+        let is_sent = !self.tally.has_failed();
+        if is_sent {
+            self.under_way.spawn(batch);
+        }
+        is_sent
     }
 
-    /// Waits for the next to end; zero where none is under way.
-    async fn join(&mut self) -> Result<u64, Fault> {
-        let Some(ended) = self.under_way.join_next().await else { return Ok(0) };
-        let ended = ended.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?;
-        Ok(ended?)
+    /// Waits for the next to end, if any is under way.
+    async fn join(&mut self) {
+        match self.under_way.join_next().await {
+            Some(Ok(ended)) => self.tally.add(ended),
+            Some(Err(cause)) => {
+                self.tally.fail(Fault::new(&catalogue::INTERNAL, cause.to_string()));
+            }
+            None => {}
+        }
+    }
+
+    /// Waits for all to end: none is left behind whose outcome nobody knows.
+    async fn finish(mut self, bar: &ProgressBar, done: &str) -> Result<u64, Fault> {
+        while !self.under_way.is_empty() {
+            self.join().await;
+            bar.set_position(self.tally.keys());
+        }
+        bar.finish_and_clear();
+        self.tally.finish(done)
     }
 }
 
@@ -62,14 +80,13 @@ pub(super) async fn fill(
             (first..end).map(|number| (key(number), values.draw(&mut rng))).collect();
         let raw = raw.clone();
         let batch = async move { raw.batch_put(pairs).await.map(|()| end - first) };
-        bar.inc(batches.send(batch).await?);
+        if !batches.send(batch).await {
+            break;
+        }
+        bar.set_position(batches.tally.keys());
         first = end;
     }
-    while !batches.under_way.is_empty() {
-        bar.inc(batches.join().await?);
-    }
-    bar.finish_and_clear();
-    Ok(())
+    batches.finish(&bar, "written").await.map(|_keys| ())
 }
 
 /// Removes every key that is there, and nothing else; how many there were.
@@ -78,21 +95,25 @@ pub(super) async fn remove(raw: &RawKv, args: &BenchArgs) -> Result<u64, Fault> 
     let mut scan = raw.scan(KeyRange::new(key(0), key(args.keys))).key_only().page(page);
     let bar = progress_bar(args.keys, "clean");
     let mut batches = Batches::default();
-    let mut removed = 0;
-    while let Some(page) = scan.next_page().await? {
+    loop {
+        let page = match scan.next_page().await {
+            Ok(Some(page)) => page,
+            Ok(None) => break,
+            Err(error) => {
+                batches.tally.fail(error.into());
+                break;
+            }
+        };
         let keys = page.into_iter().map(|pair| pair.key).filter(|key| is_ours(key));
         let keys: Vec<Bytes> = keys.collect();
         let (raw, count) = (raw.clone(), keys.len() as u64);
         let batch = async move { raw.batch_delete(keys).await.map(|()| count) };
-        let done = batches.send(batch).await?;
-        removed += done;
-        bar.inc(done);
+        if !batches.send(batch).await {
+            break;
+        }
+        bar.set_position(batches.tally.keys());
     }
-    while !batches.under_way.is_empty() {
-        removed += batches.join().await?;
-    }
-    bar.finish_and_clear();
-    Ok(removed)
+    batches.finish(&bar, "removed").await
 }
 
 /// Whether a key has the form of [`key`]: others may stand between them.

@@ -118,7 +118,7 @@ async fn measure(
 /// Removes the keys, those of a run that was broken off as well.
 async fn remove_keys(globals: &Globals, args: &BenchArgs, client: &Client) -> Result<(), Fault> {
     let removed = keys::remove(&client.raw(), args).await.map_err(|fault| {
-        let fault = fault.about("the keys of the benchmark are still there");
+        let fault = fault.about("keys of the benchmark are still there");
         fault.hint(format!("flotilla bench put --keys {} --duration 1s   removes them", args.keys))
     })?;
     note(globals, format!("removed {}; --keep leaves them", text::counted(removed, "key")));

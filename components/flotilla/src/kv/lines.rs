@@ -61,7 +61,32 @@ pub(super) fn object(key: &[u8], value: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::{assert_canonical, damaged};
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn records() -> impl Strategy<Value = Record> {
+        let texts = || prop_oneof![any::<Vec<u8>>(), ".{0,9}".prop_map(String::into_bytes)];
+        (texts(), texts())
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_read_back((key, value) in records()) {
+            let line = render(&key, &value);
+            prop_assert_eq!(line.matches('\n').count(), 1);
+            prop_assert_eq!(parse(&line), Ok((key, value)));
+        }
+
+        #[test]
+        fn damaged_lines_are_refused_or_canonical(
+            line in damaged(records().prop_map(|(key, value)| render(&key, &value).into_bytes())),
+        ) {
+            let read = |line: &[u8]| parse(std::str::from_utf8(line).map_err(|why| why.to_string())?);
+            assert_canonical(&line, read, |(key, value)| render(key, value).into_bytes());
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_back() {

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use flotilla_client::RawKv;
+use flotilla_client::{Error, RawKv};
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -18,6 +18,7 @@ use crate::{
     catalogue, context,
     fault::Fault,
     output::{self, Format},
+    tally::Tally,
     text,
 };
 
@@ -52,17 +53,25 @@ pub(crate) async fn load(globals: &Globals, file: Option<PathBuf>) -> Result<(),
         lanes.push(lane);
         writers.spawn(write(raw.clone(), batches));
     }
+    let mut tally = Tally::default();
     let reading = tokio::task::spawn_blocking(move || read(input, lanes));
     // A writer that fails closes its lane, which ends the reader.
-    let mut failed = None;
     while let Some(ended) = writers.join_next().await {
-        failed = failed.or(ended.map_err(|cause| internal(&cause))?.err());
+        match ended {
+            Ok(batches) => batches.into_iter().for_each(|batch| tally.add(batch)),
+            Err(cause) => tally.fail(internal(&cause)),
+        }
     }
-    let read = reading.await.map_err(|cause| internal(&cause))?;
-    if let Some(failed) = failed {
-        return Err(failed.hint("load the same input again: it does no harm"));
-    }
-    let (records, bytes) = read?;
+    let bytes = match reading.await.unwrap_or_else(|cause| Err(internal(&cause))) {
+        Ok(bytes) => bytes,
+        Err(fault) => {
+            tally.fail(fault);
+            0
+        }
+    };
+    let records = tally.finish("written");
+    let records =
+        records.map_err(|fault| fault.hint("load the same input again: it does no harm"))?;
     let seconds = started.elapsed().as_secs_f64();
     match globals.output {
         Format::Json => output::print_json(
@@ -80,20 +89,26 @@ fn internal(cause: &tokio::task::JoinError) -> Fault {
     Fault::new(&catalogue::INTERNAL, format!("a part of the load ended early: {cause}"))
 }
 
-async fn write(raw: RawKv, mut batches: mpsc::Receiver<Vec<Record>>) -> Result<(), Fault> {
+/// Writes the batches of a lane up to the first that fails: the records of those that did not, and that failure.
+async fn write(raw: RawKv, mut batches: mpsc::Receiver<Vec<Record>>) -> Vec<Result<u64, Error>> {
+    let mut records = 0;
     while let Some(batch) = batches.recv().await {
-        raw.batch_put(batch).await?;
+        let count = batch.len() as u64;
+        if let Err(error) = raw.batch_put(batch).await {
+            return vec![Ok(records), Err(error)];
+        }
+        records += count;
     }
-    Ok(())
+    vec![Ok(records)]
 }
 
-/// Reads all lines and hands them to the lanes; the number of records and their bytes.
+/// Reads all lines and hands them to the lanes; the bytes of their records.
 fn read(
     mut input: Box<dyn BufRead + Send>,
     lanes: Vec<mpsc::Sender<Vec<Record>>>,
-) -> Result<(u64, u64), Fault> {
+) -> Result<u64, Fault> {
     let mut pending: Vec<(Vec<Record>, usize)> = lanes.iter().map(|_| (Vec::new(), 0)).collect();
-    let (mut line, mut number, mut records, mut bytes) = (String::new(), 0_u64, 0, 0);
+    let (mut line, mut number, mut bytes) = (String::new(), 0_u64, 0);
     loop {
         line.clear();
         number += 1;
@@ -106,21 +121,20 @@ fn read(
         }
         let (key, value) = lines::parse(&line).map_err(|why| {
             let text = format!("line {number} of the input is no record");
-            Fault::new(&catalogue::BAD_LINE, text).why(why).hint(catalogue::BAD_LINE.remedy)
+            Fault::new(&catalogue::BAD_LINE, text).why(why).hint("correct the line")
         })?;
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0);
         let (batch, batch_bytes) = &mut pending[lane];
         let size = key.len() + value.len();
-        records += 1;
         bytes += size as u64;
         *batch_bytes += size;
         batch.push((key, value));
         if batch.len() >= BATCH_RECORDS || *batch_bytes >= BATCH_BYTES {
             *batch_bytes = 0;
             if lanes[lane].blocking_send(std::mem::take(batch)).is_err() {
-                return Ok((records, bytes));
+                return Ok(bytes);
             }
         }
     }
@@ -130,7 +144,7 @@ fn read(
             break;
         }
     }
-    Ok((records, bytes))
+    Ok(bytes)
 }
 
 /// `flotilla kv dump`.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::load::{dump, load};
 use crate::{
-    args::{DelArgs, GetArgs, Globals, PutArgs, RangeArgs, SCAN_LIMIT, ScanArgs},
+    args::{AddArgs, DelArgs, GetArgs, Globals, PutArgs, RangeArgs, SCAN_LIMIT, ScanArgs},
     catalogue, context,
     fault::Fault,
     output::{self, Column, Format, Table},
@@ -61,6 +61,16 @@ pub(crate) async fn del(globals: &Globals, args: DelArgs) -> Result<(), Fault> {
     let raw = context::connect(globals).await?.raw();
     raw.batch_delete(keys).await?;
     done(globals, "del", count)
+}
+
+/// `flotilla add`.
+pub(crate) async fn add(globals: &Globals, args: AddArgs) -> Result<(), Fault> {
+    let key = key(&args.key, args.hex)?;
+    let sum = context::connect(globals).await?.raw().add(key, args.amount).await?;
+    match globals.output {
+        Format::Json => output::print_json("sum", json!(sum)),
+        Format::Table => output::print(&format!("{sum}\n")),
+    }
 }
 
 /// `flotilla scan`.

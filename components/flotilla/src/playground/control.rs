@@ -115,3 +115,32 @@ impl Control {
         done.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()))?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As a program of another version may send them.
+    const LINES: [&str; 4] = [
+        r#"{"command":"status"}"#,
+        r#"{"command":"kill","node":"store-1"}"#,
+        r#"{"node":"store-1","command":"start"}"#,
+        r#"{"command":"stop"}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn damaged_commands_are_refused_or_mean_themselves(
+            line in damaged(prop::sample::select(&LINES).prop_map(|line| line.as_bytes().to_vec())),
+        ) {
+            if let Ok(command) = serde_json::from_slice::<Command>(&line) {
+                let text = serde_json::to_string(&command).expect("JSON takes it");
+                let again: Command = serde_json::from_str(&text).expect("our own form");
+                prop_assert_eq!(serde_json::to_string(&again).expect("JSON takes it"), text);
+            }
+        }
+    }
+}

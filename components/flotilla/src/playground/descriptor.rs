@@ -142,7 +142,43 @@ pub(super) fn start_ticks(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn note() -> Descriptor {
+        let text = String::from;
+        let store = StoreAddresses {
+            name: text("store-1"),
+            address: text("127.0.0.1:20160"),
+            status: text("127.0.0.1:20180"),
+        };
+        Descriptor {
+            name: Some(text("two \"words\"")),
+            pid: 1,
+            start_ticks: u64::MAX,
+            socket: "s".into(),
+            pd: vec![text("127.0.0.1:2379")],
+            stores: vec![store],
+            data: "d".into(),
+            log: "l".into(),
+        }
+    }
+
+    proptest! {
+        /// Another program of the same user may have written it.
+        #[test]
+        fn damaged_notes_are_left_alone_or_understood(
+            bytes in damaged(Just(note().to_json().into_bytes())),
+        ) {
+            if let Some(note) = Descriptor::from_json(&String::from_utf8_lossy(&bytes)) {
+                let again = Descriptor::from_json(&note.to_json()).expect("our own form");
+                prop_assert_eq!(again.to_json(), note.to_json());
+                prop_assert!(note.title().starts_with("playground"));
+            }
+        }
+    }
 
     #[test]
     fn a_note_is_read_back_and_a_process_is_recognised() {

@@ -14,7 +14,7 @@ use super::plan::{NodePlan, Plan, Role};
 use crate::{
     catalogue,
     fault::Fault,
-    server::{self, EmbeddedPd},
+    server::{self, EmbeddedPd, End},
 };
 
 /// What is kept of a child's words, for the case that it does not start.
@@ -53,6 +53,7 @@ pub(super) fn start(plan: &Plan, node: &NodePlan) -> Result<Node, Fault> {
             let mut config = flotilla_store::StoreConfig::new(&node.data, pd);
             config.listen = node.address;
             config.status_listen = node.status.unwrap_or(config.status_listen);
+            config.is_insecure = plan.is_insecure;
             config.labels.clone_from(&node.labels);
             let store = Store::start(config);
             let store = store.map(|store| Node::Store(Box::new(store)));
@@ -65,8 +66,7 @@ impl Node {
     /// Ends without a word to anyone: no leadership is handed over, nothing is flushed.
     pub(super) fn kill(self) {
         match self {
-            // A placement driver has nothing to hand over or to flush: its end is always like this.
-            Self::Pd(pd) => pd.stop(),
+            Self::Pd(pd) => pd.stop(End::AtOnce),
             Self::Store(store) => store.kill(),
             Self::Process(process) => process.end(Signal::KILL),
         }
@@ -75,7 +75,7 @@ impl Node {
     /// Ends in order.
     pub(super) fn stop(self) {
         match self {
-            Self::Pd(pd) => pd.stop(),
+            Self::Pd(pd) => pd.stop(End::InOrder),
             Self::Store(store) => store.shutdown(),
             Self::Process(process) => process.end(Signal::TERM),
         }

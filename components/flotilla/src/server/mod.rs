@@ -7,6 +7,8 @@ mod pd_config;
 pub(crate) mod port;
 pub(crate) mod signal;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -16,7 +18,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 pub(crate) use self::{
     fault::{pd_fault, store_fault},
-    pd::{EmbeddedPd, run as run_pd},
+    pd::{EmbeddedPd, End, run as run_pd},
     store::run as run_store,
 };
 use crate::{args::ServerArgs, catalogue, fault::Fault};

@@ -22,11 +22,20 @@ const THREADS: usize = 2;
 /// How long open connections may delay the end.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How a placement driver is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Calls under way get a moment.
+    InOrder,
+    /// Calls under way are cut.
+    AtOnce,
+}
+
 /// A placement driver with a runtime of its own, so that its end is the end of everything of it. Dropping
 /// it ends it too, without waiting for the end.
 #[derive(Debug)]
 pub(crate) struct EmbeddedPd {
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<End>,
     /// Runs until the placement driver has given up its directory, asked or not.
     life: JoinHandle<()>,
 }
@@ -58,8 +67,8 @@ impl EmbeddedPd {
     }
 
     /// Ends it, and returns when it has given up its directory. Blocks; not for a runtime's thread.
-    pub(crate) fn stop(self) {
-        drop(self.stop);
+    pub(crate) fn stop(self, end: End) {
+        let _it_may_have_ended_by_itself = self.stop.send(end).is_err();
         if self.life.join().is_err() {
             tracing::error!("the placement driver's thread has panicked");
         }
@@ -67,10 +76,13 @@ impl EmbeddedPd {
 }
 
 /// Until `pd` ends by itself, or is asked to.
-async fn live(mut pd: Pd, asked: oneshot::Receiver<()>) {
+async fn live(mut pd: Pd, asked: oneshot::Receiver<End>) {
     let outcome = tokio::select! {
         ended = pd.ended() => ended,
-        _asked_or_dropped = asked => pd.shutdown().await,
+        asked = asked => match asked {
+            Ok(End::InOrder) => pd.shutdown().await,
+            _at_once_or_dropped => pd.kill().await,
+        },
     };
     if let Err(error) = outcome {
         tracing::error!(%error, "the placement driver has failed");

@@ -11,6 +11,7 @@ use crate::{args::PdArgs, catalogue, fault::Fault};
 
 /// What a file may say.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct File {
     name: Option<String>,
@@ -24,12 +25,14 @@ struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct Listen {
     client: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct Log {
     level: Option<String>,
@@ -130,9 +133,32 @@ fn merge(args: &PdArgs, file: File, problems: &mut Problems) -> (PdConfig, LogCo
     (config, LogConfig { level, file: log_file })
 }
 
+/// A file that says nothing, with every key there is.
+#[cfg(test)]
+pub(super) fn nothing_said() -> serde_json::Value {
+    serde_json::to_value(File::default()).expect("names and texts")
+}
+
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
+
     use super::*;
+
+    const GOOD: &str = "name = \"pd-1\"\nmax-replicas = 5\nmin-free-disk = \"8MiB\"\ninsecure = true\n\
+        [listen]\nclient = \"127.0.0.1:2379\"\n[log]\nlevel = \"info\"\n";
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_used_or_explained(
+            bytes in damaged(Just(GOOD.as_bytes().to_vec())),
+        ) {
+            if let Err(problems) = settings(&String::from_utf8_lossy(&bytes)) {
+                prop_assert!(problems.iter().all(|what| !what.is_empty()) && !problems.is_empty());
+            }
+        }
+    }
 
     fn settings(text: &str) -> Result<PdConfig, Vec<String>> {
         let mut problems = Problems::default();

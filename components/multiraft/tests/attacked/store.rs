@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flotilla_base::{
     Epoch, Family, Index, KeyRange, KvRead, Moment, Mutation, Peer, PeerId, PeerRole, Region,
-    RegionId, Span, StoreId, Term, Version,
+    RegionId, Seeded, Span, StoreId, Term, Version,
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
@@ -98,7 +98,7 @@ impl Store {
         let put = |key: &'static str| Mutation::Put(Family::Raw, key.into(), "v".into());
         let command = |version, mutation| {
             let (version, mutations) = (Version(version), vec![mutation]);
-            WriteCommand { version, clock_millis: u64::MAX, mutations }.encode()
+            WriteCommand { version, clock_millis: u64::MAX, guard: None, mutations }.encode()
         };
         let backwards = Mutation::DeleteRange(Family::Raw, KeyRange::new("y", "b"));
         Self {
@@ -211,11 +211,14 @@ impl Store {
             let region = task.region;
             let Some(mut applier) = self.appliers.remove(&region) else { continue };
             self.tally.applied += task.entries.len() as u64;
-            let outcome = applier.apply(task, &mut effects, self);
+            let data = Arc::clone(&self.disk.view);
+            let outcome = applier.apply(task, data.as_ref(), &mut effects, self);
             self.appliers.insert(region, applier);
             match outcome {
                 Ok(()) => {}
-                Err(ApplyFault::OutOfOrder { .. }) => panic!("appliers get entries in order"),
+                Err(ApplyFault::OutOfOrder { .. } | ApplyFault::Read { .. }) => {
+                    panic!("appliers get entries in order")
+                }
                 Err(ApplyFault::UnknownCommand { .. } | ApplyFault::Membership { .. }) => {
                     // As in production: the process ends before anything of the entry has an effect.
                     self.tally.stopped += 1;
@@ -245,7 +248,7 @@ impl Store {
         let header = RequestHeader { version, ..RequestHeader::default() };
         let key = if choice < 200 { "k" } else { "z" };
         let mutations = vec![Mutation::Put(Family::Raw, key.into(), vec![choice].into())];
-        let command = WriteCommand { version, clock_millis: 1, mutations };
+        let command = WriteCommand { version, clock_millis: 1, guard: None, mutations };
         let Some(ticket) = self.ticket() else { return };
         let proposal = Proposal { header, command, ticket };
         self.inputs.push((DATA, Input::Propose(Box::new(proposal))));
@@ -338,6 +341,7 @@ impl Store {
             run: self.run,
             timing: Timing::default(),
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as Arc<dyn KvRead + Send + Sync>,
         }
     }
@@ -422,7 +426,7 @@ impl Store {
                 self.tally.read += 1;
             }
             Reply::Split(_) => self.tally.split += 1,
-            Reply::Unknown | Reply::Failed(_) => self.tally.refused += 1,
+            Reply::Unknown | Reply::GuardFailed | Reply::Failed(_) => self.tally.refused += 1,
         }
     }
 

@@ -13,7 +13,7 @@ use flotilla_multiraft::{Input, NewRegion, PeerMessage, SplitCommand};
 use flotilla_raftgroup::{Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
-use store::Store;
+use store::{Put, Store};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -64,14 +64,17 @@ impl Stores {
             }
             // after MILLIS: time passes.
             "after" => self.now = self.now + Span::from_millis(number(args)?),
-            // wake STORE / put STORE KEY VALUE / get STORE: inputs; ticket=NAME names the answer.
+            // wake STORE / put STORE KEY VALUE / get STORE: inputs; ticket=NAME names the answer. over=OLD puts
+            // only where the key has this value, over=nothing only where it has none.
             "wake" => self.at(args)?.post_all(|| Input::Wake),
             "put" => {
                 let ticket = args.take_key("ticket").unwrap_or("put").to_owned();
                 let region = region_of(args)?;
                 let version = args.take_key("version").unwrap_or("1").parse()?;
+                let over =
+                    args.take_key("over").map(|old| (old != "nothing").then(|| old.to_owned()));
                 let (store, key, value) = (number(args)?, word(args)?, word(args)?);
-                self.store(store)?.put(region, (key, value), version, ticket);
+                self.store(store)?.put(region, Put { key, value, over }, version, ticket);
             }
             "get" => {
                 let ticket = args.take_key("ticket").unwrap_or("get").to_owned();
@@ -131,6 +134,11 @@ impl Stores {
                 let region = region_of(args)?;
                 let (store, to): (u64, u64) = (number(args)?, number(args)?);
                 self.store(store)?.transfer(region, peer(region.get(), to).id);
+            }
+            // step_aside STORE: the store stops, and its lead shall go to whoever holds the most.
+            "step_aside" => {
+                let region = region_of(args)?;
+                self.at(args)?.step_aside(region);
             }
             // turn_unwritten STORE: its replicas take all their inputs while the disk takes nothing more.
             "turn_unwritten" => {

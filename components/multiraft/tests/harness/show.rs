@@ -77,6 +77,7 @@ pub(crate) fn reply(ticket: &str, reply: &Reply) -> String {
             let regions: Vec<String> = division.regions().map(shape).collect();
             format!("reply {ticket}: {}", regions.join(", "))
         }
+        Reply::GuardFailed => format!("reply {ticket}: the guard failed"),
         Reply::ReadAt(index) => format!("reply {ticket}: read at {index}"),
         Reply::Unknown => format!("reply {ticket}: outcome not known"),
         Reply::Failed(error) => format!("reply {ticket}: {error}"),

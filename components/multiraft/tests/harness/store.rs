@@ -4,18 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
-use flotilla_base::{Family, Index, Moment, Mutation, PeerId, Region, RegionId, StoreId, Version};
+use bytes::Bytes;
+use flotilla_base::{
+    Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, Seeded, StoreId, Version,
+};
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Delegate, Delivery,
-    Effects, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
-    Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, SplitCommand, SplitDone,
-    SplitRequest, WriteCommand, recover_store,
+    Effects, Guard, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest,
+    RecoveredPeer, Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, SplitCommand,
+    SplitDone, SplitRequest, WriteCommand, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, ReadyNumber, Timing};
 
 use super::{disk::Disk, show};
 
 type Ticket = String;
+
+/// A write of one key.
+pub(crate) struct Put {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// What the key must have for it: a value or nothing.
+    pub(crate) over: Option<Option<String>>,
+}
 
 #[derive(Default)]
 pub(crate) struct Store {
@@ -72,17 +83,18 @@ impl Store {
         self.inputs.extend(self.replicas.keys().map(|region| (*region, input())));
     }
 
-    pub(crate) fn put(
-        &mut self,
-        region: RegionId,
-        pair: (String, String),
-        version: u64,
-        ticket: Ticket,
-    ) {
+    pub(crate) fn put(&mut self, region: RegionId, put: Put, version: u64, ticket: Ticket) {
         let version = Version(version);
         let header = RequestHeader { version, ..RequestHeader::default() };
-        let mutations = vec![Mutation::Put(Family::Raw, pair.0.into(), pair.1.into())];
-        let command = WriteCommand { version, clock_millis: 1, mutations };
+        let Put { key, value, over } = put;
+        let key = Key::from(key);
+        let guard = over.map(|stored| Guard {
+            family: Family::Raw,
+            key: key.clone(),
+            stored: stored.map(Bytes::from),
+        });
+        let mutations = vec![Mutation::Put(Family::Raw, key, value.into())];
+        let command = WriteCommand { version, clock_millis: 1, guard, mutations };
         self.post(region, Input::Propose(Box::new(Proposal { header, command, ticket })));
     }
 
@@ -103,6 +115,10 @@ impl Store {
 
     pub(crate) fn transfer(&mut self, region: RegionId, to: PeerId) {
         self.post(region, Input::Transfer(to));
+    }
+
+    pub(crate) fn step_aside(&mut self, region: RegionId) {
+        self.post(region, Input::StepAside);
     }
 
     /// The first half of a read in place.
@@ -177,7 +193,8 @@ impl Store {
         for task in std::mem::take(&mut self.tasks) {
             let region = task.region;
             let mut applier = self.appliers.remove(&region).expect("an applier");
-            applier.apply(task, &mut effects, self).expect("sound entries");
+            let data = Arc::clone(&self.disk.view);
+            applier.apply(task, data.as_ref(), &mut effects, self).expect("sound entries");
             self.appliers.insert(region, applier);
         }
         effects.finish(&mut Recorder { store: self, lines, sent: Vec::new() });
@@ -274,6 +291,7 @@ impl Store {
             run: self.run,
             timing: Timing::default(),
             limits: GroupLimits::default(),
+            seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as _,
         }
     }

@@ -11,11 +11,11 @@ use std::{
     sync::Arc,
 };
 
-use flotilla_base::{ClusterId, Incarnation, Moment, PeerId};
+use flotilla_base::{ClusterId, Incarnation, Moment, PeerId, Seeded};
 use flotilla_engine::{DataDir, Engine, EngineError, WriteBatch};
 use flotilla_pdcore::{Clocks, CoreConfig, Effects, Input, PdCore, birth};
 use flotilla_raftgroup::{GroupLimits, ReadyNumber};
-use flotilla_telemetry::MonotonicClock;
+use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::request::{RegionLookup, Reply, Request};
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     /// Counts changes that matter to routing.
     pub regions: watch::Sender<u64>,
     pub metrics: PdMetrics,
+    /// What the threads are about: whether this member is alive is judged by it.
+    pub unfinished: Unfinished,
 }
 
 /// The owner.
@@ -54,6 +56,7 @@ pub(crate) struct Owner {
     host: Host,
     /// What is to be done in the next turn.
     effects: Effects<Asker>,
+    mark: WorkMark,
 }
 
 /// What the owner waits for.
@@ -92,14 +95,17 @@ impl Owner {
             timing: config.timing,
             limits: GroupLimits::default(),
             log_entries_kept: LOG_ENTRIES_KEPT,
+            seeded: Seeded::NONE,
         };
         let reader = Arc::new(engine.clone());
         let now = shared.clock.now();
         let core = PdCore::open(core_config, reader, is_new, now)?;
         check_identity(&core, &data_dir)?;
-        let syncer = Syncer::start(engine.clone()).map_err(PdError::Thread)?;
+        let (mark, clock) = (shared.unfinished.worker("sync of the log"), shared.clock);
+        let syncer = Syncer::start(engine.clone(), mark, clock).map_err(PdError::Thread)?;
+        let mark = shared.unfinished.worker("turn of the owner");
         let host = Host { engine, syncer, shared, data_dir };
-        let owner = Self { core, host, effects: Effects::default() };
+        let owner = Self { core, host, effects: Effects::default(), mark };
         owner.publish();
         Ok(owner)
     }
@@ -117,8 +123,10 @@ impl Owner {
         let tso = self.host.shared.tso.clone();
         let mut requests = Vec::with_capacity(REQUESTS_PER_TURN);
         loop {
+            self.mark.begin(self.host.shared.clock.now());
             self.core.turn(self.clocks(), &mut self.effects, &mut self.host)?;
             self.publish();
+            self.mark.end();
             let deadline = self.core.next_deadline(self.host.shared.clock.now());
             tokio::select! {
                 biased;

@@ -4,7 +4,7 @@ use std::{io, thread::JoinHandle};
 
 use flotilla_engine::{Engine, EngineError};
 use flotilla_raftgroup::ReadyNumber;
-use flotilla_telemetry::thread;
+use flotilla_telemetry::{MonotonicClock, WorkMark, thread};
 use tokio::sync::mpsc;
 
 /// Rounds that may wait for the disk: more than the group keeps outstanding, so handing over never waits.
@@ -21,7 +21,7 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    pub(super) fn start(engine: Engine) -> io::Result<Self> {
+    pub(super) fn start(engine: Engine, mark: WorkMark, clock: MonotonicClock) -> io::Result<Self> {
         let (written, mut waiting) = mpsc::channel(ROUNDS_MAX);
         let (done, durable) = mpsc::channel(ROUNDS_MAX);
         let worker = thread::spawn("pd-sync", move || {
@@ -31,7 +31,9 @@ impl Syncer {
                 while let Ok(next) = waiting.try_recv() {
                     last = next;
                 }
+                mark.begin(clock.now());
                 let outcome = engine.sync().map(|()| last);
+                mark.end();
                 let is_failed = outcome.is_err();
                 if done.blocking_send(outcome).is_err() || is_failed {
                     return;

@@ -158,3 +158,82 @@ pub(super) fn region_to_wire(info: &RegionInfo) -> pdpb::Region {
         pending_peers: pending_to_wire(info),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{ConfVer, Epoch, KeyRange, Moment, PeerId, RegionId, Version};
+    use flotilla_damage::damaged;
+    use flotilla_placement::ClusterView;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+
+    /// Heartbeats of a region with its neighbours' ranges and epochs.
+    fn heartbeat(id: u64) -> pdpb::RegionHeartbeatRequest {
+        let peer = |store| Peer::voter(PeerId(10 * id + store), StoreId(store));
+        let region = Region {
+            id: RegionId(id),
+            range: KeyRange::new(vec![b'a' + id as u8], vec![b'c' + id as u8]),
+            epoch: Epoch { version: Version(id), conf_ver: ConfVer(1) },
+            peers: (1..=3).map(peer).collect(),
+        };
+        let down = pdpb::PeerStats { peer: Some(peer(3).into()), down_seconds: u64::MAX };
+        pdpb::RegionHeartbeatRequest {
+            region: Some(region.into()),
+            leader: Some(peer(1).into()),
+            term: 6,
+            down_peers: vec![down],
+            pending_peers: vec![peer(2).into()],
+            approximate_size: u64::MAX,
+            ..Default::default()
+        }
+    }
+
+    proptest! {
+        /// Whatever leaders report: it is refused, or the view shows it and tells it on.
+        #[test]
+        fn damaged_heartbeats_are_refused_or_shown(
+            reports in prop::collection::vec(
+                damaged((1..4_u64).prop_map(|id| heartbeat(id).encode_to_vec())),
+                0..9,
+            ),
+        ) {
+            let mut view = ClusterView::new(Moment(1));
+            for bytes in reports {
+                let Ok(request) = pdpb::RegionHeartbeatRequest::decode(bytes.as_slice()) else {
+                    continue;
+                };
+                let Ok(report) = report_from_wire(request) else { continue };
+                let id = report.region.id;
+                if view.on_region_report(Moment(2), report.clone()).is_ok() {
+                    let shown = view.region(id).expect("it was taken");
+                    prop_assert_eq!(&shown.region, &report.region);
+                    let told = region_response(None, Some(shown)).region;
+                    prop_assert_eq!(told.map(Region::try_from), Some(Ok(report.region)));
+                }
+            }
+            let _sums_of_any_sizes = view.loads();
+        }
+
+        #[test]
+        fn damaged_stores_are_told_as_they_came(
+            bytes in damaged(Just(metapb::Store {
+                id: 4,
+                address: "127.0.0.1:20160".to_owned(),
+                labels: vec![metapb::StoreLabel { key: "zone".to_owned(), value: "z".to_owned() }],
+                start_timestamp: -1,
+                ..Default::default()
+            }.encode_to_vec())),
+            incarnation: u64,
+        ) {
+            if let Ok(store) = metapb::Store::decode(bytes.as_slice()) {
+                let record = store_from_wire(store.clone(), incarnation);
+                let (health, load) = (flotilla_placement::StoreHealth::Up, <_>::default());
+                let told = store_to_wire(&StoreEntry { record, status: None, health, load });
+                prop_assert_eq!((told.id, told.address), (store.id, store.address));
+                prop_assert_eq!(told.labels, store.labels);
+            }
+        }
+    }
+}

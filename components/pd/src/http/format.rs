@@ -46,7 +46,16 @@ const fn civil_from_days(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_number_is_a_date_and_a_duration(number: u64) {
+            prop_assert!(date(number).ends_with('Z') && duration(number).ends_with('s'));
+        }
+    }
 
     #[test]
     fn as_tools_expect() {

@@ -51,7 +51,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/pd/health", get(routes::health))
         .route("/pd/ping", get(routes::ping))
         .route("/metrics", get(routes::metrics))
-        .route("/livez", get(routes::ping))
+        .route("/livez", get(routes::live))
         .route("/readyz", get(routes::ready))
         .fallback(routes::no_such_path)
         .with_state(context)

@@ -159,7 +159,8 @@ impl StoreStatus {
         let (stats, load) = (entry.status.unwrap_or_default().stats, entry.load);
         let size = |bytes| ByteSize(bytes).to_string();
         let heard_ms = entry.status.map(|status| status.heard_unix_ms);
-        let start_ms = u64::try_from(entry.record.start_unix_s).unwrap_or(0) * 1000;
+        // What a store says of itself: any number.
+        let start_ms = u64::try_from(entry.record.start_unix_s).unwrap_or(0).saturating_mul(1000);
         let uptime = heard_ms.map(|heard_ms| duration(heard_ms.saturating_sub(start_ms) / 1000));
         Self {
             capacity: size(stats.capacity_bytes),
@@ -280,6 +281,40 @@ impl From<&RegionInfo> for Region {
                 approximate_size: stats.size_bytes.div_ceil(MIB),
                 approximate_keys: stats.keys,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_placement::{StoreLoad, StoreRecord, StoreStats, StoreStatus};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn numbers() -> impl Strategy<Value = u64> {
+        prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), Just(i64::MAX.unsigned_abs())]
+    }
+
+    proptest! {
+        /// What a store says of itself is shown, whatever it is.
+        #[test]
+        fn damaged_figures_are_shown(numbers in prop::array::uniform5(numbers())) {
+            let [start, capacity, heard, size, count] = numbers;
+            let stats =
+                StoreStats { capacity_bytes: capacity, used_bytes: size, ..StoreStats::default() };
+            let status = StoreStatus { stats, heard_unix_ms: heard, ..StoreStatus::default() };
+            let load = StoreLoad { regions: count, region_bytes: size, ..StoreLoad::default() };
+            let record =
+                StoreRecord { start_unix_s: start.cast_signed(), ..StoreRecord::default() };
+            let health = StoreHealth::Up;
+            let entry = StoreEntry { record, status: Some(status), health, load };
+            let shown = serde_json::to_value(StoreInfo::from(&entry)).expect("JSON takes it");
+            let started = start.cast_signed();
+            prop_assert_eq!(shown["store"]["start_timestamp"].as_i64(), Some(started));
+            if started.is_positive() && start > heard / 1000 {
+                prop_assert_eq!(shown["status"]["uptime"].as_str(), Some("0s"), "it has just begun");
+            }
         }
     }
 }

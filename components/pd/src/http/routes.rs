@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
@@ -53,11 +53,15 @@ impl From<Denied> for Refused {
     }
 }
 
-fn number(text: &str) -> Result<u64, Refused> {
-    text.parse().map_err(|error| {
-        let text = format!("[PD:strconv:ErrStrconvParseUint]{text:?} is no id: {error}");
-        Refused(StatusCode::BAD_REQUEST, text)
-    })
+/// An id as a path has it: any bytes, behind percent signs.
+type PathId = Result<Path<String>, PathRejection>;
+
+fn number(id: PathId) -> Result<u64, Refused> {
+    let refused = |why: String| {
+        Refused(StatusCode::BAD_REQUEST, format!("[PD:strconv:ErrStrconvParseUint]{why}"))
+    };
+    let Path(text) = id.map_err(|rejection| refused(rejection.body_text()))?;
+    text.parse().map_err(|error| refused(format!("{text:?} is no id: {error}")))
 }
 
 /// The status of a leader whose cluster has regions.
@@ -111,6 +115,13 @@ pub(super) async fn health(State(context): State<Context>) -> Response {
 
 pub(super) async fn ping() -> StatusCode {
     StatusCode::OK
+}
+
+pub(super) async fn live(State(context): State<Context>) -> Response {
+    match context.core.is_alive() {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
 }
 
 pub(super) async fn ready(State(context): State<Context>) -> Answered {
@@ -167,9 +178,9 @@ pub(super) async fn stores(State(context): State<Context>, RawQuery(query): RawQ
     Ok(Json(json!({ "count": stores.len(), "stores": stores })).into_response())
 }
 
-pub(super) async fn store(State(context): State<Context>, Path(id): Path<String>) -> Answered {
+pub(super) async fn store(State(context): State<Context>, id: PathId) -> Answered {
     bootstrapped(&context).await?;
-    let id = StoreId(number(&id)?);
+    let id = StoreId(number(id)?);
     let entry = context.core.ask(|reply| Ask::Store { id, reply }).await?;
     Ok(Json(StoreInfo::from(&entry)).into_response())
 }
@@ -192,9 +203,9 @@ pub(super) async fn region_count(State(context): State<Context>) -> Answered {
     Ok(Json(json!({ "count": count })).into_response())
 }
 
-pub(super) async fn region(State(context): State<Context>, Path(id): Path<String>) -> Answered {
+pub(super) async fn region(State(context): State<Context>, id: PathId) -> Answered {
     bootstrapped(&context).await?;
-    let lookup = RegionLookup::Id(RegionId(number(&id)?));
+    let lookup = RegionLookup::Id(RegionId(number(id)?));
     let found = context.core.region(lookup).await?;
     let found: Option<Region> = found.map(|info| info.as_ref().into());
     Ok(Json(found).into_response())

@@ -3,22 +3,30 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
+use flotilla_damage::damaged;
 use flotilla_pd::{Pd, PdError};
+use flotilla_proto::pdpb::{GetMembersRequest, PutStoreResponse, pd_client::PdClient};
 use flotilla_telemetry::Registry;
+use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
+use tonic::{codegen::http::uri::PathAndQuery, transport::Endpoint};
 
 use crate::support::{Clients, LIVENESS, config, own_address, start};
 
 /// Status and body of one request.
 async fn http(address: SocketAddr, method: &str, path: &str) -> Result<(u16, String)> {
+    asked(address, method, path.as_bytes()).await
+}
+
+async fn asked(address: SocketAddr, method: &str, target: &[u8]) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let end = b" HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\r\n";
+    stream.write_all(&[method.as_bytes(), b" ", target, end].concat()).await?;
     let mut answer = String::new();
     timeout(LIVENESS, stream.read_to_string(&mut answer)).await??;
     let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;
@@ -57,7 +65,12 @@ async fn http_shapes() -> Result<()> {
     assert_eq!(store["store"]["state_name"], json!("Up"));
     assert_eq!(store["status"]["capacity"], json!("0B"));
     assert_eq!(get(address, "/pd/api/v1/store/4711").await?.0, 404);
-    assert_eq!(get(address, "/pd/api/v1/store/x").await?.0, 400);
+    for no_id in ["x", "%A1", "%"] {
+        let (code, error) = get(address, &format!("/pd/api/v1/store/{no_id}")).await?;
+        assert_eq!(code, 400, "{no_id}");
+        let told = error.as_str().context("a text")?;
+        assert!(told.starts_with("[PD:strconv:ErrStrconvParseUint]"), "{told}");
+    }
 
     let region = planned[0].region.clone().context("region")?;
     let beat = flotilla_proto::pdpb::RegionHeartbeatRequest {
@@ -88,6 +101,51 @@ async fn http_shapes() -> Result<()> {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
     Ok(pd.shutdown().await?)
+}
+
+/// Paths and queries that mean something.
+const TARGETS: [&str; 9] = [
+    "/pd/api/v1/stores?state=Up&state=tombstone",
+    "/pd/api/v1/store/1001",
+    "/pd/api/v1/store/%31%30%30%31",
+    "/pd/api/v1/region/id/18446744073709551615",
+    "/pd/api/v1/regions/count",
+    "/pd/api/v1/cluster/status",
+    "http://pd/pd/api/v1/members",
+    "/metrics",
+    "/readyz?verbose#end",
+];
+
+/// Whatever is asked for, the answer says whether there is such a thing; what is served is JSON or text.
+#[test]
+fn damaged_paths_are_answered() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let dir = tempfile::tempdir()?;
+    let pd = runtime.block_on(async {
+        let pd = start(dir.path(), own_address(), 1).await?;
+        Clients::connect(pd.client_url()).await?.bootstrap(1).await?;
+        anyhow::Ok(pd)
+    })?;
+    let targets = TARGETS.map(|target| target.as_bytes().to_vec()).to_vec();
+    let outcome =
+        TestRunner::default().run(&damaged(prop::sample::select(targets)), |mut target| {
+            // One line with three words is a request, whatever the second one is.
+            target.retain(|byte| *byte > b' ');
+            let shown = String::from_utf8_lossy(&target).into_owned();
+            let (code, body) =
+                runtime.block_on(asked(pd.address(), "GET", &target)).expect("an answer");
+            prop_assert!(code == 200 || (400..500).contains(&code), "{}: {} {}", shown, code, body);
+            let is_json = serde_json::from_str::<Value>(&body).is_ok();
+            prop_assert!(
+                is_json || body.is_empty() || body.starts_with("# HELP"),
+                "{}: {}",
+                shown,
+                body
+            );
+            Ok(())
+        });
+    outcome.expect("no path breaks the interface");
+    Ok(runtime.block_on(pd.shutdown())?)
 }
 
 #[tokio::test]
@@ -128,7 +186,7 @@ async fn garbage_and_half_open_connections_harm_nobody() -> Result<()> {
 }
 
 #[tokio::test]
-async fn malformed_messages_are_refused() -> Result<()> {
+async fn messages_without_their_content_are_refused() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let pd = start(dir.path(), own_address(), 1).await?;
     let mut clients = Clients::connect(pd.client_url()).await?;
@@ -142,6 +200,85 @@ async fn malformed_messages_are_refused() -> Result<()> {
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     assert!(clients.timestamp(1).await? > 0);
     Ok(pd.shutdown().await?)
+}
+
+/// Field 1 of every request here is a message; on the wire, this is a number.
+#[derive(Clone, PartialEq, prost::Message)]
+struct NoRequest {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+}
+
+#[tokio::test]
+async fn what_does_not_decode_ends_its_call_and_nothing_else() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pd = start(dir.path(), own_address(), 1).await?;
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    let channel = Endpoint::from_shared(pd.client_url().to_owned())?.connect().await?;
+    for path in
+        ["/pdpb.PD/PutStore", "/pdpb.PD/GetRegion", "/pdpb.PD/Tso", "/pdpb.PD/RegionHeartbeat"]
+    {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await?;
+        let requests = tonic::Request::new(tokio_stream::iter([NoRequest { number: 300 }]));
+        let codec = tonic_prost::ProstCodec::<NoRequest, PutStoreResponse>::default();
+        let called = client.streaming(requests, PathAndQuery::from_static(path), codec);
+        let refused = match timeout(LIVENESS, called).await? {
+            Ok(answers) => {
+                let answer = timeout(LIVENESS, answers.into_inner().message()).await?;
+                answer.expect_err("must be refused")
+            }
+            Err(status) => status,
+        };
+        assert_eq!(refused.code(), tonic::Code::Internal, "{path}: {refused}");
+    }
+    // On the same connection, and on another one.
+    let mut same = PdClient::new(channel);
+    let members = same.get_members(GetMembersRequest::default()).await?.into_inner();
+    assert_eq!(members.members.len(), 1);
+    assert!(clients.timestamp(1).await? > 0);
+    Ok(pd.shutdown().await?)
+}
+
+/// The stream is open, and a lookup waits for the report that only comes on it.
+#[tokio::test]
+async fn a_call_that_is_under_way_at_the_stop_gets_its_answer() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pd = start(dir.path(), own_address(), 1).await?;
+    let address = pd.address();
+    let mut clients = Clients::connect(pd.client_url()).await?;
+    let planned = clients.bootstrap(1).await?;
+    let region = planned[0].region.clone().context("region")?;
+    let (reports, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let opened = clients.pd.region_heartbeat(stream).await?;
+    let header = clients.header();
+    let mut asking = clients.clone();
+    let asked = tokio::spawn(async move {
+        let request = flotilla_proto::pdpb::GetRegionRequest {
+            header: asking.header(),
+            ..Default::default()
+        };
+        asking.pd.get_region(request).await
+    });
+    // Of two calls on one connection, the later one is answered: the first one has arrived.
+    tokio::task::yield_now().await;
+    assert!(clients.timestamp(1).await? > 0);
+    let stopping = tokio::spawn(pd.shutdown());
+    // Nobody is let in any more.
+    timeout(LIVENESS, async { while TcpStream::connect(address).await.is_ok() {} }).await?;
+    let beat = flotilla_proto::pdpb::RegionHeartbeatRequest {
+        header,
+        leader: region.peers.first().cloned(),
+        region: Some(region.clone()),
+        term: 6,
+        ..Default::default()
+    };
+    reports.send(beat).await?;
+    let answer = timeout(LIVENESS, asked).await??.context("an answer")?.into_inner();
+    assert_eq!(answer.region.context("the region")?.id, region.id);
+    drop(opened);
+    Ok(stopping.await??)
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 //! steps that its host does anyway. The group may refuse and forget; it may not panic, nor take back what it
 //! promised, nor hand out what is not durable.
 
-mod message;
+pub(crate) mod message;
 mod peer;
-mod script;
+pub(crate) mod script;
 
 use flotilla_raftgroup::{MessageKind, Role, StepError};
 

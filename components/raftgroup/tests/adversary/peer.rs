@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Span, Term};
+use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Seeded, Span, Term};
 use flotilla_raftgroup::{
     ApplyState, Entry, Group, GroupConfig, GroupLimits, GroupReady, HardState, Initial,
     LogPosition, Message, MessageKind, Origin, RaftState, ReadyNumber, Timing, Voters, disk,
@@ -420,7 +420,8 @@ fn start(
 ) -> Group {
     let limits = GroupLimits { outstanding_max: 4, cache_bytes_max: 64, ..GroupLimits::default() };
     let timing = Timing::default();
-    let config = GroupConfig { group, peer, seed: 1, run: now.0, timing, limits };
+    let config =
+        GroupConfig { group, peer, seed: 1, run: now.0, timing, limits, seeded: Seeded::NONE };
     let initial = Initial {
         hard_state: raft.hard_state,
         voters: voters.clone(),

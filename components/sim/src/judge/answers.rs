@@ -13,8 +13,8 @@ const BY_LOG: &str = "F8: an applier answers by the log alone";
 /// # Errors
 /// It claims that a write is done.
 pub fn check_round(reply: &Reply) -> Verdict {
-    let is_done = matches!(reply, Reply::Written | Reply::Split(_));
-    require(!is_done, BY_APPLIER, || "a round answered one".to_owned())
+    let is_of_applier = matches!(reply, Reply::Written | Reply::Split(_) | Reply::GuardFailed);
+    require(!is_of_applier, BY_APPLIER, || "a round answered one".to_owned())
 }
 
 /// An applier completes a ticket; `is_written` says whether the batch of its turn is.
@@ -24,7 +24,7 @@ pub fn check_round(reply: &Reply) -> Verdict {
 pub fn check_applier(reply: &Reply, is_written: bool) -> Verdict {
     require(is_written, VISIBLE, || format!("{reply:?}"))?;
     let is_decided = match reply {
-        Reply::Written | Reply::Split(_) => true,
+        Reply::Written | Reply::Split(_) | Reply::GuardFailed => true,
         Reply::Failed(error) => matches!(
             error,
             RequestError::EpochNotMatch { .. }
@@ -48,12 +48,13 @@ mod tests {
         assert_eq!(check_round(&Reply::ReadAt(Index(7))), Ok(()));
         assert_eq!(check_round(&Reply::Unknown), Ok(()));
         assert_eq!(broken(check_round(&Reply::Written)), BY_APPLIER);
+        assert_eq!(broken(check_round(&Reply::GuardFailed)), BY_APPLIER);
     }
 
     #[test]
     fn an_applier_that_answers_early_or_by_something_else_is_found() {
         let moved = RequestError::EpochNotMatch { current: Box::new(region()) };
-        for reply in [Reply::Written, Reply::Failed(moved)] {
+        for reply in [Reply::Written, Reply::GuardFailed, Reply::Failed(moved)] {
             assert_eq!(check_applier(&reply, true), Ok(()));
             assert_eq!(broken(check_applier(&reply, false)), VISIBLE);
         }

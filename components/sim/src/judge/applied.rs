@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use flotilla_base::{Index, Key, Mutation, RegionId, limit};
+use flotilla_base::{Index, Key, Mutation, RegionId, Term, limit};
 use flotilla_multiraft::{ApplyTask, Command};
 use flotilla_raftgroup::Entry;
 
@@ -22,6 +22,8 @@ type Versions = Vec<(Index, Bytes)>;
 struct Sequence {
     /// Entries behind the first index.
     entries: Vec<Entry>,
+    /// Term of the store that was the first to hand each over: it was committed in that or in an earlier one.
+    committed_by: Vec<Term>,
     /// Largest wall clock of the entries up to each, in milliseconds.
     clocks_millis: Vec<u64>,
     versions: BTreeMap<Key, Versions>,
@@ -38,7 +40,7 @@ pub struct AppliedJudge {
 }
 
 impl AppliedJudge {
-    /// A store hands entries to an applier. Returns the attempts that are new in the sequence.
+    /// A store that is in `term` hands entries to an applier. Returns the attempts that are new in the sequence.
     ///
     /// # Errors
     /// They are not what another store applied.
@@ -46,15 +48,21 @@ impl AppliedJudge {
         &mut self,
         place: Place,
         task: &ApplyTask<T>,
+        term: Term,
     ) -> Result<Vec<Ticket>, Violation> {
         let mut fresh = Vec::new();
         for (entry, _) in &task.entries {
-            fresh.extend(self.record(place, entry)?);
+            fresh.extend(self.record(place, entry, term)?);
         }
         Ok(fresh)
     }
 
-    fn record(&mut self, place: Place, entry: &Entry) -> Result<Option<Ticket>, Violation> {
+    fn record(
+        &mut self,
+        place: Place,
+        entry: &Entry,
+        term: Term,
+    ) -> Result<Option<Ticket>, Violation> {
         let first_clock_millis = self.lineage.first_clock_millis(place.1);
         let sequence = self.regions.entry(place.1).or_default();
         let offset = offset_of(entry.index);
@@ -68,6 +76,7 @@ impl AppliedJudge {
             format!("{place}: nobody applied what stands before {}", entry.index)
         })?;
         sequence.entries.push(entry.clone());
+        sequence.committed_by.push(term);
         let clock_millis = sequence.clocks_millis.last().copied().unwrap_or(first_clock_millis);
         let write = match Command::decode(&entry.data) {
             Ok(Command::Write(write)) => write,
@@ -87,6 +96,14 @@ impl AppliedJudge {
         }
         let position = self.lineage.position(place.1, entry.index);
         let mut written = None;
+        let is_void = write.guard.is_some_and(|guard| {
+            let versions = sequence.versions.get(&guard.key);
+            let stored = versions.and_then(|versions| versions.last()).map(|(_, value)| value);
+            stored != guard.stored.as_ref()
+        });
+        if is_void {
+            return Ok(None);
+        }
         for mutation in write.mutations {
             if let Mutation::Put(_, key, value) = mutation {
                 written = ticket_of(&value);
@@ -112,6 +129,15 @@ impl AppliedJudge {
     #[must_use]
     pub fn entries(&self, region: RegionId) -> &[Entry] {
         self.regions.get(&region).map_or(&[], |sequence| &sequence.entries)
+    }
+
+    /// The entries that were certainly committed in terms before this one, in order. An entry of an early term
+    /// may be committed in a much later one, and leaders of the terms between need not have it.
+    #[must_use]
+    pub fn committed_before(&self, region: RegionId, term: Term) -> &[Entry] {
+        let Some(sequence) = self.regions.get(&region) else { return &[] };
+        let last = sequence.committed_by.iter().rposition(|by| *by < term);
+        &sequence.entries[..last.map_or(0, |last| last + 1)]
     }
 
     /// Last index that any store applied.
@@ -168,14 +194,16 @@ pub fn ticket_of(value: &[u8]) -> Option<Ticket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{ONE, OTHER, REGION, entry, task};
+    use crate::judge::samples::{ONE, OTHER, REGION, entry, guarded_entry, task};
+
+    const TERM: Term = Term(9);
 
     fn apply(
         judge: &mut AppliedJudge,
         place: Place,
         entries: &[Entry],
     ) -> Result<Vec<Ticket>, &'static str> {
-        let verdict = judge.on_hand_over(place, &task(entries.to_vec()));
+        let verdict = judge.on_hand_over(place, &task(entries.to_vec()), TERM);
         verdict.map_err(|violation| violation.rule)
     }
 
@@ -190,11 +218,43 @@ mod tests {
         assert_eq!(judge.last(REGION), Index(7));
     }
 
+    /// An entry of term 6 may wait for a leader of term 8: a leader of term 7 need not have it.
+    #[test]
+    fn an_entry_binds_leaders_of_the_terms_behind_that_in_which_it_was_committed() {
+        let mut judge = AppliedJudge::default();
+        let log = [entry(6, 6, "k", "1:"), entry(6, 7, "k", "2:"), entry(8, 8, "k", "3:")];
+        for (entries, term) in [(&log[..1], 7), (&log[..2], 9), (&log[..], 8)] {
+            let tasks = task(entries.to_vec());
+            judge.on_hand_over(ONE, &tasks, Term(term)).expect("a sound log");
+        }
+        let bound = |term| judge.committed_before(REGION, Term(term)).len();
+        assert_eq!([6, 7, 8, 9, 10].map(bound), [0, 0, 1, 3, 3]);
+    }
+
     #[test]
     fn a_write_that_is_applied_twice_is_found() {
         let mut judge = AppliedJudge::default();
         let log = [entry(6, 6, "k", "1:"), entry(6, 7, "k", "1:")];
         assert_eq!(apply(&mut judge, ONE, &log), Err(EQUAL));
+    }
+
+    #[test]
+    fn a_write_whose_guard_fails_changes_nothing() {
+        let mut judge = AppliedJudge::default();
+        let guarded = |index, value, stored: Option<&'static str>| {
+            let stored = stored.map(Bytes::from);
+            guarded_entry(6, index, ("k", value), stored)
+        };
+        let log = [
+            guarded(6, "1:", Some("0:")),
+            guarded(7, "2:", None),
+            guarded(8, "3:", None),
+            guarded(9, "4:", Some("2:")),
+        ];
+        let written = apply(&mut judge, ONE, &log).expect("a sound log");
+        assert_eq!(written, [Ticket(2), Ticket(4)]);
+        let content = |index| judge.content(REGION, b"k", Index(index)).map(|(at, _)| at.get());
+        assert_eq!([6, 7, 8, 9].map(content), [None, Some(7), Some(7), Some(9)]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl HistoryJudge {
         let told = match answer {
             Answer::Reply(Reply::Written) => Told::Done(Response::Written),
             Answer::Value(value) => Told::Done(Response::Found(value.as_ref().map(written))),
-            Answer::Reply(Reply::Failed(_)) | Answer::Refused => Told::NotDone,
+            Answer::Reply(Reply::Failed(_) | Reply::GuardFailed) | Answer::Refused => Told::NotDone,
             Answer::Reply(Reply::Unknown | Reply::Split(_) | Reply::ReadAt(_)) => return,
         };
         let Some(operation) = self.under_way.remove(&ticket) else { return };

@@ -10,6 +10,7 @@ pub mod apply_order;
 pub mod births;
 pub mod calls;
 pub mod completeness;
+pub mod costs;
 pub mod deliveries;
 pub mod election;
 pub mod epochs;
@@ -37,6 +38,7 @@ use std::fmt;
 use flotilla_base::{KvRead, Mutation, RegionId, StoreId};
 
 use crate::lookout::Lookout;
+use crate::plan::Costs;
 
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +80,8 @@ pub struct Judges {
     pub tickets: tickets::TicketJudge,
     /// An end for every call.
     pub calls: calls::CallJudge,
+    /// What harmless faults may not cost.
+    pub costs: costs::CostJudge,
     /// What clients saw.
     pub history: history::HistoryJudge,
     /// Rare situations that were reached.
@@ -119,6 +123,12 @@ pub struct ReadJudges {
 }
 
 impl Judges {
+    /// Judges of a run whose faults may not cost more than this.
+    #[must_use]
+    pub fn new(costs: Costs) -> Self {
+        Self { costs: costs::CostJudge::new(costs), ..Self::default() }
+    }
+
     /// Keeps the first violation.
     pub fn note(&mut self, verdict: Verdict) {
         if let Err(violation) = verdict {

@@ -5,7 +5,7 @@ use flotilla_base::{
     Epoch, Family, Index, Key, KeyRange, Mutation, Peer, PeerId, Region, RegionId, StoreId, Term,
     Version,
 };
-use flotilla_multiraft::{ApplyTask, PeerMessage, WriteCommand};
+use flotilla_multiraft::{ApplyTask, Guard, PeerMessage, WriteCommand};
 use flotilla_raftgroup::{
     ApplyState, Entry, EntryKind, HardState, LogPosition, Message, MessageKind, RaftState, disk,
 };
@@ -64,8 +64,27 @@ pub(crate) fn apply_state(applied: LogPosition, clock_millis: u64) -> Mutation {
 
 /// An entry that writes `value` to a key.
 pub(crate) fn entry(term: u64, index: u64, key: &'static str, value: &'static str) -> Entry {
+    write_entry(term, index, (key, value), None)
+}
+
+/// An entry that writes a pair where the key has what is `stored`.
+pub(crate) fn guarded_entry(
+    term: u64,
+    index: u64,
+    pair: (&'static str, &'static str),
+    stored: Option<Bytes>,
+) -> Entry {
+    write_entry(term, index, pair, Some(Guard { family: Family::Raw, key: pair.0.into(), stored }))
+}
+
+fn write_entry(
+    term: u64,
+    index: u64,
+    (key, value): (&'static str, &'static str),
+    guard: Option<Guard>,
+) -> Entry {
     let mutations = vec![Mutation::Put(Family::Raw, Key::from(key), Bytes::from(value))];
-    let command = WriteCommand { version: Version(1), clock_millis: index, mutations };
+    let command = WriteCommand { version: Version(1), clock_millis: index, guard, mutations };
     let (term, index, data) = (Term(term), Index(index), command.encode());
     Entry { kind: EntryKind::Normal, term, index, data, context: Bytes::new() }
 }

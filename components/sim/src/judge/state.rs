@@ -65,7 +65,7 @@ pub fn check_read(
 
 #[cfg(test)]
 mod tests {
-    use flotilla_base::Mutation;
+    use flotilla_base::{Mutation, Term};
 
     use super::*;
     use crate::judge::samples::{
@@ -75,7 +75,7 @@ mod tests {
     fn log() -> AppliedJudge {
         let mut judge = AppliedJudge::default();
         let entries = vec![entry(6, 6, "k", "1:"), entry(6, 7, "l", "2:"), entry(6, 8, "k", "3:")];
-        judge.on_hand_over(ONE, &task(entries)).expect("a sound log");
+        judge.on_hand_over(ONE, &task(entries), Term(9)).expect("a sound log");
         judge
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let split = flotilla_multiraft::SplitCommand { epoch, children: vec![child] };
         let split = flotilla_raftgroup::Entry { data: split.encode(), ..entry(6, 7, "l", "2:") };
         let entries = vec![entry(6, 6, "l", "1:"), split];
-        log.on_hand_over(ONE, &task(entries)).expect("a sound log");
+        log.on_hand_over(ONE, &task(entries), Term(9)).expect("a sound log");
         let batch = |applied| {
             let put = Mutation::Put(Family::Raw, "l".into(), "1:".into());
             disk([vec![put, apply_state(position(6, applied), 6)]])

@@ -7,7 +7,7 @@ mod start;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use flotilla_base::{KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, StoreId};
+use flotilla_base::{Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, StoreId};
 use flotilla_multiraft::{
     Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
     ReplicaConfig, Reply, RequestError, Round, Slot, SplitRequest,
@@ -57,6 +57,8 @@ pub struct StoreConfig {
     pub timing: Timing,
     /// Bounds of its groups.
     pub limits: GroupLimits,
+    /// What is wrong on purpose.
+    pub seeded: Seeded,
     /// Written rounds that may wait for a sync.
     pub rounds_max: usize,
     /// Threads that run replicas.
@@ -249,6 +251,11 @@ impl StoreNode {
         process.post(region, Input::Split(Box::new(request)));
     }
 
+    /// The process is asked to stop, and gives up this lead first.
+    pub fn step_aside(&mut self, region: RegionId) {
+        self.post(region, Input::StepAside);
+    }
+
     /// Replicas take their inputs: all of them, or a random part. While too much waits for a sync nothing
     /// is collected.
     pub fn turn(&mut self, desk: &mut Desk<'_>) {
@@ -279,15 +286,18 @@ impl StoreNode {
             }
             if has_room {
                 cell.replica.drain(now, &mut effects);
-                committed.insert(*region, cell.replica.group().committed());
+                let term = cell.replica.role().term;
+                committed.insert(*region, (cell.replica.group().committed(), term));
             } else {
                 process.wants_room.insert(*region);
                 desk.judges.lookout.reach(marks::SYNCER_FULL);
             }
             watch.end(&cell.replica, &mut desk.judges.lookout);
         }
-        let mut lane = Lane::round(committed, regions);
+        let mut lane = Lane::new(process.config.seeded);
+        (lane.committed, lane.regions) = (committed, regions);
         Round::finish(&mut effects, &mut lane);
+        lane.close();
         self.begin(LaneId::Raft(worker), lane, desk);
     }
 
@@ -302,17 +312,19 @@ impl StoreNode {
         for _ in 0..count {
             let Some(task) = process.works.tasks.pop_front() else { break };
             let config = process.replica_config(self.id, self.run, &self.disk);
+            let image = self.disk.image();
             let Process { table, cells, works, clock, .. } = process;
             let Some(applier) = works.appliers.get_mut(&task.region) else { continue };
             let marks = &mut desk.judges.lookout.marks;
             let mut slots = Slots { table, cells, marks, config, now: clock.read(desk.now) };
-            let outcome = applier.apply(task, &mut effects, &mut slots);
+            let outcome = applier.apply(task, image.as_ref(), &mut effects, &mut slots);
             require(outcome.is_ok(), "I9: every committed entry can be applied", || {
                 format!("{outcome:?}")
             })?;
         }
-        let mut lane = Lane::default();
+        let mut lane = Lane::new(process.config.seeded);
         effects.finish(&mut lane);
+        lane.close();
         self.begin(LaneId::Apply, lane, desk);
         Ok(())
     }
@@ -325,17 +337,21 @@ impl StoreNode {
         let Some(process) = &mut self.process else { return Ok(()) };
         if self.disk.sync(number).is_err() {
             desk.judges.lookout.reach(marks::SYNC_FAILED);
-            self.doom = Some(0);
-            return Ok(());
+            if !process.config.seeded.has(Bug::FSYNC_ERROR_RETRIED) {
+                self.doom = Some(0);
+                return Ok(());
+            }
+            self.disk.retry();
         }
         let regions: Vec<RegionId> = process.cells.keys().copied().collect();
         desk.judges.records.on_synced(self.id, &regions, self.disk.synced())?;
         let durable = process.works.unsynced.iter().take_while(|(batch, _)| *batch <= number);
         let durable: Vec<_> = process.works.unsynced.drain(..durable.count()).collect();
-        let mut lane = Lane::default();
+        let mut lane = Lane::new(process.config.seeded);
         for after in durable.into_iter().flat_map(|(_, after)| after) {
             lane.steps.push_back(Step::Deliver);
             after.deliver(&mut lane);
+            lane.close();
         }
         process.make_room();
         self.begin(LaneId::Sync, lane, desk);
@@ -469,6 +485,7 @@ impl Process {
             run: run.0,
             timing: self.config.timing,
             limits: self.config.limits,
+            seeded: self.config.seeded,
             disk: Arc::clone(disk.image()) as Arc<dyn KvRead + Send + Sync>,
         }
     }

@@ -1,9 +1,10 @@
 //! How a store serves clients: requests go to replicas, and reads look at the data.
 
 use bytes::Bytes;
-use flotilla_base::{Family, Index, KvRead, Moment, Mutation, RegionId, Version};
+use flotilla_base::{Bug, Family, Index, KvRead, Moment, Mutation, RegionId, Version};
 use flotilla_multiraft::{
-    Input, NotInPlace, Proposal, ReadRequest, Reply, RequestError, RequestHeader, WriteCommand,
+    Guard, Input, NotInPlace, Proposal, ReadRequest, Reply, RequestError, RequestHeader,
+    WriteCommand,
 };
 use flotilla_raftgroup::disk;
 
@@ -17,8 +18,9 @@ use crate::reads::{ReadKind, Reading};
 impl StoreNode {
     /// A request arrives; `None` where nobody listens.
     pub fn request(&mut self, request: Request, desk: &mut Desk<'_>) -> Option<()> {
+        let early_view = self.early_view(&request);
         let process = self.process.as_mut()?;
-        let Request { ticket, region, version, key, value, kind } = request;
+        let Request { ticket, region, version, key, value, over, kind } = request;
         if !process.table.regions().any(|live| live.id == region) {
             let reply = Reply::Failed(RequestError::RegionNotFound(region));
             complete(desk.judges, ticket, &reply);
@@ -27,15 +29,15 @@ impl StoreNode {
         }
         desk.judges.calls.on_arrival(ticket, self.id);
         let header = RequestHeader { version, ..RequestHeader::default() };
-        if kind == ReadKind::InPlace
-            && value.is_none()
-            && let Some(read) = process.works.readers.begin(region, &header)
-        {
-            let floor = desk.judges.reads.register.floor(&key);
-            let reading = Reading { read, region, key, header, floor, view: None };
-            process.works.readers.readings.insert(ticket, reading);
-            desk.out.push(Out::Begun(ticket));
-            return Some(());
+        if kind == ReadKind::InPlace && value.is_none() {
+            let read = process.works.readers.begin(region, &header);
+            if read.is_some() || early_view.is_some() {
+                let floor = desk.judges.reads.register.floor(&key);
+                let reading = Reading { read, region, key, header, floor, view: early_view };
+                process.works.readers.readings.insert(ticket, reading);
+                desk.out.push(Out::Begun(ticket));
+                return Some(());
+            }
         }
         let leads = process.cells.get(&region).is_some_and(|cell| cell.replica.group().is_leader());
         let input = match value {
@@ -51,8 +53,11 @@ impl StoreNode {
                 let newest = desk.judges.applied.last(region);
                 let is_behind = clock_millis < desk.judges.applied.clock_millis(region, newest);
                 desk.judges.lookout.marks.reach_if(leads && is_behind, marks::WALL_BACK);
+                let guard =
+                    over.map(|stored| Guard { family: Family::Raw, key: key.clone(), stored });
                 let mutations = vec![Mutation::Put(Family::Raw, key, value)];
-                let command = WriteCommand { version: header.version, clock_millis, mutations };
+                let command =
+                    WriteCommand { version: header.version, clock_millis, guard, mutations };
                 Input::Propose(Box::new(Proposal { header, command, ticket }))
             }
         };
@@ -98,15 +103,25 @@ impl StoreNode {
         Ok((value, applied))
     }
 
+    /// What a reader sees that does not look at its permit first.
+    fn early_view(&self, request: &Request) -> Option<(Option<Bytes>, Index)> {
+        let seeded = self.process.as_ref()?.config.seeded;
+        let is_early = seeded.has(Bug::LEASE_VIEW_BEFORE_PERMIT);
+        if is_early { self.read(request.region, &request.key, Index(0)).ok() } else { None }
+    }
+
     /// A read in place takes its view.
     ///
     /// # Errors
     /// The data is older than the reading thread was told.
     pub fn take_view(&mut self, ticket: Ticket) -> Verdict {
-        let readings = self.process.as_ref().map(|process| &process.works.readers.readings);
-        let Some(reading) = readings.and_then(|readings| readings.get(&ticket)) else {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let readers = &mut process.works.readers;
+        let Some(reading) = readers.readings.get(&ticket) else { return Ok(()) };
+        if reading.view.is_some() {
+            readers.begin_again(ticket);
             return Ok(());
-        };
+        }
         let (region, key) = (reading.region, reading.key.clone());
         let view = self.read(region, &key, Index(0))?;
         if let Some(process) = &mut self.process
@@ -125,9 +140,14 @@ impl StoreNode {
         let process = self.process.as_mut().ok_or(NotInPlace::NoPermit)?;
         let readers = &mut process.works.readers;
         let reading = readers.readings.remove(&ticket).ok_or(NotInPlace::NoPermit)?;
+        let is_early = process.config.seeded.has(Bug::LEASE_CHECK_BEFORE_SNAPSHOT);
         let now = process.clock.read(now);
         let delegate = readers.delegates.get(&reading.region).copied().unwrap_or_default();
-        let outcome = reading.read.finish(now, &delegate);
+        let read = reading.read.ok_or(NotInPlace::NoPermit);
+        let outcome = match is_early {
+            true => read.map(drop),
+            false => read.and_then(|read| read.finish(now, &delegate)),
+        };
         if outcome.is_err() {
             let header = reading.header;
             process.post(reading.region, Input::Read(ReadRequest { header, ticket }));

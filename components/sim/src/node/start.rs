@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flotilla_base::{Moment, RegionId};
+use flotilla_base::{Moment, PeerRole, RegionId};
 use flotilla_multiraft::{Applier, RecoveredPeer, RegionTable, Replica, recover_store};
 
 use super::{Desk, Lanes, Process, StoreConfig, StoreNode};
@@ -37,6 +37,7 @@ impl StoreNode {
             alarms: BTreeMap::new(),
             wants_room: BTreeSet::new(),
         };
+        process.works.readers.seeded = config.seeded;
         let image = Arc::clone(self.disk.image());
         let found = recover_store(image.as_ref()).unwrap_or_default();
         let mut regions: BTreeSet<RegionId> = found.iter().map(region_of).collect();
@@ -76,7 +77,8 @@ impl StoreNode {
                 process.works.readers.visible.insert(region.id, applied);
                 let applier = Applier::new(region.clone(), *peer, *apply);
                 process.works.appliers.insert(region.id, applier);
-                is_fenced = region.peers.len() > 1;
+                let voters = region.peers.iter().filter(|peer| peer.role == PeerRole::Voter);
+                is_fenced = voters.count() > 1;
             }
             RecoveredPeer::Uninitialised { region, peer, raft } => {
                 let has_voted = !raft.hard_state.vote.is_none();

@@ -7,7 +7,7 @@ mod requests;
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Moment, PeerId, Region, RegionId, Rng, Span, StoreId};
+use flotilla_base::{Moment, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId};
 use flotilla_raftgroup::{GroupLimits, Message, Timing};
 
 use super::clients::PdClient;
@@ -92,6 +92,7 @@ struct Settings {
     timing: Timing,
     limits: GroupLimits,
     max_replicas: u32,
+    seeded: Seeded,
 }
 
 /// The placement driver with everything around it.
@@ -150,6 +151,7 @@ impl PdSide {
                 disk: plan.disk.clone(),
                 timing: plan.groups.timing,
                 limits: plan.groups.limits,
+                seeded: plan.groups.seeded,
                 max_replicas: u32::try_from(plan.topology.replicas).unwrap_or(3),
                 plan: pd,
             },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use flotilla_base::Span;
+use flotilla_base::{Bug, Seeded, Span, StoreId};
 
 use super::{FaultFamily, Missing, Plan};
 use crate::partition::Shape;
@@ -22,7 +22,7 @@ pub struct Switch {
 }
 
 /// All switches besides families and shapes.
-pub const SWITCHES: [Switch; 19] = [
+pub const SWITCHES: [Switch; 20] = [
     Switch::new("loss", "lost messages of stores", |it| it.net.loss_permille = 0),
     Switch::new("client-loss", "lost requests and answers", |it| it.net.client_loss_permille = 0),
     Switch::new("duplicates", "messages that arrive twice", |it| it.net.duplicate_permille = 0),
@@ -44,6 +44,7 @@ pub const SWITCHES: [Switch; 19] = [
         it.reads = ReadPlan { transfer_interval: Span::ZERO, ..it.reads.clone() };
     }),
     Switch::new("splits", "regions that are split", |it| it.splits = SplitPlan::none()),
+    Switch::new("ambush", "faults that wait for their moment", |it| it.faults.ambush = None),
     Switch::new("large-values", "values of many bytes", |it| it.load.value_bytes_max = 1),
     Switch::new("missing", "a store that is missing in the second phase", |it| {
         it.phases.missing = Missing::Nobody;
@@ -114,6 +115,8 @@ pub enum Change {
     Set(Number, u64),
     /// Of all faults only those of these numbers happen.
     Only(BTreeSet<u64>),
+    /// Plants a mistake.
+    Plant(Bug),
 }
 
 /// Why a change cannot be made.
@@ -125,6 +128,12 @@ pub enum PlanError {
     /// There is nothing of that name.
     #[error("there is no switch, family or shape {0:?}; the usage lists them")]
     Name(String),
+    /// There is no such mistake.
+    #[error("there is no bug {0:?}; the board in docs/testing.md lists them")]
+    Bug(String),
+    /// This program cannot make mistakes on purpose.
+    #[error("bugs can be planted only where the program is built with --features seeded-bugs")]
+    NotBuiltIn,
     /// A number was expected.
     #[error("{option} takes a whole number from 1 on, not {found:?}")]
     Number {
@@ -152,6 +161,10 @@ impl Change {
         match option {
             "--off" if is_name(value) => Ok(Self::Off(value.to_owned())),
             "--off" => Err(PlanError::Name(value.to_owned())),
+            "--bug" => {
+                let bug = Bug::from_name(value).ok_or_else(|| PlanError::Bug(value.to_owned()))?;
+                Seeded::planting(bug).map(|_| Self::Plant(bug)).ok_or(PlanError::NotBuiltIn)
+            }
             "--only" if value == "none" => Ok(Self::Only(BTreeSet::new())),
             "--only" => value.split(',').map(number).collect::<Result<_, _>>().map(Self::Only),
             _ => Err(PlanError::Option(option.to_owned())),
@@ -164,6 +177,7 @@ impl Change {
             Self::Off(name) => turn_off(name, plan),
             Self::Set(number, to) => set(*number, *to, plan),
             Self::Only(numbers) => plan.faults.only = Some(numbers.clone()),
+            Self::Plant(bug) => plan.groups.seeded = Seeded::planting(*bug).unwrap_or_default(),
         }
     }
 }
@@ -172,6 +186,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off(name) => write!(f, "--off {name}"),
+            Self::Plant(bug) => write!(f, "--bug {}", bug.name),
             Self::Set(number, to) => write!(f, "{} {to}", number.option()),
             Self::Only(numbers) if numbers.is_empty() => write!(f, "--only none"),
             Self::Only(numbers) => {
@@ -192,6 +207,7 @@ fn turn_off(name: &str, plan: &mut Plan) {
     if let Some(switch) = SWITCHES.iter().find(|it| it.name == name) {
         (switch.turn_off)(plan);
     }
+    plan.faults.strikes.retain(|strike| strike.order.family().name() != name);
     plan.faults.families.retain(|family| family.name() != name);
     plan.faults.shapes.retain(|shape| shape.name() != name);
 }
@@ -201,6 +217,9 @@ fn set(number: Number, to: u64, plan: &mut Plan) {
         Number::Stores => {
             plan.topology.stores = to;
             plan.topology.replicas = plan.topology.replicas.min(to);
+            plan.topology.learners = plan.topology.learners.min(to - plan.topology.replicas);
+            let exists = |store: &StoreId| store.get() <= to;
+            plan.faults.strikes.retain(|strike| strike.order.stores().iter().all(exists));
             if plan.topology.replicas < 3 {
                 plan.phases.missing = Missing::Nobody;
             }
@@ -227,6 +246,9 @@ mod tests {
         let only =
             [vec![], vec![7], vec![2, 30]].map(|them| Change::Only(them.into_iter().collect()));
         let changes: Vec<Change> = off.chain(set).chain(only).collect();
+        let planted = Bug::ALL.iter().filter(|bug| Seeded::planting(**bug).is_some());
+        let changes = changes.into_iter().chain(planted.map(|bug| Change::Plant(*bug)));
+        let changes: Vec<Change> = changes.collect();
         let texts: BTreeSet<String> = changes.iter().map(Change::to_string).collect();
         assert_eq!(texts.len(), changes.len(), "no name is used twice");
         for change in changes {
@@ -244,6 +266,7 @@ mod tests {
             ("--clients", "x"),
             ("--only", "1,,2"),
             ("--on", "loss"),
+            ("--bug", "none"),
         ] {
             assert!(Change::parse(option, value).is_err(), "{option} {value}");
         }
@@ -252,13 +275,14 @@ mod tests {
     #[test]
     fn everything_that_is_off_is_off() {
         for seed in 1..=50 {
-            let mut plan = Plan::swarm(seed);
+            let mut plan = Plan::of(seed);
             let names = SWITCHES.iter().map(|it| it.name);
             let names = names.chain(FaultFamily::ALL.iter().map(|it| it.name()));
             for name in names.chain(Shape::ALL.iter().map(|it| it.name())) {
                 Change::Off(name.to_owned()).apply(&mut plan);
             }
             assert!(plan.faults.families.is_empty() && plan.faults.shapes.is_empty());
+            assert_eq!((plan.faults.ambush, plan.faults.strikes), (None, Vec::new()));
             let NetPlan { loss_permille, duplicate_permille, straggler_permille, .. } = plan.net;
             assert_eq!((loss_permille, duplicate_permille, straggler_permille), (0, 0, 0));
             assert_eq!((plan.clocks.drift_permille, plan.disk.stall_permille), (0, 0));

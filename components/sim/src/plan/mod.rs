@@ -3,19 +3,23 @@
 //! which is how a failing seed is made small.
 
 mod change;
+mod situation;
 mod swarm;
 
 use std::collections::BTreeSet;
 
-use flotilla_base::Span;
+use flotilla_base::{Seeded, Span};
 use flotilla_raftgroup::{GroupLimits, Timing};
 
+use crate::ambush::Ambush;
+use crate::fault::Strike;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
 use crate::splits::SplitPlan;
 
 pub use change::{Change, Number, PlanError, SWITCHES, Switch};
+pub use situation::Situation;
 
 /// The shape of the cluster.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct Topology {
     pub regions: u64,
     /// Voters of each region.
     pub replicas: u64,
+    /// Further members of each region, on other stores, that do not vote.
+    pub learners: u64,
     /// The bootstrap reaches each store up to this much later, so that messages arrive before it.
     pub bootstrap_spread: Span,
 }
@@ -180,6 +186,21 @@ pub struct FaultPlan {
     pub length_max: Span,
     /// Only the faults of these numbers happen, counted from 1; all of them without it.
     pub only: Option<BTreeSet<u64>>,
+    /// What breaks at fixed moments besides.
+    pub strikes: Vec<Strike>,
+    /// What waits for its moment besides.
+    pub ambush: Option<Ambush>,
+    /// What the faults of this plan may not cost.
+    pub costs: Costs,
+}
+
+/// What faults that are harmless enough may not cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// Once a region has a leader it keeps it.
+    pub is_lead_kept: bool,
+    /// Clients never wait longer than this for the next operation that ends; zero for no such promise.
+    pub silence_max: Span,
 }
 
 /// Who is missing while everything must come to an end: a majority of every region is there.
@@ -212,6 +233,8 @@ pub struct GroupPlan {
     pub limits: GroupLimits,
     /// Times.
     pub timing: Timing,
+    /// What is wrong on purpose.
+    pub seeded: Seeded,
 }
 
 /// A whole run.
@@ -244,6 +267,20 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of a seed: a swarm, or one of the situations.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Situation::of(seed).map_or_else(|| Self::swarm(seed), |situation| situation.plan(seed))
+    }
+
+    /// The plan of a seed with changes.
+    #[must_use]
+    pub fn changed(seed: u64, changes: &[Change]) -> Self {
+        let mut plan = Self::of(seed);
+        changes.iter().for_each(|change| change.apply(&mut plan));
+        plan
+    }
+
     /// Three stores, one region and the guard, nothing random but the spread of campaigns: for
     /// scenarios that count in exact virtual time.
     #[must_use]
@@ -251,7 +288,13 @@ impl Plan {
         let millis = Span::from_millis;
         Self {
             seed,
-            topology: Topology { stores: 3, regions: 1, replicas: 3, bootstrap_spread: Span::ZERO },
+            topology: Topology {
+                stores: 3,
+                regions: 1,
+                replicas: 3,
+                learners: 0,
+                bootstrap_spread: Span::ZERO,
+            },
             clocks: ClockPlan { drift_permille: 0, wall_error_max: Span::ZERO },
             net: NetPlan {
                 delay_min: Span::from_micros(200),

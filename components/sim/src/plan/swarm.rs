@@ -16,7 +16,7 @@ use crate::splits::SplitPlan;
 const FIRST_LANE: u64 = 20;
 
 impl Plan {
-    /// The plan of a seed: every parameter drawn, every family of faults on or off.
+    /// A plan with every parameter drawn, every family of faults on or off.
     #[must_use]
     pub fn swarm(seed: u64) -> Self {
         let lane = |number| Rng::lane(seed, FIRST_LANE + number);
@@ -54,6 +54,7 @@ fn swarm_topology(rng: &mut Rng) -> Topology {
         stores,
         regions: pick(rng, [1, 1, 2, 2, 3, 4, 8, 16]),
         replicas: replicas.min(stores),
+        learners: 0,
         bootstrap_spread: Span::from_millis(pick(rng, [0, 20, 1_500])),
     }
 }
@@ -135,7 +136,7 @@ fn swarm_faults(rng: &mut Rng) -> FaultPlan {
         shapes: if shapes.is_empty() { vec![Shape::Alone] } else { shapes },
         interval: Span::from_millis(pick(rng, [300, 1_000, 3_000, 10_000])),
         length_max: Span::from_millis(pick(rng, [300, 1_500, 5_000])),
-        only: None,
+        ..FaultPlan::default()
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) const USAGE: &str = "usage:
 CHANGE is one of:
   --off NAME      without this; --help lists the names
   --only A,B,…    of all faults only those of these numbers, as the trace counts them; or none
+  --bug NAME      with a mistake that is planted on purpose; needs --features seeded-bugs
   --stores N  --regions N  --clients N  --operations N  --keys N  --millis N
 
 Exit code 0: every rule held. 1: a rule was broken; the last line repeats it. 2: wrong usage.";
@@ -208,6 +209,7 @@ mod tests {
             ("run --seed", "--seed"),
             ("run --seed x", "\"x\""),
             ("run --seed 1 --off rain", "rain"),
+            ("run --seed 1 --bug rain", "rain"),
             ("run --seed 1 --jobs 2", "--jobs"),
             ("sweep --count 0", "--count"),
             ("sweep --off loss", "--off loss"),

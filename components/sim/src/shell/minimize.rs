@@ -2,8 +2,7 @@
 
 use flotilla_sim::minimize::{Minimal, minimize as search};
 use flotilla_sim::plan::Change;
-
-use super::attempt::{attempt, repeat};
+use flotilla_sim::trial::{attempt, repeat};
 
 /// Minimizes; a seed that does not fail is an error of its own.
 pub(crate) fn minimize(seed: u64, changes: &[Change]) -> bool {

@@ -1,7 +1,6 @@
 //! The parts of the command line program.
 
 pub(crate) mod arguments;
-pub(crate) mod attempt;
 pub(crate) mod minimize;
 pub(crate) mod run;
 pub(crate) mod sweep;

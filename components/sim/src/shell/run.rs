@@ -2,13 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use flotilla_sim::trial::{Trial, attempt, repeat};
+
 use super::arguments::RunCommand;
-use super::attempt::{Attempt, attempt, repeat};
 
 /// Runs one seed and says what happened.
 pub(crate) fn run(command: &RunCommand) -> bool {
     let RunCommand { seed, changes, is_traced, history } = command;
-    let Attempt { world, outcome } = attempt(*seed, changes, *is_traced);
+    let Trial { world, outcome } = attempt(*seed, changes, *is_traced);
     print!("{}", world.trace_text());
     let is_written = history.as_ref().is_none_or(|path| write_history(&world, path));
     match outcome {
@@ -44,7 +45,7 @@ pub(crate) fn are_deterministic(seeds: RangeInclusive<u64>) -> bool {
     let mut are_equal = true;
     for seed in seeds {
         let traces = [(), ()].map(|()| {
-            let Attempt { world, outcome } = attempt(seed, &[], true);
+            let Trial { world, outcome } = attempt(seed, &[], true);
             format!("{}{outcome:?}", world.trace_text())
         });
         if traces[0] == traces[1] {

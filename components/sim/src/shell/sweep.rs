@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use flotilla_sim::marks::Marks;
+use flotilla_sim::trial::{Trial, attempt, repeat};
 use flotilla_sim::{COMMITTED_SEEDS, Summary};
 
 use super::arguments::SweepCommand;
-use super::attempt::{Attempt, attempt, repeat};
 
 /// After so many seeds a line says how far it is.
 const PROGRESS_SEEDS: u64 = 1_000;
@@ -73,7 +73,7 @@ fn work(shared: &Shared) -> Found {
         if !shared.seeds.contains(&seed) || shared.is_stopped.load(Ordering::Relaxed) {
             return found;
         }
-        let Attempt { world, outcome } = attempt(seed, &[], false);
+        let Trial { world, outcome } = attempt(seed, &[], false);
         found.seeds += 1;
         found.marks += world.marks();
         match outcome {

@@ -10,6 +10,7 @@ use crate::hands::complete;
 use crate::judge::applied::ticket_of;
 use crate::judge::tickets::Outcome;
 use crate::judge::{Place, Verdict, state};
+use crate::marks;
 use crate::net::Fate;
 use crate::reads::ReadKind;
 
@@ -61,6 +62,9 @@ impl World {
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) -> Verdict {
         self.judges.history.on_answer(ticket, &answer, self.now);
         match &answer {
+            Answer::Reply(Reply::GuardFailed) => {
+                self.judges.lookout.reach(marks::SWAP_REFUSED);
+            }
             Answer::Reply(Reply::Written) => {
                 let position = self.judges.applied.position(ticket);
                 self.judges.reads.register.on_written(ticket, position)?;
@@ -95,13 +99,15 @@ impl World {
         self.judges.history.on_attempt(client, ticket, &key, is_read, self.now);
         let asking = &mut self.clients[client];
         let value = (!is_read).then(|| asking.value(ticket));
+        let over = if is_read { None } else { asking.over(&key) };
         let mut store = asking.target(&region);
         let kind = self.chance.reads.kind();
         if is_read && kind == ReadKind::Replica {
             store = self.chance.reads.replica(&region);
             self.record.summary.replica_reads += 1;
         }
-        let request = Box::new(Request { ticket, region: region.id, version, key, value, kind });
+        let request =
+            Box::new(Request { ticket, region: region.id, version, key, value, over, kind });
         if let Fate::Arrives(delays) = self.net.carry_client(store) {
             for delay in delays {
                 self.schedule(delay, Event::Request(store, request.clone()));
@@ -127,6 +133,8 @@ impl World {
         let delay = match next {
             Next::Done(delay) => {
                 self.record.summary.operations += 1;
+                let verdict = self.judges.costs.on_served(self.now);
+                self.judges.note(verdict);
                 delay
             }
             Next::Again(delay) => delay,

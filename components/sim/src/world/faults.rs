@@ -1,11 +1,13 @@
 //! What breaks and is mended.
 
 use flotilla_base::{RegionId, Span, StoreId};
+use flotilla_raftgroup::Role;
 
-use super::World;
+use super::{FIRST_REGION, World};
 use crate::client::SimClient;
 use crate::event::Event;
 use crate::fault::{Fault, Order, Strike, Targets};
+use crate::hands::Out;
 use crate::marks;
 
 /// What a client waits for at least when nothing is broken: requests that it gave up before are still
@@ -16,6 +18,9 @@ impl World {
     /// Ends all faults and starts every store that is down.
     pub fn heal(&mut self) {
         self.record.is_healed = true;
+        let verdict = self.judges.costs.on_served(self.now);
+        self.judges.note(verdict);
+        self.judges.costs.close();
         self.net.heal();
         self.plan.disk.stall_permille = 0;
         self.plan.load.patience = self.plan.load.patience.max(LAST_PATIENCE);
@@ -182,6 +187,31 @@ impl World {
         };
         if let Some(fault) = mended {
             self.schedule(length, Event::Mend(fault));
+        }
+    }
+
+    /// Something happened at a store that a fault may wait for.
+    pub(super) fn spring(&mut self, store: StoreId, given: &Out) {
+        let ambush = &mut self.chance.ambush;
+        let strike = match given {
+            Out::Role(FIRST_REGION, change) if change.role == Role::Leader => {
+                ambush.on_leader(store)
+            }
+            Out::Applies(FIRST_REGION) => ambush.on_apply(store),
+            _ => None,
+        };
+        if let Some(strike) = strike {
+            self.strike_later(strike);
+        }
+    }
+
+    /// Something breaks after a while, or before anything else happens.
+    pub(super) fn strike_later(&mut self, strike: Strike) {
+        let Strike { after, order, length } = strike;
+        if after == Span::ZERO {
+            self.strike(order, length);
+        } else {
+            self.schedule(after, Event::Strike(order, length));
         }
     }
 

@@ -65,15 +65,22 @@ impl World {
         self.transfer_later();
     }
 
-    /// The region's leader is told to hand over.
+    /// The region's leader is told to hand over: to the peer on `to`, or to whom it likes where it is on `to` itself.
     pub fn hand_over(&mut self, region: RegionId, to: StoreId) {
         let members = self.regions.iter().find(|it| it.id == region);
         let peer = members.and_then(|region| region.peer_on(to));
         if let (Some((store, _)), Some(peer)) = (self.leader(region), peer) {
             self.trace(|| format!("region {region} is to be led by store {to}"));
             self.record.summary.transfers += 1;
+            if let Some(strike) = self.chance.ambush.on_transfer(store) {
+                self.strike_later(strike);
+            }
             self.at_store(store, |node, _| {
-                node.transfer(region, peer.id);
+                if store == to {
+                    node.step_aside(region);
+                } else {
+                    node.transfer(region, peer.id);
+                }
                 Ok(())
             });
         }

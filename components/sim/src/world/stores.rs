@@ -47,6 +47,7 @@ impl World {
             seed,
             timing: groups.timing,
             limits: groups.limits,
+            seeded: groups.seeded,
             rounds_max: disk.rounds_max,
             workers: disk.workers,
             is_stepped: disk.step_spread > Span::ZERO,

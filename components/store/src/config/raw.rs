@@ -34,7 +34,7 @@ pub enum Form {
 }
 
 /// Every key there is.
-pub const KEYS: [(&str, Form); 20] = [
+pub const KEYS: [(&str, Form); 21] = [
     ("data-dir", Form::Text),
     ("pd", Form::List),
     ("labels", Form::Table),
@@ -53,6 +53,7 @@ pub const KEYS: [(&str, Form); 20] = [
     ("server.apply-threads", Form::Count),
     ("server.read-threads", Form::Count),
     ("server.write-memory", Form::Size),
+    ("server.answer-memory", Form::Size),
     ("log.level", Form::Text),
     ("log.file", Form::Text),
 ];

@@ -168,3 +168,20 @@ fn no_thread_ever_serves_less_than_was_known_when_it_began() {
         }
     });
 }
+
+#[test]
+fn the_region_that_is_the_furthest_behind_is_told() {
+    let delegates = Delegates::default();
+    assert_eq!(delegates.furthest_behind(), None);
+    let near = RegionId(3);
+    for region in [REGION, near] {
+        delegates.committed(region, PEER, Index(7));
+    }
+    delegates.reached(near, PEER, Index(6), 0);
+    assert_eq!(delegates.furthest_behind(), Some((REGION, 7)));
+    delegates.reached(REGION, PEER, Index(7), 0);
+    assert_eq!(delegates.furthest_behind(), Some((near, 1)));
+    // An applier may be told of a commit index behind what it has.
+    delegates.reached(near, PEER, Index(9), 0);
+    assert_eq!(delegates.furthest_behind().map(|(_, entries)| entries), Some(0));
+}

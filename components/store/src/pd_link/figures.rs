@@ -43,7 +43,12 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
                 .collect();
             (measured.stats(), sizes)
         });
-        let Ok((stats, sizes)) = measure.await else { continue };
+        let (stats, sizes) = match measure.await {
+            Ok(measured) => measured,
+            // Nobody would report any more: as bad as a panic here.
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Err(_runtime_ends) => return,
+        };
         led.measured(&sizes);
         let ask = |channel, header: pdpb::RequestHeader| {
             let (header, stats) = (Some(header), Some(stats));

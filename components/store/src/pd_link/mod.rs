@@ -22,7 +22,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use flotilla_base::{ClusterId, Incarnation, PeerId, Region, StoreId};
+use flotilla_base::{ClusterId, Incarnation, PeerId, PeerRole, Region, RegionId, StoreId};
 use flotilla_multiraft::Report;
 use flotilla_proto::{
     metapb, pdpb,
@@ -32,6 +32,7 @@ use flotilla_proto::{
         store_link_client::StoreLinkClient,
     },
 };
+use flotilla_telemetry::spawn_or_abort;
 use flotilla_transport::ResolveStore;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -194,6 +195,16 @@ impl PdLink {
         self.led.len()
     }
 
+    /// The leaders on this store that another voter could follow.
+    pub(crate) fn transferable(&self) -> Vec<(RegionId, PeerId)> {
+        self.led.transferable()
+    }
+
+    /// Waits until none of these is led from here, for as long as it takes.
+    pub(crate) async fn until_led_elsewhere(&self, leaders: &[(RegionId, PeerId)]) {
+        self.led.until_led_elsewhere(leaders).await;
+    }
+
     /// Reports this store and the regions it leads, until `runtime` ends.
     pub(crate) fn start_reporting(&self, runtime: &Handle, shared: &Shared) {
         let Some(Registered { id, run, data_dir, started_unix_seconds }) = self.store.get() else {
@@ -209,9 +220,14 @@ impl PdLink {
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = (*id, *run);
-        runtime.spawn(regions::report_regions(Arc::clone(&leader), Arc::clone(&led), reporter));
-        runtime.spawn(regions::watch_silence(Arc::clone(&shared.silence), Arc::clone(&led)));
-        runtime.spawn(figures::report_store(leader, led, figures));
+        let regions = regions::report_regions(Arc::clone(&leader), Arc::clone(&led), reporter);
+        let silence = regions::watch_silence(Arc::clone(&shared.silence), Arc::clone(&led));
+        let figures = figures::report_store(leader, led, figures);
+        let _they_live_as_long_as_the_store = (
+            spawn_or_abort(runtime, "report-regions", regions),
+            spawn_or_abort(runtime, "watch-silence", silence),
+            spawn_or_abort(runtime, "report-store", figures),
+        );
     }
 
     /// This store; zero before it is registered.
@@ -252,6 +268,10 @@ fn read_plan(plan: BootstrapPlan) -> Result<Vec<Planned>, PdLinkError> {
     let read = |planned: flotilla_proto::store_link::PlannedRegion| {
         let region = planned.region.ok_or_else(|| "a region is absent".to_owned())?;
         let region = Region::try_from(region).map_err(|why| why.to_string())?;
+        // Raft starts no group that nobody could lead.
+        if region.peers.iter().all(|peer| peer.role == PeerRole::Learner) {
+            return Err(format!("region {} has no voter", region.id));
+        }
         Ok(Planned { region, first_leader: PeerId(planned.first_leader_peer) })
     };
     let regions = plan.regions.into_iter().map(read).collect::<Result<_, String>>();

@@ -8,7 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use flotilla_base::{Incarnation, KeyRange, Peer, Region, RegionId, StoreId, Term};
+use flotilla_base::{
+    Incarnation, KeyRange, Peer, PeerId, PeerRole, Region, RegionId, StoreId, Term,
+};
 use flotilla_multiraft::Report;
 use flotilla_proto::{
     pdpb::{self, pd_client::PdClient},
@@ -17,7 +19,7 @@ use flotilla_proto::{
 use flotilla_raftgroup::Role;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -63,6 +65,8 @@ struct Due {
 pub(super) struct LedRegions {
     state: Mutex<State>,
     has_changed: Notify,
+    /// Marked as changed whenever a lead begins or ends here.
+    leads: watch::Sender<()>,
 }
 
 impl LedRegions {
@@ -90,6 +94,7 @@ impl LedRegions {
         state.changed.insert(region.id);
         drop(state);
         self.has_changed.notify_one();
+        self.leads.send_replace(());
     }
 
     /// Until somebody measures it, a region has its share of what it was.
@@ -107,6 +112,29 @@ impl LedRegions {
         let mut state = self.state.lock();
         state.regions.remove(&region);
         state.changed.remove(&region);
+        drop(state);
+        self.leads.send_replace(());
+    }
+
+    /// The leaders here that have another voter beside them.
+    pub(super) fn transferable(&self) -> Vec<(RegionId, PeerId)> {
+        let state = self.state.lock();
+        let leaders = state.regions.values().map(|led| (&led.region, led.leader.id));
+        let has_successor = |(region, leader): &(&Region, PeerId)| {
+            let is_other_voter = |peer: &Peer| peer.id != *leader && peer.role == PeerRole::Voter;
+            region.peers.iter().any(is_other_voter)
+        };
+        leaders.filter(has_successor).map(|(region, leader)| (region.id, leader)).collect()
+    }
+
+    /// Waits until none of these is led from here.
+    pub(super) async fn until_led_elsewhere(&self, leaders: &[(RegionId, PeerId)]) {
+        let mut leads = self.leads.subscribe();
+        let is_so = |(): &()| {
+            let state = self.state.lock();
+            !leaders.iter().any(|(region, _)| state.regions.contains_key(region))
+        };
+        let _self_holds_the_sender = leads.wait_for(is_so).await.is_err();
     }
 
     pub(super) fn len(&self) -> usize {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use flotilla_base::{Epoch, KeyRange, Peer, RegionId, Term};
+use flotilla_damage::damaged;
 use flotilla_proto::{
     pdpb::pd_server::{Pd, PdServer},
     store_link::{
@@ -18,6 +19,8 @@ use flotilla_proto::{
 use flotilla_raftgroup::{Role, RoleChange};
 use flotilla_transport::Resolved;
 use parking_lot::Mutex;
+use proptest::prelude::*;
+use prost::Message as _;
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
@@ -387,4 +390,42 @@ async fn each_new_connection_is_noticed_once() {
     let _server = played.start();
     link.alloc_id().await.expect("an id");
     timeout(LIVENESS, link.leader.connected()).await.expect("the one after the restart");
+}
+
+fn plan(peers: Vec<Peer>) -> BootstrapPlan {
+    let region = Region { peers, ..region(2) };
+    let first_leader_peer = 4;
+    let planned = store_link::PlannedRegion { region: Some(region.into()), first_leader_peer };
+    BootstrapPlan { cluster_id: CLUSTER, regions: vec![planned] }
+}
+
+fn learner() -> Peer {
+    Peer { role: PeerRole::Learner, ..region(2).peers[0] }
+}
+
+#[test]
+fn a_first_region_that_nobody_could_lead_is_refused() {
+    for peers in [vec![], vec![learner()]] {
+        let refused = read_plan(plan(peers)).expect_err("no voter");
+        assert!(refused.to_string().contains("region 2 has no voter"), "{refused}");
+    }
+    let both = vec![Peer { id: PeerId(5), store: StoreId(2), ..learner() }, region(2).peers[0]];
+    assert_eq!(read_plan(plan(both)).expect("one voter").len(), 1);
+}
+
+proptest! {
+    /// Whatever plan is taken, raft starts from each of its regions.
+    #[test]
+    fn damaged_plans_are_refused_or_can_be_carried_out(
+        bytes in damaged(
+            prop::sample::select(vec![region(2).peers, vec![learner()]])
+                .prop_map(|peers| plan(peers).encode_to_vec()),
+        ),
+    ) {
+        let plan = BootstrapPlan::decode(bytes.as_slice()).map(read_plan);
+        for Planned { region, .. } in plan.into_iter().flatten().flatten() {
+            prop_assert_eq!(region.validate(), Ok(()));
+            prop_assert!(region.peers.iter().any(|peer| peer.role != PeerRole::Learner));
+        }
+    }
 }

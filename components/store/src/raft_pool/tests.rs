@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use flotilla_base::{
     ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region, RegionId,
-    StoreId,
+    Seeded, StoreId,
 };
 use flotilla_engine::{Engine, EngineError, EngineOptions};
 use flotilla_multiraft::{
@@ -21,9 +21,11 @@ use tokio::{runtime::Runtime, sync::oneshot, time::timeout};
 use super::*;
 use crate::{
     apply_pool::{ApplyCells, ApplyWorker},
+    boot::{self, Planned},
     host::{Shared, SyncerHost},
     metrics::StoreMetrics,
     network::Inbound,
+    node::StoreError,
     router::{Router, WriteOutcome},
     silence::Silence,
 };
@@ -83,8 +85,22 @@ struct OneStore {
     _apply: Pool<ApplyWorker>,
     router: Router,
     gate: Arc<Mutex<()>>,
+    shared: Shared,
+    inbound: Arc<Inbound>,
     runtime: Runtime,
     _directory: tempfile::TempDir,
+}
+
+fn replica_config(engine: &Engine) -> ReplicaConfig {
+    ReplicaConfig {
+        store: STORE,
+        seed: 1,
+        run: 1,
+        timing: Timing::default(),
+        limits: GroupLimits::default(),
+        seeded: Seeded::NONE,
+        disk: Arc::new(engine.clone()),
+    }
 }
 
 impl OneStore {
@@ -97,14 +113,7 @@ impl OneStore {
         let router = Router::new(RegionTable::new(STORE), clock);
         let (queue, ready) = ReadyQueue::new(QUOTA);
         let (apply_queue, apply_ready) = ReadyQueue::new(QUOTA);
-        let replicas = ReplicaConfig {
-            store: STORE,
-            seed: 1,
-            run: 1,
-            timing: Timing::default(),
-            limits: GroupLimits::default(),
-            disk: Arc::new(engine.clone()),
-        };
+        let replicas = replica_config(&engine);
         let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
@@ -126,12 +135,13 @@ impl OneStore {
             metrics,
             clock,
             silence,
+            unfinished: flotilla_telemetry::Unfinished::default(),
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
             reports: Arc::new(|_report| {}),
         };
         let gate = Arc::new(Mutex::new(()));
-        let host = Gated { host: SyncerHost { shared: shared.clone() }, gate: Arc::clone(&gate) };
+        let host = Gated { host: SyncerHost::new(shared.clone()), gate: Arc::clone(&gate) };
         let options = SyncerOptions { tokens: 1, ..SyncerOptions::new("raft-sync") };
         let syncer = Arc::new(Syncer::start(options, host).expect("a thread"));
         let woken = router.clone();
@@ -155,6 +165,8 @@ impl OneStore {
             _apply: apply.expect("a thread"),
             router,
             gate,
+            shared,
+            inbound,
             runtime,
             _directory: directory,
         };
@@ -185,7 +197,7 @@ impl OneStore {
     async fn write_to(router: Router, region: RegionId, header: RequestHeader) -> WriteOutcome {
         let put = Mutation::Put(Family::Raw, "k".into(), "v".into());
         let version = header.version;
-        let command = WriteCommand { version, clock_millis: 1, mutations: vec![put] };
+        let command = WriteCommand { version, clock_millis: 1, guard: None, mutations: vec![put] };
         router.write(region, header, command).await
     }
 
@@ -282,4 +294,27 @@ fn a_region_that_was_split_serves_in_parts() {
     let begin = |region, header| store.router.begin_in_place(region, header);
     store.until(|| begin(CHILD, &now).is_ok() && begin(REGION, &now).is_ok());
     assert!(begin(REGION, &header()).is_err());
+}
+
+/// A mark that is written all the same would keep the region away from this store for ever.
+#[test]
+fn a_first_region_that_cannot_be_made_leaves_no_mark() {
+    let store = OneStore::start();
+    let region = |id: u64| Region {
+        id: RegionId(id),
+        range: KeyRange::all(),
+        epoch: Epoch::FIRST,
+        peers: vec![Peer::voter(PeerId(id * 10), STORE)],
+    };
+    let plan = |id| vec![Planned { region: region(id), first_leader: PeerId(id * 10) }];
+    let bootstrap = |plan| {
+        let (_none, initialised) = tokio::sync::watch::channel(0);
+        let (shared, inbound) = (store.shared.clone(), Arc::clone(&store.inbound));
+        store.wait(boot::bootstrap(shared, inbound, plan, initialised))
+    };
+    let refused = bootstrap(plan(4)).expect_err("all keys have an owner");
+    assert!(matches!(refused, StoreError::Claim(_)), "{refused}");
+    assert!(!boot::is_bootstrapped(&store.shared.engine).expect("readable"));
+    bootstrap(plan(REGION.get())).expect("it is there already");
+    assert!(boot::is_bootstrapped(&store.shared.engine).expect("readable"));
 }

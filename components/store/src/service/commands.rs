@@ -1,8 +1,8 @@
 //! `BatchCommands`: many commands and their answers on one stream.
 //!
-//! Commands run side by side, so a slow one delays no other; only point reads share a thread. An answer leaves when it is there, in one message with
-//! those that came about since the last one. What fails a command is told inside its answer; only a message that makes
-//! no sense ends the stream, and with it all that wait on it.
+//! Commands run side by side, so a slow one delays no other; only point reads share a thread. An answer leaves when it
+//! is there, in one message with those that came about since the last one. What fails a command is told inside its
+//! answer; only a message that makes no sense ends the stream, and with it all that wait on it.
 
 use std::{collections::VecDeque, future::Future, time::Duration};
 
@@ -20,7 +20,9 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{
-    Regions, error,
+    Regions,
+    answers::Room,
+    error,
     raw::{self, RawService},
     together::{self, Get, Together},
 };
@@ -50,6 +52,8 @@ enum Work {
 /// What became of it.
 struct Done {
     answers: Vec<(u64, Answer)>,
+    /// What the answers take of the store's memory for them.
+    room: Option<Room>,
     /// The size of the commands that are answered.
     command_bytes: usize,
     /// To be begun again, each alone.
@@ -62,7 +66,7 @@ pub(super) fn converse<R: Regions>(
     service: RawService<R>,
     requests: BoxStream<BatchCommandsRequest>,
 ) -> BoxStream<BatchCommandsResponse> {
-    let (messages, stream) = mpsc::channel(1);
+    let (messages, stream) = mpsc::channel::<Result<Outgoing, Status>>(1);
     let run = move |work| run(service.clone(), work);
     let mut conversation = Conversation {
         run,
@@ -77,7 +81,8 @@ pub(super) fn converse<R: Regions>(
             drop(messages.send(Err(status)).await);
         }
     });
-    Box::pin(ReceiverStream::new(stream))
+    // Asked for by the transport when it has room for a message.
+    Box::pin(ReceiverStream::new(stream).map(|next| next.map(|outgoing| outgoing.message)))
 }
 
 /// One stream: what is being done about it, and what it has not been told yet.
@@ -102,9 +107,16 @@ struct Ended {
     id: u64,
     answer: Answer,
     bytes: usize,
+    room: Option<Room>,
 }
 
-type Messages = mpsc::Sender<Result<BatchCommandsResponse, Status>>;
+/// A message that is about to leave. What its answers take is given back when it does.
+struct Outgoing {
+    message: BatchCommandsResponse,
+    _rooms: Vec<Room>,
+}
+
+type Messages = mpsc::Sender<Result<Outgoing, Status>>;
 
 impl<N, F> Conversation<N, F>
 where
@@ -176,13 +188,13 @@ where
     }
 
     fn note(&mut self, done: Done, messages: &Messages) {
-        let Done { answers, command_bytes, left } = done;
+        let Done { answers, room, command_bytes, left } = done;
         self.bytes -= command_bytes;
         self.commands -= answers.len();
         for (id, answer) in answers {
             let bytes = answer.encoded_len();
             self.unread.bytes += bytes;
-            self.unread.answers.push_back(Ended { id, answer, bytes });
+            self.unread.answers.push_back(Ended { id, answer, bytes, room: room.clone() });
         }
         for Get { id, call, bytes } in left {
             self.begin(Work::Alone { id, cmd: Some(Box::new(Cmd::RawGet(call))), bytes });
@@ -198,61 +210,76 @@ where
 
 impl Unread {
     /// The next message.
-    fn message(&mut self) -> BatchCommandsResponse {
+    fn message(&mut self) -> Outgoing {
         let mut message = BatchCommandsResponse::default();
-        let mut bytes = 0;
+        let (mut bytes, mut rooms) = (0, Vec::new());
         while message.responses.len() < ANSWERS_MAX && bytes < ANSWER_BYTES {
             let Some(ended) = self.answers.pop_front() else { break };
             bytes += ended.bytes;
             message.request_ids.push(ended.id);
             message.responses.push(ended.answer);
+            rooms.extend(ended.room);
         }
         self.bytes -= bytes;
-        message
+        Outgoing { message, _rooms: rooms }
     }
 }
 
 async fn run<R: Regions>(service: RawService<R>, work: Work) -> Done {
     match work {
         Work::Alone { id, cmd, bytes } => {
-            let cmd = match cmd {
-                Some(cmd) => Some(answer(&service, *cmd).await),
+            let (cmd, room) = match cmd {
+                Some(cmd) => {
+                    let (answered, room) = answer(&service, *cmd).await;
+                    (Some(answered), room)
+                }
                 // A command of a kind that this version does not know. The client is told so by an empty answer.
-                None => None,
+                None => (None, None),
             };
-            Done { answers: vec![(id, Answer { cmd })], command_bytes: bytes, left: Vec::new() }
+            let answers = vec![(id, Answer { cmd })];
+            Done { answers, room, command_bytes: bytes, left: Vec::new() }
         }
         Work::Gets(gets) => {
-            let Together { served, served_bytes, left } = service.get_together(gets).await;
+            let Together { served, served_bytes, room, left } = service.get_together(gets).await;
             let answer = |(id, response)| (id, Answer { cmd: Some(Answered::RawGet(response)) });
             let answers = served.into_iter().map(answer).collect();
-            Done { answers, command_bytes: served_bytes, left }
+            Done { answers, room, command_bytes: served_bytes, left }
         }
     }
 }
 
-async fn answer<R: Regions>(service: &RawService<R>, cmd: Cmd) -> Answered {
+/// The answer, and what it takes.
+async fn answer<R: Regions>(service: &RawService<R>, cmd: Cmd) -> (Answered, Option<Room>) {
     match cmd {
-        Cmd::RawGet(call) => Answered::RawGet(body(service.raw_get(Request::new(call)).await)),
+        Cmd::RawGet(call) => split(service.raw_get(Request::new(call)).await, Answered::RawGet),
         Cmd::RawBatchGet(call) => {
-            Answered::RawBatchGet(body(service.raw_batch_get(Request::new(call)).await))
+            split(service.raw_batch_get(Request::new(call)).await, Answered::RawBatchGet)
         }
-        Cmd::RawPut(call) => Answered::RawPut(body(service.raw_put(Request::new(call)).await)),
+        Cmd::RawPut(call) => split(service.raw_put(Request::new(call)).await, Answered::RawPut),
         Cmd::RawBatchPut(call) => {
-            Answered::RawBatchPut(body(service.raw_batch_put(Request::new(call)).await))
+            split(service.raw_batch_put(Request::new(call)).await, Answered::RawBatchPut)
         }
         Cmd::RawDelete(call) => {
-            Answered::RawDelete(body(service.raw_delete(Request::new(call)).await))
+            split(service.raw_delete(Request::new(call)).await, Answered::RawDelete)
         }
         Cmd::RawBatchDelete(call) => {
-            Answered::RawBatchDelete(body(service.raw_batch_delete(Request::new(call)).await))
+            split(service.raw_batch_delete(Request::new(call)).await, Answered::RawBatchDelete)
         }
-        Cmd::RawScan(call) => Answered::RawScan(body(service.raw_scan(Request::new(call)).await)),
+        Cmd::RawScan(call) => split(service.raw_scan(Request::new(call)).await, Answered::RawScan),
         Cmd::RawDeleteRange(call) => {
-            Answered::RawDeleteRange(body(service.raw_delete_range(Request::new(call)).await))
+            split(service.raw_delete_range(Request::new(call)).await, Answered::RawDeleteRange)
         }
-        Cmd::Empty(probe) => Answered::Empty(answer_probe(probe).await),
+        Cmd::Empty(probe) => (Answered::Empty(answer_probe(probe).await), None),
     }
+}
+
+/// An answer, and the room that came with it.
+fn split<T: raw::Answer>(
+    mut result: Result<Response<T>, Status>,
+    answered: fn(T) -> Answered,
+) -> (Answered, Option<Room>) {
+    let room = result.as_mut().ok().and_then(|response| response.extensions_mut().remove());
+    (answered(body(result)), room)
 }
 
 /// The answer; what a call of its own would be told as a status stands inside it.

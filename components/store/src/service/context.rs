@@ -14,7 +14,7 @@ use tonic::Status;
 use super::error;
 
 /// No request is worked on for longer, whatever its client allows.
-const TIME_MAX: Duration = Duration::from_secs(30);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A request that may go on to its replica.
 #[derive(Clone, Copy, Debug)]
@@ -75,18 +75,22 @@ impl Identity {
             let wanted = StoreId(peer.store_id);
             return Err(Rejection::region(error::store_not_match(wanted, self.store)));
         }
-        let allowed = match context.max_execution_duration_ms {
-            0 => TIME_MAX,
-            millis => TIME_MAX.min(Duration::from_millis(millis)),
-        };
         let header = RequestHeader {
             peer: PeerId(peer.id),
             version: Version(context.region_epoch.unwrap_or_default().version),
             term: Term(context.term),
         };
-        let deadline = Instant::now() + allowed;
+        let deadline = Instant::now() + time_allowed(context);
         let (region, is_for_any_replica) = (RegionId(context.region_id), context.replica_read);
         Ok(Target { region, header, deadline, is_for_any_replica })
+    }
+}
+
+/// How long a request may take.
+pub(super) fn time_allowed(context: &kvrpcpb::Context) -> Duration {
+    match context.max_execution_duration_ms {
+        0 => TIME_MAX,
+        millis => TIME_MAX.min(Duration::from_millis(millis)),
     }
 }
 

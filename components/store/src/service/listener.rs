@@ -40,11 +40,33 @@ pub(super) struct Accept {
     is_full: bool,
 }
 
+/// How much of the preface has arrived, in whatever pieces.
+#[derive(Debug, Default)]
+struct Greeting {
+    seen: usize,
+}
+
+impl Greeting {
+    const fn is_complete(&self) -> bool {
+        self.seen == PREFACE.len()
+    }
+
+    /// Compares what arrived with the rest of the preface; what stands behind that is not looked at.
+    fn check(&mut self, arrived: &[u8]) -> io::Result<()> {
+        let expected = &PREFACE[self.seen..];
+        let length = expected.len().min(arrived.len());
+        if arrived[..length] != expected[..length] {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP/2"));
+        }
+        self.seen += length;
+        Ok(())
+    }
+}
+
 /// A connection that fails unless it starts as HTTP/2 in time.
 pub(super) struct Greeted {
     stream: TcpStream,
-    /// Bytes of the preface that have arrived.
-    seen: usize,
+    greeting: Greeting,
     /// `None` once all have.
     timer: Option<Pin<Box<Sleep>>>,
     _room: OwnedSemaphorePermit,
@@ -100,22 +122,16 @@ impl Greeted {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "small messages of a connection may be delayed");
         }
-        Self { stream, seen: 0, timer: Some(Box::pin(sleep(PREFACE_TIME))), _room: room }
+        let timer = Some(Box::pin(sleep(PREFACE_TIME)));
+        Self { stream, greeting: Greeting::default(), timer, _room: room }
     }
 
-    /// Compares what arrived with the preface.
     fn check(&mut self, arrived: &[u8]) -> io::Result<()> {
-        if self.timer.is_none() {
-            return Ok(());
-        }
-        let expected = &PREFACE[self.seen..];
-        let length = expected.len().min(arrived.len());
-        if arrived[..length] != expected[..length] {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP/2"));
-        }
-        self.seen += length;
-        if self.seen == PREFACE.len() {
-            self.timer = None;
+        if self.timer.is_some() {
+            self.greeting.check(arrived)?;
+            if self.greeting.is_complete() {
+                self.timer = None;
+            }
         }
         Ok(())
     }
@@ -178,10 +194,36 @@ impl Connected for Greeted {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_damage::damaged;
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio_stream::StreamExt as _;
 
     use super::*;
+
+    proptest! {
+        /// However the bytes are cut into pieces: garbage ends at its first byte, and nothing else does.
+        #[test]
+        fn damaged_prefaces_are_one_in_any_pieces(
+            sent in damaged(Just([PREFACE, b"and frames"].concat())),
+            cuts in prop::collection::vec(1..9_usize, 1..40),
+        ) {
+            let mut greeting = Greeting::default();
+            let (mut rest, mut taken) = (sent.as_slice(), 0);
+            for cut in cuts {
+                let (piece, behind) = rest.split_at(cut.min(rest.len()));
+                rest = behind;
+                let is_sound = greeting.check(piece).is_ok();
+                taken += piece.len();
+                let start = &sent[..taken.min(PREFACE.len())];
+                prop_assert_eq!(is_sound, PREFACE.starts_with(start));
+                if !is_sound {
+                    break;
+                }
+                prop_assert_eq!(greeting.is_complete(), taken >= PREFACE.len());
+            }
+        }
+    }
 
     #[tokio::test]
     async fn connections_beyond_the_bound_are_closed_until_there_is_room() {

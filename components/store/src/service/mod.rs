@@ -7,10 +7,11 @@
 //!
 //! Nothing here knows raft; all it asks of the rest of the store is [`Regions`].
 //!
-//! Reading order: [`context`], [`error`], [`raw`], [`commands`], `write`, `read`, `view`, `together`, [`admission`], [`read_pool`],
-//! [`health`], [`listener`], [`server`].
+//! Reading order: [`context`], [`error`], [`raw`], [`commands`], `write`, `read`, `view`, `together`, [`admission`],
+//! [`answers`], [`read_pool`], [`health`], [`listener`], [`server`].
 
 mod admission;
+mod answers;
 mod commands;
 mod context;
 mod error;

@@ -8,10 +8,10 @@ use flotilla_proto::{
     errorpb,
     kvrpcpb::{
         KeyError, KvPair, RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest,
-        RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse, RawDeleteRangeRequest,
-        RawDeleteRangeResponse, RawDeleteRequest, RawDeleteResponse, RawGetKeyTtlRequest,
-        RawGetKeyTtlResponse, RawGetRequest, RawGetResponse, RawPutRequest, RawPutResponse,
-        RawScanRequest, RawScanResponse,
+        RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse, RawCasRequest,
+        RawCasResponse, RawDeleteRangeRequest, RawDeleteRangeResponse, RawDeleteRequest,
+        RawDeleteResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse, RawGetRequest,
+        RawGetResponse, RawPutRequest, RawPutResponse, RawScanRequest, RawScanResponse,
     },
     tikvpb::{
         BatchCommandsRequest, BatchCommandsResponse,
@@ -23,12 +23,13 @@ use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 use super::{
     Regions,
     admission::Admission,
+    answers::AnswerMemory,
     commands,
     context::{Identity, Rejection, Target},
     read::Scan,
     read_pool::ReadPool,
     rpc_metrics::{Op, Outcome, RpcMetrics},
-    write::{check_key, check_value},
+    write::{Swap, Swapped, check_key, check_value},
 };
 use crate::value::RawValue;
 
@@ -36,6 +37,7 @@ use crate::value::RawValue;
 pub(super) struct Parts<R> {
     pub(super) source: Arc<Source<R>>,
     pub(super) admission: Admission,
+    pub(super) answers: AnswerMemory,
     pub(super) pool: ReadPool,
 }
 
@@ -81,7 +83,7 @@ macro_rules! answer_with_error_text {
 
 answer_with_error_text! {
     RawGetResponse, RawGetKeyTtlResponse, RawPutResponse, RawBatchPutResponse, RawDeleteResponse,
-    RawBatchDeleteResponse, RawDeleteRangeResponse,
+    RawBatchDeleteResponse, RawDeleteRangeResponse, RawCasResponse,
 }
 
 impl Answer for RawBatchGetResponse {
@@ -161,6 +163,25 @@ impl<R: Regions> RawService<R> {
         result.map(Response::new)
     }
 
+    /// The same for what was read, which takes room until its client has it.
+    async fn answer_read<T: Answer + prost::Message>(
+        &self,
+        op: Op,
+        work: impl Future<Output = Result<T, Rejection>> + Send,
+    ) -> Result<Response<T>, Status> {
+        let start = Instant::now();
+        let answered = work.await.and_then(|done| self.parts.answers.answer(done));
+        let (outcome, result) = match answered {
+            Ok(response) => (Outcome::Done, Ok(response)),
+            Err(rejection) => {
+                let (outcome, response) = rejected(rejection);
+                (outcome, response.map(Response::new))
+            }
+        };
+        self.source().metrics.count(op, outcome, start.elapsed());
+        result
+    }
+
     /// Seconds since 1970, rounded down, from which the life time of a new value is counted: not before the
     /// time by which values of its region have ended already.
     fn now_seconds(&self, target: &Target) -> u64 {
@@ -180,7 +201,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let target = self.source().identity.check(context.as_ref(), &cf)?;
             self.get(&target, key).await.map(get_response)
         };
-        self.answer(Op::Get, work).await
+        self.answer_read(Op::Get, work).await
     }
 
     async fn raw_get_key_ttl(
@@ -194,7 +215,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let (ttl, not_found) = (ttl.unwrap_or_default(), ttl.is_none());
             Ok(RawGetKeyTtlResponse { ttl, not_found, ..RawGetKeyTtlResponse::default() })
         };
-        self.answer(Op::GetTtl, work).await
+        self.answer_read(Op::GetTtl, work).await
     }
 
     async fn raw_batch_get(
@@ -207,7 +228,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let pairs = self.batch_get(&target, keys).await?;
             Ok(RawBatchGetResponse { pairs, ..RawBatchGetResponse::default() })
         };
-        self.answer(Op::BatchGet, work).await
+        self.answer_read(Op::BatchGet, work).await
     }
 
     async fn raw_scan(
@@ -224,7 +245,7 @@ impl<R: Regions> Tikv for RawService<R> {
             let kvs = self.scan(&target, scan).await?;
             Ok(RawScanResponse { kvs, ..RawScanResponse::default() })
         };
-        self.answer(Op::Scan, work).await
+        self.answer_read(Op::Scan, work).await
     }
 
     async fn raw_put(
@@ -303,6 +324,24 @@ impl<R: Regions> Tikv for RawService<R> {
         self.answer(Op::DeleteRange, work).await
     }
 
+    async fn raw_compare_and_swap(
+        &self,
+        request: Request<RawCasRequest>,
+    ) -> Result<Response<RawCasResponse>, Status> {
+        let request = request.into_inner();
+        let work = async {
+            let target = self.source().identity.check(request.context.as_ref(), &request.cf)?;
+            check_key(&request.key)?;
+            check_value(&request.value)?;
+            let swap = swap(request, self.now_seconds(&target));
+            let Swapped { is_done: succeed, found } = self.swap(&target, swap).await?;
+            let (previous_not_exist, previous_value) = (found.is_none(), found.unwrap_or_default());
+            let response = RawCasResponse::default();
+            Ok(RawCasResponse { succeed, previous_not_exist, previous_value, ..response })
+        };
+        self.answer(Op::CompareAndSwap, work).await
+    }
+
     async fn batch_commands(
         &self,
         request: Request<Streaming<BatchCommandsRequest>>,
@@ -310,6 +349,14 @@ impl<R: Regions> Tikv for RawService<R> {
         let requests = Box::pin(request.into_inner());
         Ok(Response::new(commands::converse(self.clone(), requests)))
     }
+}
+
+/// What a compare-and-swap asks for.
+fn swap(request: RawCasRequest, now_seconds: u64) -> Swap {
+    let RawCasRequest { key, value, previous_not_exist, previous_value, ttl, delete, .. } = request;
+    let expected = (!previous_not_exist).then_some(previous_value);
+    let stored = (!delete).then(|| RawValue::new(value, ttl, now_seconds).encode());
+    Swap { key, expected, stored }
 }
 
 /// The writes of a batch: all are checked before any is made.

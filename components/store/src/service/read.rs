@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flotilla_base::{Family, Key, KeyRange, KvRead, ReadError, Region, ScanDirection};
+use flotilla_base::{Family, Key, KeyRange, KvRead, Region, ScanDirection};
 use flotilla_multiraft::RequestError;
 use flotilla_proto::kvrpcpb::KvPair;
 use tonic::Status;
@@ -65,6 +65,15 @@ impl<R: Regions> RawService<R> {
         self.read(target, move |reader, _patience| reader.get(&key)).await
     }
 
+    /// What is stored under a key, and its value as [`Self::get`] finds it.
+    pub(super) async fn get_stored(
+        &self,
+        target: &Target,
+        key: Key,
+    ) -> Result<(Option<Bytes>, Option<RawValue>), Rejection> {
+        self.read(target, move |reader, _patience| reader.get_stored(&key)).await
+    }
+
     /// How many seconds a key's value has left, zero where it never ends; `None` where it has none.
     pub(super) async fn ttl_seconds(
         &self,
@@ -120,13 +129,19 @@ impl<R: Regions> Reader<'_, R> {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<RawValue>, Stop> {
+        self.get_stored(key).map(|(_stored, value)| value)
+    }
+
+    fn get_stored(&self, key: &[u8]) -> Result<(Option<Bytes>, Option<RawValue>), Stop> {
         let stored = self.source.engine.get(Family::Raw, key);
         self.confirm()?;
         let (id, version) = (self.target.region, self.target.header.version);
         if !self.source.regions.owns(id, version, key) {
             self.region_with(key)?;
         }
-        self.decode(stored)
+        let stored = stored.map_err(internal)?;
+        let value = self.decode(stored.as_ref())?;
+        Ok((stored, value))
     }
 
     fn batch_get(&self, keys: &[Key], patience: &Patience<'_>) -> Result<Vec<KvPair>, Stop> {
@@ -141,7 +156,8 @@ impl<R: Regions> Reader<'_, R> {
             if !region.range.contains(key) {
                 return Err(outside(&self.source.regions, &region, key.clone()).into());
             }
-            if let Some(value) = self.decode(view.get(Family::Raw, key))? {
+            let stored = view.get(Family::Raw, key).map_err(internal)?;
+            if let Some(value) = self.decode(stored.as_ref())? {
                 room.take(key.len() + value.bytes.len())?;
                 pairs.push(KvPair { key: key.clone(), value: value.bytes, ..KvPair::default() });
             }
@@ -180,9 +196,8 @@ impl<R: Regions> Reader<'_, R> {
     }
 
     /// The value of a stored form, unless it is gone.
-    fn decode(&self, stored: Result<Option<Bytes>, ReadError>) -> Result<Option<RawValue>, Stop> {
-        let stored = stored.map_err(internal)?;
-        let value = stored.as_ref().map(RawValue::decode).transpose().map_err(internal)?;
+    fn decode(&self, stored: Option<&Bytes>) -> Result<Option<RawValue>, Stop> {
+        let value = stored.map(RawValue::decode).transpose().map_err(internal)?;
         Ok(value.filter(|value| !self.is_gone(value.expiry_seconds)))
     }
 

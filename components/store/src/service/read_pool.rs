@@ -27,6 +27,8 @@ pub(super) struct ReadPool {
 pub(super) enum NotRead {
     /// No place in the queue came free in time.
     Full,
+    /// It was not done by its deadline: the disk hangs, or others are in front of it.
+    Late,
     /// The read panicked: a defect, which costs this answer only.
     Panicked,
 }
@@ -57,8 +59,8 @@ impl ReadPool {
         Ok(Self { jobs: Some(sender), slots: Arc::new(Semaphore::new(capacity)), threads })
     }
 
-    /// Runs `read` on a thread of the pool. Waits for a place in the queue until `wait_until`; `read`
-    /// itself should give up at `deadline`.
+    /// Runs `read` on a thread of the pool. Waits for a place in the queue until `wait_until`, and for the answer until
+    /// `deadline`, at which `read` itself should give up: a thread that waits for the disk cannot.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         wait_until: Instant,
@@ -72,7 +74,8 @@ impl ReadPool {
         let jobs = self.jobs.as_ref().expect("present until the pool is dropped");
         // There are as many slots as places, so this neither waits nor fails.
         jobs.try_send(job).map_err(|_no_place| NotRead::Full)?;
-        answer.await.map_err(|_dropped_by_a_panic| NotRead::Panicked)
+        let answer = timeout_at(deadline, answer).await.map_err(|_elapsed| NotRead::Late)?;
+        answer.map_err(|_dropped_by_a_panic| NotRead::Panicked)
     }
 }
 
@@ -124,7 +127,16 @@ mod tests {
         let panicked = pool.run(later, later, |_| panic!("defect")).await;
         assert_eq!(panicked.map(|never: u32| never), Err(NotRead::Panicked));
         assert_eq!(pool.run(later, later, |patience| patience.is_over()).await, Ok(false));
-        assert_eq!(pool.run(later, Instant::now(), |patience| patience.is_over()).await, Ok(true));
+        let soon = Instant::now() + Duration::from_millis(1);
+        let (tell, told) = oneshot::channel();
+        let until_over = move |patience: &Patience<'_>| {
+            while !patience.is_over() {
+                std::thread::yield_now();
+            }
+            let _told = tell.send(());
+        };
+        let _over_here_or_there_first = pool.run(later, soon, until_over).await;
+        told.await.expect("the read saw the end of its time");
 
         let (release, held) = bounded::<()>(0);
         let (started, running) = oneshot::channel();
@@ -150,5 +162,18 @@ mod tests {
             }
         };
         assert_eq!(tokio::join!(hold, fill).0, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_hangs_is_answered_at_its_deadline_and_so_are_those_behind_it() {
+        let pool = ReadPool::start(1).expect("a thread");
+        let later = Instant::now() + Duration::from_secs(30);
+        let (release, held) = bounded::<()>(0);
+        let soon = || Instant::now() + Duration::from_millis(10);
+        let hung = pool.run(later, soon(), move |_| held.recv().is_err()).await;
+        assert_eq!(hung, Err(NotRead::Late));
+        assert_eq!(pool.run(later, soon(), |_| ()).await, Err(NotRead::Late));
+        drop(release);
+        assert_eq!(pool.run(later, later, |_| 7).await, Ok(7));
     }
 }

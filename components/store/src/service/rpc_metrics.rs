@@ -46,6 +46,7 @@ pub(super) enum Op {
     Delete,
     BatchDelete,
     DeleteRange,
+    CompareAndSwap,
 }
 
 /// What became of a call.
@@ -57,7 +58,7 @@ pub(super) enum Outcome {
 }
 
 impl Op {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Get, "raw_get"),
         (Self::BatchGet, "raw_batch_get"),
         (Self::Scan, "raw_scan"),
@@ -67,6 +68,7 @@ impl Op {
         (Self::Delete, "raw_delete"),
         (Self::BatchDelete, "raw_batch_delete"),
         (Self::DeleteRange, "raw_delete_range"),
+        (Self::CompareAndSwap, "raw_compare_and_swap"),
     ];
 }
 

@@ -10,6 +10,7 @@ use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 use super::{
     Regions,
     admission::Admission,
+    answers::{Accounted, AnswerMemory},
     context::Identity,
     health::HealthService,
     listener::Accept,
@@ -51,7 +52,8 @@ pub(crate) fn routes(
     };
     let parts = Parts {
         source: Arc::new(source),
-        admission: Admission::new(config.write_memory),
+        admission: Admission::new(config.limits.write_memory),
+        answers: AnswerMemory::new(config.limits.answer_memory),
         pool: ReadPool::start(config.threads.read)?,
     };
     Ok(client_routes(parts).add_service(raft))
@@ -63,7 +65,7 @@ pub(super) fn client_routes<R: Regions>(parts: Parts<R>) -> Routes {
         .into_server()
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Gzip);
-    Routes::new(raw).add_service(HealthService::server())
+    Routes::new(Accounted(raw)).add_service(HealthService::server())
 }
 
 /// Serves until `stopped` says so; calls under way get a moment then.

@@ -15,11 +15,11 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Index, KeyRange, Mutation, Peer, PeerId, Region, RegionId, StoreId,
-    Version,
+    ByteSize, ClusterId, Epoch, Family, Index, KeyRange, KvRead as _, Mutation, Peer, PeerId,
+    Region, RegionId, ScanDirection, StoreId, Version, limit::KEY_BYTES_MAX,
 };
 use flotilla_engine::{Engine, EngineOptions, WriteBatch};
-use flotilla_multiraft::{NotInPlace, Reply, RequestError, RequestHeader, WriteCommand};
+use flotilla_multiraft::{Guard, NotInPlace, Reply, RequestError, RequestHeader, WriteCommand};
 use flotilla_proto::{errorpb, kvrpcpb, metapb, tikvpb::tikv_server::Tikv};
 use flotilla_telemetry::Registry;
 use parking_lot::Mutex;
@@ -28,12 +28,13 @@ use tonic::{Request, Response, Status};
 use super::{
     Regions,
     admission::Admission,
+    answers::AnswerMemory,
     context::Identity,
     raw::{Parts, RawService, Source},
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
-use crate::router::WriteOutcome;
+use crate::{router::WriteOutcome, value::RawValue};
 
 const STORE: StoreId = StoreId(1);
 const CLUSTER: ClusterId = ClusterId(77);
@@ -55,6 +56,8 @@ enum Fate {
     Unknown,
     /// Never answered.
     Lost,
+    /// This is written first.
+    Overtaken(Mutation),
 }
 
 /// What becomes of a read in place.
@@ -128,8 +131,13 @@ impl Played {
         id: RegionId,
         header: RequestHeader,
         write: WriteCommand,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Reply, RequestError> {
         let region = self.check(id, header)?;
+        if let Some(Guard { family, key, stored }) = &write.guard
+            && self.engine.get(*family, key).expect("read") != *stored
+        {
+            return Ok(Reply::GuardFailed);
+        }
         for mutation in &write.mutations {
             let (key, is_inside) = match mutation {
                 Mutation::Put(_, key, _) | Mutation::Delete(_, key) => {
@@ -145,16 +153,18 @@ impl Played {
         self.engine.write(&WriteBatch::from(write.mutations)).expect("written");
         let clock_millis = &mut self.script.lock().clock_millis;
         *clock_millis = write.clock_millis.max(*clock_millis);
-        Ok(())
+        Ok(Reply::Written)
     }
 
     async fn barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
         match self.meet().await {
             Some(Fate::Refused(refusal)) => Reply::Failed(refusal),
-            Some(Fate::Unknown | Fate::Lost) | None => match self.check(region, header) {
-                Ok(_) => Reply::ReadAt(Index(7)),
-                Err(refusal) => Reply::Failed(refusal),
-            },
+            Some(Fate::Unknown | Fate::Lost | Fate::Overtaken(_)) | None => {
+                match self.check(region, header) {
+                    Ok(_) => Reply::ReadAt(Index(7)),
+                    Err(refusal) => Reply::Failed(refusal),
+                }
+            }
         }
     }
 }
@@ -170,13 +180,15 @@ impl Regions for Played {
     ) -> WriteOutcome {
         self.script.lock().proposed += 1;
         match self.meet().await {
-            Some(Fate::Refused(refusal)) => WriteOutcome::Done(Reply::Failed(refusal)),
-            Some(Fate::Unknown | Fate::Lost) => WriteOutcome::Unknown,
-            None => WriteOutcome::Done(match self.apply(region, header, command) {
-                Ok(()) => Reply::Written,
-                Err(refusal) => Reply::Failed(refusal),
-            }),
+            Some(Fate::Refused(refusal)) => return WriteOutcome::Done(Reply::Failed(refusal)),
+            Some(Fate::Unknown | Fate::Lost) => return WriteOutcome::Unknown,
+            Some(Fate::Overtaken(mutation)) => {
+                self.engine.write(&WriteBatch::from(vec![mutation])).expect("written");
+            }
+            None => {}
         }
+        let reply = self.apply(region, header, command);
+        WriteOutcome::Done(reply.unwrap_or_else(Reply::Failed))
     }
 
     async fn read_barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
@@ -279,6 +291,17 @@ impl Fixture {
         self.played.script.lock().permit = permit;
     }
 
+    /// Asserts that each key and value on disk is one that is served.
+    fn check_stored(&self) {
+        let mut visit = |key: &[u8], stored: &[u8]| {
+            assert!(key >= b"b".as_slice() && key.len() <= KEY_BYTES_MAX, "{key:?}");
+            RawValue::decode(&Bytes::copy_from_slice(stored)).expect("a value of ours");
+            true
+        };
+        let (all, forward) = (KeyRange::all(), ScanDirection::Forward);
+        self.played.engine.scan(Family::Raw, &all, forward, &mut visit).expect("it can be read");
+    }
+
     fn counted(&self, series: &str) -> u64 {
         let text = flotilla_telemetry::render(&self.registry);
         let line = text.lines().find(|line| line.starts_with(series)).expect("registered");
@@ -322,6 +345,7 @@ fn parts_with(played: &Played, clock_millis: fn() -> u64, registry: &Registry) -
     Parts {
         source: Arc::new(source),
         admission: Admission::new(ByteSize::mib(16)),
+        answers: AnswerMemory::new(ByteSize::mib(16)),
         pool: ReadPool::start(1).expect("a thread"),
     }
 }

@@ -71,6 +71,7 @@ impl From<NotRead> for Rejection {
     fn from(not_read: NotRead) -> Self {
         match not_read {
             NotRead::Full => Self::region(error::server_is_busy("too many reads are waiting")),
+            NotRead::Late => Self::deadline(),
             NotRead::Panicked => internal("the read failed inside; see the store's log"),
         }
     }
@@ -89,6 +90,7 @@ impl<R: Regions> RawService<R> {
         T: Send + 'static,
         F: Fn(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
     {
+        self.parts.answers.wait(target.deadline).await?;
         if let Some(seen) = self.read_in_place(target, &read).await? {
             return self.settle(target, seen).await;
         }
@@ -181,7 +183,7 @@ impl<R: Regions> RawService<R> {
         match reply {
             Reply::ReadAt(_) => Ok(()),
             Reply::Failed(refusal) => Err(self.refusal(refusal, target)),
-            Reply::Written | Reply::Split(_) | Reply::Unknown => {
+            Reply::Written | Reply::Split(_) | Reply::GuardFailed | Reply::Unknown => {
                 Err(internal("a read was answered as a write"))
             }
         }

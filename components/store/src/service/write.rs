@@ -1,10 +1,11 @@
 //! Writes: checked, admitted, replicated.
 
+use bytes::Bytes;
 use flotilla_base::{
-    Key, KeyRange, Mutation,
+    Family, Key, KeyRange, Mutation,
     limit::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
 };
-use flotilla_multiraft::{Reply, RequestError, WriteCommand};
+use flotilla_multiraft::{Guard, Reply, RequestError, WriteCommand};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     context::{Rejection, Target},
     error,
     raw::RawService,
+    read::internal,
     rpc_metrics::Proposed,
 };
 use crate::router::WriteOutcome;
@@ -38,12 +40,40 @@ fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Rejection>
     Err(Rejection::Refused(text))
 }
 
+/// A compare-and-swap as the client asked for it.
+pub(super) struct Swap {
+    pub(super) key: Key,
+    /// What the client wants to find; `None` for no value.
+    pub(super) expected: Option<Bytes>,
+    /// What is stored then; `None` removes the key.
+    pub(super) stored: Option<Bytes>,
+}
+
+/// What became of one.
+pub(super) struct Swapped {
+    pub(super) is_done: bool,
+    /// The value before.
+    pub(super) found: Option<Bytes>,
+}
+
 /// Why a write was not acknowledged.
 enum Unwritten {
+    /// Its guard failed: it has no effect.
+    Guarded,
     /// It certainly has no effect.
     Refused(Rejection),
     /// It may have one.
     Unknown(&'static str),
+}
+
+impl Unwritten {
+    fn into_rejection(self) -> Rejection {
+        match self {
+            Self::Guarded => internal("a write without a guard was guarded"),
+            Self::Refused(rejection) => rejection,
+            Self::Unknown(why) => Rejection::region(error::undetermined(why)),
+        }
+    }
 }
 
 impl<R: Regions> RawService<R> {
@@ -56,13 +86,45 @@ impl<R: Regions> RawService<R> {
         if mutations.is_empty() {
             return Ok(());
         }
-        let version = target.header.version;
+        let command = self.command(target, None, mutations);
+        self.replicate(target, command).await.map_err(Unwritten::into_rejection)
+    }
+
+    /// Compares and swaps. The value is read here and compared as it is stored: its bytes guard the write, and
+    /// where another write came in between, this one has no effect and it all begins again. So somebody gets on
+    /// whenever this does not.
+    pub(super) async fn swap(&self, target: &Target, swap: Swap) -> Result<Swapped, Rejection> {
+        loop {
+            let (stored, value) = self.get_stored(target, swap.key.clone()).await?;
+            let found = value.map(|value| value.bytes);
+            if found != swap.expected {
+                return Ok(Swapped { is_done: false, found });
+            }
+            let guard = Guard { family: Family::Raw, key: swap.key.clone(), stored };
+            let change = match &swap.stored {
+                Some(stored) => Mutation::Put(Family::Raw, swap.key.clone(), stored.clone()),
+                None => Mutation::Delete(Family::Raw, swap.key.clone()),
+            };
+            let command = self.command(target, Some(guard), vec![change]);
+            match self.replicate(target, command).await {
+                Ok(()) => return Ok(Swapped { is_done: true, found }),
+                Err(Unwritten::Guarded) => {}
+                Err(unwritten) => return Err(unwritten.into_rejection()),
+            }
+            if Instant::now() >= target.deadline {
+                return Err(Rejection::deadline());
+            }
+        }
+    }
+
+    fn command(
+        &self,
+        target: &Target,
+        guard: Option<Guard>,
+        mutations: Vec<Mutation>,
+    ) -> WriteCommand {
         let clock_millis = (self.source().clock_millis)();
-        let command = WriteCommand { version, clock_millis, mutations };
-        self.replicate(target, command).await.map_err(|unwritten| match unwritten {
-            Unwritten::Refused(rejection) => rejection,
-            Unwritten::Unknown(why) => Rejection::region(error::undetermined(why)),
-        })
+        WriteCommand { version: target.header.version, clock_millis, guard, mutations }
     }
 
     /// Makes this store's clock everybody's, who lead the region later or read from it: an entry without effect
@@ -77,17 +139,17 @@ impl<R: Regions> RawService<R> {
             return Ok(());
         }
         let (version, mutations) = (target.header.version, Vec::new());
-        let command = WriteCommand { version, clock_millis, mutations };
+        let command = WriteCommand { version, clock_millis, guard: None, mutations };
         self.replicate(target, command).await.map_err(|unwritten| match unwritten {
-            Unwritten::Refused(rejection) => rejection,
             Unwritten::Unknown(why) => Rejection::region(error::server_is_busy(why)),
+            other => other.into_rejection(),
         })
     }
 
     /// Returns when `command` is applied here.
     async fn replicate(&self, target: &Target, command: WriteCommand) -> Result<(), Unwritten> {
         let source = self.source();
-        let bytes = command.mutations.iter().map(Mutation::size_bytes).sum();
+        let bytes = command.size_bytes();
         let wait_until = target.deadline.min(Instant::now() + PATIENCE);
         let admitted = self.parts.admission.admit(bytes, wait_until).await;
         let _admitted = admitted.map_err(|_full| refused_in_time(target))?;
@@ -98,6 +160,10 @@ impl<R: Regions> RawService<R> {
                 Ok(WriteOutcome::Done(Reply::Written)) => {
                     source.metrics.proposed(Proposed::Applied);
                     return Ok(());
+                }
+                Ok(WriteOutcome::Done(Reply::GuardFailed)) => {
+                    source.metrics.proposed(Proposed::Applied);
+                    return Err(Unwritten::Guarded);
                 }
                 Ok(WriteOutcome::Done(Reply::Failed(refusal))) => refusal,
                 Ok(

@@ -123,7 +123,7 @@ impl PdSide {
 
     /// Starts a member that is down.
     pub fn start(&mut self, member: PeerId) {
-        let Settings { plan, timing, limits, max_replicas, .. } = &self.settings;
+        let Settings { plan, timing, limits, max_replicas, seeded, .. } = &self.settings;
         let rng = &mut self.chance.schedule;
         let drift = plan.drift_permille;
         let rate = 1000 - drift + rng.below(2 * drift + 1);
@@ -137,6 +137,7 @@ impl PdSide {
             timing: *timing,
             limits: *limits,
             log_entries_kept: plan.log_entries_kept,
+            seeded: *seeded,
         };
         self.note(|| format!("pd {member} starts"));
         self.at_member(member, |node, sight| node.start(clock, config, sight));

@@ -1,9 +1,9 @@
 //! Every call, and every error that it can meet.
 
-use flotilla_base::limit::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use flotilla_base::limit::VALUE_BYTES_MAX;
 use kvrpcpb::{
-    KvPair, RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest, RawDeleteRangeRequest,
-    RawDeleteRequest, RawGetKeyTtlRequest, RawGetRequest,
+    KvPair, RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest, RawCasRequest,
+    RawCasResponse, RawDeleteRangeRequest, RawDeleteRequest, RawGetKeyTtlRequest, RawGetRequest,
 };
 
 use super::*;
@@ -66,7 +66,7 @@ async fn scans_go_both_ways_and_stay_in_their_region() {
         .played
         .engine
         .write(&WriteBatch::from(vec![Mutation::Put(
-            flotilla_base::Family::Raw,
+            Family::Raw,
             "n".into(),
             "\x10other region".into(),
         )]))
@@ -121,6 +121,87 @@ async fn values_end_at_their_second() {
     request.ttls = vec![1, 2, 3];
     let refused = done(fixture.service.raw_batch_put(Request::new(request)).await);
     assert!(refused.error.contains("length of ttls"), "{}", refused.error);
+}
+
+/// One swap: whether it was done, and what was found.
+async fn swap(fixture: &Fixture, request: RawCasRequest) -> (bool, Option<Bytes>) {
+    let request = RawCasRequest { context: Some(context()), key: "c".into(), ..request };
+    let answer = done(fixture.service.raw_compare_and_swap(Request::new(request)).await);
+    let RawCasResponse { region_error, error, succeed, previous_not_exist, previous_value } =
+        answer;
+    assert_eq!((region_error, error.as_str()), (None, ""));
+    (succeed, (!previous_not_exist).then_some(previous_value))
+}
+
+fn from_nothing(value: &'static str) -> RawCasRequest {
+    RawCasRequest { previous_not_exist: true, value: value.into(), ..Default::default() }
+}
+
+fn from_value(previous: &'static str, value: &'static str) -> RawCasRequest {
+    let (previous_value, value) = (previous.into(), value.into());
+    RawCasRequest { previous_value, value, ..Default::default() }
+}
+
+#[tokio::test]
+async fn swaps_are_done_by_who_knows_the_value() {
+    let fixture = Fixture::new();
+    assert_eq!(swap(&fixture, from_value("", "0")).await, (false, None), "empty is a value");
+    assert_eq!(swap(&fixture, from_nothing("1")).await, (true, None));
+    assert_eq!(swap(&fixture, from_nothing("2")).await, (false, Some("1".into())));
+    assert_eq!(swap(&fixture, from_value("2", "3")).await, (false, Some("1".into())));
+    assert_eq!(fixture.get(b"c").await.value, "1");
+    assert_eq!(swap(&fixture, from_value("1", "3")).await, (true, Some("1".into())));
+    assert_eq!(fixture.get(b"c").await.value, "3");
+    let removal = RawCasRequest { delete: true, ..from_value("3", "") };
+    assert_eq!(swap(&fixture, removal).await, (true, Some("3".into())));
+    assert!(fixture.get(b"c").await.not_found);
+    assert_eq!(fixture.proposed(), 3, "a swap that is not done proposes nothing");
+}
+
+#[tokio::test]
+async fn a_swap_that_is_overtaken_looks_again() {
+    let fixture = Fixture::new();
+    fixture.permit(Ok(()));
+    fixture.put(b"c", b"1", 0).await;
+    let other = |value: &'static str| {
+        let stored = RawValue::new(value.into(), 0, 0).encode();
+        Fate::Overtaken(Mutation::Put(Family::Raw, "c".into(), stored))
+    };
+    fixture.expect([other("2")]);
+    assert_eq!(swap(&fixture, from_value("1", "3")).await, (false, Some("2".into())));
+    // The same value with an end is not the same to the byte, and the same to the client.
+    let ending = RawValue::new("2".into(), 1_000_000, 1_000_000).encode();
+    let written = fixture.proposed();
+    fixture.expect([Fate::Overtaken(Mutation::Put(Family::Raw, "c".into(), ending))]);
+    assert_eq!(swap(&fixture, from_value("2", "4")).await, (true, Some("2".into())));
+    assert_eq!(fixture.proposed() - written, 2);
+    assert_eq!(fixture.get(b"c").await.value, "4");
+}
+
+#[tokio::test]
+async fn what_is_gone_is_swapped_as_nothing() {
+    static MILLIS: AtomicU64 = AtomicU64::new(5_000);
+    let fixture = Fixture::with_clock(|| MILLIS.load(Ordering::SeqCst));
+    fixture.put(b"c", b"1", 2).await;
+    MILLIS.store(7_000, Ordering::SeqCst);
+    assert_eq!(swap(&fixture, from_value("1", "2")).await, (false, None));
+    let ending = RawCasRequest { ttl: 3, ..from_nothing("2") };
+    assert_eq!(swap(&fixture, ending).await, (true, None));
+    assert_eq!(fixture.get(b"c").await.value, "2");
+    MILLIS.store(10_000, Ordering::SeqCst);
+    assert!(fixture.get(b"c").await.not_found, "the new value has an end of its own");
+}
+
+#[tokio::test]
+async fn a_swap_in_doubt_is_not_repeated() {
+    let fixture = Fixture::new();
+    fixture.permit(Ok(()));
+    fixture.expect([Fate::Unknown]);
+    let request = RawCasRequest { context: Some(context()), key: "c".into(), ..from_nothing("1") };
+    let answer = done(fixture.service.raw_compare_and_swap(Request::new(request)).await);
+    let error = answer.region_error.expect("in doubt");
+    assert!(error.undetermined_result.is_some(), "{error:?}");
+    assert_eq!(fixture.proposed(), 1);
 }
 
 #[tokio::test]
@@ -324,7 +405,7 @@ async fn deadlines_end_waiting() {
 #[tokio::test]
 async fn damaged_values_are_an_error_and_no_value() {
     let fixture = Fixture::new();
-    let damaged = Mutation::Put(flotilla_base::Family::Raw, "c".into(), "\x77".into());
+    let damaged = Mutation::Put(Family::Raw, "c".into(), "\x77".into());
     fixture.played.engine.write(&WriteBatch::from(vec![damaged])).expect("written");
     assert!(fixture.get(b"c").await.error.contains("unknown header"));
     let response = done(fixture.service.raw_scan(Request::new(scan_request("b", ""))).await);

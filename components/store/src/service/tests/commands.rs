@@ -1,11 +1,14 @@
 //! Many commands on one stream.
 
+use flotilla_damage::damaged;
 use flotilla_proto::tikvpb::{
     BatchCommandsEmptyRequest, BatchCommandsRequest, BatchCommandsResponse,
     batch_commands_request::{Request as Command, request::Cmd},
     batch_commands_response::response::Cmd as Answered,
 };
 use kvrpcpb::{RawBatchGetRequest, RawDeleteRequest, RawGetRequest, RawPutRequest};
+use proptest::{prelude::*, test_runner::TestRunner};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
 use tonic::{Code, codegen::BoxStream};
@@ -238,4 +241,166 @@ async fn point_reads_of_a_message_are_served_together_where_they_can_be() {
     line.send([(1, get("c"))]);
     line.answers(1).await;
     assert_eq!(fixture.barriers(), [1, 0]);
+}
+
+/// A command of each kind, with many fields, as a client sends it.
+fn commands() -> Vec<Cmd> {
+    let (key, keys) = (Bytes::from_static(b"c"), vec!["c".into(), "d".into()]);
+    let pair = |key: &'static str| kvrpcpb::KvPair { key: key.into(), ..Default::default() };
+    let batch_put = kvrpcpb::RawBatchPutRequest {
+        context: Some(context()),
+        pairs: vec![pair("d"), pair("e")],
+        ttls: vec![0, u64::MAX],
+        ..Default::default()
+    };
+    let range = kvrpcpb::RawDeleteRangeRequest {
+        context: Some(context()),
+        start_key: "c".into(),
+        end_key: "e".into(),
+        ..Default::default()
+    };
+    let context = Some(context());
+    vec![
+        put("c", "value".into()),
+        get("c"),
+        Cmd::RawScan(scan_request("b", "m")),
+        Cmd::RawBatchGet(RawBatchGetRequest {
+            context: context.clone(),
+            keys: keys.clone(),
+            cf: "default".into(),
+        }),
+        Cmd::RawDelete(RawDeleteRequest { context: context.clone(), key, ..Default::default() }),
+        Cmd::RawBatchDelete(kvrpcpb::RawBatchDeleteRequest { context, keys, ..Default::default() }),
+        Cmd::RawBatchPut(batch_put),
+        Cmd::RawDeleteRange(range),
+        Cmd::Empty(BatchCommandsEmptyRequest { test_id: 9, delay_time: 0 }),
+    ]
+}
+
+/// Messages that are damaged as a whole, and messages of damaged commands.
+fn damaged_messages() -> impl Strategy<Value = BatchCommandsRequest> {
+    let encode = |cmd| Command { cmd: Some(cmd) }.encode_to_vec();
+    let encoded: Vec<Vec<u8>> = commands().into_iter().map(encode).collect();
+    let requests: Vec<Command> =
+        commands().into_iter().map(|cmd| Command { cmd: Some(cmd) }).collect();
+    let request_ids = (0..requests.len() as u64).map(|id| id.wrapping_sub(3)).collect();
+    let whole = BatchCommandsRequest { requests, request_ids }.encode_to_vec();
+    let read = |bytes: Vec<u8>| BatchCommandsRequest::decode(bytes.as_slice()).ok();
+    let command = damaged(prop::sample::select(encoded))
+        .prop_filter_map("no command", |bytes| Command::decode(bytes.as_slice()).ok());
+    let of_commands = prop::collection::vec((any::<u64>(), command), 1..6).prop_map(|pairs| {
+        let (request_ids, requests) = pairs.into_iter().unzip();
+        BatchCommandsRequest { requests, request_ids }
+    });
+    prop_oneof![
+        1 => damaged(Just(whole)).prop_filter_map("no message", read),
+        3 => of_commands,
+    ]
+}
+
+/// A message is answered, each command once and under its number, or ends the stream. Whatever was written, is
+/// read.
+#[test]
+fn damaged_messages_end_the_stream_or_are_answered() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let fixture = runtime.block_on(async { Fixture::new() });
+    let outcome = TestRunner::default().run(&damaged_messages(), |mut message| {
+        for command in &mut message.requests {
+            if let Some(Cmd::Empty(probe)) = &mut command.cmd {
+                // Nobody waits here for a probe that asks for a delay.
+                probe.delay_time = 0;
+            }
+        }
+        runtime.block_on(converse_once(&fixture, message));
+        fixture.check_stored();
+        Ok(())
+    });
+    outcome.expect("no message breaks the service");
+}
+
+async fn converse_once(fixture: &Fixture, message: BatchCommandsRequest) {
+    let mut line = Line::open(fixture);
+    let commands = message.requests.clone();
+    let mut expected: Vec<u64> = message.request_ids.clone();
+    line.send_message(message);
+    if commands.len() != expected.len() {
+        assert_eq!(line.fails().await.code(), Code::InvalidArgument);
+        return;
+    }
+    expected.sort_unstable();
+    let answers = line.answers(commands.len()).await;
+    assert!(answers.iter().map(|(id, _)| *id).eq(expected));
+    for command in commands {
+        // Asked for in the same words, and served by a call only.
+        if let Some(Cmd::RawGet(RawGetRequest { context, key, cf })) = command.cmd {
+            let request = kvrpcpb::RawGetKeyTtlRequest { context, key, cf };
+            match fixture.service.raw_get_key_ttl(Request::new(request)).await {
+                Ok(told) => assert!(told.get_ref().ttl == 0 || !told.get_ref().not_found),
+                Err(status) => assert_eq!(status.code(), Code::InvalidArgument),
+            }
+        }
+    }
+}
+
+/// The one thread of the pool hangs: the first get is answered when its time is over, and the second is not held to
+/// the time of the first.
+#[tokio::test]
+async fn reads_that_came_together_end_at_their_own_deadlines() {
+    let fixture = Fixture::new();
+    let (release, held) = crossbeam_channel::bounded::<()>(0);
+    let (started, runs) = tokio::sync::oneshot::channel();
+    let parts = Arc::clone(&fixture.service.parts);
+    let later = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let hold = tokio::spawn(async move {
+        let hung = parts.pool.run(later, later, move |_| {
+            let _told = started.send(());
+            held.recv().is_err()
+        });
+        hung.await
+    });
+    runs.await.expect("the thread is taken");
+    let mut line = Line::open(&fixture);
+    let context = Some(kvrpcpb::Context { max_execution_duration_ms: 20, ..context() });
+    let hurried = RawGetRequest { context, key: "c".into(), ..Default::default() };
+    line.send([(1, Cmd::RawGet(hurried)), (2, get("c"))]);
+    let answers = tokio::time::timeout_at(later, line.answers(1)).await.expect("within its time");
+    let [(1, Some(Answered::RawGet(refused)))] = answers.as_slice() else {
+        panic!("{answers:?}");
+    };
+    let error = refused.region_error.as_ref().expect("no result");
+    assert!(error.server_is_busy.is_some() && error.message.contains("deadline is exceeded"));
+    drop(release);
+    assert_eq!(hold.await.expect("no panic"), Ok(true));
+    let answers = line.answers(1).await;
+    let [(2, Some(Answered::RawGet(found)))] = answers.as_slice() else { panic!("{answers:?}") };
+    assert!(found.not_found && found.region_error.is_none());
+}
+
+/// Two values of 6 MiB that nobody reads leave no room for a third one among 16 MiB.
+#[tokio::test]
+async fn answers_that_are_not_read_leave_no_room_for_others() {
+    let fixture = Fixture::new();
+    let value = vec![b'v'; 6 << 20];
+    for key in [b"c", b"d", b"e"] {
+        assert_eq!(fixture.put(key, &value, 0).await, <_>::default());
+    }
+    let mut line = Line::open(&fixture);
+    line.send([(1, get("c")), (2, get("d"))]);
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let refused = loop {
+        let response = fixture.get(b"e").await;
+        if response.region_error.is_some() {
+            break error_of(response);
+        }
+        assert!(tokio::time::Instant::now() < end, "the answers of the stream are counted");
+        tokio::task::yield_now().await;
+    };
+    assert!(refused.server_is_busy.is_some(), "{refused:?}");
+    for (id, answered) in line.answers(2).await {
+        let Some(Answered::RawGet(found)) = answered else { panic!("{id}: no value") };
+        assert_eq!(found.value.len(), value.len(), "{id}");
+    }
+    assert_eq!(fixture.get(b"e").await.value.len(), value.len(), "the room came back");
+    assert!(!fixture.service.parts.answers.is_in_use());
 }

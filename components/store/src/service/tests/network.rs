@@ -12,7 +12,12 @@ use tokio::{
     sync::watch,
     time::timeout,
 };
-use tonic::codec::CompressionEncoding;
+use tonic::{
+    Code,
+    codec::CompressionEncoding,
+    codegen::http::uri::PathAndQuery,
+    transport::{Channel, Endpoint},
+};
 
 use super::*;
 use crate::service::server::{client_routes, serve};
@@ -55,7 +60,7 @@ async fn strangers_are_sent_away_and_clients_served() {
     half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12").await.expect("sent");
     drop(half);
 
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+    let channel = Endpoint::from_shared(format!("http://{address}"));
     let channel = channel.expect("an address").connect().await.expect("connected");
     let checked = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
     assert_eq!(checked.expect("an answer").into_inner().status, 1, "serving");
@@ -72,10 +77,53 @@ async fn strangers_are_sent_away_and_clients_served() {
     let mut client = client.max_decoding_message_size(16 << 20);
     let get = kvrpcpb::RawGetRequest { context, key, ..Default::default() };
     assert!(done(client.raw_get(get).await).value == value);
-    let unknown = client.raw_compare_and_swap(kvrpcpb::RawCasRequest::default()).await;
-    assert_eq!(unknown.expect_err("not served yet").code(), tonic::Code::Unimplemented);
+    let unknown = client.raw_batch_scan(kvrpcpb::RawBatchScanRequest::default()).await;
+    assert_eq!(unknown.expect_err("not served yet").code(), Code::Unimplemented);
 
     stop.send_replace(true);
     timeout(LIVENESS, served).await.expect("ends with open connections").expect("no panic");
     drop(silent);
+}
+
+/// Field 1 of every request here is a message; on the wire, this is a number.
+#[derive(Clone, PartialEq, prost::Message)]
+struct NoRequest {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+}
+
+async fn send_no_request(channel: &Channel, path: &'static str) -> Status {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.expect("connected");
+    let requests = Request::new(tokio_stream::iter([NoRequest { number: 300 }]));
+    let codec = tonic_prost::ProstCodec::<NoRequest, kvrpcpb::RawPutResponse>::default();
+    let called = client.streaming(requests, PathAndQuery::from_static(path), codec).await;
+    match called {
+        Ok(answers) => answers.into_inner().message().await.expect_err("must be refused"),
+        Err(status) => status,
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_decode_ends_its_call_and_nothing_else() {
+    let fixture = Fixture::new();
+    let (address, stop, served) = start(&fixture).await;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let channel = endpoint.connect().await.expect("connected");
+    for path in [
+        "/tikvpb.Tikv/RawPut",
+        "/tikvpb.Tikv/RawGet",
+        "/tikvpb.Tikv/RawScan",
+        "/tikvpb.Tikv/BatchCommands",
+    ] {
+        let status = timeout(LIVENESS, send_no_request(&channel, path)).await.expect("an answer");
+        assert_eq!(status.code(), Code::Internal, "{path}: {status}");
+        assert_eq!(fixture.proposed(), 0, "{path}");
+    }
+    // On the same connection.
+    let (context, key, value) = (Some(context()), "c".into(), "v".into());
+    let put = kvrpcpb::RawPutRequest { context, key, value, ..Default::default() };
+    assert_eq!(done(TikvClient::new(channel).raw_put(put).await), Default::default());
+    stop.send_replace(true);
+    timeout(LIVENESS, served).await.expect("ends").expect("no panic");
 }

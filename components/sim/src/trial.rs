@@ -1,25 +1,28 @@
-//! One run of a seed, and how it failed.
+//! A run from outside: what came of it, panics of production code included.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use flotilla_sim::minimize::Failure;
-use flotilla_sim::plan::Change;
-use flotilla_sim::{Plan, Summary, World};
+use crate::minimize::Failure;
+use crate::plan::{Change, Plan};
+use crate::summary::Summary;
+use crate::world::World;
 
 /// A run that is over.
-pub(crate) struct Attempt {
-    pub(crate) world: World,
-    pub(crate) outcome: Result<Summary, Failure>,
+#[derive(Debug)]
+pub struct Trial {
+    /// The world as it was left.
+    pub world: World,
+    /// What came of it.
+    pub outcome: Result<Summary, Failure>,
 }
 
 /// Runs a seed with changes. A panic of production code is a broken rule like any other.
-pub(crate) fn attempt(seed: u64, changes: &[Change], is_traced: bool) -> Attempt {
-    let mut plan = Plan::swarm(seed);
-    changes.iter().for_each(|change| change.apply(&mut plan));
-    let mut world = World::new(plan, is_traced);
+#[must_use]
+pub fn attempt(seed: u64, changes: &[Change], is_traced: bool) -> Trial {
+    let mut world = World::new(Plan::changed(seed, changes), is_traced);
     let (rule, what) = match catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(Ok(summary)) => return Attempt { world, outcome: Ok(summary) },
+        Ok(Ok(summary)) => return Trial { world, outcome: Ok(summary) },
         Ok(Err(violation)) => (violation.rule.to_owned(), violation.to_string()),
         Err(panic) => {
             let said = message(panic.as_ref());
@@ -30,7 +33,7 @@ pub(crate) fn attempt(seed: u64, changes: &[Change], is_traced: bool) -> Attempt
     };
     let what = format!("at {}: {what}", world.now());
     let failure = Failure { rule, what, faults: world.faults() };
-    Attempt { world, outcome: Err(failure) }
+    Trial { world, outcome: Err(failure) }
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {
@@ -39,7 +42,8 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// The line that repeats a run.
-pub(crate) fn repeat(seed: u64, changes: &[Change]) -> String {
+#[must_use]
+pub fn repeat(seed: u64, changes: &[Change]) -> String {
     let changes: String = changes.iter().map(|change| format!(" {change}")).collect();
     format!("flotilla-sim run --seed {seed}{changes} --trace")
 }
