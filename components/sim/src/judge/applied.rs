@@ -95,18 +95,19 @@ impl AppliedJudge {
             return Ok(None);
         }
         let position = self.lineage.position(place.1, entry.index);
-        let mut written = None;
+        let before = Index(entry.index.get() - 1);
         let is_void = write.guard.is_some_and(|guard| {
-            let versions = sequence.versions.get(&guard.key);
-            let stored = versions.and_then(|versions| versions.last()).map(|(_, value)| value);
+            let stored = self.content(place.1, &guard.key, before).map(|(_, value)| value);
             stored != guard.stored.as_ref()
         });
         if is_void {
             return Ok(None);
         }
+        let mut written = None;
         for mutation in write.mutations {
             if let Mutation::Put(_, key, value) = mutation {
                 written = ticket_of(&value);
+                let sequence = self.regions.entry(place.1).or_default();
                 sequence.versions.entry(key).or_default().push((position, value));
             }
         }

@@ -240,7 +240,8 @@ mod tests {
         let counts = |region, version, key: &'static str| {
             let put = Mutation::Put(flotilla_base::Family::Raw, key.into(), "1:".into());
             let version = Version(version);
-            let write = WriteCommand { version, clock_millis: 1, guard: None, mutations: vec![put] };
+            let write =
+                WriteCommand { version, clock_millis: 1, guard: None, mutations: vec![put] };
             lineage.counts(RegionId(region), &write)
         };
         assert!(counts(2, 3, "x") && counts(5, 3, "a") && counts(6, 3, "f"));
