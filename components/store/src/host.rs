@@ -252,7 +252,7 @@ mod tests {
         assert!(hand_over(&cells, task(21)).is_err(), "nobody is there");
         let quota = Quota { cell_bytes: 1 << 20, total_bytes: 1 << 20 };
         let (queue, ready): (ApplyQueue, _) = ReadyQueue::new(quota);
-        let shape = flotilla_base::Region { id: region, ..flotilla_base::Region::default() };
+        let shape = Region { id: region, ..Region::default() };
         let applier = Applier::new(shape, PeerId(21), ApplyState::default());
         let registered = cells.register(queue.cell(region.get(), 21, applier));
         assert!(registered.is_ok() && hand_over(&cells, task(21)).is_ok());
