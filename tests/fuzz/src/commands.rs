@@ -1,15 +1,16 @@
 //! Log entries on their way into the two state machines. Each piece of the input is the body of an entry. Oracles:
 //! an entry that is not known stops the machine before any effect; what is written is read back as the same state;
-//! and nothing outside of the region is touched.
+//! and nothing outside of the region is touched, which splits make smaller.
 
 use bytes::Bytes;
 use flotilla_base::{
     ClusterId, Epoch, Family, Index, KeyRange, Mutation, Peer, PeerId, Region, RegionId, StoreId,
-    Tables, Term,
+    Tables, Term, Version,
 };
 use flotilla_damage::sealed;
 use flotilla_multiraft::{
-    Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask, Guard, Reply, WriteCommand,
+    Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask, Claims, Guard, NewRegion,
+    Reply, SplitCommand, SplitDone, WriteCommand,
 };
 use flotilla_placement::{
     BootstrapPlan, BootstrapRegion, Cluster, EntryPosition, MetaChange, MetaCommand, MetaState,
@@ -48,6 +49,7 @@ fn region(entries: &[Bytes]) {
     let region = Region { id: RegionId(2), range, epoch: Epoch::FIRST, peers: vec![peer] };
     let first = LogPosition { term: Term(5), index: Index(0) };
     let mut stored = Tables::default();
+    let mut range = region.range.clone();
     let mut applier = Applier::new(region.clone(), peer.id, ApplyState::starting_at(first));
     for (index, data) in (1..).zip(entries) {
         let entry =
@@ -60,10 +62,10 @@ fn region(entries: &[Bytes]) {
             truncate: None,
         };
         let mut effects = ApplyEffects::default();
-        match applier.apply(task, &stored, &mut effects) {
+        match applier.apply(task, &stored, &mut effects, &mut EverySlot) {
             Ok(()) => {
-                let range = &region.range;
-                effects.finish(&mut Witness { range, stored: &mut stored, replies: 0 });
+                let (range, stored) = (&mut range, &mut stored);
+                effects.finish(&mut Witness { range, stored, replies: 0 });
             }
             Err(ApplyFault::UnknownCommand { .. }) => return,
             Err(fault) => panic!("{fault}"),
@@ -73,7 +75,7 @@ fn region(entries: &[Bytes]) {
 
 /// Sees what an applier does.
 struct Witness<'a> {
-    range: &'a KeyRange,
+    range: &'a mut KeyRange,
     stored: &'a mut Tables,
     replies: usize,
 }
@@ -97,13 +99,36 @@ impl ApplyHost<u64> for Witness<'_> {
     fn reply(&mut self, _ticket: u64, reply: Reply) {
         self.replies += 1;
         assert!(
-            matches!(reply, Reply::Written | Reply::GuardFailed | Reply::Failed(_)),
+            matches!(
+                reply,
+                Reply::Written | Reply::GuardFailed | Reply::Split(_) | Reply::Failed(_)
+            ),
             "{reply:?}"
         );
         assert_eq!(self.replies, 1, "one answer for a ticket");
     }
 
+    fn split(&mut self, _region: RegionId, _peer: PeerId, done: SplitDone) {
+        let SplitDone { parent, births } = done;
+        let mut border = self.range.start.clone();
+        for part in births.iter().map(|birth| &birth.region).chain([&parent]) {
+            assert_eq!(part.range.start, border, "the parts tile what there was");
+            border = part.range.end.clone();
+        }
+        assert_eq!(border, self.range.end, "the parts tile what there was");
+        *self.range = parent.range;
+    }
+
     fn applied(&mut self, _region: RegionId, _peer: PeerId, _applied: Applied) {}
+}
+
+/// Every peer of a new region is welcome.
+struct EverySlot;
+
+impl Claims for EverySlot {
+    fn claim(&mut self, _region: RegionId, _peer: PeerId) -> bool {
+        true
+    }
 }
 
 /// One command of each kind.
@@ -145,7 +170,16 @@ pub fn seeds() -> Vec<Vec<u8>> {
         guard,
         mutations: vec![put(key), Mutation::DeleteRange(Family::Raw, KeyRange::new("c", "d"))],
     });
+    let child = |end: &'static str, id: u64| NewRegion {
+        end: end.into(),
+        region: RegionId(id),
+        peers: vec![PeerId(10 * id)],
+    };
+    let split = SplitCommand { epoch: Epoch::FIRST, children: vec![child("c", 3), child("f", 4)] };
+    let late =
+        WriteCommand { version: Version(3), mutations: vec![put("k")], ..WriteCommand::default() };
     vec![
+        pieces::join([split.encode(), late.encode()].map(body)),
         pieces::join(samples().iter().map(|command| body(command.encode()))),
         pieces::join(writes.map(|write| body(write.encode()))),
     ]

@@ -39,7 +39,10 @@ pub fn run(bytes: &[u8]) {
         4 => assert_canonical(
             &record,
             |record| Command::decode(&Bytes::copy_from_slice(record)),
-            |Command::Write(write)| write.encode().to_vec(),
+            |command| match command {
+                Command::Write(write) => write.encode().to_vec(),
+                Command::Split(split) => split.encode().to_vec(),
+            },
         ),
         5 => assert_canonical(
             &record,
