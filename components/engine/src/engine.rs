@@ -174,6 +174,21 @@ impl Engine {
         Family::DATA.into_iter().map(of_family).sum()
     }
 
+    /// Scans `range` upwards, as [`KvRead::scan`] does, for a reader that comes once: what is read takes the place of
+    /// nothing in the cache.
+    ///
+    /// # Errors
+    /// The disk fails, or its data is damaged.
+    pub fn scan_once(
+        &self,
+        family: Family,
+        range: &KeyRange,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        let scan = read::Scan { family, range, direction: ScanDirection::Forward };
+        read::scan(&self.database.rocks, read::once(), &scan, visit)
+    }
+
     /// Figures for metrics and flow control. Reads the directory: for scrapes, not for hot paths.
     #[must_use]
     pub fn stats(&self) -> EngineStats {

@@ -6,6 +6,9 @@ use rocksdb::{ColumnFamily, DB, ReadOptions};
 
 use crate::error::read_error;
 
+/// Bytes that are read at once by who reads much.
+const READAHEAD_BYTES: usize = 1 << 20;
+
 /// The handle of a family; all exist since the database was opened.
 pub(crate) fn handle(database: &DB, family: Family) -> &ColumnFamily {
     database.cf_handle(family.name()).expect("every family is created when the database is opened")
@@ -16,6 +19,14 @@ pub(crate) fn read_options(family: Family) -> ReadOptions {
     let mut options = ReadOptions::default();
     // Log entries are read once, by a lagging follower or at start: they would only evict user data.
     options.fill_cache(family != Family::RaftLog);
+    options
+}
+
+/// Options for a reader that comes once and reads much.
+pub(crate) fn once() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options.set_readahead_size(READAHEAD_BYTES);
     options
 }
 

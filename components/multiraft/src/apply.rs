@@ -38,6 +38,8 @@ pub struct Applied {
     pub truncated: LogPosition,
     /// Bytes of the entries that were applied.
     pub bytes: usize,
+    /// Keys that they wrote.
+    pub mutations: usize,
     /// The largest clock of all entries that were ever applied, in milliseconds since 1970.
     pub clock_millis: u64,
 }
@@ -204,6 +206,7 @@ impl Applier {
                 effects.replies.push((ticket, reply));
             }
         }
+        let mutations = effects.batch.len() - first_new;
         self.state.commit = self.state.commit.max(task.commit).max(self.state.applied.index);
         if let Some(position) = task.truncate {
             self.truncate(position, &mut effects.batch);
@@ -214,7 +217,8 @@ impl Applier {
         effects.batch.push(disk::put_apply_state(self.region.id, &self.state));
         effects.bytes += effects.batch[first_new..].iter().map(Mutation::size_bytes).sum::<usize>();
         let ApplyState { applied, truncated, clock_millis, .. } = self.state;
-        let progress = Applied { index: applied.index, truncated, bytes, clock_millis };
+        let index = applied.index;
+        let progress = Applied { index, truncated, bytes, mutations, clock_millis };
         effects.applied.push((self.region.id, self.peer, progress));
         Ok(())
     }

@@ -105,6 +105,7 @@ impl ApplyHost<Ticket> for StoreApplyHost<'_> {
     }
 
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {
+        self.0.sizes.applied(region, &applied);
         self.0.router.delegates().applied(region, peer, &applied);
         self.0.router.notify(region, peer, Input::Applied(applied));
     }

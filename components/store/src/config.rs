@@ -17,6 +17,7 @@ use flotilla_engine::{EngineOptions, MemtableOptions};
 use flotilla_raftgroup::Timing;
 use serde_json::{Value, json};
 
+pub use crate::split::sizes::SplitLimits;
 pub use problem::{ConfigError, Place, Problem};
 pub use raw::{KEYS, RawConfig, read_address};
 
@@ -52,6 +53,8 @@ pub struct StoreConfig {
     pub threads: Threads,
     /// What bounds how much it takes on.
     pub limits: Limits,
+    /// When regions are split.
+    pub splits: SplitLimits,
     /// Where the process's log goes. For the binary: a store itself sets no logging up.
     pub log: LogConfig,
 }
@@ -134,6 +137,7 @@ impl StoreConfig {
             timing: Timing::default(),
             threads: Threads::for_cores(cores()),
             limits: Limits::default(),
+            splits: SplitLimits::default(),
             log: LogConfig { level: "info".to_owned(), file: None },
         }
     }
@@ -173,6 +177,10 @@ impl StoreConfig {
                 "read-threads": self.threads.read,
                 "write-memory": self.limits.write_memory.to_string(),
                 "answer-memory": self.limits.answer_memory.to_string(),
+            },
+            "region": {
+                "split-size": self.splits.size.to_string(),
+                "split-keys": self.splits.keys,
             },
             "log": { "level": self.log.level, "file": self.log.file },
         })
@@ -241,6 +249,8 @@ impl RawConfig {
         set(&mut config.limits.free_min, self.size("storage.min-free-disk"));
         set(&mut config.limits.write_memory, self.size("server.write-memory"));
         set(&mut config.limits.answer_memory, self.size("server.answer-memory"));
+        set(&mut config.splits.size, self.size("region.split-size"));
+        set(&mut config.splits.keys, self.count("region.split-keys", 16..=1 << 40));
         let threads = &mut config.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -253,6 +263,10 @@ impl RawConfig {
         if config.limits.write_memory < ByteSize::mib(16) {
             let why = "one batch of writes may take 16MiB, so there must be room for it";
             self.wrong("server.write-memory", &config.limits.write_memory.to_string(), why);
+        }
+        if config.splits.size < ByteSize::mib(1) {
+            let why = "every region costs memory and messages: at least 1MiB, better 64MiB and more";
+            self.wrong("region.split-size", &config.splits.size.to_string(), why);
         }
         if config.limits.answer_memory < ByteSize::mib(64) {
             let why = "one answer may take 64MiB, so there must be room for it";
@@ -337,7 +351,7 @@ max-replicas = 3
   6:15   storage.block-cache = "8"                a size needs a unit, e.g. "8MiB"
   7:12   storage.memtable = 32                    a size needs a unit, e.g. "8MiB"
   8:14   storage.open-files = "many"              a whole number is needed
-  9:2    unknown key "raft-store"                 possible are data-dir, pd, labels, advertise, insecure, listen.…, storage.…, server.…, log.…
+  9:2    unknown key "raft-store"                 possible are data-dir, pd, labels, advertise, insecure, listen.…, storage.…, server.…, region.…, log.…
   11:2   unknown key "schedule"                   a setting of the cluster, not of a store: it is given to the placement driver
   -      data-dir                                 a store needs a directory of its own, e.g. --data /var/lib/flotilla/store, or data-dir in the file
   -      pd                                       a store needs a placement driver, e.g. --pd 127.0.0.1:2379, or pd in the file"#;

@@ -19,6 +19,7 @@ use crate::network::{Inbound, send_all};
 use crate::raft_pool::RoundToken;
 use crate::router::{Router, Ticket};
 use crate::silence::Silence;
+use crate::split::sizes::Sizes;
 
 /// What the threads of one store share.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     /// Makes peers without data.
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) silence: Arc<Silence>,
+    /// What is written is counted in it.
+    pub(crate) sizes: Arc<Sizes>,
     /// What the threads are about: whether this store is alive is judged by it.
     pub(crate) unfinished: Unfinished,
     /// Told what the placement driver should hear; must not block.
@@ -73,6 +76,7 @@ impl StoreHost {
         let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
         let outcome = self.shared.router.table().write().split(parent, &children);
         outcome.unwrap_or_else(|error| stop("give a split's children their keys", &error));
+        self.shared.sizes.divided(parent.id, births);
         for birth in births {
             let input = Input::Born(Box::new(birth.clone()));
             self.shared.router.notify(birth.region.id, birth.peer, input);

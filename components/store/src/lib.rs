@@ -8,7 +8,7 @@
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
 //! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`raft_pool`], [`host`], [`apply_pool`],
-//! [`network`], [`envelope`], [`silence`], [`boot`], [`service`], [`pd_link`], [`metrics`], [`status`].
+//! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`service`], [`pd_link`], [`metrics`], [`status`].
 #![warn(missing_docs)]
 
 mod apply_pool;
@@ -25,6 +25,7 @@ mod raft_pool;
 pub mod router;
 pub mod service;
 mod silence;
+mod split;
 mod status;
 pub mod value;
 

@@ -29,6 +29,9 @@ use crate::pd_link::PdLink;
 use crate::raft_pool::{RaftWorker, RoundToken};
 use crate::router::{PeerMail, PeerState, Router};
 use crate::silence::Silence;
+use crate::split::sizes::Sizes;
+use crate::split::splitter::{SplitRegions, Splitter};
+use crate::split::{GrownRegions, split_grown_regions};
 use crate::{service, status};
 
 /// Mail that may be refused: of one replica, and of all of a store.
@@ -290,6 +293,7 @@ impl Assembly<'_> {
             apply_queue,
             inbound: Arc::clone(&inbound),
             silence,
+            sizes: Arc::new(Sizes::new(self.config.splits)),
             unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
                 // The children of splits are none that the bootstrap waits for.
@@ -355,7 +359,9 @@ impl Assembly<'_> {
         stopped: watch::Receiver<bool>,
     ) -> Result<JoinHandle<()>, StoreError> {
         let raft = RaftService::server(Arc::clone(&shared.peers));
-        let routes = service::routes(&self.config, shared, &self.link, raft)?;
+        let splitter = Splitter::new(shared.router.clone(), Arc::clone(&self.link));
+        let splitter: Arc<dyn SplitRegions> = Arc::new(splitter);
+        let routes = service::routes(&self.config, shared, &self.link, &splitter, raft)?;
         let served = service::serve(sockets.service, routes, stopped.clone());
         let runtime = self.runtime.handle();
         let serving = spawn_or_abort(runtime, "serve", served);
@@ -367,6 +373,15 @@ impl Assembly<'_> {
         let status = sockets.status.serve(routes, until);
         let _lives_as_long_as_the_store = spawn_or_abort(runtime, "status", status);
         self.link.start_reporting(runtime, shared);
+        let grown = GrownRegions {
+            sizes: Arc::clone(&shared.sizes),
+            engine: shared.engine.clone(),
+            router: shared.router.clone(),
+            link: Arc::clone(&self.link),
+            splitter,
+        };
+        let _lives_as_long_as_the_store =
+            spawn_or_abort(runtime, "split-grown", split_grown_regions(grown));
         Ok(serving)
     }
 

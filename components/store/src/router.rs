@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flotilla_base::{PeerId, Region, RegionId, StoreId, Version};
 use flotilla_multiraft::{
     Applier, Input, NotInPlace, Proposal, ReadRequest, RegionTable, Replica, Reply, RequestError,
-    RequestHeader, WriteCommand,
+    RequestHeader, SplitCommand, SplitRequest, WriteCommand,
 };
 use flotilla_poller as poller;
 use flotilla_telemetry::MonotonicClock;
@@ -59,10 +59,22 @@ impl Router {
         if let Err(reply) = self.submit(region, Input::Propose(Box::new(proposal)), bytes) {
             return WriteOutcome::Done(reply);
         }
-        match answer.await {
-            Ok(Reply::Unknown) | Err(_) => WriteOutcome::Unknown,
-            Ok(reply) => WriteOutcome::Done(reply),
+        outcome(answer).await
+    }
+
+    /// Has `peer` split its region, and waits until that is applied here.
+    pub(crate) async fn split(
+        &self,
+        region: RegionId,
+        peer: PeerId,
+        command: SplitCommand,
+    ) -> WriteOutcome {
+        let (ticket, answer) = oneshot::channel();
+        let request = SplitRequest { peer, command, ticket };
+        if let Err(reply) = self.submit(region, Input::Split(Box::new(request)), 0) {
+            return WriteOutcome::Done(reply);
         }
+        outcome(answer).await
     }
 
     /// Waits until the data on this store, which leads the region, holds everything that was acknowledged
@@ -193,5 +205,12 @@ impl Router {
             Some(flotilla_multiraft::Slot::Quarantined(_)) => RequestError::Quarantined(region),
             _ => RequestError::RegionNotFound(region),
         }
+    }
+}
+
+async fn outcome(answer: oneshot::Receiver<Reply>) -> WriteOutcome {
+    match answer.await {
+        Ok(Reply::Unknown) | Err(_) => WriteOutcome::Unknown,
+        Ok(reply) => WriteOutcome::Done(reply),
     }
 }

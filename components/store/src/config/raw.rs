@@ -34,7 +34,7 @@ pub enum Form {
 }
 
 /// Every key there is.
-pub const KEYS: [(&str, Form); 21] = [
+pub const KEYS: [(&str, Form); 23] = [
     ("data-dir", Form::Text),
     ("pd", Form::List),
     ("labels", Form::Table),
@@ -54,6 +54,8 @@ pub const KEYS: [(&str, Form); 21] = [
     ("server.read-threads", Form::Count),
     ("server.write-memory", Form::Size),
     ("server.answer-memory", Form::Size),
+    ("region.split-size", Form::Size),
+    ("region.split-keys", Form::Count),
     ("log.level", Form::Text),
     ("log.file", Form::Text),
 ];

@@ -30,7 +30,8 @@ fn header() -> RequestHeader {
 }
 
 fn progress(index: u64, clock_millis: u64) -> Applied {
-    Applied { index: Index(index), truncated: LogPosition::default(), bytes: 0, clock_millis }
+    let (index, truncated) = (Index(index), LogPosition::default());
+    Applied { index, truncated, bytes: 0, mutations: 0, clock_millis }
 }
 
 #[test]

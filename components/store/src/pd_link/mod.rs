@@ -49,6 +49,9 @@ pub const SERVED_VERSION: &str = concat!("8.5.0-flotilla-", env!("CARGO_PKG_VERS
 /// How long a store that starts waits for its placement driver.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a split waits for ids. A client may wait for it.
+const SPLIT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// One call that waits for the bootstrap ends by itself before this.
 const BOOTSTRAP_ANSWER: Duration = Duration::from_secs(60);
 
@@ -193,6 +196,59 @@ impl PdLink {
     #[must_use]
     pub fn led_regions(&self) -> usize {
         self.led.len()
+    }
+
+    /// Whether this store leads the region, as far as it knows.
+    pub(crate) fn leads(&self, region: RegionId) -> bool {
+        self.led.leads(region)
+    }
+
+    /// Ids for `count` new regions that `region` is about to have split off, and for their peers.
+    ///
+    /// # Errors
+    /// [`PdLinkError`] where the placement driver refuses, or is away for too long.
+    pub(crate) async fn ask_split(
+        &self,
+        region: &Region,
+        count: usize,
+    ) -> Result<Vec<(RegionId, Vec<PeerId>)>, PdLinkError> {
+        let region = metapb::Region::from(region.clone());
+        let split_count = u32::try_from(count).unwrap_or(u32::MAX);
+        let ask = |channel, header| {
+            let (header, region) = (Some(header), Some(region.clone()));
+            let request =
+                pdpb::AskBatchSplitRequest { header, region, split_count, ..Default::default() };
+            async move {
+                let answer = PdClient::new(channel).ask_batch_split(request).await?.into_inner();
+                leader::check_header(answer.header)?;
+                Ok(answer.ids)
+            }
+        };
+        let ids = self.leader.ask(SPLIT_PATIENCE, ask).await?;
+        if ids.len() != count {
+            let why = format!("{} ids for {count} new regions", ids.len());
+            return Err(PdLinkError::Refused(why));
+        }
+        let read = |ids: pdpb::SplitId| {
+            (RegionId(ids.new_region_id), ids.new_peer_ids.into_iter().map(PeerId).collect())
+        };
+        Ok(ids.into_iter().map(read).collect())
+    }
+
+    /// Tells what came out of a split. Where that does not arrive, the leaders' own reports say the same.
+    pub(crate) async fn report_split(&self, regions: &[Region]) {
+        let regions: Vec<metapb::Region> = regions.iter().cloned().map(Into::into).collect();
+        let tell = |channel, header| {
+            let (header, regions) = (Some(header), regions.clone());
+            let request = pdpb::ReportBatchSplitRequest { header, regions };
+            async move {
+                let answer = PdClient::new(channel).report_batch_split(request).await?;
+                leader::check_header(answer.into_inner().header)
+            }
+        };
+        if let Err(error) = self.leader.ask(Duration::ZERO, tell).await {
+            tracing::debug!(%error, "a split was not reported");
+        }
     }
 
     /// The leaders on this store that another voter could follow.

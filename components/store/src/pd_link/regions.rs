@@ -137,6 +137,10 @@ impl LedRegions {
         let _self_holds_the_sender = leads.wait_for(is_so).await.is_err();
     }
 
+    pub(super) fn leads(&self, region: RegionId) -> bool {
+        self.state.lock().regions.contains_key(&region)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.state.lock().regions.len()
     }

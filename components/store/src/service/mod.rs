@@ -22,6 +22,7 @@ mod read;
 mod read_pool;
 mod rpc_metrics;
 mod server;
+mod split;
 mod together;
 mod view;
 mod write;

@@ -12,6 +12,7 @@ use flotilla_proto::{
         RawCasResponse, RawDeleteRangeRequest, RawDeleteRangeResponse, RawDeleteRequest,
         RawDeleteResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse, RawGetRequest,
         RawGetResponse, RawPutRequest, RawPutResponse, RawScanRequest, RawScanResponse,
+        SplitRegionRequest, SplitRegionResponse,
     },
     tikvpb::{
         BatchCommandsRequest, BatchCommandsResponse,
@@ -26,12 +27,14 @@ use super::{
     answers::AnswerMemory,
     commands,
     context::{Identity, Rejection, Target},
+    error,
     read::Scan,
     read_pool::ReadPool,
     rpc_metrics::{Op, Outcome, RpcMetrics},
+    split,
     write::{Swap, Swapped, check_key, check_value},
 };
-use crate::value::RawValue;
+use crate::{split::splitter::SplitRegions, value::RawValue};
 
 /// What the service works with.
 pub(super) struct Parts<R> {
@@ -47,6 +50,7 @@ pub(super) struct Source<R> {
     pub(super) engine: Engine,
     pub(super) identity: Identity,
     pub(super) metrics: RpcMetrics,
+    pub(super) splitter: Arc<dyn SplitRegions>,
     /// The wall clock in milliseconds since 1970.
     pub(super) clock_millis: fn() -> u64,
 }
@@ -84,6 +88,16 @@ macro_rules! answer_with_error_text {
 answer_with_error_text! {
     RawGetResponse, RawGetKeyTtlResponse, RawPutResponse, RawBatchPutResponse, RawDeleteResponse,
     RawBatchDeleteResponse, RawDeleteRangeResponse, RawCasResponse,
+}
+
+impl Answer for SplitRegionResponse {
+    fn set_region_error(&mut self, error: errorpb::Error) {
+        self.region_error = Some(error);
+    }
+
+    fn set_refusal(&mut self, text: String) {
+        self.region_error = Some(error::other(&text));
+    }
 }
 
 impl Answer for RawBatchGetResponse {
@@ -340,6 +354,18 @@ impl<R: Regions> Tikv for RawService<R> {
             Ok(RawCasResponse { succeed, previous_not_exist, previous_value, ..response })
         };
         self.answer(Op::CompareAndSwap, work).await
+    }
+
+    async fn split_region(
+        &self,
+        request: Request<SplitRegionRequest>,
+    ) -> Result<Response<SplitRegionResponse>, Status> {
+        let request = request.into_inner();
+        let work = async {
+            let target = self.source().identity.check(request.context.as_ref(), "")?;
+            self.split(&target, split::wishes(request)).await.map(split::response)
+        };
+        self.answer(Op::SplitRegion, work).await
     }
 
     async fn batch_commands(

@@ -16,7 +16,10 @@ use super::{
     read_pool::Patience,
     view::{Reader, Stop},
 };
-use crate::value::{self, RawValue};
+use crate::{
+    split::{borders::Edges, survey::edges},
+    value::{self, RawValue},
+};
 
 /// A long read looks up every so many keys whether anybody still waits for it.
 const KEYS_BETWEEN_LOOKS: usize = 256;
@@ -126,6 +129,14 @@ impl<R: Regions> Reader<'_, R> {
             return Ok(region);
         }
         Err(outside(&self.source.regions, &region, Bytes::copy_from_slice(key)))
+    }
+
+    /// The region, and the ends of what it holds.
+    pub(super) fn edges(&self) -> Result<(Region, Edges), Stop> {
+        self.confirm()?;
+        let region = region(&self.source.regions, &self.target)?;
+        let edges = edges(&self.source.engine, &region.range).map_err(internal)?;
+        Ok((region, edges))
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<RawValue>, Stop> {

@@ -47,6 +47,7 @@ pub(super) enum Op {
     BatchDelete,
     DeleteRange,
     CompareAndSwap,
+    SplitRegion,
 }
 
 /// What became of a call.
@@ -58,7 +59,7 @@ pub(super) enum Outcome {
 }
 
 impl Op {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Get, "raw_get"),
         (Self::BatchGet, "raw_batch_get"),
         (Self::Scan, "raw_scan"),
@@ -69,6 +70,7 @@ impl Op {
         (Self::BatchDelete, "raw_batch_delete"),
         (Self::DeleteRange, "raw_delete_range"),
         (Self::CompareAndSwap, "raw_compare_and_swap"),
+        (Self::SplitRegion, "split_region"),
     ];
 }
 

@@ -18,7 +18,9 @@ use super::{
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
-use crate::{config::StoreConfig, host::Shared, pd_link::PdLink};
+use crate::{
+    config::StoreConfig, host::Shared, pd_link::PdLink, split::splitter::SplitRegions,
+};
 
 /// Calls at the same time on one connection: published clients send hundreds.
 const STREAMS_MAX: u32 = 4096;
@@ -39,6 +41,7 @@ pub(crate) fn routes(
     config: &StoreConfig,
     shared: &Shared,
     link: &PdLink,
+    splitter: &Arc<dyn SplitRegions>,
     raft: flotilla_proto::raft::raft_server::RaftServer<RaftService>,
 ) -> io::Result<Routes> {
     let identity = Identity { cluster: link.cluster_id(), store: shared.router.store_id() };
@@ -48,6 +51,7 @@ pub(crate) fn routes(
         engine: shared.engine.clone(),
         identity,
         metrics: RpcMetrics::new(shared.metrics.registry()),
+        splitter: Arc::clone(splitter),
         clock_millis: crate::pd_link::unix_millis,
     };
     let parts = Parts {

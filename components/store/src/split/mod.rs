@@ -1,0 +1,101 @@
+//! Splits: when a region is too large, where it may be cut, and who carries it out.
+//!
+//! [`sizes`] counts what is written and says when a region is worth a look; [`survey`] looks at all of it; [`borders`]
+//! finds where to cut; [`splitter`] gets ids from the placement driver and has the replica propose the split. Clients
+//! come in at [`borders`] with keys of their own choice.
+//!
+//! **Knows nothing of** what a split is in the log and on disk: that is [`flotilla_multiraft::split`].
+
+pub(crate) mod borders;
+pub(crate) mod sizes;
+pub(crate) mod splitter;
+pub(crate) mod survey;
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_base::{ReadError, RegionId};
+use flotilla_engine::Engine;
+use flotilla_multiraft::RequestError;
+use tokio::time::sleep;
+
+use crate::{pd_link::PdLink, router::Router};
+
+use self::{
+    sizes::Sizes,
+    splitter::{SplitFailure, SplitRegions},
+    survey::survey,
+};
+
+/// A split that was refused for a passing reason is tried again after this.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Splits regions that have grown too large.
+pub(crate) struct GrownRegions {
+    pub(crate) sizes: Arc<Sizes>,
+    pub(crate) engine: Engine,
+    pub(crate) router: Router,
+    pub(crate) link: Arc<PdLink>,
+    pub(crate) splitter: Arc<dyn SplitRegions>,
+}
+
+/// What became of a look at a region.
+#[derive(Debug)]
+enum Look {
+    /// It stays as it is, or is split.
+    Done,
+    /// Another store leads it, or none of its peers is here.
+    NotHere,
+    /// It is too large still.
+    Again,
+}
+
+/// Splits one grown region after the other, for ever: each costs a pass over its data.
+pub(crate) async fn split_grown_regions(grown: GrownRegions) {
+    loop {
+        let region = grown.sizes.next_due().await;
+        match grown.look_at(region).await {
+            Ok(Look::Done) => {}
+            Ok(Look::NotHere) => grown.sizes.forget(region),
+            Ok(Look::Again) => {
+                sleep(PAUSE).await;
+                grown.sizes.again(region);
+            }
+            // Whoever needs the data meets the same.
+            Err(error) => {
+                tracing::error!(region = region.get(), %error, "a region cannot be measured");
+            }
+        }
+    }
+}
+
+impl GrownRegions {
+    async fn look_at(&self, id: RegionId) -> Result<Look, ReadError> {
+        let Some(region) = self.router.region(id).filter(|_| self.link.leads(id)) else {
+            return Ok(Look::NotHere);
+        };
+        let limits = self.sizes.limits();
+        let survey = survey(&self.engine, &region.range, limits.mark_bytes()).await?;
+        self.sizes.measured(id, &survey);
+        let parts = limits.parts(&survey);
+        if parts < 2 {
+            return Ok(Look::Done);
+        }
+        let borders = borders::cut(&region.range, &survey, parts);
+        if borders.is_empty() {
+            tracing::warn!(region = id.get(), bytes = survey.bytes, "no border fits into a region");
+            return Ok(Look::Done);
+        }
+        match self.splitter.split(region, borders).await {
+            Ok(regions) => {
+                let (bytes, parts) = (survey.bytes, regions.len());
+                tracing::info!(region = id.get(), bytes, parts, "a region was split");
+                Ok(Look::Done)
+            }
+            Err(SplitFailure::Refused(RequestError::NotLeader { .. })) => Ok(Look::NotHere),
+            Err(failure) => {
+                tracing::warn!(region = id.get(), %failure, "a region is not split yet");
+                Ok(Look::Again)
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How large regions probably are: what was measured once, and what was written since.
+//!
+//! Counting what is applied costs nothing and sees what is not in any table yet, but overwrites and deletions look like
+//! growth. So it says only when to measure; a [`Survey`] says what there is.
+
+use std::collections::{BTreeSet, HashMap};
+
+use flotilla_base::{ByteSize, RegionId};
+use flotilla_multiraft::{Applied, Birth};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::borders::{PARTS_MAX, Survey};
+
+/// When regions are split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitLimits {
+    /// About so many bytes of keys and values a part has. A region is split once it holds half as much again.
+    pub size: ByteSize,
+    /// The same in keys.
+    pub keys: u64,
+}
+
+impl Default for SplitLimits {
+    /// 256 MiB, as the field has it: small enough to be moved in seconds, large enough for a store to hold
+    /// terabytes. Ten thousand keys a MiB: beyond that, what each key costs outweighs what it holds.
+    fn default() -> Self {
+        Self { size: ByteSize::mib(256), keys: 2_560_000 }
+    }
+}
+
+impl SplitLimits {
+    /// Into how many parts a region falls that holds so much; one where it stays whole.
+    pub(super) fn parts(&self, survey: &Survey) -> usize {
+        let parts = |amount: u64, limit: u64| if is_over(amount, limit) { amount.div_ceil(limit) } else { 1 };
+        let parts = parts(survey.bytes, self.size.bytes()).max(parts(survey.keys, self.keys));
+        usize::try_from(parts).unwrap_or(usize::MAX).min(PARTS_MAX)
+    }
+
+    /// Distance of the marks of a survey: fine enough to cut anywhere.
+    pub(super) fn mark_bytes(&self) -> u64 {
+        self.size.bytes() / 64
+    }
+}
+
+const fn is_over(amount: u64, limit: u64) -> bool {
+    amount >= limit + limit / 2
+}
+
+/// What is known of one region.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    /// Bytes and keys when it was measured, if it was.
+    measured: Option<(u64, u64)>,
+    /// Bytes and keys that were written since.
+    grown: (u64, u64),
+}
+
+impl Size {
+    /// Whether it is worth a look. What was measured is looked at again after a quarter of a part, so that
+    /// overwriting costs at most some six times the bytes that are written.
+    fn is_due(&self, limits: &SplitLimits) -> bool {
+        let is_due = |measured: Option<u64>, grown: u64, limit: u64| match measured {
+            None => grown >= limit / 16,
+            Some(measured) => is_over(measured + grown, limit) && grown >= limit / 4,
+        };
+        let (bytes, keys) = (self.measured.map(|it| it.0), self.measured.map(|it| it.1));
+        is_due(bytes, self.grown.0, limits.size.bytes()) || is_due(keys, self.grown.1, limits.keys)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    regions: HashMap<RegionId, Size>,
+    due: BTreeSet<RegionId>,
+}
+
+/// The sizes of a store's regions.
+#[derive(Debug)]
+pub(crate) struct Sizes {
+    limits: SplitLimits,
+    state: Mutex<State>,
+    is_due: Notify,
+}
+
+impl Sizes {
+    pub(crate) fn new(limits: SplitLimits) -> Self {
+        Self { limits, state: Mutex::default(), is_due: Notify::new() }
+    }
+
+    pub(super) const fn limits(&self) -> &SplitLimits {
+        &self.limits
+    }
+
+    /// Entries were applied.
+    pub(crate) fn applied(&self, region: RegionId, applied: &Applied) {
+        let mut state = self.state.lock();
+        let size = state.regions.entry(region).or_default();
+        size.grown.0 += applied.bytes as u64;
+        size.grown.1 += applied.mutations as u64;
+        if size.is_due(&self.limits) && state.due.insert(region) {
+            drop(state);
+            self.is_due.notify_one();
+        }
+    }
+
+    /// A region became several: each has an equal share until somebody measures it.
+    pub(crate) fn divided(&self, parent: RegionId, births: &[Birth]) {
+        let mut state = self.state.lock();
+        let parts = births.len() as u64 + 1;
+        let whole = state.regions.get(&parent).copied().unwrap_or_default();
+        let share = |(bytes, keys): (u64, u64)| (bytes / parts, keys / parts);
+        let size = Size { measured: whole.measured.map(share), grown: share(whole.grown) };
+        let children = births.iter().map(|birth| (birth.region.id, size));
+        state.regions.extend(children.chain([(parent, size)]));
+    }
+
+    /// The next region that is worth a look, as soon as there is one. For one waiter.
+    pub(super) async fn next_due(&self) -> RegionId {
+        loop {
+            if let Some(region) = self.state.lock().due.pop_first() {
+                return region;
+            }
+            self.is_due.notified().await;
+        }
+    }
+
+    pub(super) fn measured(&self, region: RegionId, survey: &Survey) {
+        let size = Size { measured: Some((survey.bytes, survey.keys)), grown: (0, 0) };
+        self.state.lock().regions.insert(region, size);
+    }
+
+    /// Somebody else splits the region, if anybody does. Whoever leads it later measures it first.
+    pub(super) fn forget(&self, region: RegionId) {
+        self.state.lock().regions.remove(&region);
+    }
+
+    /// The region is to be looked at again.
+    pub(super) fn again(&self, region: RegionId) {
+        self.state.lock().due.insert(region);
+        self.is_due.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Index, Region};
+    use flotilla_raftgroup::LogPosition;
+
+    use super::*;
+
+    const REGION: RegionId = RegionId(2);
+
+    fn sizes() -> Sizes {
+        Sizes::new(SplitLimits { size: ByteSize::mib(16), keys: 1600 })
+    }
+
+    fn apply(sizes: &Sizes, mebibytes: usize, mutations: usize) -> bool {
+        let truncated = LogPosition::default();
+        let bytes = mebibytes << 20;
+        let applied = Applied { index: Index(7), truncated, bytes, mutations, clock_millis: 0 };
+        sizes.applied(REGION, &applied);
+        sizes.state.lock().due.contains(&REGION)
+    }
+
+    fn found(mebibytes: u64, keys: u64) -> Survey {
+        Survey { bytes: mebibytes << 20, keys, ..Survey::default() }
+    }
+
+    #[tokio::test]
+    async fn what_is_unknown_is_measured_soon_and_the_rest_when_it_may_be_too_large() {
+        let sizes = sizes();
+        assert!(!apply(&sizes, 0, 99));
+        assert!(apply(&sizes, 1, 0), "a sixteenth of a part");
+        assert_eq!(sizes.next_due().await, REGION);
+        sizes.measured(REGION, &found(21, 0));
+        assert!(!apply(&sizes, 3, 0), "large enough, and a survey was made a moment ago");
+        assert!(apply(&sizes, 1, 0));
+        assert_eq!(sizes.next_due().await, REGION);
+        sizes.measured(REGION, &found(8, 0));
+        assert!(!apply(&sizes, 15, 0));
+        assert!(apply(&sizes, 1, 0), "half as much again as a part");
+        sizes.measured(REGION, &found(0, 2000));
+        sizes.next_due().await;
+        assert!(!apply(&sizes, 0, 399));
+        assert!(apply(&sizes, 0, 1), "many small keys");
+    }
+
+    #[test]
+    fn children_have_their_share() {
+        let sizes = sizes();
+        sizes.measured(REGION, &found(30, 300));
+        assert!(apply(&sizes, 6, 0));
+        let birth = |id| Birth {
+            region: Region { id: RegionId(id), ..Region::default() },
+            peer: flotilla_base::PeerId(1),
+            apply: flotilla_raftgroup::ApplyState::starting_at(LogPosition::default()),
+            leads: false,
+        };
+        sizes.divided(REGION, &[birth(3), birth(4)]);
+        for region in [2, 3, 4] {
+            let size = sizes.state.lock().regions[&RegionId(region)];
+            assert_eq!(size.measured, Some((10 << 20, 100)));
+            assert_eq!(size.grown, (2 << 20, 0));
+        }
+    }
+
+    #[test]
+    fn parts_are_about_as_large_as_wanted() {
+        let limits = *sizes().limits();
+        for (mebibytes, keys, parts) in
+            [(23, 0, 1), (24, 0, 2), (33, 0, 3), (900, 0, PARTS_MAX), (0, 2399, 1), (0, 4801, 4)]
+        {
+            assert_eq!(limits.parts(&found(mebibytes, keys)), parts, "{mebibytes} MiB, {keys} keys");
+        }
+    }
+}
