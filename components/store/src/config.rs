@@ -250,7 +250,7 @@ impl RawConfig {
         set(&mut config.limits.write_memory, self.size("server.write-memory"));
         set(&mut config.limits.answer_memory, self.size("server.answer-memory"));
         set(&mut config.splits.size, self.size("region.split-size"));
-        set(&mut config.splits.keys, self.count("region.split-keys", 16..=1 << 40));
+        set(&mut config.splits.keys, self.count("region.split-keys", 16..=u32::MAX).map(u64::from));
         let threads = &mut config.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -265,7 +265,8 @@ impl RawConfig {
             self.wrong("server.write-memory", &config.limits.write_memory.to_string(), why);
         }
         if config.splits.size < ByteSize::mib(1) {
-            let why = "every region costs memory and messages: at least 1MiB, better 64MiB and more";
+            let why =
+                "every region costs memory and messages: at least 1MiB, better 64MiB and more";
             self.wrong("region.split-size", &config.splits.size.to_string(), why);
         }
         if config.limits.answer_memory < ByteSize::mib(64) {

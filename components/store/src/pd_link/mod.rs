@@ -216,8 +216,7 @@ impl PdLink {
         let split_count = u32::try_from(count).unwrap_or(u32::MAX);
         let ask = |channel, header| {
             let (header, region) = (Some(header), Some(region.clone()));
-            let request =
-                pdpb::AskBatchSplitRequest { header, region, split_count, ..Default::default() };
+            let request = pdpb::AskBatchSplitRequest { header, region, split_count };
             async move {
                 let answer = PdClient::new(channel).ask_batch_split(request).await?.into_inner();
                 leader::check_header(answer.header)?;

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Runtime, sync::oneshot, time::timeout};
 
 use super::*;
+use crate::split::sizes::{Sizes, SplitLimits};
 use crate::{
     apply_pool::{ApplyCells, ApplyWorker},
     boot::{self, Planned},
@@ -128,6 +129,7 @@ impl OneStore {
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
         let shared = Shared {
+            sizes: Arc::new(Sizes::new(SplitLimits::default())),
             inbound: Arc::clone(&inbound),
             engine,
             router: router.clone(),

@@ -18,9 +18,7 @@ use super::{
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
-use crate::{
-    config::StoreConfig, host::Shared, pd_link::PdLink, split::splitter::SplitRegions,
-};
+use crate::{config::StoreConfig, host::Shared, pd_link::PdLink, split::splitter::SplitRegions};
 
 /// Calls at the same time on one connection: published clients send hundreds.
 const STREAMS_MAX: u32 = 4096;

@@ -9,6 +9,7 @@ use super::{
     context::{Rejection, Target},
     error,
     raw::RawService,
+    read_pool::Patience,
     view::Reader,
 };
 use crate::split::{borders::cut_at, splitter::SplitFailure};
@@ -44,7 +45,7 @@ impl<R: Regions> RawService<R> {
     ) -> Result<Vec<Region>, Rejection> {
         // Whoever reads here leads, and knows the shape that is split.
         let target = &Target { is_for_any_replica: false, ..*target };
-        let look = move |reader: &Reader<'_, R>, _patience: &_| reader.edges();
+        let look = move |reader: &Reader<'_, R>, _patience: &Patience<'_>| reader.edges();
         let (region, edges) = self.read(target, look).await?;
         let borders = cut_at(&region.range, &edges, keys);
         if borders.is_empty() {

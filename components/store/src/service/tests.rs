@@ -3,6 +3,7 @@
 mod calls;
 mod commands;
 mod network;
+mod splits;
 mod views;
 
 use std::{
@@ -340,6 +341,7 @@ fn parts_with(played: &Played, clock_millis: fn() -> u64, registry: &Registry) -
         engine: played.engine.clone(),
         identity: Identity { cluster: CLUSTER, store: STORE },
         metrics: RpcMetrics::new(registry),
+        splitter: Arc::new(played.clone()),
         clock_millis,
     };
     Parts {

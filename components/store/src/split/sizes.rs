@@ -32,7 +32,9 @@ impl Default for SplitLimits {
 impl SplitLimits {
     /// Into how many parts a region falls that holds so much; one where it stays whole.
     pub(super) fn parts(&self, survey: &Survey) -> usize {
-        let parts = |amount: u64, limit: u64| if is_over(amount, limit) { amount.div_ceil(limit) } else { 1 };
+        let parts = |amount: u64, limit: u64| {
+            if is_over(amount, limit) { amount.div_ceil(limit) } else { 1 }
+        };
         let parts = parts(survey.bytes, self.size.bytes()).max(parts(survey.keys, self.keys));
         usize::try_from(parts).unwrap_or(usize::MAX).min(PARTS_MAX)
     }
@@ -211,7 +213,11 @@ mod tests {
         for (mebibytes, keys, parts) in
             [(23, 0, 1), (24, 0, 2), (33, 0, 3), (900, 0, PARTS_MAX), (0, 2399, 1), (0, 4801, 4)]
         {
-            assert_eq!(limits.parts(&found(mebibytes, keys)), parts, "{mebibytes} MiB, {keys} keys");
+            assert_eq!(
+                limits.parts(&found(mebibytes, keys)),
+                parts,
+                "{mebibytes} MiB, {keys} keys"
+            );
         }
     }
 }

@@ -73,7 +73,8 @@ impl Splitter {
         let own = own.ok_or(SplitFailure::Refused(RequestError::RegionNotFound(region.id)))?;
         let ids = self.link.ask_split(region, borders.len()).await;
         let ids = ids.map_err(SplitFailure::NoIds)?;
-        let child = |(end, (region, peers)): (&Key, _)| NewRegion { end: end.clone(), region, peers };
+        let child =
+            |(end, (region, peers)): (&Key, _)| NewRegion { end: end.clone(), region, peers };
         let children = borders.iter().zip(ids).map(child).collect();
         let command = SplitCommand { epoch: region.epoch, children };
         match self.router.split(region.id, own.id, command).await {

@@ -62,7 +62,16 @@ pub(crate) async fn survey(
 impl Pass {
     fn new(range: KeyRange, mark_bytes: u64) -> Self {
         let (next, survey) = (range.start.clone(), Survey::default());
-        Self { range, mark_bytes, survey, family: 0, next, is_at_start: true, is_cut_off: false, marks: Vec::new() }
+        Self {
+            range,
+            mark_bytes,
+            survey,
+            family: 0,
+            next,
+            is_at_start: true,
+            is_cut_off: false,
+            marks: Vec::new(),
+        }
     }
 
     /// Looks at the next few keys. Returns whether all were looked at.
@@ -157,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn everything_is_counted_once() {
         let dir = tempfile::tempdir().expect("a directory");
-        let engine = Engine::open(dir.path(), &EngineOptions::small()).expect("opened");
+        let engine = Engine::open(dir.path(), &EngineOptions::default()).expect("opened");
         let value = |bytes: usize| Key::from(vec![b'v'; bytes]);
         let mut batch: Vec<Mutation> =
             (0..300).map(|it| Mutation::Put(Family::Raw, key(it), value(31 << 10))).collect();
