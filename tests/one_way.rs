@@ -21,10 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{LIVENESS, Sandbox};
+use common::{LIVENESS, in_process::Cluster};
 use flotilla_base::StoreId;
-use flotilla_client::{Client, ClientOptions, KeyRange, RawKv, ReadFrom, RegionInfo};
-use flotilla_pd::{Pd, PdConfig};
+use flotilla_client::{Client, KeyRange, RawKv, ReadFrom, RegionInfo};
 use flotilla_proto::{
     kvrpcpb::{Context, RawPutRequest, RawPutResponse},
     raft::{RaftEnvelope, RaftMessageKind},
@@ -33,8 +32,7 @@ use flotilla_proto::{
         tikv_client::TikvClient,
     },
 };
-use flotilla_store::{RequestHeader, Store, StoreConfig};
-use flotilla_telemetry::Registry;
+use flotilla_store::{RequestHeader, Store};
 
 /// Longer than two gates of 0.8 s: a follower that could start an election would have done so.
 const CUT: Duration = Duration::from_secs(2);
@@ -50,37 +48,7 @@ const PRE_VOTES: &str = "flotilla_raft_elections_total{type=\"pre-vote\"}";
 const VOTES: &str = "flotilla_raft_elections_total{type=\"vote\"}";
 const LEADS: &str = "flotilla_raft_leader_changes_total{";
 
-struct Cluster {
-    sandbox: Sandbox,
-    stores: Vec<Store>,
-    pd: Pd,
-    runtime: tokio::runtime::Runtime,
-}
-
 impl Cluster {
-    fn start() -> Self {
-        let sandbox = Sandbox::new();
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-        let address = |port: u16| format!("{}:{port}", sandbox.host).parse().expect("an address");
-        let config = PdConfig::new("pd-1", sandbox.path().join("pd-1"), address(2379));
-        let pd = runtime.block_on(Pd::start(config, &Registry::new())).expect("pd starts");
-        let start = |number: u16| {
-            let data = sandbox.path().join(format!("store-{number}"));
-            let config = StoreConfig::new(data, vec![sandbox.pd()]);
-            let (listen, status_listen) = (address(20159 + number), address(20179 + number));
-            Store::start(StoreConfig { listen, status_listen, ..config }).expect("a store starts")
-        };
-        let stores = (1..=3).map(start).collect();
-        Self { sandbox, stores, pd, runtime }
-    }
-
-    fn client(&self) -> Client {
-        let options =
-            ClientOptions { deadline: Duration::from_secs(30), ..ClientOptions::default() };
-        let pd = [self.sandbox.pd()];
-        self.runtime.block_on(Client::connect(&pd, options)).expect("the cluster answers")
-    }
-
     /// Who leads each region. Every region has a leader by now.
     fn leaders(&self, client: &Client) -> Vec<StoreId> {
         let regions = self.runtime.block_on(client.admin().regions(KeyRange::all(), 16));
@@ -118,13 +86,6 @@ impl Cluster {
                 number += 1;
             }
         });
-    }
-
-    fn stop(self) {
-        for store in self.stores {
-            store.shutdown();
-        }
-        self.runtime.block_on(self.pd.shutdown()).expect("pd stops");
     }
 }
 
@@ -187,7 +148,7 @@ const CUTS: [Cut; 3] = [
 
 #[test]
 fn a_follower_that_was_cut_off_changes_nothing() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start(|_config| {});
     let client = cluster.client();
     for cut in CUTS {
         let is_judged = (0..ATTEMPTS).any(|_attempt| cut_off(&cluster, &client, &cut));
@@ -269,7 +230,7 @@ fn until(is_so: impl Fn() -> bool) {
 /// it does not any more: neither a read that begins then, nor one that began long before and stood still.
 #[test]
 fn a_leader_that_is_cut_off_serves_nothing_in_place() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start(|_config| {});
     let client = cluster.client();
     for round in 0..3 {
         cluster.use_for(&client, Duration::from_millis(200), || true);
@@ -307,7 +268,7 @@ fn a_leader_that_is_cut_off_serves_nothing_in_place() {
 fn followers_show_what_was_just_acknowledged() {
     // A read at a follower waits for the leader's next heartbeat: more of them take long and prove no more.
     const PUTS: u64 = 40;
-    let cluster = Cluster::start();
+    let cluster = Cluster::start(|_config| {});
     let client = cluster.client();
     cluster.use_for(&client, Duration::from_millis(200), || true);
     let raw = client.raw();
@@ -336,7 +297,7 @@ fn followers_show_what_was_just_acknowledged() {
 /// The same while the lead changes all the time: a register that only grows never goes back, wherever it is read.
 #[test]
 fn a_register_never_goes_back_while_leaders_are_cut_off() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start(|_config| {});
     let client = cluster.client();
     let acknowledged = AtomicU64::new(0);
     cluster.runtime.block_on(client.raw().put("key", "0")).expect("a put succeeds");
@@ -402,7 +363,7 @@ impl Cluster {
 /// Whoever only falls silent is missed by others, who ask each other first whether it is gone. A successor does not ask.
 #[test]
 fn a_store_that_is_stopped_in_order_hands_its_leads_over() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start(|_config| {});
     let client = cluster.client();
     cluster.use_for(&client, Duration::from_millis(200), || true);
     let (_region, position) = cluster.first_region(&client);
@@ -431,7 +392,7 @@ fn a_store_that_is_stopped_in_order_hands_its_leads_over() {
 /// The put waits for followers that get no entries. They get them once the store is being stopped.
 #[test]
 fn a_write_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start(|_config| {});
     let client = cluster.client();
     cluster.use_for(&client, Duration::from_millis(200), || true);
     let (region, position) = cluster.first_region(&client);
@@ -476,7 +437,7 @@ fn a_write_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
 /// Nothing of it needs anybody else: only the store's own end could cut it off.
 #[test]
 fn a_command_that_is_under_way_when_its_store_is_stopped_gets_its_answer() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start(|_config| {});
     let mut plain = cluster.plain_client(0);
     let probe = BatchCommandsEmptyRequest { test_id: 7, delay_time: 200 };
     let cmd = Some(commands::request::Cmd::Empty(probe));

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "a module that several test programs include")]
 
 pub mod cluster;
+pub mod in_process;
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! A read-only view of the cluster through the placement driver.
+//! A view of the cluster through the placement driver.
 
 use std::{sync::Arc, time::Duration};
 
@@ -241,6 +241,14 @@ impl Admin {
         };
         let timestamp = self.call("get", "a timestamp").ask(question).await?;
         Ok(Timestamp { physical_millis: timestamp.physical, logical: timestamp.logical })
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) const fn options(&self) -> CallOptions {
+        self.options
     }
 
     async fn regions_page(&self, start: Key, end: Key) -> Result<Vec<RegionInfo>, Error> {

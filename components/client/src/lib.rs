@@ -42,6 +42,7 @@ mod options;
 mod pd;
 pub mod raw;
 pub mod scan;
+mod split;
 pub mod stats;
 mod wire;
 

@@ -113,6 +113,8 @@ raw_call!(RawCasRequest, RawCasResponse, alone raw_compare_and_swap, |answer| {
     text(&mut answer.error)
 });
 
+raw_call!(SplitRegionRequest, SplitRegionResponse, alone split_region, |_answer| None);
+
 fn text(error: &mut String) -> Option<String> {
     if error.is_empty() { None } else { Some(std::mem::take(error)) }
 }

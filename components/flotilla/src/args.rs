@@ -422,6 +422,32 @@ Examples:
         )]
         limit: u64,
     },
+    /// Change one region
+    #[command(subcommand)]
+    Region(RegionCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegionCommand {
+    /// Cut regions at keys, so that one begins at each of them
+    #[command(after_help = "\
+The region that is cut keeps its id and its last part. A cut may come with up to two more, below and
+above the raw data of its region: clients of transactions cannot read a raw key as a border.
+
+Examples:
+  flotilla ctl region split --at user:5000
+  flotilla ctl region split --at b --at m --at t")]
+    Split(SplitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SplitArgs {
+    /// First key of a new region: text, in which \xNN stands for a byte; may be given again
+    #[arg(long, required = true, value_name = "KEY")]
+    pub at: Vec<String>,
+    /// KEYs are hexadecimal
+    #[arg(short = 'x', long)]
+    pub hex: bool,
 }
 
 /// What a benchmark does.

@@ -1,4 +1,6 @@
-//! Commands that look at the cluster.
+//! Commands that look at the cluster, and that change it.
+
+mod region;
 
 use flotilla_base::{ByteSize, key};
 use flotilla_client::Client;
@@ -19,12 +21,15 @@ const BORDER_CHARACTERS_MAX: usize = 60;
 /// `flotilla ctl`.
 pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fault> {
     let client = context::connect(globals).await?;
-    let killed = playground::killed_stores(globals).await;
-    let view = ClusterView::look(&client.admin(), &killed).await?;
+    let look = async {
+        let killed = playground::killed_stores(globals).await;
+        ClusterView::look(&client.admin(), &killed).await
+    };
     match command {
-        CtlCommand::Status { check } => status(globals, &client, &view, check).await,
-        CtlCommand::Stores => stores(globals, &view),
-        CtlCommand::Regions { limit } => regions(globals, &view, limit),
+        CtlCommand::Status { check } => status(globals, &client, &look.await?, check).await,
+        CtlCommand::Stores => stores(globals, &look.await?),
+        CtlCommand::Regions { limit } => regions(globals, &look.await?, limit),
+        CtlCommand::Region(command) => region::run(globals, &client.admin(), command).await,
     }
 }
 

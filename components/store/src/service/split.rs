@@ -1,6 +1,7 @@
 //! Splits at keys of a client's choice.
 
 use flotilla_base::{Key, Region, key::encode_memcomparable};
+use flotilla_multiraft::{RequestError, split::SplitError};
 use flotilla_proto::kvrpcpb::{SplitRegionRequest, SplitRegionResponse};
 use tokio::time::timeout_at;
 
@@ -12,7 +13,10 @@ use super::{
     read_pool::Patience,
     view::Reader,
 };
-use crate::split::{borders::cut_at, splitter::SplitFailure};
+use crate::{
+    pd_link::PdLinkError,
+    split::{borders::cut_at, splitter::SplitFailure},
+};
 
 /// What a request asks for, in the keys that regions have.
 pub(super) fn wishes(request: SplitRegionRequest) -> Vec<Key> {
@@ -47,6 +51,10 @@ impl<R: Regions> RawService<R> {
         let target = &Target { is_for_any_replica: false, ..*target };
         let look = move |reader: &Reader<'_, R>, _patience: &Patience<'_>| reader.edges();
         let (region, edges) = self.read(target, look).await?;
+        if region.is_guard() {
+            let refusal = RequestError::Split { region: region.id, cause: SplitError::Guard };
+            return Err(self.refusal(refusal, target));
+        }
         let borders = cut_at(&region.range, &edges, keys);
         if borders.is_empty() {
             let text = "no valid key found for split: all are outside of the region, borders already, or no keys of \
@@ -57,6 +65,9 @@ impl<R: Regions> RawService<R> {
         match timeout_at(target.deadline, split).await {
             Ok(Ok(regions)) => Ok(regions),
             Ok(Err(SplitFailure::Refused(refusal))) => Err(self.refusal(refusal, target)),
+            Ok(Err(failure @ SplitFailure::NoIds(PdLinkError::Refused(_)))) => {
+                Err(Rejection::region(error::other(&failure.to_string())))
+            }
             Ok(Err(failure)) => Err(Rejection::region(error::server_is_busy(&failure.to_string()))),
             Err(_elapsed) => {
                 let text = "the region was not split before the deadline; it may still be";
