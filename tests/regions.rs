@@ -19,7 +19,7 @@ use flotilla_store::StoreConfig;
 /// What each call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn churn() -> Duration {
+fn length() -> Duration {
     let said = std::env::var("FLOTILLA_CHURN_SECONDS").ok().map(|text| text.parse::<u64>());
     Duration::from_secs(said.map_or(60, |seconds| seconds.expect("a number of seconds")))
 }
@@ -33,8 +33,9 @@ impl Cluster {
 
     /// All regions, as soon as the placement driver has a whole map with a leader for each.
     fn regions(&self, client: &Client) -> Vec<RegionInfo> {
+        let admin = client.admin();
         let look = || {
-            let regions = client.admin().regions(KeyRange::all(), usize::MAX);
+            let regions = admin.regions(KeyRange::all(), usize::MAX);
             self.runtime.block_on(regions).expect("regions are known")
         };
         eventually("a whole map", || is_whole(&look()));
@@ -115,11 +116,72 @@ fn regions_are_split_as_they_grow() {
     cluster.stop();
 }
 
+/// What goes on at the same time.
+struct Churn<'a> {
+    cluster: &'a Cluster,
+    keys: Vec<Bytes>,
+    is_over: AtomicBool,
+    scans: AtomicU64,
+    writes: AtomicU64,
+    splits: AtomicU64,
+}
+
+impl Churn<'_> {
+    fn repeat(&self, work: fn(&Self, &Client)) {
+        let client = self.cluster.hasty_client();
+        while !self.is_over.load(Ordering::Relaxed) {
+            work(self, &client);
+        }
+    }
+
+    fn scan(&self, client: &Client) {
+        let raw = client.raw();
+        let found = self.cluster.runtime.block_on(raw.scan(KeyRange::all()).key_only().collect());
+        let found = found.expect("a scan ends well").into_iter().map(|pair| pair.key);
+        assert!(found.eq(self.keys.iter().cloned()), "every key, once and in order");
+        self.scans.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn scan_downwards(&self, client: &Client) {
+        let raw = client.raw();
+        let scan = raw.scan(KeyRange::all()).key_only().reverse();
+        let found = self.cluster.runtime.block_on(scan.collect());
+        let found = found.expect("a scan ends well").into_iter().map(|pair| pair.key);
+        assert!(found.eq(self.keys.iter().rev().cloned()), "downwards as well");
+    }
+
+    /// What was written is read back.
+    fn write(&self, client: &Client) {
+        let turn = self.writes.fetch_add(1, Ordering::Relaxed);
+        let key = &self.keys[usize::try_from(turn).expect("small") * 997 % self.keys.len()];
+        let raw = client.raw();
+        self.cluster.runtime.block_on(async {
+            raw.put(key.clone(), turn.to_string()).await.expect("a put succeeds");
+            let found = raw.get(key.clone()).await.expect("a get succeeds");
+            assert_eq!(found, Some(turn.to_string().into()));
+        });
+    }
+
+    fn split(&self, client: &Client) {
+        let turn = self.splits.fetch_add(1, Ordering::Relaxed);
+        let mut rng = Rng::lane(7, turn);
+        let at: BTreeSet<Bytes> = (0..3).map(|_| user(rng.below(2 * KEYS))).collect();
+        let admin = client.admin();
+        self.cluster.runtime.block_on(admin.split(at)).expect("a split succeeds");
+        // Enough regions to be in everybody's way; from then on a split now and then.
+        if turn > 100 {
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+const KEYS: u64 = 3_000;
+
 #[test]
 fn clients_notice_nothing_of_splits() {
-    const KEYS: u64 = 3_000;
     let cluster = Cluster::start(|_config| {});
     let raw = cluster.client().raw();
+    // Every other key: borders lie at keys that exist, and between them.
     let keys: Vec<Bytes> = (0..KEYS).map(|number| user(2 * number)).collect();
     cluster.runtime.block_on(async {
         for keys in keys.chunks(500) {
@@ -127,61 +189,27 @@ fn clients_notice_nothing_of_splits() {
             raw.batch_put(pairs).await.expect("pairs are written");
         }
     });
-    let (is_over, scans, splits) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let goes_on = || !is_over.load(Ordering::Relaxed);
+    let zero = || AtomicU64::new(0);
+    let (scans, writes, splits) = (zero(), zero(), zero());
+    let is_over = AtomicBool::new(false);
+    let churn = Churn { cluster: &cluster, keys, is_over, scans, writes, splits };
     thread::scope(|scope| {
-        let run = |work: &(dyn Fn(&Client) + Sync)| {
-            let client = cluster.hasty_client();
-            while goes_on() {
-                work(&client);
-            }
-        };
-        let scan = |client: &Client| {
-            let found = client.raw().scan(KeyRange::all()).key_only();
-            let found = cluster.runtime.block_on(found.collect()).expect("a scan ends well");
-            let found: Vec<Bytes> = found.into_iter().map(|pair| pair.key).collect();
-            assert!(found == keys, "a scan shows every key once and in order");
-            scans.fetch_add(1, Ordering::Relaxed);
-        };
-        let reverse = |client: &Client| {
-            let found = client.raw().scan(KeyRange::all()).key_only().reverse();
-            let found = cluster.runtime.block_on(found.collect()).expect("a scan ends well");
-            let found = found.into_iter().map(|pair| pair.key);
-            assert!(found.eq(keys.iter().rev().cloned()), "downwards as well");
-        };
-        // A counter for each writer's own keys: what was written is read back.
-        let write = |client: &Client| {
-            static TURN: AtomicU64 = AtomicU64::new(0);
-            let turn = TURN.fetch_add(1, Ordering::Relaxed);
-            let key = keys[(turn * 997 % KEYS) as usize].clone();
-            let raw = client.raw();
-            cluster.runtime.block_on(async {
-                raw.put(key.clone(), turn.to_string()).await.expect("a put succeeds");
-                let found = raw.get(key).await.expect("a get succeeds");
-                assert_eq!(found, Some(turn.to_string().into()));
-            });
-        };
-        let split = |client: &Client| {
-            let mut rng = Rng::lane(7, splits.fetch_add(1, Ordering::Relaxed));
-            let at: BTreeSet<Bytes> = (0..3).map(|_| user(rng.below(2 * KEYS))).collect();
-            cluster.runtime.block_on(client.admin().split(at)).expect("a split succeeds");
-            // As many as a store makes in a busy hour.
-            if splits.load(Ordering::Relaxed) > 300 {
-                thread::sleep(Duration::from_millis(500));
-            }
-        };
-        let workers: [&(dyn Fn(&Client) + Sync); 4] = [&scan, &reverse, &write, &split];
-        let workers = workers.map(|work| scope.spawn(move || run(work)));
-        let end = Instant::now() + churn();
+        let works = [Churn::scan, Churn::scan_downwards, Churn::write, Churn::split];
+        let workers = works.map(|work| {
+            let churn = &churn;
+            scope.spawn(move || churn.repeat(work))
+        });
+        let end = Instant::now() + length();
         while Instant::now() < end && workers.iter().all(|worker| !worker.is_finished()) {
             thread::sleep(Duration::from_millis(50));
         }
-        is_over.store(true, Ordering::Relaxed);
+        churn.is_over.store(true, Ordering::Relaxed);
     });
     let regions = cluster.regions(&cluster.client()).len();
-    let (scans, splits) = (scans.into_inner(), splits.into_inner());
-    common::say(&format!("{scans} scans over {regions} regions, {splits} calls that split"));
-    assert!(scans > 3 && regions > 20);
+    let Churn { scans, writes, splits, .. } = churn;
+    let [scans, writes, splits] = [scans, writes, splits].map(AtomicU64::into_inner);
+    common::say(&format!("{scans} scans over {regions} regions, {writes} writes, {splits} splits"));
+    assert!(scans > 3 && writes > 3 && regions > 20);
     cluster.stop();
 }
 
