@@ -165,6 +165,22 @@ impl Bug {
     pub const REPLY_BEFORE_APPLY_WRITE: Self =
         Self::new("reply-before-apply-write", "F8: appliers answer behind their own write");
 
+    /// A split writes its child's first raft state over what the child has promised to others before. CockroachDB
+    /// lost votes this way from 2016 on.
+    pub const SPLIT_WRITES_CHILD_RAFT_STATE: Self =
+        Self::new("split-writes-child-raft-state", "I2: a peer never forgets its (term, vote)");
+
+    /// A child begins while what it has promised is still on its way to the disk: a notice of the old group counts
+    /// for the new one.
+    pub const BIRTH_BEFORE_PROMISES_DURABLE: Self = Self::new(
+        "birth-before-promises-durable",
+        "a child begins when its earlier promises are durable",
+    );
+
+    /// The leader of a region that is being split lets readers look at all of it: a child serves others meanwhile.
+    pub const PERMIT_DURING_SPLIT: Self =
+        Self::new("permit-during-split", "nobody reads in place while a split has no result");
+
     /// A sync that failed is tried again and believed: the system has forgotten by then what was not
     /// written. PostgreSQL's "fsyncgate" of 2018.
     pub const FSYNC_ERROR_RETRIED: Self =
@@ -210,6 +226,9 @@ impl Bug {
         Self::APPLY_INDEX_NOT_ATOMIC,
         Self::DUPLICATE_APPLY_AFTER_RESTART,
         Self::REPLY_BEFORE_APPLY_WRITE,
+        Self::SPLIT_WRITES_CHILD_RAFT_STATE,
+        Self::BIRTH_BEFORE_PROMISES_DURABLE,
+        Self::PERMIT_DURING_SPLIT,
         Self::FSYNC_ERROR_RETRIED,
         Self::TSO_SERVE_BEFORE_WINDOW,
         Self::ID_BEFORE_DURABLE,

@@ -4,7 +4,7 @@
 //! of that is kept. Both ways give the same first state, which every other member of the region begins with.
 
 use flotilla_base::limit::{FIRST_INDEX, FIRST_TERM};
-use flotilla_base::{Index, Moment, Term};
+use flotilla_base::{Bug, Index, Moment, Term};
 use flotilla_raftgroup::{ApplyState, HardState, LogPosition, Origin, RaftState, disk};
 
 use crate::effects::{Effects, Report};
@@ -44,7 +44,9 @@ impl<T> Replica<T> {
     ///
     /// It waits until those are durable: a notice on its way must not be taken for one of the new group.
     pub(crate) fn be_born(&mut self, now: Moment, effects: &mut Effects<T>) {
-        if self.embryo.awaited.is_none() || self.group.outstanding() > 0 {
+        let is_promising =
+            self.group.outstanding() > 0 && !self.has_bug(Bug::BIRTH_BEFORE_PROMISES_DURABLE);
+        if self.embryo.awaited.is_none() || is_promising {
             return;
         }
         let Some(Awaited { birth, is_written }) = self.embryo.awaited.take() else { return };
@@ -53,7 +55,8 @@ impl<T> Replica<T> {
         {
             return;
         }
-        let raft = first_raft_state(self.hard_state);
+        let forgets = self.has_bug(Bug::SPLIT_WRITES_CHILD_RAFT_STATE);
+        let raft = first_raft_state(if forgets { HardState::default() } else { self.hard_state });
         let promised = self.group.role().term > Term(0);
         let origin = match (promised, leads) {
             // It may have promised its gate, too: to a leader that it heard before it had data.

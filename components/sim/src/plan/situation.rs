@@ -9,6 +9,7 @@ use crate::fault::{Order, Strike};
 use crate::pd::plan::PdFaultPlan;
 use crate::pd::{PdFamily, PdPlan};
 use crate::reads::ReadPlan;
+use crate::splits::SplitPlan;
 
 /// What is made common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +28,13 @@ pub enum Situation {
     Usurpers,
     /// Members of the placement driver whose wall clocks are an hour apart take over from each other.
     WrongClocks,
+    /// Regions are split while some of their stores are far behind with what they apply, and clients read in place.
+    Splits,
 }
 
 impl Situation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HandOvers,
         Self::Sleepers,
         Self::LoneVoters,
@@ -39,6 +42,7 @@ impl Situation {
         Self::HungDisks,
         Self::Usurpers,
         Self::WrongClocks,
+        Self::Splits,
     ];
 
     /// What a seed is about, where it is no swarm: every fourth seed is for one of them.
@@ -61,6 +65,7 @@ impl Situation {
             Self::HungDisks => hung_disks(base, &mut rng),
             Self::Usurpers => usurpers(base),
             Self::WrongClocks => wrong_clocks(base, &mut rng),
+            Self::Splits => splits(base, &mut rng),
         }
     }
 }
@@ -204,6 +209,15 @@ fn wrong_clocks(mut plan: Plan, rng: &mut Rng) -> Plan {
     plan.disk.sync_min = millis(pick(rng, [1, 30]));
     plan.phases.safety = millis(40_000);
     plan.load = LoadPlan { clients: 1, think_max: millis(1_000), ..plan.load };
+    plan
+}
+
+fn splits(mut plan: Plan, rng: &mut Rng) -> Plan {
+    plan.disk.apply_spread = millis(pick(rng, [10, 300, 900]));
+    let pause_max = millis(pick(rng, [0, 300]));
+    plan.reads = ReadPlan { in_place_permille: 900, pause_max, ..ReadPlan::calm() };
+    plan.splits = SplitPlan { interval: millis(700), count_max: 60 };
+    plan.load = LoadPlan { clients: 8, keys: 12, read_permille: 600, ..plan.load };
     plan
 }
 
