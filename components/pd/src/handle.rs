@@ -75,8 +75,8 @@ impl CoreHandle {
         self.requests.send(request).await.map_err(|_owner_is_gone| Denied::Stopped)
     }
 
-    /// Looks a region up. Where none is known, waits a while for the next report: right after a start
-    /// the leaders are about to report.
+    /// Looks a region up. Where none is known, or none that is led, waits a while for the next report: right
+    /// after a start or a split the leaders are about to report.
     pub(crate) async fn region(
         &self,
         lookup: RegionLookup,
@@ -89,12 +89,13 @@ impl CoreHandle {
             let found = self.ask(|reply| Request::Region { lookup: asked, reply }).await?;
             // The first region has none before it, and an unknown id may never come: only keys must
             // have an owner.
-            if found.is_some() || !matches!(lookup, RegionLookup::Key(_)) {
+            let is_led = found.as_ref().is_some_and(|info| info.leader.is_some());
+            if is_led || !matches!(lookup, RegionLookup::Key(_)) {
                 return Ok(found);
             }
             let changed = timeout_at(deadline, regions.changed()).await;
             if !matches!(changed, Ok(Ok(()))) {
-                return Ok(None);
+                return Ok(found);
             }
         }
     }

@@ -106,6 +106,16 @@ impl<T> PdCore<T> {
             }
             Input::BreakLine { id, run } => self.break_line(clocks, id, run, effects),
             Input::RegionHeartbeat(report) => self.region_heartbeat(clocks, *report, effects),
+            Input::AskSplit { region, children, ticket } => {
+                match self.check_split(clocks, &region, children) {
+                    Ok(ids) => self.wait_for_ids(ids, ticket, effects),
+                    Err(denied) => effects.replies.push((ticket, Err(denied))),
+                }
+            }
+            Input::ReportSplit { pieces, ticket } => {
+                let outcome = self.report_split(clocks, pieces, effects);
+                effects.replies.push((ticket, outcome));
+            }
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub struct LogWrite {
     pub batch: Vec<Mutation>,
 }
 
-/// What became of a region's heartbeat.
+/// What became of a region's heartbeat, or of a piece of a split.
 pub type HeartbeatOutcome = Result<ReportEffect, StaleReport>;
 
 /// Something that a person or a metric may want to know.
@@ -67,6 +67,13 @@ pub enum Report {
         region: RegionId,
         /// The store of the leader that sent it.
         leader: StoreId,
+        /// What became of it.
+        outcome: HeartbeatOutcome,
+    },
+    /// A piece of a split was judged.
+    Piece {
+        /// The region.
+        region: RegionId,
         /// What became of it.
         outcome: HeartbeatOutcome,
     },

@@ -1,7 +1,7 @@
 //! What a member is told, and what it answers.
 
-use flotilla_base::{Incarnation, Moment, StoreId};
-use flotilla_placement::{Answer, Refusal, RegionReport, StoreRecord, StoreStats};
+use flotilla_base::{Incarnation, Moment, Region, StoreId};
+use flotilla_placement::{Answer, Refusal, RegionReport, SplitRefusal, StoreRecord, StoreStats};
 use flotilla_raftgroup::{Message, ReadyNumber};
 
 /// The time, by both clocks of the process.
@@ -69,6 +69,23 @@ pub enum Input<T> {
     },
     /// A region as its leader sees it. Nobody waits for the answer.
     RegionHeartbeat(Box<RegionReport>),
+    /// The ids of a split; answered with [`Answer::Ids`], to be dealt by
+    /// [`deal_split_ids`](flotilla_placement::deal_split_ids).
+    AskSplit {
+        /// The region as its leader sees it.
+        region: Box<Region>,
+        /// How many regions come to it.
+        children: u32,
+        /// Who asks.
+        ticket: T,
+    },
+    /// A split was carried out; answered with [`Answer::Done`].
+    ReportSplit {
+        /// What came out of it, in the order of the keys.
+        pieces: Vec<Region>,
+        /// Who reports.
+        ticket: T,
+    },
 }
 
 /// What an asker is told.
@@ -86,6 +103,9 @@ pub enum Denied {
     /// The state machine refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// No split is to be, or was.
+    #[error(transparent)]
+    Split(#[from] SplitRefusal),
     /// No such store.
     #[error("invalid store ID {0}, not found")]
     UnknownStore(StoreId),

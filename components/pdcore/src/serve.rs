@@ -1,12 +1,10 @@
 //! Requests: what changes, and what is only looked up. All are served by a member that is sure of its
 //! lead at the moment of the answer.
 
-use std::collections::BTreeMap;
-
-use flotilla_base::{Incarnation, Moment, RegionId, StoreId};
+use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
     Answer, ClusterView, MetaChange, MetaState, RegionReport, StoreHealth, StoreLoad, StoreRecord,
-    StoreState, StoreStats, StoreStatus, view::RegionMap,
+    StoreState, StoreStats, StoreStatus, check_pieces, check_split, view::RegionMap,
 };
 
 use crate::core::PdCore;
@@ -63,14 +61,13 @@ impl<'a> Leading<'a> {
     /// [`Denied::UnknownStore`].
     pub fn store(&self, id: StoreId) -> Result<StoreEntry, Denied> {
         let record = self.state.stores().get(&id).ok_or(Denied::UnknownStore(id))?;
-        Ok(self.entry(record, &self.view.loads()))
+        Ok(self.entry(record))
     }
 
     /// All stores, tombstones included.
     #[must_use]
     pub fn stores(&self) -> Vec<StoreEntry> {
-        let loads = self.view.loads();
-        self.state.stores().values().map(|record| self.entry(record, &loads)).collect()
+        self.state.stores().values().map(|record| self.entry(record)).collect()
     }
 
     /// How all are.
@@ -94,12 +91,12 @@ impl<'a> Leading<'a> {
         }
     }
 
-    fn entry(&self, record: &StoreRecord, loads: &BTreeMap<StoreId, StoreLoad>) -> StoreEntry {
+    fn entry(&self, record: &StoreRecord) -> StoreEntry {
         StoreEntry {
             record: record.clone(),
             status: self.view.store(record.id).copied(),
             health: self.view.health(record.id, self.now),
-            load: loads.get(&record.id).copied().unwrap_or_default(),
+            load: self.regions().load(record.id),
         }
     }
 }
@@ -205,5 +202,33 @@ impl<T> PdCore<T> {
             let outcome = self.view.on_region_report(clocks.now, report);
             effects.reports.push(Report::Heartbeat { region, leader, outcome });
         }
+    }
+
+    /// How many ids a split takes that may be.
+    pub(crate) fn check_split(
+        &self,
+        clocks: Clocks,
+        region: &Region,
+        children: u32,
+    ) -> Result<u32, Denied> {
+        let sight = self.leading(clocks.now)?;
+        Ok(check_split(sight.regions(), region, children)?)
+    }
+
+    /// A piece that is known better already is no error: leaders may have reported before.
+    pub(crate) fn report_split(
+        &mut self,
+        clocks: Clocks,
+        pieces: Vec<Region>,
+        effects: &mut Effects<T>,
+    ) -> Outcome {
+        self.leading(clocks.now)?;
+        check_pieces(&pieces)?;
+        for piece in pieces {
+            let region = piece.id;
+            let outcome = self.view.on_split_piece(clocks.now, piece);
+            effects.reports.push(Report::Piece { region, outcome });
+        }
+        Ok(Answer::Done)
     }
 }

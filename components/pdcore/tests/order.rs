@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use flotilla_base::{
-    ClusterId, Family, Incarnation, KeyRange, KvRead, Moment, Mutation, PeerId, ReadError,
-    ScanDirection, Seeded, Span, StoreId, Tables,
+    ClusterId, Epoch, Family, Incarnation, KeyRange, KvRead, Moment, Mutation, Peer, PeerId,
+    ReadError, Region, RegionId, ScanDirection, Seeded, Span, StoreId, Tables, Version,
 };
 use flotilla_pdcore::{
     Clocks, CoreConfig, CoreError, Denied, Effects, Input, LogWrite, Outcome, PdCore, PdHost,
     Report, birth,
 };
-use flotilla_placement::{Answer, Cluster, StoreRecord, TsoChange, TsoDesk, TsoError};
+use flotilla_placement::{
+    Answer, Cluster, RegionReport, SplitRefusal, StoreRecord, TsoChange, TsoDesk, TsoError,
+};
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
 /// A disk that never forgets.
@@ -313,4 +315,81 @@ fn a_member_that_ends_leaves_nobody_without_an_answer() {
         member.host.replies.iter().map(|(ticket, it)| (*ticket, it.is_err())).collect();
     assert_eq!(told, [(1, true), (2, true)]);
     assert_eq!(member.host.desk.take(1, 1_000).err(), Some(TsoError::NoReign));
+}
+
+fn region(id: u64, range: (&'static str, &'static str), version: u64) -> Region {
+    let peers = (1..=3).map(|store| Peer::voter(PeerId(100 * id + store), StoreId(store)));
+    let epoch = Epoch { version: Version(version), ..Epoch::FIRST };
+    let range = KeyRange::new(range.0, range.1);
+    Region { id: RegionId(id), range, epoch, peers: peers.collect() }
+}
+
+fn heartbeat(region: &Region) -> Input<u32> {
+    let (region, leader) = (region.clone(), region.peers[0]);
+    Input::RegionHeartbeat(Box::new(RegionReport { region, leader, ..RegionReport::default() }))
+}
+
+fn ask_split(region: &Region, children: u32, ticket: u32) -> Input<u32> {
+    Input::AskSplit { region: Box::new(region.clone()), children, ticket }
+}
+
+#[test]
+fn the_ids_of_a_split_come_from_the_windows_of_all_ids() {
+    let disk = Arc::new(Disk::default());
+    let mut member = Member::start(&disk);
+    member.tell(ask_split(&region(2, ("", ""), 1), 1, 1));
+    assert_eq!(member.effects.replies, [(1, Err(Denied::NotLeader))]);
+    member.settle();
+    member.host.replies.clear();
+    let known = region(2, ("", ""), 1);
+    member.tell(ask_split(&known, 2, 2));
+    member.tell(heartbeat(&known));
+    member.tell(ask_split(&known, 2, 3));
+    member.tell(Input::AllocIds { count: 1, ticket: 4 });
+    member.tell(ask_split(&known, 0, 5));
+    assert!(!member.turn().is_empty());
+    let refused = [
+        (2, Err(Denied::Split(SplitRefusal::Unknown(RegionId(2))))),
+        (5, Err(Denied::Split(SplitRefusal::NoChildren(RegionId(2))))),
+    ];
+    assert_eq!(member.host.replies, refused, "the window is not durable");
+    member.settle();
+    let [(3, Ok(Answer::Ids(split))), (4, Ok(Answer::Ids(one)))] = member.host.replies[2..] else {
+        panic!("{:?}", member.host.replies)
+    };
+    assert_eq!((split.first, split.last, one.first), (1, 8, 9), "four for each new region");
+    let last = member.core.state().last_id();
+    assert!(last >= 9, "{last}");
+}
+
+#[test]
+fn a_split_that_was_carried_out_shows_before_its_leaders_report() {
+    let disk = Arc::new(Disk::default());
+    let mut member = Member::start(&disk);
+    member.settle();
+    let (parent, left, right) =
+        (region(2, ("", ""), 1), region(3, ("", "m"), 2), region(2, ("m", ""), 2));
+    member.tell(heartbeat(&parent));
+    let report = |pieces: &[&Region], ticket| Input::ReportSplit {
+        pieces: pieces.iter().copied().cloned().collect(),
+        ticket,
+    };
+    member.tell(report(&[&right, &left], 1));
+    member.tell(report(&[&left, &right], 2));
+    member.settle();
+    let [(1, Err(Denied::Split(SplitRefusal::NotPieces(_)))), (2, Ok(Answer::Done))] =
+        member.host.replies[..]
+    else {
+        panic!("{:?}", member.host.replies)
+    };
+    let sight = member.core.leading(member.clocks.now).expect("it leads");
+    let shown = sight.regions().scan(&KeyRange::all(), 9);
+    let shown: Vec<_> = shown.iter().map(|info| (&info.region, info.leader)).collect();
+    assert_eq!(shown, [(&left, None), (&right, Some(parent.peers[0]))]);
+    member.tell(ask_split(&parent, 1, 3));
+    member.settle();
+    assert!(matches!(
+        member.host.replies.last(),
+        Some((3, Err(Denied::Split(SplitRefusal::Stale(_)))))
+    ));
 }

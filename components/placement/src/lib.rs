@@ -1,17 +1,18 @@
 //! The placement driver's mind: what is replicated, what is learnt from heartbeats, how timestamps
-//! and ids are handed out, and how a fresh cluster gets its first regions.
+//! and ids are handed out, and how a fresh cluster gets its first regions, and later ones by splits.
 //!
 //! **Knows nothing of** raft, protobuf, gRPC, HTTP, disks, timers, or where time comes from: it takes
 //! the time and inputs as arguments and returns records, answers and refusals.
 //!
 //! Entry types: [`MetaState`] (replicated), [`TsoReign`] and [`IdPool`] (one reign of one leader),
 //! [`TsoDesk`] (where timestamps leave), [`ClusterView`] (soft state, rebuilt from heartbeats), [`BootstrapPlan`].
-//! Reading order: [`meta`], [`ids`], [`tso`], [`tso_desk`], [`bootstrap`], [`view`].
+//! Reading order: [`meta`], [`ids`], [`tso`], [`tso_desk`], [`bootstrap`], [`view`], [`split`].
 #![warn(missing_docs)]
 
 pub mod bootstrap;
 pub mod ids;
 pub mod meta;
+pub mod split;
 pub mod tso;
 pub mod tso_desk;
 pub mod view;
@@ -24,9 +25,10 @@ pub use meta::{
     Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
     Refusal, StoreRecord, StoreState,
 };
+pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_ids};
 pub use tso::{Timestamp, TsoError, TsoReign};
 pub use tso_desk::{Taken, TsoChange, TsoDesk};
 pub use view::{
-    ClusterView, RegionInfo, RegionReport, RegionStats, StaleReport, StoreHealth, StoreLoad,
-    StoreStats, StoreStatus,
+    ClusterView, RegionInfo, RegionReport, RegionStats, ScanRefusal, StaleReport, StoreHealth,
+    StoreLoad, StoreStats, StoreStatus,
 };

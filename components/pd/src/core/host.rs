@@ -2,7 +2,7 @@
 
 use flotilla_base::{Mutation, StoreId};
 use flotilla_engine::{DataDir, Engine, WriteBatch};
-use flotilla_pdcore::{LogWrite, Outcome, PdHost, Report};
+use flotilla_pdcore::{LogWrite, Outcome, PdHost, Report, effects::HeartbeatOutcome};
 use flotilla_placement::{Cluster, StaleReport, TsoChange, view::ReportEffect};
 use flotilla_raftgroup::Message;
 
@@ -88,17 +88,26 @@ impl PdHost<Asker> for Host {
                     }
                 }
             }
+            Report::Piece { region, outcome } => {
+                self.note_change(&outcome);
+                tracing::debug!(%region, ?outcome, "a split is reported");
+            }
         }
     }
 }
 
 impl Host {
-    fn note_heartbeat(&self, outcome: &Result<ReportEffect, StaleReport>) {
+    fn note_heartbeat(&self, outcome: &HeartbeatOutcome) {
         self.shared.metrics.count_region_heartbeat(match outcome {
             Ok(_) => "taken",
             Err(StaleReport::Invalid(_)) => "invalid",
             Err(_) => "stale",
         });
+        self.note_change(outcome);
+    }
+
+    /// Wakes those who wait for a region.
+    fn note_change(&self, outcome: &HeartbeatOutcome) {
         if outcome.as_ref().is_ok_and(|effect| effect.is_routing_changed) {
             self.shared.regions.send_modify(|count| *count += 1);
         }

@@ -18,7 +18,7 @@ use flotilla_raftgroup::{GroupLimits, ReadyNumber};
 use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::request::{RegionLookup, Reply, Request};
+pub(crate) use self::request::{Listed, RegionLookup, Reply, Request, Selection};
 use self::{
     host::Host,
     request::{Asker, answer},
@@ -185,6 +185,12 @@ impl Owner {
             }
             Request::BreakLine { id, run } => Input::BreakLine { id, run },
             Request::RegionHeartbeat { report } => Input::RegionHeartbeat(report),
+            Request::AskSplit { region, children, reply } => {
+                Input::AskSplit { region, children, ticket: Asker::Ids(reply) }
+            }
+            Request::ReportSplit { pieces, reply } => {
+                Input::ReportSplit { pieces, ticket: Asker::Done(reply) }
+            }
             Request::Store { id, reply } => {
                 answer(reply, sight.and_then(|sight| sight.store(id)));
                 return Ok(());
@@ -201,8 +207,12 @@ impl Owner {
                 answer(reply, sight.map(|sight| lookup.find(sight.regions())));
                 return Ok(());
             }
-            Request::Regions { range, limit, reply } => {
-                answer(reply, sight.map(|sight| sight.regions().scan(&range, limit)));
+            Request::Regions { selection, reply } => {
+                answer(reply, sight.map(|sight| selection.list(sight.regions())));
+                return Ok(());
+            }
+            Request::Holes { reply } => {
+                answer(reply, sight.map(|sight| sight.regions().holes()));
                 return Ok(());
             }
         };

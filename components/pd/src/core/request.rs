@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use flotilla_base::{Incarnation, Key, KeyRange, RegionId, StoreId};
+use flotilla_base::{Incarnation, Key, KeyRange, Region, RegionId, StoreId};
 use flotilla_pdcore::{ClusterHealth, Denied, Outcome, StoreEntry};
 use flotilla_placement::{
-    Answer, IdBatch, RegionInfo, RegionReport, StoreRecord, StoreStats, view::RegionMap,
+    Answer, IdBatch, RegionInfo, RegionReport, ScanRefusal, StoreRecord, StoreStats,
+    view::RegionMap,
 };
 use tokio::sync::oneshot;
 
@@ -46,8 +47,55 @@ pub(crate) enum Request {
     Stores { reply: Reply<Vec<StoreEntry>> },
     /// One region.
     Region { lookup: RegionLookup, reply: Reply<Option<Arc<RegionInfo>>> },
-    /// Regions of a range, ascending.
-    Regions { range: KeyRange, limit: usize, reply: Reply<Vec<Arc<RegionInfo>>> },
+    /// Several regions.
+    Regions { selection: Selection, reply: Reply<Listed> },
+    /// Keys whose region is not known.
+    Holes { reply: Reply<Vec<KeyRange>> },
+    /// The ids of a split.
+    AskSplit { region: Box<Region>, children: u32, reply: Reply<IdBatch> },
+    /// A split was carried out.
+    ReportSplit { pieces: Vec<Region>, reply: Reply<()> },
+}
+
+/// Regions, or why they are not listed.
+pub(crate) type Listed = Result<Vec<Arc<RegionInfo>>, ScanRefusal>;
+
+/// Which regions are asked for.
+#[derive(Debug)]
+pub(crate) enum Selection {
+    /// Those of a range, ascending, at most so many.
+    Range(KeyRange, usize),
+    /// Those of several ranges, at most so many; whether a hole is an error.
+    Ranges(Vec<KeyRange>, usize, bool),
+    /// Those with a replica on a store, by id.
+    Store(StoreId),
+    /// The neighbours of one, ascending.
+    Siblings(RegionId),
+}
+
+impl Selection {
+    /// Every region.
+    pub(crate) fn all() -> Self {
+        Self::Range(KeyRange::all(), usize::MAX)
+    }
+
+    pub(super) fn list(&self, regions: &RegionMap) -> Listed {
+        match self {
+            Self::Range(range, limit) => Ok(regions.scan(range, *limit)),
+            Self::Ranges(ranges, limit, must_cover) => {
+                regions.scan_ranges(ranges, *limit, *must_cover)
+            }
+            Self::Store(store) => Ok(regions.of_store(*store, RegionId(0)).cloned().collect()),
+            Self::Siblings(id) => Ok(siblings(regions, *id)),
+        }
+    }
+}
+
+fn siblings(regions: &RegionMap, id: RegionId) -> Vec<Arc<RegionInfo>> {
+    let Some(range) = regions.by_id(id).map(|info| &info.region.range) else { return Vec::new() };
+    let before = regions.previous(&range.start);
+    let behind = Some(&range.end).filter(|end| !end.is_empty()).and_then(|end| regions.by_key(end));
+    before.into_iter().chain(behind).cloned().collect()
 }
 
 impl RegionLookup {

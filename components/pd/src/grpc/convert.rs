@@ -1,9 +1,10 @@
 //! Between wire messages and the words of `flotilla-placement`. Towards us everything is checked.
 
-use flotilla_base::{Incarnation, Peer, Region, StoreId, Term};
+use flotilla_base::{Incarnation, KeyRange, Peer, Region, StoreId, Term};
 use flotilla_pdcore::StoreEntry;
 use flotilla_placement::{
-    RegionInfo, RegionReport, RegionStats, StoreRecord, StoreState, StoreStats, StoreStatus,
+    RegionInfo, RegionReport, RegionStats, SplitIds, StoreRecord, StoreState, StoreStats,
+    StoreStatus,
 };
 use flotilla_proto::{ConvertError, metapb, pdpb};
 
@@ -115,9 +116,9 @@ pub(super) fn report_from_wire(
     })
 }
 
-/// A region's leader for clients.
-pub(crate) fn leader_to_wire(info: &RegionInfo) -> metapb::Peer {
-    info.leader.into()
+/// A region's leader for clients; `None` where it has not been heard of yet.
+fn leader_to_wire(info: &RegionInfo) -> Option<metapb::Peer> {
+    info.leader.map(Into::into)
 }
 
 fn down_to_wire(info: &RegionInfo) -> Vec<pdpb::PeerStats> {
@@ -143,7 +144,7 @@ pub(super) fn region_response(
     pdpb::GetRegionResponse {
         header,
         region: Some((&info.region).into()),
-        leader: Some(leader_to_wire(info)),
+        leader: leader_to_wire(info),
         down_peers: down_to_wire(info),
         pending_peers: pending_to_wire(info),
     }
@@ -153,15 +154,31 @@ pub(super) fn region_response(
 pub(super) fn region_to_wire(info: &RegionInfo) -> pdpb::Region {
     pdpb::Region {
         region: Some((&info.region).into()),
-        leader: Some(leader_to_wire(info)),
+        leader: leader_to_wire(info),
         down_peers: down_to_wire(info),
         pending_peers: pending_to_wire(info),
     }
 }
 
+/// Ranges that are asked for.
+pub(super) fn range_from_wire(range: pdpb::KeyRange) -> KeyRange {
+    KeyRange { start: range.start_key, end: range.end_key }
+}
+
+/// How many are asked for: zero and less mean "no limit".
+pub(super) fn limit_from_wire(limit: i32) -> usize {
+    usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX)
+}
+
+/// The ids of a split.
+pub(super) fn split_to_wire(ids: &SplitIds) -> pdpb::SplitId {
+    let peers = ids.peers.iter().map(|peer| peer.get());
+    pdpb::SplitId { new_region_id: ids.region.get(), new_peer_ids: peers.collect() }
+}
+
 #[cfg(test)]
 mod tests {
-    use flotilla_base::{ConfVer, Epoch, KeyRange, Moment, PeerId, RegionId, Version};
+    use flotilla_base::{ConfVer, Epoch, Moment, PeerId, RegionId, Version};
     use flotilla_damage::damaged;
     use flotilla_placement::ClusterView;
     use proptest::prelude::*;
@@ -213,7 +230,7 @@ mod tests {
                     prop_assert_eq!(told.map(Region::try_from), Some(Ok(report.region)));
                 }
             }
-            let _sums_of_any_sizes = view.loads();
+            let _sums_of_any_sizes = view.regions().loads();
         }
 
         #[test]

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use flotilla_base::{KeyRange, RegionId, StoreId};
-use flotilla_placement::StoreState;
-use flotilla_proto::{pdpb, pdpb::pd_server::Pd};
+use flotilla_base::{KeyRange, Region, RegionId, StoreId};
+use flotilla_pdcore::Denied;
+use flotilla_placement::{StoreState, deal_split_ids};
+use flotilla_proto::{ConvertError, metapb, pdpb, pdpb::pd_server::Pd};
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     config::SERVED_VERSION,
-    core::{RegionLookup, Request as Ask},
+    core::{Listed, RegionLookup, Request as Ask, Selection},
     handle::CoreHandle,
     status,
 };
@@ -46,6 +47,11 @@ impl PdService {
         }
         let found = self.core.region(lookup).await.map_err(|denied| reject::status(&denied))?;
         Ok(Response::new(convert::region_response(header(cluster), found.as_deref())))
+    }
+
+    async fn list(&self, selection: Selection) -> Result<Listed, Status> {
+        let listed = self.core.ask(|reply| Ask::Regions { selection, reply }).await;
+        listed.map_err(|denied| reject::status(&denied))
     }
 }
 
@@ -168,10 +174,7 @@ impl Pd for PdService {
         let store = Box::new(convert::store_from_wire(store, 0));
         let header = match self.core.ask(|reply| Ask::PutStore { store, reply }).await {
             Ok(()) => header(cluster),
-            Err(denied) => match reject::kind_in_header(&denied) {
-                Some(kind) => error_header(cluster, kind, denied.to_string()),
-                None => return Err(reject::status(&denied)),
-            },
+            Err(denied) => header_of(cluster, &denied)?,
         };
         Ok(Response::new(pdpb::PutStoreResponse { header }))
     }
@@ -208,10 +211,7 @@ impl Pd for PdService {
         let stats = Box::new(convert::stats_from_wire(&stats));
         let header = match self.core.ask(|reply| Ask::StoreHeartbeat { id, stats, reply }).await {
             Ok(()) => header(cluster),
-            Err(denied) => match reject::kind_in_header(&denied) {
-                Some(kind) => error_header(cluster, kind, denied.to_string()),
-                None => return Err(reject::status(&denied)),
-            },
+            Err(denied) => header_of(cluster, &denied)?,
         };
         let cluster_version = SERVED_VERSION.to_owned();
         Ok(Response::new(pdpb::StoreHeartbeatResponse { header, cluster_version }))
@@ -263,18 +263,103 @@ impl Pd for PdService {
         if status.bootstrap.is_none() {
             return Ok(Response::new(response));
         }
-        // Zero and less mean "no limit".
-        let limit =
-            usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let range = KeyRange { start: request.start_key, end: request.end_key };
-        let found = self.core.ask(|reply| Ask::Regions { range, limit, reply }).await;
-        let found = found.map_err(|denied| reject::status(&denied))?;
-        response.header = header(cluster);
-        for info in &found {
-            response.region_metas.push((&info.region).into());
-            response.leaders.push(convert::leader_to_wire(info));
-            response.regions.push(convert::region_to_wire(info));
+        let selection = Selection::Range(range, convert::limit_from_wire(request.limit));
+        match self.list(selection).await? {
+            Ok(found) => {
+                response.header = header(cluster);
+                for info in &found {
+                    let region = convert::region_to_wire(info);
+                    response.region_metas.extend(region.region.clone());
+                    response.leaders.push(region.leader.unwrap_or_default());
+                    response.regions.push(region);
+                }
+            }
+            Err(refusal) => response.header = reject::scan_header(cluster, &refusal),
         }
         Ok(Response::new(response))
+    }
+
+    async fn batch_scan_regions(
+        &self,
+        request: Request<pdpb::BatchScanRegionsRequest>,
+    ) -> Answered<pdpb::BatchScanRegionsResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        let header = if status.bootstrap.is_none() {
+            not_bootstrapped(cluster)
+        } else {
+            let ranges = request.ranges.into_iter().map(convert::range_from_wire).collect();
+            let limit = convert::limit_from_wire(request.limit);
+            let selection = Selection::Ranges(ranges, limit, request.contain_all_key_range);
+            match self.list(selection).await? {
+                Ok(found) => {
+                    let regions = found.iter().map(|info| convert::region_to_wire(info)).collect();
+                    let header = header(cluster);
+                    return Ok(Response::new(pdpb::BatchScanRegionsResponse { header, regions }));
+                }
+                Err(refusal) => reject::scan_header(cluster, &refusal),
+            }
+        };
+        Ok(Response::new(pdpb::BatchScanRegionsResponse { header, regions: Vec::new() }))
+    }
+
+    async fn ask_batch_split(
+        &self,
+        request: Request<pdpb::AskBatchSplitRequest>,
+    ) -> Answered<pdpb::AskBatchSplitResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        if status.bootstrap.is_none() {
+            let header = not_bootstrapped(cluster);
+            return Ok(Response::new(pdpb::AskBatchSplitResponse { header, ids: Vec::new() }));
+        }
+        let region = Box::new(region_from_wire(request.region)?);
+        let (children, peers) = (request.split_count, region.peers.len());
+        let asked = self.core.ask(|reply| Ask::AskSplit { region, children, reply }).await;
+        let (header, ids) = match asked {
+            Ok(ids) => (header(cluster), deal_split_ids(ids, children, peers)),
+            Err(denied) => (header_of(cluster, &denied)?, Vec::new()),
+        };
+        let ids = ids.iter().map(convert::split_to_wire).collect();
+        Ok(Response::new(pdpb::AskBatchSplitResponse { header, ids }))
+    }
+
+    async fn report_batch_split(
+        &self,
+        request: Request<pdpb::ReportBatchSplitRequest>,
+    ) -> Answered<pdpb::ReportBatchSplitResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        let pieces = request.regions.into_iter().map(|region| region_from_wire(Some(region)));
+        let pieces = pieces.collect::<Result<_, _>>()?;
+        let header = if status.bootstrap.is_none() {
+            not_bootstrapped(cluster)
+        } else {
+            match self.core.ask(|reply| Ask::ReportSplit { pieces, reply }).await {
+                Ok(()) => header(cluster),
+                Err(denied) => header_of(cluster, &denied)?,
+            }
+        };
+        Ok(Response::new(pdpb::ReportBatchSplitResponse { header }))
+    }
+}
+
+fn region_from_wire(region: Option<metapb::Region>) -> Result<Region, Status> {
+    let region = region.ok_or_else(|| Status::invalid_argument("region is absent"))?;
+    region.try_into().map_err(|error: ConvertError| Status::invalid_argument(error.to_string()))
+}
+
+/// A refusal as a response header.
+///
+/// # Errors
+/// The status of one that has no place there.
+fn header_of(cluster: u64, denied: &Denied) -> Result<Option<pdpb::ResponseHeader>, Status> {
+    match reject::kind_in_header(denied) {
+        Some(kind) => Ok(error_header(cluster, kind, denied.to_string())),
+        None => Err(reject::status(denied)),
     }
 }

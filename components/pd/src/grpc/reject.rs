@@ -3,7 +3,7 @@
 //! The texts are protocol: clients look for "not leader" and for "invalid store ID … not found".
 
 use flotilla_pdcore::Denied;
-use flotilla_placement::Refusal;
+use flotilla_placement::{Refusal, ScanRefusal, SplitRefusal};
 use flotilla_proto::pdpb;
 use tonic::Status;
 
@@ -46,6 +46,7 @@ pub(super) fn status(denied: &Denied) -> Status {
         Denied::UnknownStore(_) => Status::unknown(text),
         Denied::Refused(Refusal::DuplicateAddress { .. }) => Status::already_exists(text),
         Denied::Refused(Refusal::IncompleteStore(_)) => Status::invalid_argument(text),
+        Denied::Split(_) => Status::failed_precondition(text),
         Denied::Tombstone(_) | Denied::Refused(_) => Status::failed_precondition(text),
     }
 }
@@ -58,10 +59,24 @@ pub(super) fn kind_in_header(denied: &Denied) -> Option<pdpb::ErrorType> {
         | Denied::Stopped
         | Denied::UnknownStore(_)
         | Denied::Refused(Refusal::StaleTerm { .. }) => None,
+        Denied::Split(SplitRefusal::Unknown(_)) => Some(pdpb::ErrorType::RegionNotFound),
+        Denied::Split(SplitRefusal::NoChildren(_) | SplitRefusal::TooMany { .. }) => {
+            Some(pdpb::ErrorType::InvalidValue)
+        }
+        Denied::Split(_) => Some(pdpb::ErrorType::Unknown),
         Denied::Tombstone(_) | Denied::Refused(Refusal::Tombstone(_)) => {
             Some(pdpb::ErrorType::StoreTombstone)
         }
         Denied::Refused(Refusal::AlreadyBootstrapped) => Some(pdpb::ErrorType::AlreadyBootstrapped),
         Denied::Refused(_) => Some(pdpb::ErrorType::Unknown),
     }
+}
+
+/// The header of a scan that lists nothing.
+pub(super) fn scan_header(cluster_id: u64, refusal: &ScanRefusal) -> Option<pdpb::ResponseHeader> {
+    let kind = match refusal {
+        ScanRefusal::BadRange(_) => pdpb::ErrorType::Unknown,
+        ScanRefusal::Hole(_) => pdpb::ErrorType::RegionsNotContainAllKeyRange,
+    };
+    error_header(cluster_id, kind, refusal.to_string())
 }

@@ -3,6 +3,8 @@
 
 mod format;
 mod model;
+mod query;
+mod regions;
 mod routes;
 
 use std::sync::Arc;
@@ -43,9 +45,16 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/leader", get(routes::leader))
         .route("/stores", get(routes::stores))
         .route("/store/{id}", get(routes::store))
-        .route("/regions", get(routes::regions))
-        .route("/regions/count", get(routes::region_count))
-        .route("/region/id/{id}", get(routes::region));
+        .route("/region/id/{id}", get(regions::by_id))
+        .route("/region/key/{key}", get(regions::by_key))
+        .route("/regions", get(regions::all))
+        .route("/regions/count", get(regions::count))
+        .route("/regions/key", get(regions::range))
+        .route("/regions/store/{id}", get(regions::of_store))
+        .route("/regions/sibling/{id}", get(regions::siblings))
+        .route("/regions/range-holes", get(regions::holes))
+        .route("/regions/check/{complaint}", get(regions::check))
+        .route("/regions/{figure}", get(regions::top));
     Router::new()
         .nest("/pd/api/v1", api)
         .route("/pd/health", get(routes::health))

@@ -234,6 +234,7 @@ pub(super) struct Region {
     end_key: String,
     epoch: Epoch,
     peers: Vec<PeerInfo>,
+    /// All zero where it has not been heard of yet.
     leader: PeerInfo,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     down_peers: Vec<DownPeer>,
@@ -269,7 +270,7 @@ impl From<&RegionInfo> for Region {
                 version: region.epoch.version.get(),
             },
             peers: region.peers.iter().map(|peer| (*peer).into()).collect(),
-            leader: info.leader.into(),
+            leader: info.leader.unwrap_or_default().into(),
             down_peers: info.down_peers.iter().map(down).collect(),
             pending_peers: info.pending_peers.iter().map(|peer| (*peer).into()).collect(),
             cpu_usage: 0,

@@ -1,34 +1,29 @@
 //! The answers. Errors are JSON strings, in the form `[PD:kind:Name]text` that tools match on.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use flotilla_base::{KeyRange, RegionId, StoreId};
+use flotilla_base::StoreId;
 use flotilla_pdcore::{Denied, StoreEntry};
-use flotilla_placement::{RegionInfo, StoreState};
+use flotilla_placement::StoreState;
 use flotilla_telemetry::render;
 use serde_json::json;
 
 use super::{
     Context, format,
-    model::{Member, Region, StoreInfo, state_name},
+    model::{Member, StoreInfo, state_name},
+    query::Query,
 };
-use crate::{
-    config::SERVED_VERSION,
-    core::{RegionLookup, Request as Ask},
-    status::Status,
-};
+use crate::{config::SERVED_VERSION, core::Request as Ask, status::Status};
 
 /// An answer, or an error as text.
-type Answered = Result<Response, Refused>;
+pub(super) type Answered = Result<Response, Refused>;
 
 /// An error: status, and the text of the JSON string.
-pub(super) struct Refused(StatusCode, String);
+pub(super) struct Refused(pub StatusCode, pub String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -46,7 +41,7 @@ impl From<Denied> for Refused {
                 StatusCode::NOT_FOUND,
                 format!("[PD:core:ErrStoreNotFound]store {id} not found"),
             ),
-            Denied::Refused(_) | Denied::Tombstone(_) => {
+            Denied::Refused(_) | Denied::Split(_) | Denied::Tombstone(_) => {
                 Self(StatusCode::BAD_REQUEST, denied.to_string())
             }
         }
@@ -54,9 +49,9 @@ impl From<Denied> for Refused {
 }
 
 /// An id as a path has it: any bytes, behind percent signs.
-type PathId = Result<Path<String>, PathRejection>;
+pub(super) type PathId = Result<Path<String>, PathRejection>;
 
-fn number(id: PathId) -> Result<u64, Refused> {
+pub(super) fn number(id: PathId) -> Result<u64, Refused> {
     let refused = |why: String| {
         Refused(StatusCode::BAD_REQUEST, format!("[PD:strconv:ErrStrconvParseUint]{why}"))
     };
@@ -65,7 +60,7 @@ fn number(id: PathId) -> Result<u64, Refused> {
 }
 
 /// The status of a leader whose cluster has regions.
-async fn bootstrapped(context: &Context) -> Result<Status, Refused> {
+pub(super) async fn bootstrapped(context: &Context) -> Result<Status, Refused> {
     let status = context.core.leading().await?;
     if status.bootstrap.is_some() {
         return Ok(status);
@@ -163,9 +158,8 @@ pub(super) async fn leader(State(context): State<Context>) -> Answered {
 pub(super) async fn stores(State(context): State<Context>, RawQuery(query): RawQuery) -> Answered {
     bootstrapped(&context).await?;
     let entries = context.core.ask(|reply| Ask::Stores { reply }).await?;
-    let query = query.unwrap_or_default();
-    let states: Vec<&str> =
-        query.split('&').filter_map(|pair| pair.strip_prefix("state=")).collect();
+    let query = Query::new(query);
+    let states: Vec<&str> = query.texts("state").collect();
     let is_wanted = |entry: &&StoreEntry| {
         let name = state_name(entry);
         if states.is_empty() {
@@ -183,32 +177,6 @@ pub(super) async fn store(State(context): State<Context>, id: PathId) -> Answere
     let id = StoreId(number(id)?);
     let entry = context.core.ask(|reply| Ask::Store { id, reply }).await?;
     Ok(Json(StoreInfo::from(&entry)).into_response())
-}
-
-async fn all_regions(context: &Context) -> Result<Vec<Arc<RegionInfo>>, Refused> {
-    bootstrapped(context).await?;
-    let range = KeyRange::all();
-    let all = context.core.ask(|reply| Ask::Regions { range, limit: usize::MAX, reply }).await?;
-    Ok(all)
-}
-
-pub(super) async fn regions(State(context): State<Context>) -> Answered {
-    let regions = all_regions(&context).await?;
-    let regions: Vec<_> = regions.iter().map(|info| Region::from(info.as_ref())).collect();
-    Ok(Json(json!({ "count": regions.len(), "regions": regions })).into_response())
-}
-
-pub(super) async fn region_count(State(context): State<Context>) -> Answered {
-    let count = all_regions(&context).await?.len();
-    Ok(Json(json!({ "count": count })).into_response())
-}
-
-pub(super) async fn region(State(context): State<Context>, id: PathId) -> Answered {
-    bootstrapped(&context).await?;
-    let lookup = RegionLookup::Id(RegionId(number(id)?));
-    let found = context.core.region(lookup).await?;
-    let found: Option<Region> = found.map(|info| info.as_ref().into());
-    Ok(Json(found).into_response())
 }
 
 pub(super) async fn metrics(State(context): State<Context>) -> Response {

@@ -3,4 +3,5 @@
 mod crash;
 mod grpc;
 mod port;
+mod regions;
 mod support;

@@ -34,7 +34,7 @@ async fn asked(address: SocketAddr, method: &str, target: &[u8]) -> Result<(u16,
     Ok((code, body.to_owned()))
 }
 
-async fn get(address: SocketAddr, path: &str) -> Result<(u16, Value)> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<(u16, Value)> {
     let (code, body) = http(address, "GET", path).await?;
     Ok((code, serde_json::from_str(&body).with_context(|| body)?))
 }
@@ -104,7 +104,12 @@ async fn http_shapes() -> Result<()> {
 }
 
 /// Paths and queries that mean something.
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 14] = [
+    "/pd/api/v1/region/key/%00%FF?format=hex",
+    "/pd/api/v1/regions/key?key=61&end_key=%62&limit=7&format=hex",
+    "/pd/api/v1/regions/store/1?type=leader&limit=1",
+    "/pd/api/v1/regions/check/miss-peer",
+    "/pd/api/v1/regions/size?limit=3",
     "/pd/api/v1/stores?state=Up&state=tombstone",
     "/pd/api/v1/store/1001",
     "/pd/api/v1/store/%31%30%30%31",

@@ -4,16 +4,19 @@
 //! some leader. A store destroys a peer that a region with a newer epoch does not list, so a guess
 //! here would cost data there.
 
+mod loads;
 mod regions;
+mod report;
 mod stores;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use flotilla_base::{Incarnation, Moment, RegionId, Span, StoreId};
+use flotilla_base::{Incarnation, Moment, Region, RegionId, Span, StoreId};
 
 use stores::StoreLine;
 
-pub use regions::{RegionInfo, RegionMap, RegionReport, RegionStats, ReportEffect, StaleReport};
+pub use regions::{RegionMap, ScanRefusal};
+pub use report::{RegionInfo, RegionReport, RegionStats, ReportEffect, StaleReport};
 pub use stores::{StoreHealth, StoreLoad, StoreStats, StoreStatus};
 
 /// Leaders report every ten seconds. A region whose leader has left out two reports may have none.
@@ -53,6 +56,19 @@ impl ClusterView {
         report: RegionReport,
     ) -> Result<ReportEffect, StaleReport> {
         self.regions.report(now, report)
+    }
+
+    /// Takes a piece of a split that a store reports. What leaders report of it counts more: this only fills
+    /// the time until they do.
+    ///
+    /// # Errors
+    /// [`StaleReport`] says what is known; the view is unchanged then.
+    pub fn on_split_piece(
+        &mut self,
+        now: Moment,
+        region: Region,
+    ) -> Result<ReportEffect, StaleReport> {
+        self.regions.piece(now, region)
     }
 
     /// Takes a store's statistics. The caller has checked that the store is registered.
@@ -101,26 +117,6 @@ impl ClusterView {
     pub fn silent_regions(&self, now: Moment) -> Vec<RegionId> {
         let is_silent = |info: &&Arc<RegionInfo>| now.since(info.heard) > LEADER_SILENT_AFTER;
         self.regions.iter().filter(is_silent).map(|info| info.region.id).collect()
-    }
-
-    /// Leaders, replicas and sizes of every store that holds a reported region.
-    #[must_use]
-    pub fn loads(&self) -> BTreeMap<StoreId, StoreLoad> {
-        let mut loads = BTreeMap::<StoreId, StoreLoad>::new();
-        for info in self.regions.iter() {
-            for peer in &info.region.peers {
-                let load = loads.entry(peer.store).or_default();
-                load.regions += 1;
-                // Sizes are what leaders say of themselves: any number.
-                load.region_bytes = load.region_bytes.saturating_add(info.stats.size_bytes);
-                load.pending_peers += u64::from(info.pending_peers.contains(peer));
-                if peer.id == info.leader.id {
-                    load.leaders += 1;
-                    load.leader_bytes = load.leader_bytes.saturating_add(info.stats.size_bytes);
-                }
-            }
-        }
-        loads
     }
 
     /// The region with this id.

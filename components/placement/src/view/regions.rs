@@ -3,120 +3,27 @@
 //! The key space is cut into *tiles*. A tile shows the region that was last reported for its keys.
 //! After a split the report of one half may come before the other's; the keys of the other half then
 //! keep showing the parent, so a key that was ever covered stays covered, and a client that follows
-//! the old word is corrected by the store.
+//! the old word is corrected by the store. Only lookups of one key do that. A list holds regions that own
+//! their whole range, so no two of them overlap, and a reader who goes on at the end of the last one misses
+//! nothing; where a child is not known yet, the list has a hole.
 //!
 //! Order of versions: a split or merge gives the survivors a version above every region they came
-//! from, so for each key the higher version is the later truth, whatever the region id.
+//! from, so for each key the higher version is the later truth, whatever the region id. TiKV's placement
+//! driver makes an exception for regions of epoch 1/1, which its recovery of lost majorities creates. Here
+//! the first regions of a cluster are of that epoch, and none is ever created anew: no exception is made.
+//!
+//! Each lookup, and each report that changes no border, costs the logarithm of the number of regions; a list
+//! costs its length on top, and a report what it hides.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    sync::Arc,
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use flotilla_base::{Key, KeyRange, Moment, Region, RegionId, StoreId};
+
+use super::{
+    StoreLoad,
+    loads::StoreIndex,
+    report::{RegionInfo, RegionReport, ReportEffect, StaleReport},
 };
-
-use flotilla_base::{Epoch, Key, KeyRange, Moment, Peer, Region, RegionError, RegionId, Term};
-
-/// Sizes and flows of a region, as its leader estimates them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RegionStats {
-    /// Approximate size; 0 where the leader does not know yet.
-    pub size_bytes: u64,
-    /// Approximate number of keys; 0 where the leader does not know yet.
-    pub keys: u64,
-    /// Written in the interval.
-    pub written_bytes: u64,
-    /// Read in the interval.
-    pub read_bytes: u64,
-    /// Keys written in the interval.
-    pub written_keys: u64,
-    /// Keys read in the interval.
-    pub read_keys: u64,
-}
-
-/// A heartbeat of a region's leader.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RegionReport {
-    /// The region as its leader has applied it.
-    pub region: Region,
-    /// The leader.
-    pub leader: Peer,
-    /// The leader's term; 0 where it did not say.
-    pub term: Term,
-    /// Sizes and flows.
-    pub stats: RegionStats,
-    /// Peers that do not answer, with the seconds since they did.
-    pub down_peers: Vec<(Peer, u64)>,
-    /// Peers that lag behind.
-    pub pending_peers: Vec<Peer>,
-}
-
-/// A region as last reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegionInfo {
-    /// The region, word for word as a leader reported it.
-    pub region: Region,
-    /// That leader.
-    pub leader: Peer,
-    /// Its term.
-    pub term: Term,
-    /// Sizes and flows.
-    pub stats: RegionStats,
-    /// Peers that do not answer, with the seconds since they did.
-    pub down_peers: Vec<(Peer, u64)>,
-    /// Peers that lag behind.
-    pub pending_peers: Vec<Peer>,
-    /// When it was last reported.
-    pub heard: Moment,
-}
-
-/// Why a report is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StaleReport {
-    /// The region makes no sense.
-    #[error(transparent)]
-    Invalid(#[from] RegionError),
-    /// The leader is no peer of the region.
-    #[error("region {0}: its leader is no peer of it")]
-    ForeignLeader(RegionId),
-    /// The same region is known at a later epoch.
-    #[error("region {region} is stale: epoch {reported} reported, {known} known")]
-    Epoch {
-        /// The region.
-        region: RegionId,
-        /// Epoch of the report.
-        reported: Epoch,
-        /// Epoch in the view.
-        known: Epoch,
-    },
-    /// The same region at the same epoch has a later leader.
-    #[error("region {region} is stale: reported by the leader of term {reported}, {known} known")]
-    Leader {
-        /// The region.
-        region: RegionId,
-        /// Term of the report.
-        reported: Term,
-        /// Term in the view.
-        known: Term,
-    },
-    /// Another region owns some of the keys at a later version.
-    #[error("region {region} is stale: region {owner} owns keys of it at a later version")]
-    Overlap {
-        /// The region.
-        region: RegionId,
-        /// The later owner.
-        owner: RegionId,
-    },
-}
-
-/// What a report that was taken changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReportEffect {
-    /// Whether range, peers or leader differ from what was known: what routing depends on.
-    pub is_routing_changed: bool,
-    /// Another region that claims the same keys at the same version. This cannot happen within one
-    /// history of a cluster: an alarm is due.
-    pub conflict: Option<RegionId>,
-}
 
 /// Keys from the tile's start up to `end`, and the region last reported for them.
 #[derive(Clone, Debug)]
@@ -125,13 +32,42 @@ struct Tile {
     info: Arc<RegionInfo>,
 }
 
-/// Regions by key and by id.
+impl Tile {
+    /// Whether its region owns nothing beyond it.
+    fn is_whole(&self, start: &Key) -> bool {
+        let range = &self.info.region.range;
+        *start == range.start && self.end == range.end
+    }
+}
+
+/// The newest report of a region.
+#[derive(Clone, Debug)]
+struct Newest {
+    info: Arc<RegionInfo>,
+    /// In how many tiles it shows; never 0.
+    tiles: usize,
+}
+
+/// Why regions are not listed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScanRefusal {
+    /// A range ends before it starts, or begins before the end of the one before it.
+    #[error("invalid key range {0}: ranges must ascend and not overlap")]
+    BadRange(KeyRange),
+    /// Somebody wants to see all keys, and these are in no region that is known.
+    #[error("no region is known for the keys of {0}")]
+    Hole(KeyRange),
+}
+
+/// Regions by key, by id and by store.
 #[derive(Debug, Default)]
 pub struct RegionMap {
     /// Tiles by their start; they do not overlap.
     tiles: BTreeMap<Key, Tile>,
     /// The newest report of each region that still shows in a tile.
-    by_id: BTreeMap<RegionId, Arc<RegionInfo>>,
+    by_id: BTreeMap<RegionId, Newest>,
+    /// The same by the stores that hold it.
+    by_store: StoreIndex,
 }
 
 impl RegionMap {
@@ -152,32 +88,100 @@ impl RegionMap {
     /// The region with this id.
     #[must_use]
     pub fn by_id(&self, id: RegionId) -> Option<&Arc<RegionInfo>> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(|newest| &newest.info)
     }
 
-    /// The regions that own keys of `range`, ascending, at most `limit`; each once.
+    /// The regions with a replica on `store`, by id, from `first` on.
+    pub fn of_store(
+        &self,
+        store: StoreId,
+        first: RegionId,
+    ) -> impl Iterator<Item = &Arc<RegionInfo>> {
+        self.by_store.regions(store, first).filter_map(|id| self.by_id(id))
+    }
+
+    /// What each store carries that holds a region.
+    #[must_use]
+    pub fn loads(&self) -> BTreeMap<StoreId, StoreLoad> {
+        self.by_store.loads()
+    }
+
+    /// What one store carries.
+    #[must_use]
+    pub fn load(&self, store: StoreId) -> StoreLoad {
+        self.by_store.load(store)
+    }
+
+    /// The regions that own keys of `range`, ascending, at most `limit`. They do not overlap; keys whose
+    /// owner is known from an older report only are in none of them.
     #[must_use]
     pub fn scan(&self, range: &KeyRange, limit: usize) -> Vec<Arc<RegionInfo>> {
-        let first = self.tile_of(&range.start).map_or(&range.start, |(start, _)| start);
-        let mut listed = BTreeSet::new();
-        let is_new =
-            |info: &&Arc<RegionInfo>| listed.insert((info.region.id, info.region.epoch.version));
-        self.tiles
-            .range(first.clone()..)
-            .take_while(|(start, _)| range.end.is_empty() || **start < range.end)
-            .map(|(_, tile)| &tile.info)
-            .filter(is_new)
-            .take(limit)
-            .cloned()
-            .collect()
+        self.whole(range).take(limit).cloned().collect()
+    }
+
+    /// The regions of several ranges, as [`Self::scan`] lists those of one; each once, at most `limit` in all.
+    ///
+    /// # Errors
+    /// [`ScanRefusal`]: the ranges make no sense; or `must_cover` is asked for and keys that the limit leaves
+    /// within reach are in no region.
+    pub fn scan_ranges(
+        &self,
+        ranges: &[KeyRange],
+        limit: usize,
+        must_cover: bool,
+    ) -> Result<Vec<Arc<RegionInfo>>, ScanRefusal> {
+        check_ranges(ranges)?;
+        let mut listed: Vec<Arc<RegionInfo>> = Vec::new();
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            let mut border = Some(range.start.clone());
+            for info in self.whole(range) {
+                // Borders of two ranges may lie in one region.
+                let is_listed = listed.last().is_some_and(|last| last.region.id == info.region.id);
+                if !is_listed && listed.len() == limit {
+                    return Ok(listed);
+                }
+                let own = &info.region.range;
+                if must_cover && let Some(start) = border.filter(|border| own.start > *border) {
+                    return Err(ScanRefusal::Hole(KeyRange::new(start, own.start.clone())));
+                }
+                border = (!own.end.is_empty()).then(|| own.end.clone());
+                if !is_listed {
+                    listed.push(Arc::clone(info));
+                }
+            }
+            let is_short = |border: &Key| range.end.is_empty() || *border < range.end;
+            if must_cover
+                && listed.len() < limit
+                && let Some(start) = border.filter(is_short)
+            {
+                return Err(ScanRefusal::Hole(KeyRange::new(start, range.end.clone())));
+            }
+        }
+        Ok(listed)
+    }
+
+    /// The keys that [`Self::scan`] lists in no region, ascending.
+    #[must_use]
+    pub fn holes(&self) -> Vec<KeyRange> {
+        let mut holes = Vec::new();
+        let mut border = Some(Key::new());
+        for info in self.whole(&KeyRange::all()) {
+            let own = &info.region.range;
+            if let Some(start) = border.filter(|border| own.start > *border) {
+                holes.push(KeyRange::new(start, own.start.clone()));
+            }
+            border = (!own.end.is_empty()).then(|| own.end.clone());
+        }
+        holes.extend(border.map(|start| KeyRange::new(start, Key::new())));
+        holes
     }
 
     /// Every region, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<RegionInfo>> {
-        self.by_id.values()
+        self.by_id.values().map(|newest| &newest.info)
     }
 
-    /// How many regions there are.
+    /// How many regions there are, those included that own only a part of their range any more.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()
@@ -208,27 +212,50 @@ impl RegionMap {
         now: Moment,
         report: RegionReport,
     ) -> Result<ReportEffect, StaleReport> {
-        let conflict = self.check(&report)?;
-        let known = self.by_id.get(&report.region.id);
-        let is_routing_changed = known.is_none_or(|known| {
-            known.region != report.region || known.leader.id != report.leader.id
-        });
-        let info = Arc::new(RegionInfo::new(now, report, known.map(AsRef::as_ref)));
-        let id = info.region.id;
-        self.insert(info);
-        self.debug_assert_sound(id);
-        Ok(ReportEffect { is_routing_changed, conflict })
-    }
-
-    /// Judges a report; gives the region it conflicts with, if any.
-    fn check(&self, report: &RegionReport) -> Result<Option<RegionId>, StaleReport> {
         let region = &report.region;
         region.validate()?;
         if region.peer(report.leader.id).is_none() {
             return Err(StaleReport::ForeignLeader(region.id));
         }
-        if let Some(known) = self.by_id.get(&region.id) {
-            known.check_successor(report)?;
+        let conflict = self.check(region)?;
+        let known = self.by_id(region.id);
+        if let Some(known) = known {
+            known.check_leader(&report)?;
+        }
+        let is_routing_changed = known.is_none_or(|known| {
+            known.region != *region || known.leader.map(|it| it.id) != Some(report.leader.id)
+        });
+        let info = RegionInfo::new(now, report, known.map(AsRef::as_ref));
+        self.insert(info);
+        Ok(ReportEffect { is_routing_changed, conflict })
+    }
+
+    /// Takes a piece of a split, which its leader has not reported yet, unless as much is known.
+    pub(super) fn piece(
+        &mut self,
+        now: Moment,
+        region: Region,
+    ) -> Result<ReportEffect, StaleReport> {
+        region.validate()?;
+        if let Some(owner) = self.check(&region)? {
+            return Err(StaleReport::Overlap { region: region.id, owner });
+        }
+        let known = self.by_id(region.id);
+        if known.is_some_and(|known| known.region.epoch == region.epoch) {
+            return Ok(ReportEffect::default());
+        }
+        let info = RegionInfo::piece(now, region, known.map(AsRef::as_ref));
+        self.insert(info);
+        Ok(ReportEffect { is_routing_changed: true, conflict: None })
+    }
+
+    /// Whether a region may take the keys of its range; gives the region it conflicts with, if any.
+    ///
+    /// # Errors
+    /// The same region is known at a later epoch, or another one owns some of the keys at a later version.
+    pub(crate) fn check(&self, region: &Region) -> Result<Option<RegionId>, StaleReport> {
+        if let Some(known) = self.by_id(region.id) {
+            known.check_shape(region)?;
         }
         let mut conflict = None;
         for tile in self.overlapping(&region.range) {
@@ -244,44 +271,53 @@ impl RegionMap {
     }
 
     /// Puts `info` over every tile of its range. What sticks out of a cut tile keeps its region.
-    fn insert(&mut self, info: Arc<RegionInfo>) {
-        let range = info.region.range.clone();
+    fn insert(&mut self, info: RegionInfo) {
+        let info = Arc::new(info);
+        let (id, range) = (info.region.id, info.region.range.clone());
         debug_assert!(!range.is_empty(), "a region owns a key");
         let starts: Vec<Key> = self.overlapping_starts(&range);
-        let mut covered = Vec::with_capacity(starts.len());
+        if let Some(old) = self.by_id.remove(&id) {
+            self.by_store.remove(&old.info);
+        }
         for start in starts {
             let Some(tile) = self.tiles.remove(&start) else { continue };
+            let mut parts = 0;
             if start < range.start {
                 let left = Tile { end: range.start.clone(), info: tile.info.clone() };
                 self.tiles.insert(start, left);
+                parts += 1;
             }
             let sticks_out = tile.end.is_empty() || tile.end > range.end;
             if !range.end.is_empty() && sticks_out {
-                let right = Tile { end: tile.end.clone(), info: tile.info.clone() };
+                let right = Tile { end: tile.end, info: tile.info.clone() };
                 self.tiles.insert(range.end.clone(), right);
+                parts += 1;
             }
-            covered.push(tile.info);
+            self.note_parts(&tile.info, parts);
         }
         self.tiles.insert(range.start, Tile { end: range.end, info: info.clone() });
-        self.by_id.insert(info.region.id, info);
-        for old in covered {
-            self.forget_if_hidden(&old);
-        }
+        self.by_store.add(&info);
+        self.by_id.insert(id, Newest { info, tiles: 1 });
+        self.debug_assert_sound(id);
     }
 
-    /// A region none of whose keys shows any more was merged away: its id is forgotten.
-    fn forget_if_hidden(&mut self, old: &Arc<RegionInfo>) {
-        let id = old.region.id;
-        let is_newest = self.by_id.get(&id).is_some_and(|newest| Arc::ptr_eq(newest, old));
-        let shows = |tile: &Tile| Arc::ptr_eq(&tile.info, old);
-        if is_newest && !self.overlapping(&old.region.range).any(shows) {
+    /// So many tiles have taken the place of one of a region. A region none of whose keys shows any more was
+    /// merged away: its id is forgotten.
+    fn note_parts(&mut self, info: &Arc<RegionInfo>, parts: usize) {
+        let id = info.region.id;
+        // An earlier report of a region that has a newer one shows no longer than its keys have no owner.
+        let newest = self.by_id.get_mut(&id).filter(|newest| Arc::ptr_eq(&newest.info, info));
+        let Some(newest) = newest else { return };
+        newest.tiles = newest.tiles + parts - 1;
+        if newest.tiles == 0 {
             self.by_id.remove(&id);
+            self.by_store.remove(info);
         }
     }
 
     /// Costs a look at the neighbours: for tests and simulations.
     fn debug_assert_sound(&self, id: RegionId) {
-        let own = &self.by_id[&id].region;
+        let own = &self.by_id[&id].info.region;
         let shown: Vec<&Tile> = self.overlapping(&own.range).collect();
         debug_assert_eq!(shown.len(), 1, "the newest report covers its whole range");
         debug_assert!(shown.iter().all(|tile| tile.info.region.id == id), "and nothing else does");
@@ -291,6 +327,12 @@ impl RegionMap {
         let (start, tile) =
             self.tiles.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
         (tile.end.is_empty() || key < tile.end.as_ref()).then_some((start, tile))
+    }
+
+    /// Regions that own their whole range, of which a part lies in `range`; ascending.
+    fn whole(&self, range: &KeyRange) -> impl Iterator<Item = &Arc<RegionInfo>> {
+        let pairs = self.overlapping_pairs(range).filter(|(start, tile)| tile.is_whole(start));
+        pairs.map(|(_, tile)| &tile.info)
     }
 
     fn overlapping_starts(&self, range: &KeyRange) -> Vec<Key> {
@@ -303,49 +345,27 @@ impl RegionMap {
 
     fn overlapping_pairs(&self, range: &KeyRange) -> impl Iterator<Item = (&Key, &Tile)> {
         let first = self.tile_of(&range.start).map_or(&range.start, |(start, _)| start);
-        let upper = if range.end.is_empty() {
-            Bound::Unbounded
-        } else {
-            Bound::Excluded(range.end.as_ref())
+        let upper = match range.end.as_ref() {
+            _ if range.is_empty() => Bound::Excluded(first.as_ref()),
+            [] => Bound::Unbounded,
+            end => Bound::Excluded(end),
         };
         self.tiles.range::<[u8], _>((Bound::Included(first.as_ref()), upper))
     }
 }
 
-impl RegionInfo {
-    fn new(now: Moment, report: RegionReport, known: Option<&Self>) -> Self {
-        let mut stats = report.stats;
-        // A leader that has just been elected does not know its sizes yet; the last ones are better
-        // than none.
-        if let Some(known) = known.filter(|_| stats.size_bytes == 0) {
-            stats.size_bytes = known.stats.size_bytes;
-            stats.keys = known.stats.keys;
+/// Ranges have to ascend without touching each other's keys.
+fn check_ranges(ranges: &[KeyRange]) -> Result<(), ScanRefusal> {
+    let mut border = Some(&[][..]);
+    for range in ranges {
+        let is_inverted = !range.end.is_empty() && range.start > range.end;
+        let is_behind = border.is_some_and(|border| *border <= *range.start);
+        if is_inverted || !is_behind {
+            return Err(ScanRefusal::BadRange(range.clone()));
         }
-        Self {
-            region: report.region,
-            leader: report.leader,
-            term: report.term,
-            stats,
-            down_peers: report.down_peers,
-            pending_peers: report.pending_peers,
-            heard: now,
-        }
+        border = (!range.end.is_empty()).then_some(&range.end[..]);
     }
-
-    /// Whether `report` of the same region may follow this one.
-    fn check_successor(&self, report: &RegionReport) -> Result<(), StaleReport> {
-        let (known, reported) = (self.region.epoch, report.region.epoch);
-        if reported.version < known.version || reported.conf_ver < known.conf_ver {
-            return Err(StaleReport::Epoch { region: self.region.id, reported, known });
-        }
-        // An isolated old leader goes on reporting at the same epoch: its term gives it away.
-        let is_old_leader = !report.term.is_none() && report.term < self.term;
-        if reported == known && is_old_leader {
-            let (reported, known) = (report.term, self.term);
-            return Err(StaleReport::Leader { region: self.region.id, reported, known });
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 #[cfg(test)]

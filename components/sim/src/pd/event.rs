@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use flotilla_base::{Key, Moment, PeerId, StoreId};
+use flotilla_base::{Key, Moment, PeerId, Region, StoreId};
 use flotilla_pdcore::Denied;
 use flotilla_placement::{
     BootstrapPlan, IdBatch, RegionInfo, RegionReport, StoreRecord, Timestamp,
@@ -38,6 +38,10 @@ pub enum PdAsk {
     StoreBeat(StoreId),
     /// A region's leader reports.
     RegionBeat(Box<RegionReport>),
+    /// The ids of a split of a region into itself and so many more.
+    SplitIds(Box<Region>, u32),
+    /// A split was carried out.
+    SplitDone(Vec<Region>),
 }
 
 /// A request on its way.
@@ -173,6 +177,13 @@ fn write_ask(ask: &PdAsk, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         PdAsk::RegionBeat(report) => {
             let RegionReport { region, leader, term, .. } = report.as_ref();
             write!(f, "region {} at {} led by {} in {term}", region.id, region.epoch, leader.store)
+        }
+        PdAsk::SplitIds(region, children) => {
+            write!(f, "split of region {} at {} into {children} more", region.id, region.epoch)
+        }
+        PdAsk::SplitDone(pieces) => {
+            let pieces: Vec<_> = pieces.iter().map(|piece| (piece.id, piece.epoch)).collect();
+            write!(f, "split was done: {pieces:?}")
         }
     }
 }

@@ -240,6 +240,7 @@ impl PdHost<PdTicket> for Hands<'_> {
                 StaleReport::Invalid(_) | StaleReport::ForeignLeader(_) => {}
             },
             Report::Heartbeat { .. }
+            | Report::Piece { .. }
             | Report::IdWindow(_)
             | Report::Line { .. }
             | Report::Refused(_)

@@ -224,6 +224,10 @@ impl PdNode {
                 Job::Input(Input::StoreHeartbeat { id, stats: Box::default(), ticket })
             }
             PdAsk::RegionBeat(report) => Job::Input(Input::RegionHeartbeat(report)),
+            PdAsk::SplitIds(region, children) => {
+                Job::Input(Input::AskSplit { region, children, ticket })
+            }
+            PdAsk::SplitDone(pieces) => Job::Input(Input::ReportSplit { pieces, ticket }),
             PdAsk::Region(_) | PdAsk::Regions | PdAsk::Plan(_) => Job::LookUp(ticket, ask),
         };
         self.post(job);

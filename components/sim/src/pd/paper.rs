@@ -10,6 +10,8 @@ use flotilla_base::{
 };
 use flotilla_placement::RegionReport;
 
+use super::event::PdAsk;
+
 /// Stores that hold the replicas on paper.
 const STORES: u64 = 7;
 /// Regions beyond which nothing is split.
@@ -27,6 +29,8 @@ pub struct Paper {
     now: Vec<RegionReport>,
     /// What was reported before.
     old: Vec<RegionReport>,
+    /// What the last split has made, until it is reported.
+    split: Option<Vec<Region>>,
     next_id: u64,
 }
 
@@ -38,13 +42,28 @@ impl Paper {
         let (leader, id, range) = (peer(1), RegionId(4), KeyRange::all());
         let region = Region { id, range, epoch: Epoch::FIRST, peers: (1..=3).map(peer).collect() };
         let report = RegionReport { region, leader, term: Term(6), ..RegionReport::default() };
-        Self { rng, now: vec![report], old: Vec::new(), next_id: 4 }
+        Self { rng, now: vec![report], old: Vec::new(), split: None, next_id: 4 }
     }
 
     /// What leaders would report now, in the order of the keys.
     #[must_use]
     pub fn reports(&self) -> &[RegionReport] {
         &self.now
+    }
+
+    /// What a split has made that is not reported yet, in the order of the keys.
+    pub const fn take_split(&mut self) -> Option<Vec<Region>> {
+        self.split.take()
+    }
+
+    /// The leader of the region that owns `key` asks for the ids of a split into `children` more.
+    #[must_use]
+    pub fn ask(&self, key: &Key, children: u32) -> PdAsk {
+        let mut owners = self.now.iter().filter(|report| report.region.range.contains(key));
+        match owners.next() {
+            Some(report) => PdAsk::SplitIds(Box::new(report.region.clone()), children),
+            None => PdAsk::Ids(children),
+        }
     }
 
     /// A key that may be a border.
@@ -95,6 +114,7 @@ impl Paper {
         }
         self.now[at] = left.clone();
         self.now.insert(at + 1, right.clone());
+        self.split = Some(vec![left.region.clone(), right.region.clone()]);
         vec![left, right]
     }
 

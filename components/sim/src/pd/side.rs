@@ -247,7 +247,7 @@ impl PdSide {
     #[must_use]
     pub fn reported_leader(&self, now: Moment, region: RegionId) -> Option<StoreId> {
         let mut sights = self.slots.values().filter_map(|slot| slot.node.leading(now));
-        Some(sights.next()?.regions().by_id(region)?.leader.store)
+        Some(sights.next()?.regions().by_id(region)?.leader?.store)
     }
 
     /// Whether all clients are done.

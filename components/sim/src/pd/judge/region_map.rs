@@ -14,6 +14,7 @@ const WORDS: &str = "I6: what is answered was reported word for word";
 const OWNER: &str =
     "I6: a key is answered with a region that owns it, and never with an earlier one";
 const COVERED: &str = "I6: a key that had an owner keeps one";
+const APART: &str = "I6: no two regions of a list own one key";
 const TILES: &str = "I6: regions tile the key space at their latest epochs";
 
 /// Names a reign.
@@ -31,6 +32,8 @@ pub struct ReignKey {
 #[derive(Debug, Default)]
 pub struct RegionMapJudge {
     reported: BTreeMap<RegionId, Vec<RegionReport>>,
+    /// What stores reported as made by splits.
+    pieces: BTreeMap<RegionId, Vec<Region>>,
     /// The newest version that was answered for each key.
     owners: BTreeMap<(ReignKey, Key), Version>,
 }
@@ -41,6 +44,13 @@ impl RegionMapJudge {
         let known = self.reported.entry(report.region.id).or_default();
         if !known.contains(report) {
             known.push(report.clone());
+        }
+    }
+
+    /// A store reports what a split has made.
+    pub fn on_split(&mut self, pieces: &[Region]) {
+        for piece in pieces {
+            self.pieces.entry(piece.id).or_default().push(piece.clone());
         }
     }
 
@@ -65,21 +75,28 @@ impl RegionMapJudge {
         Ok(())
     }
 
-    /// All regions are listed.
+    /// All regions are listed, in the order of their keys. A key whose owner has not reported yet is in none.
     ///
     /// # Errors
-    /// One of them was not reported; or a key that had an owner has none.
+    /// One of them was not reported; or they overlap; or a key is in one that is older than what was answered.
     pub fn on_all<'a>(
         &self,
         reign: ReignKey,
         found: impl Iterator<Item = &'a RegionInfo> + Clone,
     ) -> Verdict {
         found.clone().try_for_each(|info| self.check_words(info))?;
+        for (left, right) in found.clone().zip(found.clone().skip(1)) {
+            let (left, right) = (&left.region.range, &right.region.range);
+            let is_apart = !left.end.is_empty() && left.end <= right.start;
+            require(is_apart, APART, || format!("{left} and {right}"))?;
+        }
         let (first, last) = ((reign, Key::new()), ReignKey { run: Run(reign.run.0 + 1), ..reign });
-        let owned = self.owners.range(first..(last, Key::new())).map(|((of, key), _)| (of, key));
-        for (_, key) in owned.filter(|(of, _)| **of == reign) {
-            let is_owned = found.clone().any(|info| info.region.range.contains(key));
-            require(is_owned, COVERED, || format!("{reign:?} {key:?} is in no region"))?;
+        let owned =
+            self.owners.range(first..(last, Key::new())).filter(|((of, _), _)| *of == reign);
+        for ((_, key), version) in owned {
+            let owner = found.clone().find(|info| info.region.range.contains(key));
+            let is_older = owner.is_some_and(|info| info.region.epoch.version < *version);
+            require(!is_older, OWNER, || format!("{reign:?} {key:?}: {owner:?} after {version}"))?;
         }
         Ok(())
     }
@@ -108,12 +125,16 @@ impl RegionMapJudge {
         })
     }
 
+    /// Region, leader and term come from one report; or the region from a split, and its leader from nowhere or
+    /// from an earlier report of the same region.
     fn check_words(&self, info: &RegionInfo) -> Verdict {
-        let reports = self.reported.get(&info.region.id);
-        let is_same = |report: &RegionReport| {
-            (&report.region, report.leader, report.term) == (&info.region, info.leader, info.term)
-        };
-        let is_reported = reports.is_some_and(|reports| reports.iter().any(is_same));
+        let reports = self.reported.get(&info.region.id).map(Vec::as_slice).unwrap_or_default();
+        let leads =
+            |report: &&RegionReport| (Some(report.leader), report.term) == (info.leader, info.term);
+        let pieces = self.pieces.get(&info.region.id);
+        let is_piece = pieces.is_some_and(|pieces| pieces.contains(&info.region));
+        let is_reported = reports.iter().filter(leads).any(|report| report.region == info.region)
+            || (is_piece && (info.leader.is_none() || reports.iter().any(|it| leads(&it))));
         require(is_reported, WORDS, || format!("{:?} led by {:?}", info.region, info.leader))
     }
 }
@@ -137,6 +158,7 @@ mod tests {
     fn info(report: &RegionReport) -> RegionInfo {
         let RegionReport { region, leader, term, stats, .. } = report.clone();
         let (down_peers, pending_peers, heard) = (Vec::new(), Vec::new(), Moment(1));
+        let leader = Some(leader);
         RegionInfo { region, leader, term, stats, down_peers, pending_peers, heard }
     }
 
@@ -170,8 +192,35 @@ mod tests {
         assert_eq!(rule(judge.on_key(REIGN, &key, None)), Some(COVERED));
         let next = ReignKey { term: Term(7), ..REIGN };
         assert_eq!(judge.on_key(next, &key, Some(&info(&parent))), Ok(()), "another reign");
-        assert_eq!(judge.on_all(REIGN, [info(&parent)].iter()), Ok(()));
-        assert_eq!(rule(judge.on_all(REIGN, [].iter())), Some(COVERED));
+        assert_eq!(rule(judge.on_all(REIGN, [info(&parent)].iter())), Some(OWNER));
+        assert_eq!(judge.on_all(next, [info(&parent)].iter()), Ok(()));
+        assert_eq!(judge.on_all(REIGN, [].iter()), Ok(()), "a list may have holes");
+    }
+
+    #[test]
+    fn regions_of_a_list_that_overlap_are_found() {
+        let mut judge = RegionMapJudge::default();
+        let (parent, child) = (report(2, ("", ""), 1), report(3, ("m", ""), 2));
+        judge.on_report(&parent);
+        judge.on_report(&child);
+        let list = [info(&parent), info(&child)];
+        assert_eq!(rule(judge.on_all(REIGN, list.iter())), Some(APART));
+        assert_eq!(judge.on_all(REIGN, list[1..].iter()), Ok(()));
+    }
+
+    #[test]
+    fn pieces_of_a_split_have_no_leader_or_the_one_they_had() {
+        let mut judge = RegionMapJudge::default();
+        let (parent, child) = (report(2, ("", ""), 1), report(3, ("m", ""), 2));
+        let shrunk = report(2, ("", "m"), 2);
+        judge.on_report(&parent);
+        judge.on_split(&[shrunk.region.clone(), child.region.clone()]);
+        let key = Key::from("p");
+        let led = info(&child);
+        assert_eq!(rule(judge.on_key(REIGN, &key, Some(&led))), Some(WORDS), "by nobody");
+        let unled = RegionInfo { leader: None, term: Term(0), ..led };
+        assert_eq!(judge.on_key(REIGN, &key, Some(&unled)), Ok(()));
+        assert_eq!(judge.on_all(REIGN, [info(&shrunk)].iter()), Ok(()), "as before");
     }
 
     #[test]

@@ -105,6 +105,13 @@ impl PdSide {
         for report in reports {
             self.tell_all(report);
         }
+        // On its way with the reports of the leaders: either may come first.
+        if let Some(pieces) = self.around.paper.take_split() {
+            self.judges.regions.on_split(&pieces);
+            for member in self.members() {
+                self.post(Asker::Nobody, member, PdAsk::SplitDone(pieces.clone()));
+            }
+        }
         let pause = Span(1 + self.chance.schedule.below(PAPER_INTERVAL.0));
         self.later(pause, PdEvent::Paper);
     }

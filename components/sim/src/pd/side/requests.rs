@@ -55,7 +55,14 @@ impl PdSide {
     /// A request leaves whoever asks.
     pub(super) fn post(&mut self, who: Asker, target: PeerId, ask: PdAsk) -> PdTicket {
         let ticket = PdTicket(self.around.asked.len() as u64);
-        let ids = if let PdAsk::Ids(count) = &ask { *count } else { 0 };
+        let ids = match &ask {
+            PdAsk::Ids(count) => *count,
+            // One for each region, and one for each of its peers.
+            PdAsk::SplitIds(region, children) => {
+                u32::try_from(region.peers.len() + 1).unwrap_or(0) * *children
+            }
+            _ => 0,
+        };
         let is_registration = matches!(ask, PdAsk::Register(_));
         self.around.asked.push(Asked { who, ids, is_registration });
         let request = Box::new(PdRequest { ticket, ask });
@@ -155,8 +162,12 @@ impl PdSide {
         let client = &mut self.around.clients[number];
         let target = client.target;
         if client.ticket.is_none()
-            && let Some(ask) = client.ask(&self.settings.plan, key)
+            && let Some(ask) = client.ask(&self.settings.plan, key.clone())
         {
+            let ask = match (self.settings.plan.origin, ask) {
+                (Origin::Paper, PdAsk::Ids(count @ 1..=3)) => self.around.paper.ask(&key, count),
+                (_, ask) => ask,
+            };
             let ticket = self.post(Asker::Client(number), target, ask);
             self.around.clients[number].ticket = Some(ticket);
         }
