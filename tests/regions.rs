@@ -65,7 +65,7 @@ fn value_of(key: &Bytes, size: usize) -> Bytes {
 
 /// Small regions: a split for each MiB.
 fn small(config: &mut StoreConfig) {
-    config.splits.size = ByteSize::mib(1);
+    config.limits.splits.size = ByteSize::mib(1);
 }
 
 /// Keys of one prefix are cut as well as any, and clients of transactions can read what lies around them.

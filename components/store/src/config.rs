@@ -53,8 +53,6 @@ pub struct StoreConfig {
     pub threads: Threads,
     /// What bounds how much it takes on.
     pub limits: Limits,
-    /// When regions are split.
-    pub splits: SplitLimits,
     /// Where the process's log goes. For the binary: a store itself sets no logging up.
     pub log: LogConfig,
 }
@@ -68,6 +66,8 @@ pub struct Limits {
     pub write_memory: ByteSize,
     /// Bytes of what was read, over all clients, before new reads have to wait.
     pub answer_memory: ByteSize,
+    /// How large a region grows before it is split.
+    pub splits: SplitLimits,
 }
 
 impl Default for Limits {
@@ -76,6 +76,7 @@ impl Default for Limits {
             free_min: ByteSize::mib(256),
             write_memory: ByteSize::mib(256),
             answer_memory: ByteSize::mib(256),
+            splits: SplitLimits::default(),
         }
     }
 }
@@ -137,7 +138,6 @@ impl StoreConfig {
             timing: Timing::default(),
             threads: Threads::for_cores(cores()),
             limits: Limits::default(),
-            splits: SplitLimits::default(),
             log: LogConfig { level: "info".to_owned(), file: None },
         }
     }
@@ -179,8 +179,8 @@ impl StoreConfig {
                 "answer-memory": self.limits.answer_memory.to_string(),
             },
             "region": {
-                "split-size": self.splits.size.to_string(),
-                "split-keys": self.splits.keys,
+                "split-size": self.limits.splits.size.to_string(),
+                "split-keys": self.limits.splits.keys,
             },
             "log": { "level": self.log.level, "file": self.log.file },
         })
@@ -249,8 +249,11 @@ impl RawConfig {
         set(&mut config.limits.free_min, self.size("storage.min-free-disk"));
         set(&mut config.limits.write_memory, self.size("server.write-memory"));
         set(&mut config.limits.answer_memory, self.size("server.answer-memory"));
-        set(&mut config.splits.size, self.size("region.split-size"));
-        set(&mut config.splits.keys, self.count("region.split-keys", 16..=u32::MAX).map(u64::from));
+        set(&mut config.limits.splits.size, self.size("region.split-size"));
+        set(
+            &mut config.limits.splits.keys,
+            self.count("region.split-keys", 16..=u32::MAX).map(u64::from),
+        );
         let threads = &mut config.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -264,10 +267,10 @@ impl RawConfig {
             let why = "one batch of writes may take 16MiB, so there must be room for it";
             self.wrong("server.write-memory", &config.limits.write_memory.to_string(), why);
         }
-        if config.splits.size < ByteSize::mib(1) {
+        if config.limits.splits.size < ByteSize::mib(1) {
             let why =
                 "every region costs memory and messages: at least 1MiB, better 64MiB and more";
-            self.wrong("region.split-size", &config.splits.size.to_string(), why);
+            self.wrong("region.split-size", &config.limits.splits.size.to_string(), why);
         }
         if config.limits.answer_memory < ByteSize::mib(64) {
             let why = "one answer may take 64MiB, so there must be room for it";

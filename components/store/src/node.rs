@@ -293,7 +293,7 @@ impl Assembly<'_> {
             apply_queue,
             inbound: Arc::clone(&inbound),
             silence,
-            sizes: Arc::new(Sizes::new(self.config.splits)),
+            sizes: Arc::new(Sizes::new(self.config.limits.splits)),
             unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
                 // The children of splits are none that the bootstrap waits for.

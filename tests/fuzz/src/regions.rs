@@ -38,7 +38,7 @@ fn check(view: &ClusterView) {
         // A region shows at least where it is owner, and nobody else does there.
         assert!(view.region(info.region.id).is_some(), "{:?} shows and is not known", info.region);
     }
-    let _sums_of_any_sizes = view.loads();
+    let _sums_of_any_sizes = view.regions().loads();
     let _any_answer = view.regions().covers_everything();
     assert!(view.regions().len() <= all.len(), "each known region shows");
     assert!(view.region(RegionId(0)).is_none());

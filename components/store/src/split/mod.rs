@@ -1,6 +1,6 @@
 //! Splits: when a region is too large, where it may be cut, and who carries it out.
 //!
-//! [`sizes`] counts what is written and says when a region is worth a look; [`survey`] looks at all of it; [`borders`]
+//! [`sizes`] counts what is written and says when a region is worth a look; [`mod@survey`] looks at all of it; [`borders`]
 //! finds where to cut; [`splitter`] gets ids from the placement driver and has the replica propose the split. Clients
 //! come in at [`borders`] with keys of their own choice.
 //!
