@@ -61,16 +61,16 @@ impl<H: Handler> Pool<H> {
         for number in 0..options.workers {
             let name = format!("{}-{number}", options.name);
             let turns = Turns::new(handler(number), options.limits);
-            let receiver = ready.receiver.clone();
+            let (receiver, stop) = (ready.receiver.clone(), pool.stop.clone());
             let on_panic = options.on_panic.clone();
-            let body = move || guard(|| work(turns, &receiver), &on_panic);
+            let body = move || guard(|| work(turns, &receiver, &stop), &on_panic);
             // When this fails, the drop of `pool` ends the workers that run already.
             pool.workers.push(thread::Builder::new().name(name).spawn(body)?);
         }
         Ok(pool)
     }
 
-    /// Runs what is ready now, then ends all workers and waits for them. Cells stay as they are: their owner
+    /// Runs what is in the inboxes now, then ends all workers and waits for them. Cells stay as they are: their owner
     /// disposes of them ([`crate::Mailbox::dispose`]). Later mail is refused.
     pub fn shutdown(mut self) {
         self.stop_workers();
@@ -135,15 +135,45 @@ impl<H: Handler> Manual<H> {
     }
 }
 
-fn work<H: Handler>(mut turns: Turns<H>, ready: &Receiver<Entry<H::State, H::Message>>) {
+/// A worker that is told to stop goes on for so many turns for each cell that waits: those that were given more mail
+/// than one turn takes stand behind the word. Who gets mail all the time does not keep it for ever.
+const LAST_TURNS_PER_CELL: usize = 64;
+
+fn work<H: Handler>(
+    mut turns: Turns<H>,
+    ready: &Receiver<Entry<H::State, H::Message>>,
+    stop: &Sender<Entry<H::State, H::Message>>,
+) {
     loop {
         let entry = ready.try_recv().or_else(|| {
             turns.handler.idle();
             ready.recv()
         });
-        let Some(Entry::Cell(first)) = entry else { return };
+        let Some(Entry::Cell(first)) = entry else { break };
         if turns.run(first, ready).1 {
-            return;
+            break;
         }
     }
+    let stops = finish(&mut turns, ready);
+    for _ in 0..stops {
+        // The receiving end is in this very function.
+        let _received = stop.send(Entry::Stop).is_ok();
+    }
+}
+
+/// Runs what is ready, and returns how many words for other workers were among it. Whatever another worker runs
+/// meanwhile comes back into the queue before that one looks for its own word.
+fn finish<H: Handler>(
+    turns: &mut Turns<H>,
+    ready: &Receiver<Entry<H::State, H::Message>>,
+) -> usize {
+    let mut stops = 0;
+    for _turn in 0..LAST_TURNS_PER_CELL * (1 + ready.len()) {
+        match ready.try_recv() {
+            Some(Entry::Cell(first)) => stops += usize::from(turns.run(first, ready).1),
+            Some(Entry::Stop) => stops += 1,
+            None => break,
+        }
+    }
+    stops
 }

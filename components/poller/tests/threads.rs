@@ -330,3 +330,21 @@ fn a_syncer_shares_one_sync_and_stops_at_the_first_failure() {
     drop(syncer);
     assert!(fatal.load(Ordering::SeqCst) && events.recv().is_err());
 }
+
+/// Mail that one turn had no room for stands behind the word to stop.
+#[test]
+fn a_pool_that_stops_takes_the_mail_that_needs_several_turns() {
+    for _ in 0..50 {
+        let counted = Arc::new(AtomicUsize::new(0));
+        let (queue, ready) = ReadyQueue::new(QUOTA);
+        let cells: Vec<_> = (0..3).map(|key| queue.cell(key, 1, ())).collect();
+        for cell in &cells {
+            (0..5).for_each(|_| cell.send(false).expect("open"));
+        }
+        let limits = TurnLimits { cells: 1, messages: 1 };
+        let options = PoolOptions { limits, ..PoolOptions::new("count", 2) };
+        let pool = Pool::start(&options, ready, |_| Counter(counted.clone())).expect("threads");
+        pool.shutdown();
+        assert_eq!(counted.load(Ordering::SeqCst), 15);
+    }
+}
