@@ -206,6 +206,17 @@ fn cluster_views(sandbox: &Sandbox) {
     assert_eq!(sandbox.json(&["ctl", "regions", "--limit", "1"])["truncated"], true);
     let first = sandbox.run(&["ctl", "regions", "--limit", "1"]);
     assert!(first.stderr.contains("1 of 2 regions"), "{}", first.stderr);
+    assert!(first.stderr.contains("more follow: flotilla ctl regions --from"), "{}", first.stderr);
+    let page = sandbox.json(&["ctl", "regions", "--limit", "1"]);
+    let next = page["rest"]["from_hex"].as_str().expect("the next page").to_owned();
+    assert_eq!((&page["total"], &page["states"]["guard"]), (&2.into(), &1.into()));
+    let next = sandbox.json(&["ctl", "regions", "--hex", "--from", &next]);
+    assert_eq!((&next["total"], &next["regions"][0]["state"]), (&1.into(), &"guard".into()));
+    let owner = sandbox.json(&["ctl", "regions", "--key", "any"]);
+    assert_eq!((&owner["total"], &owner["regions"][0]["start_hex"]), (&1.into(), &"".into()));
+    let store = stores[0]["id"].to_string();
+    assert_eq!(sandbox.json(&["ctl", "regions", "--store", &store])["total"], 2);
+    assert_eq!(sandbox.run(&["ctl", "regions", "--store", "4711"]).code, 2);
     assert!(sandbox.ok(&["ctl", "regions"]).contains("LEADER"));
     assert!(sandbox.ok(&["ctl", "stores"]).contains("ADDRESS"));
 }

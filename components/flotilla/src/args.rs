@@ -411,17 +411,8 @@ Examples:
     },
     /// All stores
     Stores,
-    /// All regions
-    Regions {
-        /// Show at most so many
-        #[arg(
-            long,
-            default_value_t = 1000,
-            value_name = "N",
-            value_parser = clap::value_parser!(u64).range(1..)
-        )]
-        limit: u64,
-    },
+    /// All regions, in the order of their keys
+    Regions(RegionsArgs),
     /// Change one region
     #[command(subcommand)]
     Region(RegionCommand),
@@ -449,6 +440,41 @@ pub(crate) struct SplitArgs {
     #[arg(short = 'x', long)]
     pub hex: bool,
 }
+
+/// Which regions are listed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Where more regions follow than --limit shows, the command that goes on is named.
+
+Examples:
+  flotilla ctl regions
+  flotilla ctl regions --key user:1
+  flotilla ctl regions --store 3 --limit 20")]
+pub(crate) struct RegionsArgs {
+    /// Show at most so many
+    #[arg(
+        long,
+        default_value_t = REGIONS_LIMIT,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub limit: u64,
+    /// Only the region that holds this key
+    #[arg(long, value_name = "KEY", conflicts_with = "from")]
+    pub key: Option<String>,
+    /// Begin with the region that holds this key
+    #[arg(long, value_name = "KEY")]
+    pub from: Option<String>,
+    /// Only regions with a replica on this store
+    #[arg(long, value_name = "ID")]
+    pub store: Option<u64>,
+    /// Keys are hexadecimal
+    #[arg(short = 'x', long)]
+    pub hex: bool,
+}
+
+/// Regions that are listed where nobody says how many.
+pub(crate) const REGIONS_LIMIT: u64 = 1000;
 
 /// What a benchmark does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

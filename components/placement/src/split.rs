@@ -225,6 +225,8 @@ mod tests {
         refused(&Region { peers: Vec::new(), ..known.clone() }, 1, "no peers");
         refused(&Region { id: RegionId(0), ..known.clone() }, 1, "region id is 0");
         refused(&guard, 1, "guard region");
+        let unheard = check_split(ClusterView::new(Moment(1)).regions(), &guard, 1);
+        assert_eq!(unheard, Err(SplitRefusal::Guard(guard.id)), "there is nothing to wait for");
         let disguised = Region { id: guard.id, ..region(4, ("u", "v"), 9) };
         refused(&disguised, 1, "guard region");
         refused(&region(8, ("t", "u"), 9), 1, "none is known at its start");

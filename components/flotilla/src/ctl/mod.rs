@@ -2,7 +2,9 @@
 
 mod region;
 
-use flotilla_base::{ByteSize, key};
+mod regions;
+
+use flotilla_base::ByteSize;
 use flotilla_client::Client;
 use serde_json::{Value, json};
 
@@ -10,13 +12,10 @@ use crate::{
     args::{CtlCommand, Globals},
     catalogue, context,
     fault::Fault,
-    health::{ClusterView, Health, RegionState, RegionView, StoreView},
+    health::{ClusterView, Health, StoreView},
     output::{self, Column, Format, Table},
     playground, text,
 };
-
-/// Characters of a border in a table.
-const BORDER_CHARACTERS_MAX: usize = 60;
 
 /// `flotilla ctl`.
 pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fault> {
@@ -28,7 +27,7 @@ pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fa
     match command {
         CtlCommand::Status { check } => status(globals, &client, &look.await?, check).await,
         CtlCommand::Stores => stores(globals, &look.await?),
-        CtlCommand::Regions { limit } => regions(globals, &look.await?, limit),
+        CtlCommand::Regions(args) => regions::list(globals, &look.await?, &args),
         CtlCommand::Region(command) => region::run(globals, &client.admin(), command).await,
     }
 }
@@ -129,80 +128,5 @@ fn store_json(store: &StoreView) -> Value {
         "available_bytes": store.info.report.available_bytes,
         "used_bytes": store.info.report.used_bytes,
         "heartbeat_age_seconds": store.silent_for.map(|age| age.as_secs_f64()),
-    })
-}
-
-fn regions(globals: &Globals, view: &ClusterView, limit: u64) -> Result<(), Fault> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(view.regions.len());
-    let (shown, rest) = view.regions.split_at(limit);
-    if globals.output == Format::Json {
-        let regions = Value::Array(shown.iter().map(region_json).collect());
-        let truncated = json!(!rest.is_empty());
-        return output::print_json_with("regions", regions, &[("truncated", truncated)]);
-    }
-    let mut table = Table::new(&[
-        Column::Right("ID"),
-        Column::Left("START"),
-        Column::Left("END"),
-        Column::Right("LEADER"),
-        Column::Left("VOTERS"),
-        Column::Right("EPOCH"),
-        Column::Left("STATE"),
-    ]);
-    for region in shown {
-        let info = &region.info;
-        let leader =
-            region.leader().map_or_else(|| "-".to_owned(), |leader| leader.store.to_string());
-        let voters: Vec<String> =
-            info.region.peers.iter().map(|peer| peer.store.to_string()).collect();
-        let epoch = info.region.epoch;
-        table.row(vec![
-            info.region.id.to_string(),
-            border(&info.region.range.start),
-            border(&info.region.range.end),
-            leader,
-            voters.join(","),
-            format!("{}.{}", epoch.version, epoch.conf_ver),
-            state_text(region).to_owned(),
-        ]);
-    }
-    output::print(&table.render())?;
-    if !rest.is_empty() {
-        let (shown, all) = (shown.len(), view.regions.len());
-        output::note(&format!("{shown} of {all} regions; all of them: --limit {all}"));
-    }
-    Ok(())
-}
-
-/// A border for a table. The guard region's is the same everywhere, and long.
-fn border(key: &[u8]) -> String {
-    if key == key::guard_border() {
-        "(guard)".to_owned()
-    } else {
-        text::shortened(key, BORDER_CHARACTERS_MAX)
-    }
-}
-
-/// The state for a table: which region is the guard is worth a word only while nothing else is.
-fn state_text(region: &RegionView) -> &'static str {
-    match region.state {
-        RegionState::Whole if region.info.region.is_guard() => "guard",
-        state => state.name(),
-    }
-}
-
-fn region_json(region: &RegionView) -> Value {
-    let info = &region.info;
-    let peer = |peer: &flotilla_base::Peer| json!({"id": peer.id.get(), "store": peer.store.get()});
-    json!({
-        "id": info.region.id.get(),
-        "start_hex": text::to_hex(&info.region.range.start),
-        "end_hex": text::to_hex(&info.region.range.end),
-        "version": info.region.epoch.version.get(),
-        "conf_ver": info.region.epoch.conf_ver.get(),
-        "leader": region.leader().map(|leader| leader.store.get()),
-        "peers": info.region.peers.iter().map(peer).collect::<Vec<_>>(),
-        "down": info.down.iter().map(|peer| peer.store.get()).collect::<Vec<_>>(),
-        "state": state_text(region),
     })
 }

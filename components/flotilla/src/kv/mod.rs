@@ -184,6 +184,7 @@ fn done(globals: &Globals, verb: &str, keys: usize) -> Result<(), Fault> {
     }
 }
 
+/// The bytes of a key as a person writes it.
 pub(crate) fn key(text: &str, is_hex: bool) -> Result<Vec<u8>, Fault> {
     let bytes = if is_hex { text::from_hex(text) } else { text::unescape(text) };
     let hint = if is_hex {

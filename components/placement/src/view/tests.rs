@@ -173,6 +173,21 @@ fn lookups_on_the_first_regions() {
     assert!(map.by_id(RegionId(6)).is_some_and(|info| info.region.is_guard()));
 }
 
+#[test]
+fn nobody_is_next_to_a_hole() {
+    let mut map = RegionMap::default();
+    take(&mut map, report(2, ("", "c"), 5, 6)).expect("left");
+    take(&mut map, report(3, ("m", ""), 5, 6)).expect("right");
+    assert_eq!(
+        (owner(&map, "b"), owner(&map, "c"), owner(&map, "m")),
+        (Some((2, 5)), None, Some((3, 5)))
+    );
+    assert_eq!((map.previous(b"m"), map.previous(b"d"), map.previous(b"a")), (None, None, None));
+    assert_eq!(map.holes(), [KeyRange::new("c", "m")]);
+    take(&mut map, report(4, ("c", "m"), 5, 6)).expect("between");
+    assert_eq!(map.previous(b"z").map(|info| info.region.id), Some(RegionId(4)));
+}
+
 /// `count` regions of three replicas, whose borders are numbers.
 fn many(count: u64) -> RegionMap {
     let border = |number: u64| match number {
