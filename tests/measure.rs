@@ -14,6 +14,8 @@ use std::{
 };
 
 use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster, metric, say};
+use flotilla_base::StoreId;
+use flotilla_client::{Bytes, Client, ClientOptions, KeyRange, RegionInfo};
 use tikv_client::RawClient;
 use tokio::{
     sync::watch,
@@ -194,6 +196,89 @@ fn cpu_seconds(process: u32) -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks = |position: usize| fields[position].parse::<f64>().expect("a number");
     (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+}
+
+/// `FLOTILLA_REGIONS` (10,000 where not given) regions that nobody asks anything of: memory, CPU time, start, and the time
+/// until each has a leader again behind the kill of a store.
+#[test]
+#[ignore = "a measurement: make regions"]
+fn regions() {
+    let said = std::env::var("FLOTILLA_REGIONS").unwrap_or_else(|_unset| "10000".to_owned());
+    let count: u64 = said.parse().expect("a whole number of regions");
+    let sandbox = Sandbox::new();
+    let args = ["--name", "regions", "--timeout", "5m"];
+    let playground = Playground::start(&sandbox, &args);
+    let empty_kib = resident_kib(playground.process.id());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let started = Instant::now();
+    runtime.block_on(split_into(&sandbox, count));
+    say(&format!("{count} regions made in {:.1} s", started.elapsed().as_secs_f64()));
+    describe_idle(&playground, count, empty_kib);
+    playground.stop();
+    let (mut starts, mut failovers) = (Vec::new(), Vec::new());
+    for round in 0..STARTS {
+        let started = Instant::now();
+        let playground = Playground::start(&sandbox, &args);
+        starts.push(started.elapsed());
+        let victim = format!("store-{}", round % 3 + 1);
+        runtime.block_on(until_all_are_led(&sandbox, StoreId(0)));
+        let id = store_id(&sandbox, &playground, round % 3);
+        let killed = Instant::now();
+        sandbox.ok(&["playground", "kill", &victim, "--timeout", "5m"]);
+        runtime.block_on(until_all_are_led(&sandbox, id));
+        failovers.push(killed.elapsed());
+        playground.stop();
+    }
+    say(&spread("start until ready", starts));
+    say(&spread("kill until all are led", failovers));
+}
+
+/// Cuts the key space into so many regions.
+async fn split_into(sandbox: &Sandbox, count: u64) {
+    let options = ClientOptions { deadline: Duration::from_secs(300), ..ClientOptions::default() };
+    let client = Client::connect(&[sandbox.pd()], options).await.expect("the cluster answers");
+    let keys: Vec<Bytes> = (0..count).map(|number| format!("r{number:08}").into()).collect();
+    for keys in keys.chunks(500) {
+        client.admin().split(keys.iter().cloned()).await.expect("a split");
+    }
+}
+
+/// Waits until each region has a leader that is not on this store.
+async fn until_all_are_led(sandbox: &Sandbox, gone: StoreId) {
+    let client = Client::connect(&[sandbox.pd()], ClientOptions::default()).await;
+    let admin = client.expect("the cluster answers").admin();
+    let is_led = |info: &RegionInfo| info.leader.is_some_and(|leader| leader.store != gone);
+    loop {
+        let regions = admin.regions(KeyRange::all(), usize::MAX).await.expect("regions are known");
+        if !regions.is_empty() && regions.iter().all(is_led) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The id of the store at this position of the playground.
+fn store_id(sandbox: &Sandbox, playground: &Playground, position: usize) -> StoreId {
+    let address = playground.note["stores"][position]["address"].as_str().expect("an address");
+    let stores = sandbox.json(&["ctl", "stores"]);
+    let stores = stores["stores"].as_array().expect("a list");
+    let store = stores.iter().find(|store| store["address"] == address).expect("it is known");
+    StoreId(store["id"].as_u64().expect("a number"))
+}
+
+/// Memory and CPU time of a cluster that nobody asks anything of.
+fn describe_idle(playground: &Playground, regions: u64, empty_kib: u64) {
+    let process = playground.process.id();
+    std::thread::sleep(Duration::from_secs(30));
+    let resident = resident_kib(process);
+    let before = cpu_seconds(process);
+    std::thread::sleep(Duration::from_secs(30));
+    let share = (cpu_seconds(process) - before) / 30.0 * 100.0;
+    let replica_bytes = resident.saturating_sub(empty_kib) * 1024 / (3 * regions);
+    say(&format!(
+        "idle: {} MiB resident, {share:.1} % of one core; {replica_bytes} bytes a replica",
+        resident / 1024
+    ));
 }
 
 /// `FLOTILLA_MINUTES` (30 where not given) of load by 64 clients, and the changes of leaders in it.

@@ -10,7 +10,8 @@ use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, ScanDirection
 use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Options, Range, WriteOptions};
 
 use crate::{
-    CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot, WriteBatch, log_mark,
+    CompactionDebt, CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot,
+    WriteBatch, log_mark,
     read::{self, handle},
     stats, tuning, wal_check,
 };
@@ -199,6 +200,12 @@ impl Engine {
     #[must_use]
     pub fn is_write_stopped(&self) -> bool {
         stats::is_write_stopped(&self.database.rocks)
+    }
+
+    /// What compactions of user data have still to do. Cheap: numbers that RocksDB keeps.
+    #[must_use]
+    pub fn compaction_debt(&self) -> CompactionDebt {
+        stats::compaction_debt(&self.database.rocks)
     }
 
     /// What was cut off a write-ahead log when the database was opened: worth a line in the log.

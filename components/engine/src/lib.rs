@@ -35,5 +35,5 @@ pub use error::{BatchError, EngineError};
 pub use memory::{MemEngine, MemSnapshot};
 pub use options::{EngineOptions, LogDeletion, MemtableOptions};
 pub use snapshot::Snapshot;
-pub use stats::{EngineStats, FamilyStats};
+pub use stats::{CompactionDebt, EngineStats, FamilyStats};
 pub use wal_check::CutTail;

@@ -53,6 +53,15 @@ pub struct EngineStats {
     pub background_errors: u64,
 }
 
+/// What compactions of user data have still to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionDebt {
+    /// Files in level 0 of the family that has most.
+    pub level0_files_max: u64,
+    /// Bytes that have still to be rewritten, over all families.
+    pub bytes: u64,
+}
+
 impl EngineStats {
     /// The figures of one family.
     #[must_use]
@@ -64,6 +73,25 @@ impl EngineStats {
 
 pub(crate) fn is_write_stopped(rocks: &DB) -> bool {
     property(rocks, properties::IS_WRITE_STOPPED) != 0
+}
+
+pub(crate) fn compaction_debt(rocks: &DB) -> CompactionDebt {
+    let owed = |family| {
+        let handle = handle(rocks, family);
+        let bytes = properties::ESTIMATE_PENDING_COMPACTION_BYTES;
+        let bytes = rocks.property_int_value_cf(handle, bytes).ok().flatten().unwrap_or(0);
+        (level0_files(rocks, family), bytes)
+    };
+    let owed = Family::DATA.map(owed);
+    CompactionDebt {
+        level0_files_max: owed.iter().map(|(files, _)| *files).max().unwrap_or(0),
+        bytes: owed.iter().map(|(_, bytes)| bytes).sum(),
+    }
+}
+
+fn level0_files(rocks: &DB, family: Family) -> u64 {
+    let files = rocks.property_value_cf(handle(rocks, family), properties::num_files_at_level(0));
+    files.ok().flatten().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 pub(crate) fn collect(rocks: &DB, path: &Path) -> EngineStats {
@@ -91,11 +119,9 @@ fn collect_family(rocks: &DB, family: Family) -> FamilyStats {
     let figure = |name: &properties::PropName| {
         rocks.property_int_value_cf(handle, name).ok().flatten().unwrap_or(0)
     };
-    let level0 = properties::num_files_at_level(0);
-    let level0_files = rocks.property_value_cf(handle, &level0).ok().flatten();
     FamilyStats {
         family,
-        level0_files: level0_files.and_then(|text| text.trim().parse().ok()).unwrap_or(0),
+        level0_files: level0_files(rocks, family),
         memtable_bytes: figure(properties::CUR_SIZE_ALL_MEM_TABLES),
         immutable_memtables: figure(properties::NUM_IMMUTABLE_MEM_TABLE),
         pending_compaction_bytes: figure(properties::ESTIMATE_PENDING_COMPACTION_BYTES),

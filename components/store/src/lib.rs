@@ -8,11 +8,12 @@
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
 //! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`raft_pool`], [`host`], [`apply_pool`],
-//! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`service`], [`pd_link`], [`metrics`], [`status`].
+//! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`brake`], [`service`], [`pd_link`], [`metrics`], [`status`].
 #![warn(missing_docs)]
 
 mod apply_pool;
 mod boot;
+mod brake;
 pub mod config;
 mod delegates;
 mod envelope;

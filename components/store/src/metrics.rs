@@ -16,6 +16,8 @@ use flotilla_telemetry::{Buckets, Metric, Registry};
 use flotilla_transport::{Peers, TransportStats};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use crate::brake::{Brake, Room};
+
 const READY_REGIONS: Metric = Metric::new(
     "flotilla_raft_ready_batch_regions",
     "Regions whose replicas were driven together in one round.",
@@ -66,6 +68,14 @@ const QUEUED: Metric = Metric::new(
     "flotilla_transport_queued_bytes",
     "Bytes of messages that wait to be sent to other stores.",
 );
+const ROOM: Metric = Metric::new(
+    "flotilla_store_disk_room",
+    "What a store's disk has room for: 2 everything, 1 deletions, 0 what raft notes about itself.",
+);
+const PACE: Metric = Metric::new(
+    "flotilla_store_write_pace_bytes",
+    "Bytes of writes that are let in each second where compactions are behind; 0 for as many as come.",
+);
 const WRITES_WAITING: Metric = Metric::new(
     "flotilla_raft_inbox_bytes",
     "Bytes of writes and entries that wait for their replicas.",
@@ -110,6 +120,19 @@ impl StoreMetrics {
             apply_lag: registry.histogram(&APPLY_LAG, Buckets::Counts),
             unsynced_entries: AtomicUsize::new(0),
         }
+    }
+
+    /// Shows what stands in the way of writes.
+    pub(crate) fn watch_brake(&self, brake: Arc<Brake>) {
+        let (room, pace) = (self.registry.gauge(&ROOM), self.registry.gauge(&PACE));
+        self.registry.on_scrape(move || {
+            room.set(match brake.room() {
+                Room::Enough => 2,
+                Room::Scarce => 1,
+                Room::None => 0,
+            });
+            pace.set(signed(brake.pace().unwrap_or(0)));
+        });
     }
 
     /// The registry they are in.

@@ -10,6 +10,7 @@ use flotilla_raftgroup::MessageKind;
 use flotilla_telemetry::MonotonicClock;
 use flotilla_transport::{Lane, Peers, Target, TransportEvents};
 
+use crate::brake::{Brake, Room};
 use crate::envelope::{decode, encode};
 use crate::metrics::StoreMetrics;
 use crate::router::{PeerMail, PeerState, Router};
@@ -23,6 +24,7 @@ pub(crate) struct Inbound {
     pub(crate) clock: MonotonicClock,
     pub(crate) metrics: Arc<StoreMetrics>,
     pub(crate) silence: Arc<Silence>,
+    pub(crate) brake: Arc<Brake>,
 }
 
 impl TransportEvents for Inbound {
@@ -56,6 +58,10 @@ impl Inbound {
         }
         let (region, bytes) = (message.region, message.message.size_bytes());
         let is_bulk = message.message.kind == MessageKind::Append;
+        // They are sent again. A write that fails would end the store.
+        if is_bulk && !message.message.entries.is_empty() && self.brake.room() == Room::None {
+            return self.metrics.message_dropped("disk full");
+        }
         let input = Input::Message(Box::new(message));
         // Only entries are refused for lack of room: the leader sends them again. Heartbeats, votes and
         // answers are small, and losing them costs elections.

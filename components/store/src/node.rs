@@ -32,7 +32,7 @@ use crate::silence::Silence;
 use crate::split::sizes::Sizes;
 use crate::split::splitter::{SplitRegions, Splitter};
 use crate::split::{GrownRegions, split_grown_regions};
-use crate::{service, status};
+use crate::{brake, service, status};
 
 /// Mail that may be refused: of one replica, and of all of a store.
 const INBOX_QUOTA: Quota = Quota { cell_bytes: 64 << 20, total_bytes: 256 << 20 };
@@ -267,6 +267,7 @@ impl Assembly<'_> {
             clock,
             metrics: Arc::clone(&metrics),
             silence: Arc::clone(&silence),
+            brake: Arc::default(),
         });
         let identity = Identity {
             cluster_id: data_dir.cluster_id(),
@@ -304,6 +305,7 @@ impl Assembly<'_> {
                 link.report(report);
             }),
         };
+        shared.metrics.watch_brake(Arc::clone(&shared.inbound.brake));
         let waiting = queue.clone();
         shared.metrics.watch_inbox(move || waiting.waiting_bytes());
         let threads = self.start_threads(&shared, ready, apply_ready)?;
@@ -373,6 +375,15 @@ impl Assembly<'_> {
         let status = sockets.status.serve(routes, until);
         let _lives_as_long_as_the_store = spawn_or_abort(runtime, "status", status);
         self.link.start_reporting(runtime, shared);
+        let watch = brake::Watch {
+            brake: Arc::clone(&shared.inbound.brake),
+            engine: shared.engine.clone(),
+            data_dir: self.config.data_dir.clone(),
+            free_min: self.config.limits.free_min,
+            router: shared.router.clone(),
+            link: Arc::clone(&self.link),
+        };
+        let _lives_as_long_as_the_store = spawn_or_abort(runtime, "brake", brake::watch(watch));
         let grown = GrownRegions {
             sizes: Arc::clone(&shared.sizes),
             engine: shared.engine.clone(),

@@ -122,6 +122,7 @@ impl OneStore {
             replicas,
             clock,
             silence: Arc::clone(&silence),
+            brake: Arc::default(),
             metrics: Arc::clone(&metrics),
         });
         let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));

@@ -1,5 +1,7 @@
 //! Region errors: what clients act upon. Exactly one field beside the text is set.
 
+use std::time::Duration;
+
 use flotilla_base::{Peer, Region, RegionId, StoreId};
 use flotilla_multiraft::{RequestError, RequestHeader};
 use flotilla_proto::{errorpb, metapb};
@@ -92,6 +94,25 @@ pub(super) fn server_is_busy(reason: &str) -> errorpb::Error {
     errorpb::Error {
         message: format!("server is busy: {reason}"),
         server_is_busy: Some(busy),
+        ..errorpb::Error::default()
+    }
+}
+
+/// Nothing was done, and `wait` is how long it takes until it may be.
+pub(super) fn server_is_busy_for(reason: &str, wait: Duration) -> errorpb::Error {
+    let mut error = server_is_busy(reason);
+    if let Some(busy) = &mut error.server_is_busy {
+        busy.backoff_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    }
+    error
+}
+
+/// Nothing was done: the disk has no room for it.
+pub(super) fn disk_full(store: StoreId, reason: &str) -> errorpb::Error {
+    let full = errorpb::DiskFull { store_id: vec![store.get()], reason: reason.to_owned() };
+    errorpb::Error {
+        message: format!("disk full: {reason}"),
+        disk_full: Some(full),
         ..errorpb::Error::default()
     }
 }

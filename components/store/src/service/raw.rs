@@ -34,7 +34,7 @@ use super::{
     split,
     write::{Swap, Swapped, check_key, check_value},
 };
-use crate::{split::splitter::SplitRegions, value::RawValue};
+use crate::{brake::Brake, split::splitter::SplitRegions, value::RawValue};
 
 /// What the service works with.
 pub(super) struct Parts<R> {
@@ -51,6 +51,7 @@ pub(super) struct Source<R> {
     pub(super) identity: Identity,
     pub(super) metrics: RpcMetrics,
     pub(super) splitter: Arc<dyn SplitRegions>,
+    pub(super) brake: Arc<Brake>,
     /// The wall clock in milliseconds since 1970.
     pub(super) clock_millis: fn() -> u64,
 }

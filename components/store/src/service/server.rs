@@ -50,6 +50,7 @@ pub(crate) fn routes(
         identity,
         metrics: RpcMetrics::new(shared.metrics.registry()),
         splitter: Arc::clone(splitter),
+        brake: Arc::clone(&shared.inbound.brake),
         clock_millis: crate::pd_link::unix_millis,
     };
     let parts = Parts {

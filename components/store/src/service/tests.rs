@@ -342,6 +342,7 @@ fn parts_with(played: &Played, clock_millis: fn() -> u64, registry: &Registry) -
         identity: Identity { cluster: CLUSTER, store: STORE },
         metrics: RpcMetrics::new(registry),
         splitter: Arc::new(played.clone()),
+        brake: Arc::default(),
         clock_millis,
     };
     Parts {

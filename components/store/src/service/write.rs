@@ -17,7 +17,10 @@ use super::{
     read::internal,
     rpc_metrics::Proposed,
 };
-use crate::router::WriteOutcome;
+use crate::{
+    brake::{Room, TooSlow},
+    router::WriteOutcome,
+};
 
 /// Refuses a key that is longer than keys may be.
 pub(super) fn check_key(key: &[u8]) -> Result<(), Rejection> {
@@ -151,6 +154,7 @@ impl<R: Regions> RawService<R> {
         let source = self.source();
         let bytes = command.size_bytes();
         let wait_until = target.deadline.min(Instant::now() + PATIENCE);
+        self.brake(&command, wait_until).await?;
         let admitted = self.parts.admission.admit(bytes, wait_until).await;
         let _admitted = admitted.map_err(|_full| refused_in_time(target))?;
         loop {
@@ -187,6 +191,29 @@ impl<R: Regions> RawService<R> {
             let finished = self.parts.admission.some_finished(wait_until).await;
             finished.map_err(|_full| refused_in_time(target))?;
         }
+    }
+
+    /// Waits where writes are slowed down, and refuses what the disk has no room for. Deletions make room.
+    async fn brake(&self, command: &WriteCommand, wait_until: Instant) -> Result<(), Unwritten> {
+        if command.mutations.is_empty() {
+            return Ok(());
+        }
+        let source = self.source();
+        let adds = command.mutations.iter().any(|change| matches!(change, Mutation::Put(..)));
+        let refused = match source.brake.room() {
+            Room::Scarce if adds => "there is room for deletions only",
+            Room::None => "there is no room for anything",
+            Room::Enough | Room::Scarce => {
+                let passed = source.brake.pass(command.size_bytes(), wait_until).await;
+                return passed.map_err(|TooSlow { wait }| {
+                    let reason = "compactions are behind, writes are slowed down";
+                    Unwritten::Refused(Rejection::region(error::server_is_busy_for(reason, wait)))
+                });
+            }
+        };
+        source.metrics.proposed(Proposed::Refused);
+        let full = error::disk_full(source.identity.store, refused);
+        Err(Unwritten::Refused(Rejection::region(full)))
     }
 
     /// The range of a deletion with the bounds that its region gives it. No stored key lies behind the

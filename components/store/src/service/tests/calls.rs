@@ -7,6 +7,7 @@ use kvrpcpb::{
 };
 
 use super::*;
+use crate::brake::Room;
 
 fn pair(key: &'static str, value: &'static str) -> KvPair {
     KvPair { key: key.into(), value: value.into(), ..KvPair::default() }
@@ -432,4 +433,32 @@ async fn answers_have_a_bound() {
     assert_eq!(refused.expect_err("66 MiB").code(), tonic::Code::OutOfRange);
     let keys = kvrpcpb::RawScanRequest { key_only: true, ..all };
     assert_eq!(done(fixture.service.raw_scan(Request::new(keys)).await).kvs.len(), 11);
+}
+
+/// Values are refused where they would fill the disk; what makes room is not, nor is any read.
+#[tokio::test]
+async fn a_disk_that_fills_up_takes_deletions_and_serves_reads() {
+    let fixture = Fixture::new();
+    fixture.put(b"c", b"1", 0).await;
+    let brake = &fixture.service.source().brake;
+    brake.set_room(Room::Scarce);
+    let refused = fixture.put(b"d", b"2", 0).await.region_error.expect("refused");
+    let full = refused.disk_full.expect("the disk's error");
+    assert_eq!(full.store_id, [STORE.get()]);
+    assert!(full.reason.contains("deletions"), "{}", full.reason);
+    assert_eq!(fixture.get(b"c").await.value, "1");
+    let delete = || RawDeleteRequest {
+        context: Some(context()),
+        key: "c".into(),
+        ..RawDeleteRequest::default()
+    };
+    let deleted = done(fixture.service.raw_delete(Request::new(delete())).await);
+    assert_eq!(deleted, Default::default());
+    brake.set_room(Room::None);
+    let refused = done(fixture.service.raw_delete(Request::new(delete())).await);
+    assert!(refused.region_error.expect("refused").disk_full.is_some());
+    assert!(fixture.get(b"c").await.not_found);
+    brake.set_room(Room::Enough);
+    assert_eq!(fixture.put(b"d", b"2", 0).await, Default::default());
+    assert_eq!(fixture.proposed(), 3);
 }
