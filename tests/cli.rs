@@ -547,6 +547,15 @@ fn a_bad_configuration_starts_nothing() {
         let error = sandbox.fails(&pd_args, 8, "FLT-1006");
         assert!(error.contains(part), "{error}");
     }
+    // All at once, whatever kind of node it is.
+    fs::write(&file, "insecure = 1\nnmae = \"a\"\nmin-free-disk = \"8\"\n").expect("written");
+    for args in [&store[..], &pd_args] {
+        let error = sandbox.fails(args, 8, "FLT-1006");
+        assert!(error.contains("has 3 problems"), "{error}");
+        assert!(error.contains("true or false is needed, without quotes"), "{error}");
+    }
+    let error = sandbox.fails(&["store", "--pd", &pd, "--log-level", "a=loud"], 8, "FLT-1006");
+    assert!(error.contains("data-dir"), "{error}");
     sandbox.fails(&["store", "--pd", &pd], 8, "data-dir");
     sandbox.fails(&["pd", "--data", &data_text, "--listen", "0.0.0.0:2379"], 8, "FLT-1008");
     sandbox.fails(&["playground", "--host", "192.0.2.1"], 8, "FLT-1008");

@@ -106,12 +106,12 @@ fn as_value(
     }
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
     let is_refused = |word: &&str| word.starts_with('-') && word.starts_with(refused.as_str());
-    let (before, behind) = words.split_at(words.iter().position(|word| is_refused(&word))?);
+    let (before, behind) = words.split_at(words.iter().position(is_refused)?);
     let is_plain = |word: &&str| {
         word.chars().all(|letter| letter.is_alphanumeric() || "_-:./,@%+=".contains(letter))
     };
     let is_last_option = behind.iter().skip(1).all(|word| !word.starts_with('-'));
-    let line = if words.iter().all(|word| is_plain(&word)) && is_last_option {
+    let line = if words.iter().all(is_plain) && is_last_option {
         let before: String = before.iter().map(|word| format!("{word} ")).collect();
         format!("flotilla {before}-- {}", behind.join(" "))
     } else {

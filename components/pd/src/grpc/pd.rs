@@ -13,7 +13,7 @@ use super::{
     streams,
 };
 use crate::{
-    config::SERVED_VERSION,
+    SERVED_VERSION,
     core::{RegionLookup, Request as Ask},
     handle::CoreHandle,
     status,

@@ -19,7 +19,7 @@ use super::{
     model::{Member, Region, StoreInfo, state_name},
 };
 use crate::{
-    config::SERVED_VERSION,
+    SERVED_VERSION,
     core::{RegionLookup, Request as Ask},
     status::Status,
 };

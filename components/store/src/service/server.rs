@@ -48,7 +48,7 @@ pub(crate) fn routes(
         engine: shared.engine.clone(),
         identity,
         metrics: RpcMetrics::new(shared.metrics.registry()),
-        clock_millis: crate::pd_link::unix_millis,
+        clock_millis: flotilla_telemetry::clock::unix_millis,
     };
     let parts = Parts {
         source: Arc::new(source),
