@@ -91,10 +91,10 @@ impl PdConfig {
         let listen = raw.address("listen.client").unwrap_or(usual);
         let name = raw.text("name").unwrap_or_else(|| "pd-1".to_owned());
         let mut config = Self::new(name, raw.text("data-dir").unwrap_or_default(), listen);
-        let advertise = raw.advertise("advertise", ("listen.client", listen));
-        config.advertise_client_url = advertise.map(|address| format!("http://{address}"));
         let is_insecure = raw.flag("insecure").unwrap_or(false);
         raw.check_exposed("listen.client", listen, is_insecure);
+        let advertise = raw.advertise("advertise", ("listen.client", listen));
+        config.advertise_client_url = advertise.map(|address| format!("http://{address}"));
         config.max_replicas = raw.count("max-replicas", 1..=7).unwrap_or(config.max_replicas);
         config.free_min = raw.size("min-free-disk").unwrap_or(config.free_min);
         config.log.level = raw.text("log.level").unwrap_or(config.log.level);
@@ -170,8 +170,8 @@ mod tests {
   1:1    unknown key \"max-replics\"                did you mean \"max-replicas\"?
   2:16   max-replicas = 9                         between 1 and 7 are possible, e.g. 7
   3:17   min-free-disk = \"8\"                      a size needs a unit, e.g. \"8MiB\"
-  5:10   listen.client = \"0.0.0.0:1\"              others cannot connect to this address: say with \"advertise\" how they reach it
   5:10   listen.client = \"0.0.0.0:1\"              not a loopback address, and connections are not encrypted: listen on loopback, or set insecure = true
+  5:10   listen.client = \"0.0.0.0:1\"              others cannot connect to this address: say with \"advertise\" how they reach it
   6:2    unknown key \"storage\"                    a setting of a store, not of a placement driver";
         assert_eq!(settings(text).expect_err("problems").to_string(), expected);
         let nothing = PdConfig::resolve(RawConfig::new(&SCHEMA, "the command line"));

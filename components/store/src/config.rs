@@ -239,13 +239,13 @@ impl StoreConfig {
     fn resolve_addresses(&mut self, raw: &mut RawConfig) {
         set(&mut self.listen, raw.address("listen.client"));
         set(&mut self.status_listen, raw.address("listen.status"));
-        self.advertise = raw.advertise("advertise", ("listen.client", self.listen));
         self.is_insecure = raw.flag("insecure").unwrap_or(false);
         for (key, address) in
             [("listen.client", self.listen), ("listen.status", self.status_listen)]
         {
             raw.check_exposed(key, address, self.is_insecure);
         }
+        self.advertise = raw.advertise("advertise", ("listen.client", self.listen));
     }
 
     fn resolve_sizes(&mut self, raw: &mut RawConfig) {
@@ -354,8 +354,8 @@ max-replicas = 3
         let error = settings(text).expect_err("many problems");
         let expected = r#"store.toml has 11 problems; nothing was started
   1:1    unknown key "data-dri"                   did you mean "data-dir"?
-  3:10   listen.client = "0.0.0.0:20160"          others cannot connect to this address: say with "advertise" how they reach it
   3:10   listen.client = "0.0.0.0:20160"          not a loopback address, and connections are not encrypted: listen on loopback, or set insecure = true
+  3:10   listen.client = "0.0.0.0:20160"          others cannot connect to this address: say with "advertise" how they reach it
   4:10   listen.status = "somewhere"              an address needs an IP and a port, e.g. "127.0.0.1:20160"
   6:15   storage.block-cache = "8"                a size needs a unit, e.g. "8MiB"
   7:12   storage.memtable = 32                    a size needs a unit, e.g. "8MiB"
