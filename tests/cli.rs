@@ -36,7 +36,15 @@ fn a_session_of_commands() {
     assert_eq!(sandbox.ok(&["add", "visits", "41"]), "42\n");
     assert_eq!(sandbox.json(&["add", "visits", "-2"])["sum"], 40);
     assert_eq!(sandbox.ok(&["get", "visits"]), "40");
-    sandbox.fails(&["add", "greeting"], 2, "is no number");
+    let text = sandbox.fails(&["add", "greeting"], 1, "FLT-2109");
+    assert!(text.contains("hello, world is no integer") && text.contains("such as 42"), "{text}");
+    sandbox.ok(&["put", "-5", "-7"]);
+    assert_eq!(sandbox.ok(&["add", "-5", "-1"]), "-8\n");
+    sandbox.ok(&["put", "-5", "--", "--milk"]);
+    assert_eq!(sandbox.ok(&["get", "-5"]), "--milk");
+    let text = sandbox.fails(&["put", "k", "--milk"], 2, "FLT-2108");
+    assert!(text.contains("flotilla put k -- --milk"), "{text}");
+    sandbox.ok(&["del", "-5"]);
     sandbox.ok(&["del", "visits"]);
 
     load_and_dump(&sandbox);
@@ -86,6 +94,40 @@ fn benchmarks(sandbox: &Sandbox) {
     assert_eq!(count(), "1\n");
     interrupted_benchmark(sandbox);
     assert_eq!(count(), "1\n", "an interrupt leaves nothing behind either");
+}
+
+/// Whoever does not want to wait until the keys are removed is told which stay.
+#[test]
+fn what_a_benchmark_leaves_behind_is_told() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "1"]);
+    let args = ["bench", "get", "--duration", "1h", "--keys", "100", "--timeout", "1h"];
+    let bench = Process::spawn(&mut sandbox.command(&args));
+    let is_loaded = || sandbox.ok(&["scan", "--prefix", "bench:", "--count"]) == "100\n";
+    common::eventually("the keys are written", is_loaded);
+    // Nothing can be removed while the cluster is frozen.
+    playground.process.signal("STOP");
+    let finished = interrupt_until_it_ends(bench);
+    playground.process.signal("CONT");
+    assert_eq!(finished.code, 130, "{}", finished.stderr);
+    let remover = "flotilla bench put --keys 100 --duration 1s";
+    for part in ["left behind", "100 keys", "bench:0000000000", remover] {
+        assert!(finished.stderr.contains(part), "{}", finished.stderr);
+    }
+    let words: Vec<&str> = remover.split(' ').skip(1).collect();
+    sandbox.ok(&words);
+    assert_eq!(sandbox.ok(&["scan", "--prefix", "bench:", "--count"]), "0\n");
+    playground.stop();
+}
+
+/// Two signals may come as one.
+fn interrupt_until_it_ends(mut process: Process) -> common::Finished {
+    let started = std::time::Instant::now();
+    while !process.has_ended() {
+        assert!(started.elapsed() < LIVENESS, "it does not end");
+        process.signal("INT");
+    }
+    process.finish()
 }
 
 fn interrupted_benchmark(sandbox: &Sandbox) {
@@ -273,13 +315,15 @@ fn a_dead_store_shows_long_before_its_silence_is_noticed() {
     let check = ["ctl", "status", "--check", "--pd", &pd];
     common::eventually("well", || cluster.sandbox.run(&check).code == 0);
     cluster.kill(2);
-    common::eventually("degraded", || cluster.sandbox.run(&check).code == 7);
+    assert_eq!(cluster.sandbox.run(&check).code, 7, "it does not answer");
+    common::eventually("the placement driver knows", || state_of(&cluster, 2) == "disconnected");
     assert_disconnected(&cluster, 2);
     cluster.kill(3);
     common::eventually("unavailable", || {
         let text = cluster.sandbox.run(&check).stderr;
         text.contains("unavailable: 2 of 3 stores not up; 2 of 2 regions leaderless")
     });
+    common::eventually("the placement driver knows", || state_of(&cluster, 3) == "disconnected");
     assert_disconnected(&cluster, 3);
     cluster.revive_all();
     common::eventually("well again", || cluster.sandbox.run(&check).code == 0);
@@ -294,6 +338,29 @@ fn a_dead_store_shows_long_before_its_silence_is_noticed() {
         [two, three].iter().all(|state| state == "up")
     });
     assert_eq!(cluster.sandbox.run(&check).code, 7);
+}
+
+/// A process that is stopped keeps all of its connections: nobody but who asks it notices.
+#[test]
+fn frozen_stores_show_at_once() {
+    let mut cluster = Cluster::start(3);
+    let pd = cluster.sandbox.pd();
+    let check = ["ctl", "status", "--check", "--pd", &pd];
+    common::eventually("well", || cluster.sandbox.run(&check).code == 0);
+    // Which of the first one's regions have another leader by then is another matter.
+    for (position, complaint) in
+        [(2, ": 1 of 3 stores not up"), (3, "unavailable: 2 of 3 stores not up")]
+    {
+        cluster.process(position).signal("STOP");
+        let text = cluster.sandbox.fails(&check, 7, "FLT-3001");
+        assert!(text.contains(complaint), "{text}");
+        let state = state_of(&cluster, position);
+        assert!(["silent", "disconnected"].contains(&state.as_str()), "{state}");
+    }
+    for position in [2, 3] {
+        cluster.process(position).signal("CONT");
+    }
+    common::eventually("well again", || cluster.sandbox.run(&check).code == 0);
 }
 
 /// What is known of the store at a position; null while that cannot be told.
@@ -419,7 +486,10 @@ fn a_data_directory_is_used_once_and_by_its_owner() {
         ["store", "--data", &store, "--pd", &pd, "--listen", &listen, "--status-listen", &status];
     one.fails(&args, 6, "FLT-1002");
     let pd_listen = one.pd();
-    one.fails(&["pd", "--data", &store, "--listen", &pd_listen], 6, "FLT-1007");
+    let text = one.fails(&["pd", "--data", &store, "--listen", &pd_listen], 6, "FLT-1007");
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).expect("a line");
+    assert!(line("  why  ").ends_with("Nothing in it was changed."), "{text}");
+    assert!(line("  try  ").starts_with("  try  Start a store there"), "{text}");
     other.stop();
 
     // A newer format is refused before anything is touched, a damaged ident as well.
@@ -488,6 +558,15 @@ fn a_bad_configuration_starts_nothing() {
         let error = sandbox.fails(&pd_args, 8, "FLT-1006");
         assert!(error.contains(part), "{error}");
     }
+    // All at once, whatever kind of node it is.
+    fs::write(&file, "insecure = 1\nnmae = \"a\"\nmin-free-disk = \"8\"\n").expect("written");
+    for args in [&store[..], &pd_args] {
+        let error = sandbox.fails(args, 8, "FLT-1006");
+        assert!(error.contains("has 3 problems"), "{error}");
+        assert!(error.contains("true or false is needed, without quotes"), "{error}");
+    }
+    let error = sandbox.fails(&["store", "--pd", &pd, "--log-level", "a=loud"], 8, "FLT-1006");
+    assert!(error.contains("data-dir"), "{error}");
     sandbox.fails(&["store", "--pd", &pd], 8, "data-dir");
     sandbox.fails(&["pd", "--data", &data_text, "--listen", "0.0.0.0:2379"], 8, "FLT-1008");
     sandbox.fails(&["playground", "--host", "192.0.2.1"], 8, "FLT-1008");

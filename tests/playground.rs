@@ -2,9 +2,10 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use common::{LIVENESS, Playground, Process, Sandbox};
+use serde_json::Value;
 
 #[test]
 fn nodes_in_one_process_are_killed_and_revived() {
@@ -51,7 +52,15 @@ fn kill_and_revive(args: &[&str]) {
         if node != "pd-1" {
             sandbox.ok(&["put", "k", node]);
         }
-        sandbox.ok(&["playground", "start", node]);
+        let started = sandbox.json(&["playground", "start", node]);
+        // A store is waited for until the cluster counts it as up; without that it might not at this moment.
+        assert_eq!(started["start"]["seen_seconds"].is_f64(), node != "pd-1", "{started}");
+        if node != "pd-1" {
+            let stores = sandbox.json(&["ctl", "stores"]);
+            for store in stores["stores"].as_array().expect("a list") {
+                assert_eq!(store["state"], "up", "{stores}");
+            }
+        }
         sandbox.fails(&["playground", "start", node], 1, "FLT-1023");
         if node != "pd-1" {
             assert_eq!(sandbox.ok(&["get", "k"]), node);
@@ -68,7 +77,7 @@ fn without_a_majority(sandbox: &Sandbox) {
     let args = ["playground", "kill", "store-2", "-o", "json", "--timeout", "1h"];
     let finished = sandbox.run(&args);
     assert_eq!(finished.code, 7, "{}", finished.stderr);
-    let killed: serde_json::Value = serde_json::from_str(&finished.stdout).expect("an object");
+    let killed: Value = serde_json::from_str(&finished.stdout).expect("an object");
     let lost = killed["kill"]["without_majority"].as_array().expect("a list");
     assert_eq!(lost.len(), 2, "{killed}");
     assert!(finished.stderr.contains("FLT-3001"), "{}", finished.stderr);
@@ -81,8 +90,76 @@ fn without_a_majority(sandbox: &Sandbox) {
     for region in regions["regions"].as_array().expect("a list") {
         assert_eq!((&region["state"], region["leader"].is_null()), (&"no majority".into(), true));
     }
+    // Whatever store the last attempt of a call met.
+    for timeout in ["300ms", "500ms", "700ms", "900ms", "1100ms"] {
+        let text = sandbox.fails(&["get", "k", "--timeout", timeout], 4, "FLT-2102");
+        assert!(text.contains("majority of the stores"), "{text}");
+    }
     sandbox.ok(&["playground", "start", "store-1"]);
     sandbox.ok(&["get", "k"]);
+}
+
+/// The processes of a playground, by the names of its nodes.
+fn pids(sandbox: &Sandbox) -> BTreeMap<String, u64> {
+    let status = sandbox.json(&["playground", "status"]);
+    let nodes = status["playground"]["nodes"].as_array().expect("a list");
+    let pid = |node: &Value| {
+        let name = node["name"].as_str().expect("a name").to_owned();
+        (name, node["pid"].as_u64().expect("a process"))
+    };
+    nodes.iter().map(pid).collect()
+}
+
+fn signal(pid: u64, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(sent.expect("kill runs").success(), "signal {name}");
+}
+
+#[test]
+fn what_is_frozen_is_killed_at_the_end() {
+    for is_asked in [true, false] {
+        let sandbox = Sandbox::new();
+        let args = ["playground", "--processes", "--stores", "2"];
+        let mut playground = Process::spawn(&mut sandbox.command(&args));
+        playground.line_with("Ctrl-C stops it");
+        let pids = pids(&sandbox);
+        for node in ["store-2", "pd-1"] {
+            signal(pids[node], "STOP");
+        }
+        if is_asked {
+            let text = sandbox.ok(&["playground", "stop", "--timeout", "30s"]);
+            assert!(text.contains("killed") && text.contains("store-2, pd-1;"), "{text}");
+        } else {
+            playground.signal("INT");
+        }
+        let finished = playground.finish();
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let note = "killed, not having stopped within 4s: store-2, pd-1;";
+        assert!(finished.stderr.contains(note), "{}", finished.stderr);
+        assert!(pids.values().all(|pid| !is_running(*pid)), "{pids:?}");
+        assert_eq!(temporary_directories(&sandbox), 0);
+    }
+}
+
+#[test]
+fn what_a_second_interrupt_leaves_behind_is_told() {
+    let sandbox = Sandbox::new();
+    let mut playground = Playground::start(&sandbox, &["--processes", "--stores", "1"]);
+    let data = playground.data();
+    let frozen = pids(&sandbox)["store-1"];
+    signal(frozen, "STOP");
+    // Two signals may come as one.
+    let started = std::time::Instant::now();
+    while !playground.process.has_ended() {
+        assert!(started.elapsed() < LIVENESS, "it does not end");
+        playground.process.signal("INT");
+    }
+    let finished = playground.process.finish();
+    signal(frozen, "KILL");
+    assert_eq!(finished.code, 130, "{}", finished.stderr);
+    let remedy = format!("left behind: {0}. Remove it: rm -r {0}", data.display());
+    assert!(finished.stderr.contains(&remedy), "{}", finished.stderr);
+    assert!(data.exists());
 }
 
 #[test]
@@ -223,11 +300,12 @@ fn everything_at_once_is_killed_and_nothing_is_lost() {
     playground.stop();
 }
 
-/// Whether a process is there and has not ended.
+/// Whether a process is there and has not ended: its first thread may have, and the others still hold its ports.
 fn is_running(pid: u64) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
-    state.is_some_and(|state| state != 'Z' && state != 'X')
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    state.is_some_and(|state| (state != 'Z' && state != 'X') || threads > 1)
 }
 
 #[test]
@@ -303,15 +381,23 @@ fn temporary_directories(sandbox: &Sandbox) -> usize {
 fn more_stores_than_at_first_do_not_make_more_replicas() {
     let sandbox = Sandbox::new();
     Playground::start(&sandbox, &["--name", "grown", "--stores", "1"]).stop();
+    // As many as there are, where nothing is said.
+    let playground = Playground::start(&sandbox, &["--name", "grown"]);
+    assert_eq!(playground.note["stores"].as_array().expect("a list").len(), 1);
+    playground.stop();
     let args = ["playground", "--name", "grown", "--stores", "3"];
     let mut process = Process::spawn(&mut sandbox.command(&args));
     process.line_with("1 voter each; get checked on all, put on 1");
     process.line_with("every key is stored once, no store may fail");
+    process.line_with("New to this data, and without regions: store-2, store-3");
     process.signal("INT");
     let finished = process.finish();
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     let screen = finished.stdout;
     assert!(screen.contains("store-3") && !screen.contains("playground kill"), "{screen}");
+    let text = sandbox.fails(&["playground", "--name", "grown", "--stores", "2"], 6, "FLT-1013");
+    assert!(text.contains("holds 3 stores, and 2 were asked for"), "{text}");
+    assert!(text.contains("--stores 3, or more"), "{text}");
 }
 
 #[test]
@@ -327,7 +413,7 @@ fn the_first_screen_says_where_everything_is() {
     }
     process.line_with("flotilla put hello world && flotilla get hello");
     process.line_with("Ctrl-C stops it");
-    let note: serde_json::Value =
+    let note: Value =
         serde_json::from_str(&fs::read_to_string(&file).expect("the file")).expect("an object");
     assert_eq!(note["playground"]["pd"][0], sandbox.pd());
     assert!(Path::new(note["playground"]["log"].as_str().expect("a path")).exists());

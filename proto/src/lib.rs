@@ -29,6 +29,12 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/all.rs"));
 }
 
+/// Version of the public protocol that is spoken, with our own behind it. Clients parse the front.
+pub const SERVED_VERSION: &str = concat!("8.5.0-flotilla-", env!("CARGO_PKG_VERSION"));
+
+/// The bytes with which every connection begins that speaks gRPC: the preface of HTTP/2 (RFC 9113, section 3.4).
+pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 pub use convert::ConvertError;
 pub use generated::{
     errorpb,

@@ -5,9 +5,10 @@
 //!
 //! Entry types: [`Region`], [`KeyRange`], [`Moment`], [`Mutation`].
 //! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`tables`], [`codec`], [`rng`], [`size`],
-//! [`limit`], [`seeded`].
+//! [`limit`], [`address`], [`seeded`].
 #![warn(missing_docs)]
 
+pub mod address;
 pub mod codec;
 pub mod id;
 pub mod key;

@@ -1,10 +1,11 @@
 //! A view of the cluster through the placement driver.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use flotilla_base::{ClusterId, Key, KeyRange, Peer, Region, StoreId};
 use flotilla_proto::{metapb, pdpb};
 use flotilla_routing::{Failure, NoRoute};
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use crate::{
@@ -198,6 +199,24 @@ impl Admin {
         let mut call = self.call("ask about", "the health of the cluster");
         let answer = call.ask(|| self.core.pd.health()).await?;
         Ok(answer.map(ClusterHealth::from))
+    }
+
+    /// Those of `stores` that do not answer a plain question within `patience`: they are dead, frozen, cut off from
+    /// here, or have far too much to do. Each is asked itself, all of them at once.
+    pub async fn silent_stores(
+        &self,
+        stores: &[StoreInfo],
+        patience: Duration,
+    ) -> BTreeSet<StoreId> {
+        let patience = patience.min(self.options.deadline);
+        let mut questions = JoinSet::new();
+        for store in stores {
+            let (core, id) = (Arc::clone(&self.core), store.id);
+            let address: Arc<str> = Arc::from(store.address.as_str());
+            questions.spawn(async move { (id, core.is_answering(&address, patience).await) });
+        }
+        let answers = questions.join_all().await.into_iter();
+        answers.filter_map(|(id, is_answering)| (!is_answering).then_some(id)).collect()
     }
 
     /// The regions that share a key with `range`, in the order of their keys, at most `limit`.

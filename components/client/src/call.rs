@@ -272,5 +272,12 @@ pub(crate) async fn connect(core: &Core) -> Result<(), Error> {
         return Err(Error::unsent(ErrorKind::Unreachable, subject.failed(), why));
     }
     let deadline = core.now() + core.options.deadline.into();
-    Call::until(core, subject, Access::Read, deadline).ask(|| core.pd.connect()).await
+    let again = || async {
+        core.pd.connect().await.map_err(|failure| match failure {
+            // It has gone away since, and is still the one that is missing.
+            Failure::Unsent(why) => Failure::NoRoute(NoRoute::PlacementDriver(why)),
+            other => other,
+        })
+    };
+    Call::until(core, subject, Access::Read, deadline).ask(again).await
 }

@@ -10,9 +10,11 @@ use std::{
 };
 
 use flotilla_base::{Moment, StoreId};
+use flotilla_proto::health::{HealthCheckRequest, health_client::HealthClient};
 use flotilla_routing::{Failure, NoRoute, RegionCache, Route};
 use parking_lot::RwLock;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tonic::Code;
 
 use crate::{
     error::Error,
@@ -99,9 +101,7 @@ impl Core {
             return Ok(route);
         }
         let answer = self.pd.look_up(place, &self.cache);
-        if let Ok(Err(Failure::Rejected(text))) =
-            tokio::time::timeout(RELOAD_PATIENCE, answer).await
-        {
+        if let Ok(Err(Failure::Rejected(text))) = timeout(RELOAD_PATIENCE, answer).await {
             return Err(Failure::Rejected(text));
         }
         Ok(self.cached(place).map_or(route, |(route, _doubted)| route))
@@ -114,6 +114,26 @@ impl Core {
             Ok(link) => Ok((address, link)),
             Err(why) => Err(Failure::Unsent(why.to_string())),
         }
+    }
+
+    /// Whether the server at `address` says anything at all within `patience`. That it does not know the question is
+    /// an answer, too.
+    pub(crate) async fn is_answering(&self, address: &Arc<str>, patience: Duration) -> bool {
+        let question = async {
+            let link = self.links.connect(address).await.ok()?;
+            let mut server = HealthClient::new(link.channel.clone());
+            let answer = server.check(HealthCheckRequest::default()).await;
+            let is_answer = |status: &tonic::Status| {
+                matches!(status.code(), Code::Unimplemented | Code::NotFound)
+            };
+            if !answer.as_ref().err().is_none_or(is_answer) {
+                link.discard();
+                return None;
+            }
+            Some(())
+        };
+        // A connection that stays silent gives itself up.
+        timeout(patience, question).await.is_ok_and(|answer| answer.is_some())
     }
 
     fn cached(&self, place: Place<'_>) -> Option<(Route, bool)> {
@@ -137,7 +157,7 @@ impl Core {
             return Ok(address.into());
         };
         if is_doubted && self.cache.write().claim_address_reload(store) {
-            let answer = tokio::time::timeout(RELOAD_PATIENCE, self.pd.store_address(store)).await;
+            let answer = timeout(RELOAD_PATIENCE, self.pd.store_address(store)).await;
             if let Ok(Ok(address)) = answer {
                 self.cache.write().learn_address(store, &address);
                 return Ok(address.into());

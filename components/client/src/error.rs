@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use flotilla_routing::{Applied, Cause, Ended, Ending, Failure, Next, Refusal, decide};
+use flotilla_routing::{Applied, Ended, Ending, Failure, NoRoute, Refusal};
 
 /// A failed call: one pointer in size, so that results stay small.
 pub struct Error(Box<Report>);
@@ -21,9 +21,10 @@ struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No server could be reached; certainly nothing was applied.
+    /// The placement driver could not be reached; certainly nothing was applied.
     Unreachable,
-    /// The deadline passed while the cluster was not ready; certainly nothing was applied.
+    /// The deadline passed while the cluster was not ready, as without a majority of a region's stores; certainly
+    /// nothing was applied.
     Timeout,
     /// The write was sent, and whether it took effect is not known.
     OutcomeUnknown,
@@ -37,6 +38,8 @@ pub enum ErrorKind {
     WrongCluster,
     /// An argument makes no sense.
     InvalidArgument,
+    /// The value that was to be added to is no integer, or the sum would not be one of 64 bits; nothing was applied.
+    NotAnInteger,
 }
 
 impl ErrorKind {
@@ -52,6 +55,7 @@ impl ErrorKind {
             Self::Refused => "FLT-2106",
             Self::WrongCluster => "FLT-2107",
             Self::InvalidArgument => "FLT-2108",
+            Self::NotAnInteger => "FLT-2109",
         }
     }
 
@@ -67,6 +71,7 @@ impl ErrorKind {
             Self::Refused => "refused",
             Self::WrongCluster => "wrong_cluster",
             Self::InvalidArgument => "invalid_argument",
+            Self::NotAnInteger => "not_an_integer",
         }
     }
 
@@ -87,6 +92,9 @@ impl ErrorKind {
             Self::Refused => &["change the request as the reason says"],
             Self::WrongCluster => &["check the address: it belongs to another cluster"],
             Self::InvalidArgument => &["correct the argument as the reason says"],
+            Self::NotAnInteger => {
+                &["read the value; then put an integer in its place, or add to another key"]
+            }
         }
     }
 }
@@ -193,12 +201,10 @@ fn classify(ending: Ending, last: &Failure) -> ErrorKind {
         },
         Ended::Late => match last {
             Failure::Refused(Refusal::DiskFull | Refusal::ServerIsBusy { .. }) => ErrorKind::Busy,
-            _ => match decide(last, None).next {
-                Next::Again(Cause::Unreachable) | Next::Pause(Cause::PlacementDriver) => {
-                    ErrorKind::Unreachable
-                }
-                _ => ErrorKind::Timeout,
-            },
+            Failure::NoRoute(NoRoute::PlacementDriver(_)) => ErrorKind::Unreachable,
+            // The client is in contact with the cluster. Which of its stores the last attempt met, a dead one or one
+            // that has no leader to name, is chance: what is missing is a majority, or time.
+            _ => ErrorKind::Timeout,
         },
     }
 }
@@ -241,10 +247,20 @@ mod tests {
     fn the_last_failure_names_the_class_unless_the_outcome_is_open() {
         let end = |applied| Ending { ended: Ended::Late, applied };
         let refused = Failure::Unsent("nothing listens at 127.0.0.1:1".to_owned());
-        assert_eq!(classify(end(Applied::No), &refused), ErrorKind::Unreachable);
         assert_eq!(classify(end(Applied::Unknown), &refused), ErrorKind::OutcomeUnknown);
-        let election = Failure::Refused(Refusal::NotLeader { leader: None });
-        assert_eq!(classify(end(Applied::No), &election), ErrorKind::Timeout);
+        // Whatever store is met last where too few are left.
+        for waiting in [
+            refused.clone(),
+            Failure::Lost("reset".to_owned()),
+            Failure::Silent,
+            Failure::Refused(Refusal::NotLeader { leader: None }),
+            Failure::NoRoute(NoRoute::Region),
+            Failure::NoRoute(NoRoute::Store(flotilla_base::StoreId(1))),
+        ] {
+            assert_eq!(classify(end(Applied::No), &waiting), ErrorKind::Timeout, "{waiting}");
+        }
+        let nobody = Failure::NoRoute(NoRoute::PlacementDriver("silence".to_owned()));
+        assert_eq!(classify(end(Applied::No), &nobody), ErrorKind::Unreachable);
         assert_eq!(
             classify(end(Applied::No), &Failure::Refused(Refusal::DiskFull)),
             ErrorKind::Busy
@@ -254,7 +270,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "cannot put k: no connection: nothing listens at 127.0.0.1:1 (attempt 3, after 1.5 s) \
-             [FLT-2101]"
+             [FLT-2102]"
         );
     }
 }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use flotilla_base::address::authority;
 use parking_lot::RwLock;
 use tonic::transport::{Channel, Endpoint};
 
@@ -109,14 +110,16 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, String> {
     if address.starts_with("https://") {
         return Err(format!("{address} asks for TLS, which this client does not speak yet"));
     }
-    let authority = address.strip_prefix("http://").unwrap_or(address);
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let authority = authority(address);
     let port = authority.rsplit_once(':').map(|(_host, port)| port.parse::<u16>());
     if !matches!(port, Some(Ok(_))) {
-        return Err(format!("{address:?} is no address: host and port are needed, host:port"));
+        return Err(format!(
+            "{address:?} is no address: host and port are needed, e.g. 127.0.0.1:2379"
+        ));
     }
-    Endpoint::from_shared(format!("http://{authority}"))
-        .map_err(|_why| format!("{address:?} is no address: host and port are needed, host:port"))
+    Endpoint::from_shared(format!("http://{authority}")).map_err(|_why| {
+        format!("{address:?} is no address: host and port are needed, e.g. 127.0.0.1:2379")
+    })
 }
 
 /// Makes a connection now, so that a failure here proves that no request was sent.

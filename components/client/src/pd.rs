@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use flotilla_base::{ClusterId, Key, Peer, Region, StoreId, key::guard_border};
+use flotilla_base::{ClusterId, Key, Peer, Region, StoreId, address::authority, key::guard_border};
 use flotilla_proto::{
     cluster::{HealthRequest, HealthResponse, cluster_client::ClusterClient},
     metapb,
@@ -68,7 +68,8 @@ impl PdLink {
         for endpoint in endpoints {
             links::endpoint(endpoint).map_err(refused)?;
         }
-        let endpoints: Vec<Arc<str>> = endpoints.iter().map(|text| plain(text)).collect();
+        let endpoints: Vec<Arc<str>> =
+            endpoints.iter().map(|text| Arc::from(authority(text))).collect();
         Ok(Self {
             known: Arc::new(Mutex::new(endpoints)),
             cluster: Arc::default(),
@@ -242,11 +243,6 @@ fn no_answer(text: String) -> Failure {
     Failure::NoRoute(NoRoute::PlacementDriver(text))
 }
 
-fn plain(address: &str) -> Arc<str> {
-    let authority = address.strip_prefix("http://").unwrap_or(address);
-    Arc::from(authority.strip_suffix('/').unwrap_or(authority))
-}
-
 fn check(header: Option<&pdpb::ResponseHeader>) -> Result<(), Failure> {
     let Some(error) = header.and_then(|header| header.error.as_ref()) else { return Ok(()) };
     match error.r#type() {
@@ -303,7 +299,8 @@ async fn find_leader(
         return Err(format!("the placement driver at {} {NO_LEADER}", first.address));
     };
     remember(&known, &testimonies);
-    let urls: Vec<Arc<str>> = leader.client_urls.iter().map(|url| plain(url)).collect();
+    let urls: Vec<Arc<str>> =
+        leader.client_urls.iter().map(|url| Arc::from(authority(url))).collect();
     if let Some(heard) = testimonies.iter().find(|heard| urls.contains(&heard.address)) {
         let (address, channel) = (Arc::clone(&heard.address), heard.channel.clone());
         return Ok(Leader { address, channel });
@@ -338,7 +335,7 @@ fn remember(known: &Mutex<Vec<Arc<str>>>, testimonies: &[Testimony]) {
     const KNOWN_MAX: usize = 64;
     let members = testimonies.iter().flat_map(|testimony| &testimony.answer.members);
     let mut known = known.lock();
-    for address in members.flat_map(|member| &member.client_urls).map(|url| plain(url)) {
+    for address in members.flat_map(|member| &member.client_urls).map(|url| authority(url).into()) {
         if known.len() < KNOWN_MAX && !known.contains(&address) {
             known.push(address);
         }

@@ -174,8 +174,8 @@ impl RawKv {
     /// not known.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] where the value is no number of 64 bits with a sign, or the sum would be
-    /// none; otherwise as [`Self::compare_and_swap`].
+    /// [`ErrorKind::NotAnInteger`] where the value is no integer of 64 bits with a sign, or the sum would be none;
+    /// otherwise as [`Self::compare_and_swap`].
     pub async fn add(&self, key: impl Into<Key>, amount: i64) -> Result<i64, Error> {
         let key = key.into();
         let deadline = Instant::now() + self.options.deadline;
@@ -183,7 +183,7 @@ impl RawKv {
         loop {
             let sum = sum(expected.as_deref(), amount).map_err(|why| {
                 let subject = Subject { verb: "add to", object: Object::Key(&key) };
-                Error::unsent(ErrorKind::InvalidArgument, subject.failed(), why)
+                Error::unsent(ErrorKind::NotAnInteger, subject.failed(), why)
             })?;
             let rest = self.with_deadline(deadline.saturating_duration_since(Instant::now()));
             let swap = rest.compare_and_swap(key.clone(), expected, Some(sum.to_string().into()));
@@ -265,10 +265,12 @@ fn sum(value: Option<&[u8]>, amount: i64) -> Result<i64, String> {
     let number = value.map_or(Ok(0), |value| {
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
         number.ok_or_else(|| {
-            format!("its value {} is no number", key::display(&value[..value.len().min(32)]))
+            let shown = key::display(&value[..value.len().min(32)]);
+            format!("its value {shown} is no integer of 64 bits, such as 42 or -7")
         })
     })?;
-    number.checked_add(amount).ok_or_else(|| format!("{number} and {amount} are out of range"))
+    let sum = number.checked_add(amount);
+    sum.ok_or_else(|| format!("its value {number} and {amount} make no integer of 64 bits"))
 }
 
 fn swap_request(key: Key, expected: Option<Bytes>, new: Option<Bytes>) -> kvrpcpb::RawCasRequest {
@@ -310,10 +312,13 @@ mod tests {
         assert_eq!(sum(Some(b"-1"), 1), Ok(0));
         assert_eq!(sum(Some(b"9223372036854775807"), 0), Ok(i64::MAX));
         for (value, why) in [
-            (&b"9223372036854775807"[..], "9223372036854775807 and 1 are out of range"),
-            (b"4 2", "its value 4 2 is no number"),
-            (b"\xff", r"its value \xff is no number"),
-            (b"", "its value \"\" is no number"),
+            (
+                &b"9223372036854775807"[..],
+                "its value 9223372036854775807 and 1 make no integer of 64 bits",
+            ),
+            (b"4 2", "its value 4 2 is no integer of 64 bits, such as 42 or -7"),
+            (b"\xff", r"its value \xff is no integer of 64 bits, such as 42 or -7"),
+            (b"", "its value \"\" is no integer of 64 bits, such as 42 or -7"),
         ] {
             assert_eq!(sum(Some(value), 1), Err(why.to_owned()));
         }

@@ -118,14 +118,13 @@ pub(crate) struct PlaygroundArgs {
 /// How a playground is started.
 #[derive(Debug, Args)]
 pub(crate) struct PlaygroundStartArgs {
-    /// Number of stores; up to three of them hold each key
+    /// Number of stores; up to three of them hold each key [default: as many as there are in the data, else 3]
     #[arg(
         long,
-        default_value_t = 3,
         value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=64)
+        value_parser = text::whole::<u16>(1..=64, 5)
     )]
-    pub stores: u16,
+    pub stores: Option<u16>,
     /// Keep the data under this name in the user's data directory
     #[arg(long, conflicts_with = "data")]
     pub name: Option<String>,
@@ -139,10 +138,21 @@ pub(crate) struct PlaygroundStartArgs {
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
     /// Add this to every port
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "N",
+        value_parser = text::whole::<u16>(0..=65_535, 10_000)
+    )]
     pub port_offset: u16,
     /// Address that all nodes listen on
-    #[arg(long, env = "FLOTILLA_HOST", default_value = "127.0.0.1", value_name = "IP")]
+    #[arg(
+        long,
+        env = "FLOTILLA_HOST",
+        default_value = "127.0.0.1",
+        value_name = "IP",
+        value_parser = text::ip
+    )]
     pub host: IpAddr,
     /// Listen on an address that others can reach, without encryption
     #[arg(long)]
@@ -175,7 +185,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct Selector {
     /// Process id of the playground, where more than one runs; it counts more than --pd
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = text::whole::<u32>(1..=u64::from(u32::MAX), 4711))]
     pub pid: Option<u32>,
 }
 
@@ -229,7 +239,7 @@ pub(crate) struct PdArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// Stores that hold each key, 1 to 7; chosen at the first start, for ever [default: 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=7))]
+    #[arg(long, value_name = "N", value_parser = text::whole::<u32>(1..=7, 3))]
     pub max_replicas: Option<u32>,
 }
 
@@ -260,6 +270,7 @@ Examples:
   flotilla get --hex 62696e00ff     the same key")]
 pub(crate) struct GetArgs {
     /// Text; \xNN stands for a byte
+    #[arg(allow_negative_numbers = true)]
     pub key: String,
     /// KEY is hexadecimal
     #[arg(short = 'x', long)]
@@ -270,15 +281,24 @@ pub(crate) struct GetArgs {
 #[command(
     override_usage = "flotilla put [OPTIONS] <KEY> <VALUE>\n       flotilla put [OPTIONS] --stdin <KEY>",
     after_help = "\
+What begins with a minus and is no number stands behind --, which ends the options.
+
 Examples:
   flotilla put greeting 'hello, world'
+  flotilla put balance -5
+  flotilla put note -- '- milk'
   flotilla put --stdin picture < picture.png"
 )]
 pub(crate) struct PutArgs {
     /// Text; \xNN stands for a byte
+    #[arg(allow_negative_numbers = true)]
     pub key: String,
     /// The value, byte by byte as it is
-    #[arg(required_unless_present = "stdin", conflicts_with = "stdin")]
+    #[arg(
+        required_unless_present = "stdin",
+        conflicts_with = "stdin",
+        allow_negative_numbers = true
+    )]
     pub value: Option<String>,
     /// Read the value from standard input
     #[arg(long)]
@@ -298,9 +318,10 @@ Examples:
   flotilla add stock -3")]
 pub(crate) struct AddArgs {
     /// Text; \xNN stands for a byte
+    #[arg(allow_negative_numbers = true)]
     pub key: String,
     /// How much to add
-    #[arg(default_value_t = 1, allow_negative_numbers = true)]
+    #[arg(default_value_t = 1, allow_negative_numbers = true, value_parser = text::integer)]
     pub amount: i64,
     /// KEY is hexadecimal
     #[arg(short = 'x', long)]
@@ -316,7 +337,7 @@ Examples:
   flotilla del user:1 user:2")]
 pub(crate) struct DelArgs {
     /// Text; \xNN stands for a byte
-    #[arg(required = true, value_name = "KEY")]
+    #[arg(required = true, value_name = "KEY", allow_negative_numbers = true)]
     pub keys: Vec<String>,
     /// KEYs are hexadecimal
     #[arg(short = 'x', long)]
@@ -327,13 +348,13 @@ pub(crate) struct DelArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RangeArgs {
     /// First key; the least of all where not given
-    #[arg(conflicts_with = "prefix")]
+    #[arg(conflicts_with = "prefix", allow_negative_numbers = true)]
     pub from: Option<String>,
     /// First key that is not wanted any more
-    #[arg(long, value_name = "KEY", conflicts_with = "prefix")]
+    #[arg(long, value_name = "KEY", conflicts_with = "prefix", allow_negative_numbers = true)]
     pub to: Option<String>,
     /// All keys that begin like this
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     pub prefix: Option<String>,
     /// Keys are hexadecimal
     #[arg(short = 'x', long)]
@@ -357,7 +378,7 @@ pub(crate) struct ScanArgs {
         long,
         default_value_t = SCAN_LIMIT,
         value_name = "N",
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = text::whole::<u64>(1..=u64::MAX, 1000)
     )]
     pub limit: u64,
     /// From the end of the range to its start
@@ -456,7 +477,7 @@ pub(crate) struct RegionsArgs {
         long,
         default_value_t = REGIONS_LIMIT,
         value_name = "N",
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = text::whole::<u64>(1..=u64::MAX, REGIONS_LIMIT)
     )]
     pub limit: u64,
     /// Only the region that holds this key
@@ -466,7 +487,7 @@ pub(crate) struct RegionsArgs {
     #[arg(long, value_name = "KEY")]
     pub from: Option<String>,
     /// Only regions with a replica on this store
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = text::whole::<u64>(1..=u64::MAX, 3))]
     pub store: Option<u64>,
     /// Keys are hexadecimal
     #[arg(short = 'x', long)]
@@ -508,7 +529,7 @@ pub(crate) struct BenchArgs {
         long,
         default_value_t = 64,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=65_536)
+        value_parser = text::whole::<u32>(1..=65_536, 64)
     )]
     pub clients: u32,
     /// How long to measure; writing the keys before and removing them after it comes on top
@@ -524,7 +545,7 @@ pub(crate) struct BenchArgs {
         long,
         default_value_t = 100_000,
         value_name = "N",
-        value_parser = clap::value_parser!(u64).range(1..=9_999_999_999)
+        value_parser = text::whole::<u64>(1..=9_999_999_999, 10_000)
     )]
     pub keys: u64,
     /// Size of each value, e.g. 128 or 4KiB; at most 6MiB
@@ -535,7 +556,7 @@ pub(crate) struct BenchArgs {
         long,
         default_value_t = 1,
         value_name = "N",
-        value_parser = clap::value_parser!(u8).range(1..=64)
+        value_parser = text::whole::<u8>(1..=64, 2)
     )]
     pub connections: u8,
     /// Leave the keys in the cluster at the end

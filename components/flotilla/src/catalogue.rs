@@ -117,6 +117,11 @@ catalogue! {
         "the placement driver refuses this store",
         "Another store has its address, or a later run of the same store is known.",
         "Give the store an address of its own, and start each data directory once.";
+    FEWER_STORES: "FLT-1013", "fewer_stores", Unsafe,
+        "data directory DIR holds N stores, and M were asked for",
+        "Each store of a playground holds a part of the data, so all of them are needed. Nothing was started.",
+        "Leave --stores out, or ask for as many or more: those that are new hold no regions. For a smaller cluster \
+         choose another --name or --data.";
     NO_PLAYGROUND: "FLT-1020", "no_playground", NotFound,
         "no playground is running",
         "Each running playground leaves a note of itself for this user; there is none that fits.",
@@ -157,8 +162,8 @@ catalogue! {
         "Correct the line and load again: loading the same records twice does no harm.";
     UNREACHABLE: "FLT-2101", "unreachable", Unreachable,
         "cannot reach the cluster",
-        "Nothing listens at the address, or the network drops what is sent there. Certainly nothing \
-         was applied.",
+        "The placement driver does not answer: nothing listens at its address, or the network drops what is sent \
+         there. Certainly nothing was applied.",
         "Check that the cluster runs and that the address is right; start one here: flotilla playground";
     TIMEOUT: "FLT-2102", "timeout", Unreachable,
         "the deadline passed",
@@ -191,6 +196,11 @@ catalogue! {
         "An option or command does not exist or is missing, or an address, range, size or limit is not of the \
          form that is needed.",
         "Correct the argument as the message says; --help shows what is possible.";
+    NOT_AN_INTEGER: "FLT-2109", "not_an_integer", Failed,
+        "the value of KEY is no integer",
+        "Only a decimal integer of 64 bits can be added to, such as 42 or -7, and the sum has to be one as well. \
+         A line end behind the digits makes a text of them. Nothing was changed.",
+        "Read the value: flotilla get KEY. Put an integer in its place: flotilla put KEY 0. Or add to another key.";
     UNHEALTHY: "FLT-3001", "unhealthy", Unhealthy,
         "the cluster is degraded, or some keys are unavailable",
         "A store is not up, or a region has no leader or too few replicas. Without a majority of its stores a \
@@ -270,6 +280,7 @@ mod tests {
             ErrorKind::Refused,
             ErrorKind::WrongCluster,
             ErrorKind::InvalidArgument,
+            ErrorKind::NotAnInteger,
         ] {
             let entry = find(kind.code()).expect("listed");
             assert_eq!(entry.kind, kind.name());

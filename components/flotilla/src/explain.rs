@@ -61,13 +61,13 @@ pub(crate) fn version(globals: &Globals) -> Result<(), Fault> {
             "version",
             json!({
                 "version": version,
-                "protocol": flotilla_pd::config::SERVED_VERSION,
+                "protocol": flotilla_pd::SERVED_VERSION,
                 "data_format": format,
             }),
         ),
         Format::Table => output::print(&format!(
             "flotilla {version}\nprotocol {}\ndata format {format}\n",
-            flotilla_pd::config::SERVED_VERSION
+            flotilla_pd::SERVED_VERSION
         )),
     }
 }

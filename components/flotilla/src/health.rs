@@ -1,7 +1,10 @@
 //! How well a cluster is: what the placement driver judges of stores and regions, what leaders report of their peers,
-//! and which nodes of a playground are known to be down.
+//! which nodes of a playground are known to be down, and which stores do not answer when they are asked.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use flotilla_base::{Key, Peer, StoreId};
 use flotilla_client::{
@@ -13,6 +16,10 @@ use crate::text;
 /// A store reports every ten seconds. Where the placement driver does not judge, one that is silent for longer than
 /// this is not up.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a store may take to answer the question whether it is there. A store that is frozen keeps its connections,
+/// so that nobody else notices for a while.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A store with what the regions say of it.
 #[derive(Debug)]
@@ -94,6 +101,8 @@ pub(crate) struct Facts<'a> {
     pub health: Option<ClusterHealth>,
     /// Addresses of stores that are known to be down.
     pub killed: &'a [String],
+    /// Stores that do not answer.
+    pub silent: BTreeSet<StoreId>,
     /// Since 1970.
     pub now: Duration,
 }
@@ -101,11 +110,17 @@ pub(crate) struct Facts<'a> {
 impl ClusterView {
     /// Asks for the cluster as it is now. `killed` are addresses of stores that are known to be down.
     pub(crate) async fn look(admin: &Admin, killed: &[String]) -> Result<Self, Error> {
-        let regions = admin.regions(KeyRange::all(), usize::MAX).await?;
         let stores = admin.stores().await?;
-        let health = admin.health().await?;
+        let silent = async {
+            let in_use: Vec<StoreInfo> =
+                stores.iter().filter(|store| is_in_use(store)).cloned().collect();
+            admin.silent_stores(&in_use, ANSWER_TIMEOUT).await
+        };
+        let (regions, health, silent) =
+            tokio::join!(admin.regions(KeyRange::all(), usize::MAX), admin.health(), silent);
+        let (regions, health) = (regions?, health?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Self::of(Facts { stores, regions, health, killed, now }))
+        Ok(Self::of(Facts { stores, regions, health, killed, silent, now }))
     }
 
     pub(crate) fn of(facts: Facts<'_>) -> Self {
@@ -155,12 +170,18 @@ fn state_of(store: &StoreInfo, facts: &Facts<'_>) -> &'static str {
     match (store.state, contact) {
         (StoreState::Tombstone, _) => "tombstone",
         _ if is_killed => "killed",
+        (_, Contact::Up) if facts.silent.contains(&store.id) => "silent",
         (StoreState::Offline, Contact::Up) => "offline",
         (_, Contact::Up) => "up",
         (_, Contact::Unheard) => "unheard",
         (_, Contact::Disconnected) => "disconnected",
         (_, Contact::Down) => "down",
     }
+}
+
+/// Whether it has not left for ever.
+fn is_in_use(store: &StoreInfo) -> bool {
+    store.state != StoreState::Tombstone
 }
 
 /// Time since the last report of a store.
@@ -308,8 +329,6 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use flotilla_base::{Epoch, PeerId, Region, RegionId};
     use flotilla_client::admin::StoreReport;
 
@@ -344,6 +363,7 @@ mod tests {
             regions: vec![RegionInfo { region, leader, down: Vec::new(), pending: Vec::new() }],
             health: None,
             killed: &[],
+            silent: BTreeSet::new(),
             now: NOW,
         }
     }
@@ -373,6 +393,7 @@ mod tests {
         let mut missed = judged([Up, Up, Up]);
         missed.regions[0].down = vec![peer(3)];
         let killed = ["store-3".to_owned()];
+        let silent = BTreeSet::from([StoreId(3)]);
         for (facts, state) in [
             (facts([1, 1, 21]), "disconnected"),
             (judged([Up, Up, Disconnected]), "disconnected"),
@@ -380,6 +401,8 @@ mod tests {
             (judged([Up, Up, Unheard]), "unheard"),
             (missed, "unreachable"),
             (Facts { killed: &killed, ..judged([Up, Up, Up]) }, "killed"),
+            (Facts { silent: silent.clone(), ..judged([Up, Up, Up]) }, "silent"),
+            (Facts { silent, ..judged([Up, Up, Disconnected]) }, "disconnected"),
         ] {
             let view = ClusterView::of(facts);
             assert_eq!(view.stores[2].state, state);

@@ -1,6 +1,6 @@
 //! Keys and values as people write and see them, durations, and numbers with units.
 
-use std::time::Duration;
+use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use flotilla_base::limit::VALUE_BYTES_MAX;
 
@@ -141,7 +141,7 @@ pub(crate) fn value_size(text: &str) -> Result<usize, String> {
     let bytes = size(text)?;
     if bytes > VALUE_BYTES_MAX {
         let most = flotilla_base::ByteSize(VALUE_BYTES_MAX as u64);
-        return Err(format!("a value may have at most {most}"));
+        return Err(format!("a value may have at most {most}, e.g. 4KiB"));
     }
     Ok(bytes)
 }
@@ -151,10 +151,39 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     let bytes = match text.parse::<u64>() {
         Ok(bytes) => bytes,
         Err(_no_number) => {
-            text.parse::<flotilla_base::ByteSize>().map_err(|error| error.to_string())?.bytes()
+            let refused = || format!("{text:?} is no size: bytes are needed, e.g. 128 or 4KiB");
+            text.parse::<flotilla_base::ByteSize>().map_err(|_no_size| refused())?.bytes()
         }
     };
     usize::try_from(bytes).map_err(|_too_large| format!("{text} is too large"))
+}
+
+/// Reads whole numbers of a range; the refusal names one that is in it.
+pub(crate) fn whole<T: TryFrom<u64> + 'static>(
+    range: RangeInclusive<u64>,
+    example: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse::<u64>().ok().filter(|number| range.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            let bounds = match *most {
+                u64::MAX => format!("of at least {least}"),
+                most => format!("from {least} to {most}"),
+            };
+            format!("a whole number {bounds} is needed, e.g. {example}")
+        })
+    }
+}
+
+/// An integer of 64 bits with a sign.
+pub(crate) fn integer(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_no_integer| "an integer of 64 bits is needed, e.g. 5 or -3".to_owned())
+}
+
+/// An IP address.
+pub(crate) fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_no_address| "an IP address is needed, e.g. 127.0.0.1".to_owned())
 }
 
 /// A whole number in groups of three digits.

@@ -82,13 +82,64 @@ fn fault(error: &clap::Error, arguments: &[OsString]) -> Fault {
     for suggested in suggestions(error) {
         fault = fault.hint(format!("did you mean {suggested}?"));
     }
-    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
-        let usage = usage.to_string();
-        for line in usage.trim_start_matches("Usage: ").lines() {
-            fault = fault.hint(line.trim());
-        }
+    if let Some(line) = as_value(error, &path, &command, arguments) {
+        fault = fault.hint(line);
+    }
+    for line in usages(error, &path) {
+        fault = fault.hint(line);
     }
     fault.hint(format!("{path} --help"))
+}
+
+/// How a word is said that looks like an option, where it is a key, a value or the like.
+fn as_value(
+    error: &clap::Error,
+    path: &str,
+    command: &Command,
+    arguments: &[OsString],
+) -> Option<String> {
+    let Some(ContextValue::String(refused)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    if error.kind() != ErrorKind::UnknownArgument || command.get_positionals().next().is_none() {
+        return None;
+    }
+    let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
+    let is_refused = |word: &&str| word.starts_with('-') && word.starts_with(refused.as_str());
+    let (before, behind) = words.split_at(words.iter().position(is_refused)?);
+    let is_plain = |word: &&str| {
+        word.chars().all(|letter| letter.is_alphanumeric() || "_-:./,@%+=".contains(letter))
+    };
+    let is_last_option = behind.iter().skip(1).all(|word| !word.starts_with('-'));
+    let line = if words.iter().all(is_plain) && is_last_option {
+        let before: String = before.iter().map(|word| format!("{word} ")).collect();
+        format!("flotilla {before}-- {}", behind.join(" "))
+    } else {
+        format!("{path} … -- {}", behind[0])
+    };
+    Some(format!("{line}   where {} is no option: these end at --", behind[0]))
+}
+
+/// How the command is used; where arguments do not go together, each of them without the others.
+fn usages(error: &clap::Error, path: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
+        let usage = usage.to_string();
+        let usage = usage.trim_start_matches("Usage: ").lines().map(|line| line.trim().to_owned());
+        lines.extend(usage);
+    }
+    if error.kind() == ErrorKind::ArgumentConflict {
+        let refused = texts(error, &[ContextKind::InvalidArg, ContextKind::PriorArg]);
+        let name = |argument: &str| {
+            let first = argument.split(' ').next().unwrap_or(argument);
+            first.trim_matches(['[', ']', '<', '>', '.']).to_owned()
+        };
+        lines.retain(|line| !refused.iter().all(|argument| line.contains(&name(argument))));
+        if lines.is_empty() {
+            lines.extend(refused.iter().map(|argument| format!("{path} {argument}")));
+        }
+    }
+    lines
 }
 
 /// What the command has, where the line has something that it does not have.
@@ -113,9 +164,12 @@ fn options(command: &Command) -> Vec<String> {
 }
 
 fn suggestions(error: &clap::Error) -> Vec<String> {
-    let kinds =
-        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
-    let values = kinds.into_iter().filter_map(|kind| error.get(kind));
+    use ContextKind::{SuggestedArg, SuggestedSubcommand, SuggestedValue};
+    texts(error, &[SuggestedArg, SuggestedSubcommand, SuggestedValue])
+}
+
+fn texts(error: &clap::Error, kinds: &[ContextKind]) -> Vec<String> {
+    let values = kinds.iter().filter_map(|kind| error.get(*kind));
     let words = values.flat_map(|value| match value {
         ContextValue::String(word) => vec![word.clone()],
         ContextValue::Strings(words) => words.clone(),
@@ -164,8 +218,17 @@ mod tests {
             ("flotilla put k", &["<VALUE>", "flotilla put [OPTIONS] --stdin <KEY>"]),
             ("flotilla get k --timeout 0s", &["'0s'", "why  it must be longer than nothing"]),
             ("flotilla get k -o yaml", &["'yaml'", "possible are: table, json"]),
-            ("flotilla playground --stores 65", &["65", "1..=64"]),
+            ("flotilla playground --stores 65", &["65", "from 1 to 64 is needed, e.g. 5"]),
+            ("flotilla put k -abc", &["'-a'", "flotilla put k -- -abc   where"]),
+            ("flotilla put k --milk", &["'--milk'", "flotilla put k -- --milk   where"]),
+            ("flotilla get -q --hex", &["'-q'", "flotilla get … -- -q   where"]),
+            ("flotilla scan --prefix - -q", &["'-q'", "flotilla scan --prefix - -- -q   where"]),
             ("flotilla scan --prefix a --to b", &["cannot be used with"]),
+            (
+                "flotilla scan --prefix a b",
+                &["cannot be used with", "flotilla scan --prefix <KEY>\n"],
+            ),
+            ("flotilla put k v --stdin", &["cannot be used with", "put [OPTIONS] <KEY> <VALUE>\n"]),
             ("flotilla kv", &["flotilla kv needs a command", "load, dump"]),
             ("flotilla playground --pd h:1", &["takes no --pd", "--port-offset"]),
             ("flotilla pd --pd h:1", &["takes no --pd", "--listen"]),
@@ -178,9 +241,77 @@ mod tests {
         }
     }
 
+    /// The lines of an error that say what to try.
+    fn hints(text: &str) -> Vec<&str> {
+        let lines = text.lines().skip_while(|line| !line.starts_with("  try  "));
+        lines.take_while(|line| line.starts_with("  ")).map(|line| &line[7..]).collect()
+    }
+
+    #[test]
+    fn what_was_refused_is_no_advice() {
+        for (line, one, other) in [
+            ("flotilla scan --prefix a b", "--prefix", "FROM"),
+            ("flotilla scan a --prefix b", "--prefix", "FROM"),
+            ("flotilla scan --prefix a --to b", "--prefix", "--to"),
+            ("flotilla kv dump --prefix a b", "--prefix", "FROM"),
+            ("flotilla scan --count --limit 5", "--count", "--limit"),
+            ("flotilla put k v --stdin", "VALUE", "--stdin"),
+            ("flotilla playground --name a --data b", "--name", "--data"),
+            ("flotilla playground --stores 3 status", "--stores", "status"),
+        ] {
+            let text = refused(line);
+            let hints = hints(&text);
+            assert!(!hints.is_empty(), "{line}:\n{text}");
+            for hint in hints {
+                assert!(!(hint.contains(one) && hint.contains(other)), "{line}: {hint} in\n{text}");
+            }
+        }
+    }
+
+    /// Every argument of every command that does not take just any text.
+    #[test]
+    fn a_value_of_the_wrong_form_is_told_what_is_expected_with_an_example() {
+        let mut refusals = 0;
+        let mut commands = vec![("flotilla".to_owned(), Cli::command())];
+        while let Some((path, mut command)) = commands.pop() {
+            command.build();
+            let subcommands = command.get_subcommands();
+            let below = subcommands.map(|sub| (format!("{path} {}", sub.get_name()), sub.clone()));
+            commands.extend(below.filter(|(path, _)| !path.ends_with(" help")));
+            for argument in command.get_arguments().filter(|it| it.get_action().takes_values()) {
+                let line = match argument.get_long() {
+                    Some(long) => format!("{path} --{long} x?9"),
+                    // Those in front of the last are keys, of any text.
+                    None => {
+                        format!("{path} {}x?9", "1 ".repeat(argument.get_index().unwrap_or(1) - 1))
+                    }
+                };
+                let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+                let Err(Refused::Fault(fault)) = parse(&words) else { continue };
+                let text = fault.to_text();
+                if text.contains("invalid value") {
+                    refusals += 1;
+                    let is_told =
+                        ["e.g. ", "possible are: "].iter().any(|part| text.contains(part));
+                    assert!(is_told && text.contains("  why  "), "{line}:\n{text}");
+                }
+            }
+        }
+        // What clap itself reads would come in its own words; nothing is left of that.
+        assert!(refusals >= 20, "only {refusals} were refused");
+    }
+
     #[test]
     fn what_makes_sense_is_taken() {
         for line in [
+            "flotilla put k -5",
+            "flotilla put -1.5 -5 --timeout 5s",
+            "flotilla put k -- --milk",
+            "flotilla get -5",
+            "flotilla scan -5 --to -4 --reverse",
+            "flotilla scan --prefix -5",
+            "flotilla del -1 -2 -x",
+            "flotilla add -5 -5",
             "flotilla playground status --pd h:1",
             "flotilla playground --exec flotilla --pd h:1 get k",
             "flotilla --pd h:1 get k",

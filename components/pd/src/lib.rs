@@ -13,7 +13,6 @@
 //! [`listener`].
 #![warn(missing_docs)]
 
-mod clock;
 pub mod config;
 mod core;
 mod error;
@@ -29,4 +28,5 @@ mod tso;
 pub use config::PdConfig;
 pub use error::PdError;
 pub use flotilla_pdcore::CoreError;
+pub use flotilla_proto::SERVED_VERSION;
 pub use server::Pd;

@@ -14,6 +14,7 @@ use std::{
 
 use axum::{Router, body::Body};
 use bytes::{Buf as _, Bytes, BytesMut};
+use flotilla_proto::HTTP2_PREFACE as PREFACE;
 use hyper::{
     Request,
     body::Incoming,
@@ -31,8 +32,6 @@ use tokio::{
 };
 use tonic::codegen::Service as _;
 
-/// With these bytes every HTTP/2 connection begins.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Time for the first bytes of a connection, and for the head of each HTTP/1.1 request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A silent HTTP/2 peer is asked for a sign of life this often, and given that long for it. Clients may

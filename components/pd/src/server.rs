@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    PdError,
-    config::{PdConfig, SERVED_VERSION},
+    PdError, SERVED_VERSION,
+    config::PdConfig,
     core::{Inputs, MEMBER, Owner, Request, Shared, request_queue},
     grpc,
     handle::CoreHandle,

@@ -7,15 +7,13 @@
 use std::time::Duration;
 
 use flotilla_placement::{Taken, Timestamp, TsoChange, TsoDesk, TsoError};
-use flotilla_telemetry::MonotonicClock;
+use flotilla_telemetry::{MonotonicClock, clock::unix_millis};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout_at},
 };
-
-use crate::clock::unix_ms;
 
 /// How long a caller waits for a leader or a window.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -70,7 +68,7 @@ impl TsoGate {
 
     /// The end of the window to propose now.
     pub(crate) fn wanted_window(&self) -> Option<u64> {
-        self.desk.lock().window_wanted(unix_ms())
+        self.desk.lock().window_wanted(unix_millis())
     }
 
     /// Completes when a larger window is wanted.
@@ -108,7 +106,7 @@ impl TsoGate {
     }
 
     fn take(&self, count: u32) -> Result<Taken, TsoError> {
-        let now_ms = unix_ms();
+        let now_ms = unix_millis();
         let mut desk = self.desk.lock();
         let outcome = desk.take(count, now_ms);
         let is_window_short = desk.window_wanted(now_ms).is_some();
@@ -141,7 +139,7 @@ mod tests {
             MonotonicClock::start(),
             IntCounter::new("timestamps", "Timestamps.").expect("a valid name"),
         );
-        gate.change(TsoChange::Open(TsoReign::new(0, unix_ms())));
+        gate.change(TsoChange::Open(TsoReign::new(0, unix_millis())));
         gate.change(TsoChange::Lease(Some(Moment::NEVER)));
         gate
     }

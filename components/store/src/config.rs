@@ -1,10 +1,7 @@
-//! What a store is started with, in two stages: [`RawConfig`] is what a file and flags say, checked for
-//! form; [`StoreConfig`] is what the store uses, checked for meaning. All problems are told at once.
+//! What a store is started with: [`StoreConfig`] is what the store uses, made of what a file and flags say
+//! ([`RawConfig`]) and checked for meaning. All problems are told at once.
 //!
 //! Settings of the cluster as a whole (replicas, election times) are no business of a store's file.
-
-mod problem;
-mod raw;
 
 use std::{
     collections::BTreeMap,
@@ -15,18 +12,61 @@ use std::{
 use flotilla_base::ByteSize;
 use flotilla_engine::{EngineOptions, MemtableOptions};
 use flotilla_raftgroup::Timing;
+use flotilla_telemetry::{
+    LogConfig,
+    settings::{ConfigError, Form, RawConfig, Schema},
+};
 use serde_json::{Value, json};
 
 pub use crate::split::sizes::SplitLimits;
-pub use problem::{ConfigError, Place, Problem};
-pub use raw::{KEYS, RawConfig, read_address};
-
 /// Port of a store for clients and other stores.
 pub const SERVICE_PORT: u16 = 20160;
 /// Port of a store for metrics, health and configuration.
 pub const STATUS_PORT: u16 = 20180;
 /// Port of a placement driver.
 const PD_PORT: u16 = 2379;
+
+/// The settings that a store has.
+pub static SCHEMA: Schema = Schema {
+    keys: &[
+        ("data-dir", Form::Text),
+        ("pd", Form::List),
+        ("labels", Form::Table),
+        ("advertise", Form::Text),
+        ("insecure", Form::Flag),
+        ("listen.client", Form::Address),
+        ("listen.status", Form::Address),
+        ("storage.api-version", Form::Count),
+        ("storage.enable-ttl", Form::Flag),
+        ("storage.block-cache", Form::Size),
+        ("storage.memtable", Form::Size),
+        ("storage.log-memtable", Form::Size),
+        ("storage.open-files", Form::Count),
+        ("storage.background-jobs", Form::Count),
+        ("storage.min-free-disk", Form::Size),
+        ("server.runtime-threads", Form::Count),
+        ("server.raft-threads", Form::Count),
+        ("server.apply-threads", Form::Count),
+        ("server.read-threads", Form::Count),
+        ("server.write-memory", Form::Size),
+        ("server.answer-memory", Form::Size),
+        ("region.split-size", Form::Size),
+        ("region.split-keys", Form::Count),
+        ("log.level", Form::Text),
+        ("log.file", Form::Text),
+    ],
+    elsewhere: &[
+        ("schedule", OF_THE_CLUSTER),
+        ("replication", OF_THE_CLUSTER),
+        ("max-replicas", OF_THE_CLUSTER),
+    ],
+};
+
+const OF_THE_CLUSTER: &str =
+    "a setting of the cluster, not of a store: it is given to the placement driver";
+
+/// The version of TiKV's interface that is served: raw keys as they are.
+const API_VERSION: u32 = 1;
 
 /// Settings of one store.
 #[derive(Clone, Debug)]
@@ -112,15 +152,6 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Level and place of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// A level, or levels by target: `info,flotilla_store=debug`.
-    pub level: String,
-    /// The file; standard error where there is none.
-    pub file: Option<PathBuf>,
-}
-
 impl StoreConfig {
     /// The usual settings of a store on loopback.
     #[must_use]
@@ -138,7 +169,7 @@ impl StoreConfig {
             timing: Timing::default(),
             threads: Threads::for_cores(cores()),
             limits: Limits::default(),
-            log: LogConfig { level: "info".to_owned(), file: None },
+            log: LogConfig::default(),
         }
     }
 
@@ -148,8 +179,8 @@ impl StoreConfig {
         self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
     }
 
-    /// The settings in use, as the status server shows them. Tools read `storage.api-version` and
-    /// `storage.enable-ttl`.
+    /// The settings in use, as the status server shows them: said in a file, they would make the same store. Tools read
+    /// `storage.api-version` and `storage.enable-ttl`, which have one value each.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let memtable = |options: MemtableOptions| options.size.to_string();
@@ -161,7 +192,7 @@ impl StoreConfig {
             "insecure": self.is_insecure,
             "listen": { "client": self.listen, "status": self.status_listen },
             "storage": {
-                "api-version": 1,
+                "api-version": API_VERSION,
                 "enable-ttl": true,
                 "block-cache": self.engine.block_cache.to_string(),
                 "memtable": memtable(self.engine.data_memtables),
@@ -185,96 +216,84 @@ impl StoreConfig {
             "log": { "level": self.log.level, "file": self.log.file },
         })
     }
-}
 
-impl RawConfig {
-    /// Checks what the settings mean together, and fills in what they leave out.
+    /// Checks what the settings of `raw`, which has [`SCHEMA`], mean together, and fills in what they leave out.
     ///
     /// # Errors
     /// Every problem of form and of meaning.
-    pub fn resolve(mut self) -> Result<StoreConfig, ConfigError> {
-        let data_dir = self.text("data-dir").unwrap_or_default();
-        if data_dir.is_empty() && !self.is_refused("data-dir") {
-            let why = "a store needs a directory of its own, e.g. --data /var/lib/flotilla/store, or data-dir in the file";
-            self.missing("data-dir", why);
-        }
-        let pd = self.list("pd");
-        if pd.is_empty() && !self.is_refused("pd") {
-            self.missing(
-                "pd",
-                "a store needs a placement driver, e.g. --pd 127.0.0.1:2379, or pd in the file",
+    pub fn resolve(mut raw: RawConfig) -> Result<Self, ConfigError> {
+        raw.need("data-dir", "a store needs a directory of its own, e.g. --data /var/lib/flotilla/store, or data-dir in the file");
+        raw.need(
+            "pd",
+            "a store needs a placement driver, e.g. --pd 127.0.0.1:2379, or pd in the file",
+        );
+        let pd = raw.list("pd");
+        let pd = pd.iter().filter_map(|text| raw.endpoint("pd", text, PD_PORT)).collect();
+        let mut config = Self::new(raw.text("data-dir").unwrap_or_default(), pd);
+        config.resolve_addresses(&mut raw);
+        config.resolve_sizes(&mut raw);
+        config.labels = raw.table("labels");
+        set(&mut config.log.level, raw.text("log.level"));
+        config.log.file = raw.text("log.file").map(PathBuf::from);
+        let _only_one_is_possible = raw.count("storage.api-version", API_VERSION..=API_VERSION);
+        if raw.flag("storage.enable-ttl") == Some(false) {
+            raw.wrong(
+                "storage.enable-ttl",
+                "false",
+                "only true is possible: every key may have a time to live",
             );
         }
-        let pd = pd.iter().filter_map(|text| self.endpoint("pd", text, PD_PORT)).collect();
-        let mut config = StoreConfig::new(data_dir, pd);
-        self.resolve_addresses(&mut config);
-        self.resolve_sizes(&mut config);
-        config.labels = self.table("labels");
-        set(&mut config.log.level, self.text("log.level"));
-        config.log.file = self.text("log.file").map(PathBuf::from);
-        self.into_result(config)
+        raw.into_result(config)
     }
 
-    fn resolve_addresses(&mut self, config: &mut StoreConfig) {
-        set(&mut config.listen, self.address("listen.client"));
-        set(&mut config.status_listen, self.address("listen.status"));
-        let advertise = self.text("advertise");
-        config.advertise =
-            advertise.and_then(|text| self.endpoint("advertise", &text, config.listen.port()));
-        if config.listen.ip().is_unspecified() && config.advertise.is_none() {
-            let why =
-                "others cannot connect to this address: say with \"advertise\" how they reach it";
-            self.wrong("listen.client", &config.listen.to_string(), why);
-        }
-        config.is_insecure = self.flag("insecure").unwrap_or(false);
-        if config.is_insecure {
-            return;
-        }
+    fn resolve_addresses(&mut self, raw: &mut RawConfig) {
+        set(&mut self.listen, raw.address("listen.client"));
+        set(&mut self.status_listen, raw.address("listen.status"));
+        self.is_insecure = raw.flag("insecure").unwrap_or(false);
         for (key, address) in
-            [("listen.client", config.listen), ("listen.status", config.status_listen)]
+            [("listen.client", self.listen), ("listen.status", self.status_listen)]
         {
-            if !address.ip().is_loopback() {
-                self.exposed(key, &address.to_string());
-            }
+            raw.check_exposed(key, address, self.is_insecure);
         }
+        self.advertise = raw.advertise("advertise", ("listen.client", self.listen));
     }
 
-    fn resolve_sizes(&mut self, config: &mut StoreConfig) {
-        let engine = &mut config.engine;
-        set(&mut engine.block_cache, self.size("storage.block-cache"));
-        set(&mut engine.data_memtables.size, self.size("storage.memtable"));
-        set(&mut engine.log_memtables.size, self.size("storage.log-memtable"));
-        set(&mut engine.open_files_max, self.count("storage.open-files", 16..=1 << 20));
-        set(&mut engine.background_jobs, self.count("storage.background-jobs", 1..=64));
-        set(&mut config.limits.free_min, self.size("storage.min-free-disk"));
-        set(&mut config.limits.write_memory, self.size("server.write-memory"));
-        set(&mut config.limits.answer_memory, self.size("server.answer-memory"));
-        set(&mut config.limits.splits.size, self.size("region.split-size"));
-        set(
-            &mut config.limits.splits.keys,
-            self.count("region.split-keys", 16..=u32::MAX).map(u64::from),
-        );
-        let threads = &mut config.threads;
+    fn resolve_sizes(&mut self, raw: &mut RawConfig) {
+        let engine = &mut self.engine;
+        set(&mut engine.block_cache, raw.size("storage.block-cache"));
+        set(&mut engine.data_memtables.size, raw.size("storage.memtable"));
+        set(&mut engine.log_memtables.size, raw.size("storage.log-memtable"));
+        set(&mut engine.open_files_max, raw.count("storage.open-files", 16..=1 << 20));
+        set(&mut engine.background_jobs, raw.count("storage.background-jobs", 1..=64));
+        let limits = &mut self.limits;
+        set(&mut limits.free_min, raw.size("storage.min-free-disk"));
+        set(&mut limits.write_memory, raw.size("server.write-memory"));
+        set(&mut limits.answer_memory, raw.size("server.answer-memory"));
+        set(&mut limits.splits.size, raw.size("region.split-size"));
+        let keys = raw.count("region.split-keys", 16..=u32::MAX).map(u64::from);
+        set(&mut limits.splits.keys, keys);
+        let threads = &mut self.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
             ("server.raft-threads", &mut threads.raft),
             ("server.apply-threads", &mut threads.apply),
             ("server.read-threads", &mut threads.read),
         ] {
-            set(threads, self.count(key, 1..=256).map(|count| count as usize));
+            set(threads, raw.count(key, 1..=256).map(|count| count as usize));
         }
-        if config.limits.write_memory < ByteSize::mib(16) {
-            let why = "one batch of writes may take 16MiB, so there must be room for it";
-            self.wrong("server.write-memory", &config.limits.write_memory.to_string(), why);
+        for (key, size, least, what) in [
+            ("server.write-memory", limits.write_memory, ByteSize::mib(16), "batch of writes"),
+            ("server.answer-memory", limits.answer_memory, ByteSize::mib(64), "answer"),
+        ] {
+            if size < least {
+                let why = format!("one {what} may take {least}, so there must be room for it");
+                raw.wrong(key, &format!("\"{size}\""), &why);
+            }
         }
-        if config.limits.splits.size < ByteSize::mib(1) {
+        if limits.splits.size < ByteSize::mib(1) {
             let why =
                 "every region costs memory and messages: at least 1MiB, better 64MiB and more";
-            self.wrong("region.split-size", &config.limits.splits.size.to_string(), why);
-        }
-        if config.limits.answer_memory < ByteSize::mib(64) {
-            let why = "one answer may take 64MiB, so there must be room for it";
-            self.wrong("server.answer-memory", &config.limits.answer_memory.to_string(), why);
+            raw.wrong("region.split-size", &format!("\"{}\"", limits.splits.size), why);
         }
     }
 }
@@ -305,9 +324,13 @@ block-cache = "128MiB"
 level = "debug"
 "#;
 
+    fn settings(text: &str) -> Result<StoreConfig, ConfigError> {
+        StoreConfig::resolve(RawConfig::parse(&SCHEMA, "store.toml", text))
+    }
+
     #[test]
     fn a_file_says_only_what_differs() {
-        let config = RawConfig::parse("store.toml", GOOD).resolve().expect("no problem");
+        let config = settings(GOOD).expect("no problem");
         assert_eq!(config.pd_endpoints, ["127.0.0.1:2379", "127.0.0.2:2379"]);
         assert_eq!(config.listen.to_string(), "127.0.0.5:20160");
         assert_eq!(config.status_listen.port(), STATUS_PORT);
@@ -319,12 +342,12 @@ level = "debug"
 
     #[test]
     fn flags_win_over_the_file() {
-        let mut raw = RawConfig::parse("store.toml", GOOD);
+        let mut raw = RawConfig::parse(&SCHEMA, "store.toml", GOOD);
         raw.set("listen.client", "127.0.0.9:1");
         raw.set("pd", "127.0.0.3:2379,127.0.0.4:2379");
         raw.set("server.raft-threads", "7");
         raw.set("labels", "zone=z2");
-        let config = raw.resolve().expect("no problem");
+        let config = StoreConfig::resolve(raw).expect("no problem");
         assert_eq!(config.listen.to_string(), "127.0.0.9:1");
         assert_eq!(config.pd_endpoints, ["127.0.0.3:2379", "127.0.0.4:2379"]);
         assert_eq!(config.threads.raft, 7);
@@ -346,15 +369,15 @@ size = 1
 [schedule]
 max-replicas = 3
 "#;
-        let error = RawConfig::parse("store.toml", text).resolve().expect_err("many problems");
+        let error = settings(text).expect_err("many problems");
         let expected = r#"store.toml has 11 problems; nothing was started
   1:1    unknown key "data-dri"                   did you mean "data-dir"?
-  3:10   listen.client = "0.0.0.0:20160"          others cannot connect to this address: say with "advertise" how they reach it
   3:10   listen.client = "0.0.0.0:20160"          not a loopback address, and connections are not encrypted: listen on loopback, or set insecure = true
-  4:10   listen.status = "somewhere"              an address needs an IP and a port, e.g. "127.0.0.1:20180"
+  3:10   listen.client = "0.0.0.0:20160"          others cannot connect to this address: say with "advertise" how they reach it
+  4:10   listen.status = "somewhere"              an address needs an IP and a port, e.g. "127.0.0.1:20160"
   6:15   storage.block-cache = "8"                a size needs a unit, e.g. "8MiB"
   7:12   storage.memtable = 32                    a size needs a unit, e.g. "8MiB"
-  8:14   storage.open-files = "many"              a whole number is needed
+  8:14   storage.open-files = "many"              a whole number is needed, e.g. 4
   9:2    unknown key "raft-store"                 possible are data-dir, pd, labels, advertise, insecure, listen.…, storage.…, server.…, region.…, log.…
   11:2   unknown key "schedule"                   a setting of the cluster, not of a store: it is given to the placement driver
   -      data-dir                                 a store needs a directory of its own, e.g. --data /var/lib/flotilla/store, or data-dir in the file
@@ -368,21 +391,21 @@ max-replicas = 3
         #[test]
         fn damaged_files_are_used_or_explained(
             bytes in damaged(Just(GOOD.as_bytes().to_vec())),
-            key in prop::sample::select(KEYS.map(|(key, _)| key).to_vec()),
+            key in prop::sample::select(SCHEMA.keys.iter().map(|(key, _)| *key).collect::<Vec<_>>()),
             said in "[ -~]{0,12}|.*",
         ) {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            let mut raw = RawConfig::parse("store.toml", &text);
-            if let Err(error) = raw.clone().resolve() {
+            let mut raw = RawConfig::parse(&SCHEMA, "store.toml", &text);
+            if let Err(error) = StoreConfig::resolve(raw.clone()) {
                 prop_assert!(!error.problems.is_empty() && !error.to_string().is_empty());
-                for Problem { place, why, .. } in &error.problems {
+                for flotilla_telemetry::settings::Problem { place, why, .. } in &error.problems {
                     prop_assert!(!why.is_empty());
                     let lines = text.matches('\n').count() + 1;
                     prop_assert!(place.is_none_or(|place| (1..=lines).contains(&place.line)));
                 }
             }
             raw.set(key, &said);
-            let _used_or_explained = raw.resolve().map(|config| config.to_json());
+            let _used_or_explained = StoreConfig::resolve(raw).map(|config| config.to_json());
         }
     }
 
@@ -390,24 +413,55 @@ max-replicas = 3
     fn insecure_and_advertise_open_a_store_to_the_network() {
         let text = "data-dir = \"d\"\npd = [\"pd-1\"]\ninsecure = true\nadvertise = \"db7\"\n\
                     [listen]\nclient = \"0.0.0.0:20161\"\n";
-        let config = RawConfig::parse("store.toml", text).resolve().expect("no problem");
+        let config = settings(text).expect("no problem");
         assert_eq!(config.advertised(), "db7:20161");
         assert_eq!(config.pd_endpoints, ["pd-1:2379"]);
         assert_eq!(config.to_json()["insecure"], true);
     }
 
+    /// What the status server shows may be put into a file as it is.
     #[test]
-    fn all_settings_are_shown() {
-        let shown = StoreConfig::new("d", Vec::new()).to_json();
-        for (key, _form) in KEYS {
+    fn the_settings_that_are_shown_are_those_of_a_file() {
+        let shown = StoreConfig::new("d", vec!["127.0.0.1:2379".to_owned()]).to_json();
+        for (key, _form) in SCHEMA.keys {
             let path = format!("/{}", key.replace('.', "/"));
             assert!(shown.pointer(&path).is_some(), "{key} is not shown");
+        }
+        let mut lines = String::new();
+        let object = shown.as_object().expect("an object");
+        let (sections, keys): (Vec<_>, Vec<_>) =
+            object.iter().partition(|(name, value)| value.is_object() && *name != "labels");
+        let mut say = |name: &str, value: &Value| match value {
+            // A file says nothing where there is nothing.
+            Value::Null => {}
+            Value::Object(empty) if empty.is_empty() => {}
+            value => lines.push_str(&format!("{name} = {value}\n")),
+        };
+        keys.into_iter().for_each(|(name, value)| say(name, value));
+        for (section, inner) in sections {
+            for (name, value) in inner.as_object().expect("a section") {
+                say(&format!("{section}.{name}"), value);
+            }
+        }
+        let read = settings(&lines).unwrap_or_else(|why| panic!("{why}\n{lines}"));
+        assert_eq!(read.to_json(), shown);
+    }
+
+    #[test]
+    fn what_has_one_value_takes_no_other() {
+        let text =
+            "data-dir = \"d\"\npd = [\"h:1\"]\n[storage]\napi-version = 2\nenable-ttl = false\n";
+        let error = settings(text).expect_err("neither is possible").to_string();
+        for part in
+            ["api-version = 2 ", "only 1 is possible", "enable-ttl = false ", "only true is"]
+        {
+            assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
     fn what_is_no_toml_is_told_with_its_place() {
-        let error = RawConfig::parse("x.toml", "data-dir = \npd = []\n").resolve();
+        let error = settings("data-dir = \npd = []\n");
         let error = error.expect_err("no TOML").to_string();
         assert!(error.contains("\n  1:12 "), "{error}");
     }

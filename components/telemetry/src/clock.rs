@@ -1,6 +1,9 @@
-//! The monotonic clock of a node.
+//! The clocks of a node: the monotonic one for spans, the wall clock for timestamps and for people.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use flotilla_base::Moment;
 use rustix::time::{ClockId, clock_gettime};
@@ -32,6 +35,13 @@ impl MonotonicClock {
         let clock = *self;
         Arc::new(move || clock.now())
     }
+}
+
+/// The wall clock in milliseconds since 1970; zero where it stands before.
+#[must_use]
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Nanoseconds since the machine's start, its sleep included.

@@ -15,6 +15,22 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Number of files kept, the one being written included.
 const FILES: usize = 3;
 
+/// Level and place of a process's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level, or levels by target: `info,flotilla_store=debug`.
+    pub level: String,
+    /// The file; standard error where there is none.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for LogConfig {
+    /// What every node tells, to standard error.
+    fn default() -> Self {
+        Self { level: "info".to_owned(), file: None }
+    }
+}
+
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {

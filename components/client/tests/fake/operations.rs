@@ -1,10 +1,14 @@
 //! The operations themselves, over several regions, against a map.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use crate::cluster::Fake;
 use bytes::Bytes;
-use flotilla_base::RegionId;
+use flotilla_base::{RegionId, StoreId};
 use flotilla_client::{Client, Contact, KeyRange, KeyValue, RawKv, ReadFrom, Scan, StoreState};
 use flotilla_proto::cluster;
 
@@ -243,6 +247,27 @@ async fn health_is_told_where_the_placement_driver_knows_the_question() {
     let [up, unheard] = [Contact::Up, Contact::Unheard];
     assert_eq!(contacts, [up, unheard, Contact::Disconnected, Contact::Down, unheard]);
     assert!(health.silent_regions.into_iter().eq([RegionId(7)]));
+}
+
+/// One store serves, one is dead, and at the address of the third the system takes connections that nobody looks at, as
+/// for a process that is stopped.
+#[tokio::test]
+async fn stores_that_say_nothing_are_found_at_once() {
+    let fake = Fake::start();
+    let admin = fake.client().await.admin();
+    let patience = Duration::from_secs(20);
+    let all = admin.stores().await.unwrap();
+    assert!(is_send(admin.silent_stores(&all, patience)).await.is_empty());
+    fake.kill(2).await;
+    let host = fake.endpoint().replace(":2379", ":20169");
+    let frozen = TcpListener::bind(&host).expect("the address is the test's own");
+    fake.world().addresses.insert(3, host);
+    let all = admin.stores().await.unwrap();
+    let started = Instant::now();
+    let silent = admin.silent_stores(&all, Duration::from_secs(1)).await;
+    assert_eq!(silent.into_iter().collect::<Vec<_>>(), [StoreId(2), StoreId(3)]);
+    assert!(started.elapsed() < patience, "each has its own second, all at once");
+    drop(frozen);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

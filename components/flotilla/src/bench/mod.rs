@@ -68,7 +68,16 @@ pub(crate) async fn run(globals: &Globals, args: BenchArgs) -> Result<u8, Fault>
     tokio::select! {
         done = work => done.map(|()| interrupt.exit() as u8),
         // Whoever asks again does not want to wait.
-        interrupt = interrupts.again() => signal::exit(interrupt),
+        interrupt = interrupts.again() => {
+            if !args.keep {
+                let (keys, remover) = (text::counted(args.keys, "key"), remover(globals, &args));
+                output::note(&format!(
+                    "ended at once; left behind: up to {keys}, {} and following. Remove them: {remover}",
+                    text::shown(&key(0)),
+                ));
+            }
+            signal::exit(interrupt)
+        }
     }
 }
 
@@ -119,10 +128,17 @@ async fn measure(
 async fn remove_keys(globals: &Globals, args: &BenchArgs, client: &Client) -> Result<(), Fault> {
     let removed = keys::remove(&client.raw(), args).await.map_err(|fault| {
         let fault = fault.about("keys of the benchmark are still there");
-        fault.hint(format!("flotilla bench put --keys {} --duration 1s   removes them", args.keys))
+        fault.hint(format!("{}   removes them", remover(globals, args)))
     })?;
     note(globals, format!("removed {}; --keep leaves them", text::counted(removed, "key")));
     Ok(())
+}
+
+/// The command that removes the keys of `args`.
+fn remover(globals: &Globals, args: &BenchArgs) -> String {
+    let pd = globals.pd.join(",");
+    let pd = if pd.is_empty() { pd } else { format!(" --pd {pd}") };
+    format!("flotilla bench put --keys {} --duration 1s{pd}", args.keys)
 }
 
 /// A word for people on what happens beside the measurement.

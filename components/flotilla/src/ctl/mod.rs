@@ -1,7 +1,6 @@
 //! Commands that look at the cluster, and that change it.
 
 mod region;
-
 mod regions;
 
 use flotilla_base::ByteSize;

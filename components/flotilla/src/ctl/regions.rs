@@ -236,7 +236,14 @@ mod tests {
         let up = stores.iter().map(|store| (store.id, Contact::Up));
         let health = ClusterHealth { stores: up.collect(), silent_regions: BTreeSet::new() };
         let (regions, health) = (regions.collect(), Some(health));
-        ClusterView::of(Facts { stores, regions, health, killed: &[], now: Duration::ZERO })
+        ClusterView::of(Facts {
+            stores,
+            regions,
+            health,
+            killed: &[],
+            silent: BTreeSet::new(),
+            now: Duration::ZERO,
+        })
     }
 
     fn ids(view: &ClusterView, args: &RegionsArgs) -> Vec<u64> {

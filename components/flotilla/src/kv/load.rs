@@ -121,7 +121,9 @@ fn read(
         }
         let (key, value) = lines::parse(&line).map_err(|why| {
             let text = format!("line {number} of the input is no record");
-            Fault::new(&catalogue::BAD_LINE, text).why(why).hint("correct the line")
+            Fault::new(&catalogue::BAD_LINE, text)
+                .why(why)
+                .hint("a record looks like {\"key\":\"user:1\",\"value\":\"ada\"}")
         })?;
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
@@ -149,7 +151,7 @@ fn read(
 
 /// `flotilla kv dump`.
 pub(crate) async fn dump(globals: &Globals, args: RangeArgs) -> Result<(), Fault> {
-    let range = super::range(&args)?;
+    let range = super::range(&args, "kv dump")?;
     let raw = context::connect(globals).await?.raw();
     let mut scan = raw.scan(range);
     let mut out = BufWriter::new(io::stdout());

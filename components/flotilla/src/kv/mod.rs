@@ -75,7 +75,7 @@ pub(crate) async fn add(globals: &Globals, args: AddArgs) -> Result<(), Fault> {
 
 /// `flotilla scan`.
 pub(crate) async fn scan(globals: &Globals, args: ScanArgs) -> Result<(), Fault> {
-    let range = range(&args.range)?;
+    let range = range(&args.range, "scan")?;
     let raw = context::connect(globals).await?.raw();
     if args.count {
         let count = raw.scan(range).count().await?;
@@ -198,7 +198,8 @@ pub(crate) fn key(text: &str, is_hex: bool) -> Result<Vec<u8>, Fault> {
     })
 }
 
-fn range(args: &RangeArgs) -> Result<KeyRange, Fault> {
+/// The range of keys that `args` of `command` mean.
+fn range(args: &RangeArgs, command: &str) -> Result<KeyRange, Fault> {
     let optional = |text: &Option<String>| {
         text.as_ref().map_or_else(|| Ok(Vec::new()), |text| key(text, args.hex))
     };
@@ -213,7 +214,12 @@ fn range(args: &RangeArgs) -> Result<KeyRange, Fault> {
         let text = format!("there is no key from {from} up to {to}");
         let fault = Fault::new(&catalogue::INVALID_ARGUMENT, text);
         let why = "--to is the first key that is not wanted any more; it has to be above FROM";
-        return Err(fault.why(why).hint(format!("flotilla scan {to} --to {from}")));
+        let (start, end) = (text::shell_word(&range.start), text::shell_word(&range.end));
+        let hint = match range.start == range.end {
+            true => format!("flotilla {command} --prefix {start}"),
+            false => format!("flotilla {command} {end} --to {start}"),
+        };
+        return Err(fault.why(why).hint(hint));
     }
     Ok(range)
 }
@@ -258,9 +264,16 @@ mod tests {
         ] {
             assert_eq!(continuation(&args, &rest), expected);
         }
-        assert!(super::range(&range(Some("b"), Some("a"))).is_err());
-        assert!(super::range(&range(Some("a"), Some("a"))).is_err());
-        assert!(super::range(&range(Some("a"), Some("b"))).is_ok());
+        assert!(super::range(&range(Some("a"), Some("b")), "scan").is_ok());
+        for (from, hint) in [
+            ("b;", "flotilla kv dump a --to 'b;'"),
+            // The same the other way round would be the same.
+            ("a", "flotilla kv dump --prefix a"),
+        ] {
+            let empty = super::range(&range(Some(from), Some("a")), "kv dump");
+            let text = empty.expect_err("no key is in it").to_text();
+            assert!(text.contains(&format!("  try  {hint}\n")), "{text}");
+        }
     }
 
     #[test]

@@ -3,19 +3,30 @@
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use flotilla_client::{Client, ClientOptions, Error};
 use serde_json::{Value, json};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::{control::Command, descriptor::Descriptor, kill, select};
+use super::{
+    control::Command,
+    descriptor::{Descriptor, StoreAddresses},
+    kill,
+    node::STOP_PATIENCE,
+    select,
+};
 use crate::{
     args::{Globals, PlaygroundCommand},
     catalogue,
     fault::Fault,
+    health::ClusterView,
     output::{self, Column, Format, Table},
 };
+
+/// Between two looks at a store that was started, of which nobody tells.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs one command.
 pub(super) async fn run(globals: &Globals, command: PlaygroundCommand) -> Result<(), Fault> {
@@ -52,11 +63,15 @@ pub(super) async fn ask(
         let mut stream = BufReader::new(stream);
         let mut answer = String::new();
         stream.read_line(&mut answer)?;
+        let mut answer = serde_json::from_str::<Value>(&answer)?;
         if matches!(command, Command::Stop) {
-            let mut nothing = Vec::new();
-            stream.read_to_end(&mut nothing)?;
+            let mut ended = String::new();
+            stream.read_to_string(&mut ended)?;
+            // Only a playground that ends on its own account says nothing more.
+            let ended = serde_json::from_str::<Value>(&ended).unwrap_or_default();
+            answer["killed"] = ended["killed"].clone();
         }
-        Ok::<_, io::Error>(serde_json::from_str::<Value>(&answer)?)
+        Ok::<_, io::Error>(answer)
     };
     let Ok(answer) = timeout(patience, spawn_blocking(exchange)).await else {
         let text = format!("{title} has not answered within {patience:?}");
@@ -74,13 +89,52 @@ pub(super) async fn ask(
 }
 
 async fn start(globals: &Globals, playground: &Descriptor, node: String) -> Result<(), Fault> {
+    let began = Instant::now();
     let command = Command::Start { node: node.clone() };
-    let answer = ask(playground, command, globals.timeout).await?;
+    let mut answer = ask(playground, command, globals.timeout).await?;
+    let store = playground.stores.iter().find(|store| store.name == node);
+    if let Some(store) = store {
+        let patience = globals.timeout.saturating_sub(began.elapsed());
+        let seen = timeout(patience, until_seen(playground, store, patience)).await;
+        if !matches!(seen, Ok(Ok(()))) {
+            return Err(unseen(globals, &node));
+        }
+        answer["seen_seconds"] = json!(began.elapsed().as_secs_f64());
+    }
     if globals.output == Format::Json {
         return output::print_json("start", answer);
     }
     let seconds = answer["duration_seconds"].as_f64().unwrap_or_default();
-    output::print(&format!("{node} up in {seconds:.2} s\n"))
+    let seen = answer["seen_seconds"].as_f64().map_or_else(String::new, |seconds| {
+        format!("; the placement driver sees it after {seconds:.2} s")
+    });
+    output::print(&format!("{node} up in {seconds:.2} s{seen}\n"))
+}
+
+/// Returns when the cluster counts `store` as up.
+async fn until_seen(
+    playground: &Descriptor,
+    store: &StoreAddresses,
+    patience: Duration,
+) -> Result<(), Error> {
+    let options = ClientOptions { deadline: patience, ..ClientOptions::default() };
+    let admin = Client::connect(&playground.pd, options).await?.admin();
+    loop {
+        let view = ClusterView::look(&admin, &[]).await?;
+        let mut stores = view.stores.iter();
+        if stores.any(|found| found.info.address == store.address && found.state == "up") {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+fn unseen(globals: &Globals, node: &str) -> Fault {
+    let patience = globals.timeout;
+    let text = format!("{node} is started, but does not count as up within {patience:?}");
+    let why = "the placement driver or the leaders of its regions do not hear it yet";
+    let fault = Fault::new(&catalogue::UNHEALTHY, text).why(why);
+    fault.hint("flotilla ctl stores").hint("--timeout 1m")
 }
 
 async fn status(globals: &Globals, playground: &Descriptor) -> Result<(), Fault> {
@@ -108,9 +162,26 @@ async fn status(globals: &Globals, playground: &Descriptor) -> Result<(), Fault>
 }
 
 async fn stop(globals: &Globals, playground: &Descriptor) -> Result<(), Fault> {
-    ask(playground, Command::Stop, globals.timeout).await?;
+    let answer = ask(playground, Command::Stop, globals.timeout).await?;
+    let killed = answer["killed"].as_array().into_iter().flatten();
+    let killed: Vec<String> = killed.filter_map(|name| name.as_str().map(str::to_owned)).collect();
     match globals.output {
-        Format::Json => output::print_json("stop", json!({"pid": playground.pid})),
-        Format::Table => output::print(&format!("{} stopped\n", playground.title())),
+        Format::Json => {
+            output::print_json("stop", json!({"pid": playground.pid, "killed": killed}))
+        }
+        Format::Table => {
+            let killed: String = killed_note(&killed).into_iter().map(|note| note + "\n").collect();
+            output::print(&format!("{killed}{} stopped\n", playground.title()))
+        }
     }
+}
+
+/// What is to be said of nodes that did not stop in order; nothing where all did.
+pub(super) fn killed_note(killed: &[String]) -> Option<String> {
+    let names = killed.join(", ");
+    (!killed.is_empty()).then(|| {
+        format!(
+            "killed, not having stopped within {STOP_PATIENCE:?}: {names}; nothing that was acknowledged is lost"
+        )
+    })
 }

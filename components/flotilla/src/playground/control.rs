@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::Notify,
     task::spawn_blocking,
 };
@@ -29,27 +30,55 @@ pub(super) enum Command {
     Kill { node: String },
     /// Start one.
     Start { node: String },
-    /// Stop everything. The connection stays open until the process is gone.
+    /// Stop everything. The connection stays open until the process is gone; a second line tells how the nodes ended.
     Stop,
+}
+
+/// The commands that ask for the end, and wait for it.
+#[derive(Default)]
+pub(super) struct Stops {
+    asked: Notify,
+    waiting: Mutex<Vec<OwnedWriteHalf>>,
+}
+
+impl Stops {
+    /// Returns when the first has come.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Tells all of them how the nodes ended. Their connections stay open.
+    pub(super) async fn tell(&self, ended: &Value) {
+        let mut waiting = std::mem::take(&mut *self.waiting.lock());
+        for asker in &mut waiting {
+            // Whoever has gone away wants to know nothing.
+            let _told = asker.write_all(format!("{ended}\n").as_bytes()).await;
+        }
+        self.waiting.lock().extend(waiting);
+    }
+
+    fn add(&self, asker: OwnedWriteHalf) {
+        self.waiting.lock().push(asker);
+        self.asked.notify_one();
+    }
 }
 
 /// The listening side.
 pub(super) struct Control {
     fleet: Arc<Fleet>,
-    /// Told when a command asks for the end.
-    stop: Arc<Notify>,
+    stops: Arc<Stops>,
 }
 
 impl Control {
     /// Begins to listen, and returns the socket's path.
-    pub(super) fn listen(fleet: &Arc<Fleet>, stop: &Arc<Notify>) -> Result<PathBuf, Fault> {
+    pub(super) fn listen(fleet: &Arc<Fleet>, stops: &Arc<Stops>) -> Result<PathBuf, Fault> {
         let refused = |cause| Fault::io("cannot make the playground's socket", &cause);
         let directory = Descriptor::directory().map_err(refused)?;
         let path = directory.join(format!("{}.sock", std::process::id()));
         // Left by a process that had the same id and was killed.
         let _was_none = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).map_err(refused)?;
-        let control = Arc::new(Self { fleet: Arc::clone(fleet), stop: Arc::clone(stop) });
+        let control = Arc::new(Self { fleet: Arc::clone(fleet), stops: Arc::clone(stops) });
         tokio::spawn(control.serve(listener));
         Ok(path)
     }
@@ -83,9 +112,8 @@ impl Control {
             return;
         }
         if is_stop {
-            self.stop.notify_one();
             // The other side takes the end of the connection for the end of the process.
-            std::future::pending::<()>().await;
+            self.stops.add(output);
         }
     }
 

@@ -1,12 +1,15 @@
 //! All nodes of a playground, each up or down, and the four things that can be done to one.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::resume_unwind,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
 use super::{
-    node::{self, Node},
+    node::{self, Ended, Node},
     plan::{NodePlan, Plan, Role},
 };
 use crate::{catalogue, fault::Fault};
@@ -66,15 +69,16 @@ impl Place {
         Some((Change { place: self, outcome: Slot::Down }, before))
     }
 
-    /// Ends the node in order, after the change that is under way, and for ever. Blocks.
-    fn close(&self) {
+    /// Ends the node in order, after the change that is under way, and for ever; `None` where none is up. Blocks.
+    fn close(&self) -> Option<Ended> {
         let mut slot = self.slot.lock();
         self.settled.wait_while(&mut slot, |slot| matches!(slot, Slot::Changing));
         let last = std::mem::replace(&mut *slot, Slot::Over);
         // Outside of the lock: the end of a node takes a while.
         drop(slot);
-        if let Slot::Up(running) = last {
-            running.stop();
+        match last {
+            Slot::Up(running) => Some(running.stop()),
+            Slot::Down | Slot::Changing | Slot::Over => None,
         }
     }
 }
@@ -110,17 +114,25 @@ impl Fleet {
     }
 
     /// Stops everything in order: the stores, which may want the placement driver until their end, and
-    /// then that. What is being started is waited for, and nothing can be started any more. Blocks.
-    pub(super) fn stop(&self) {
+    /// then that. What is being started is waited for, and nothing can be started any more. Blocks. The names of
+    /// those that had to be killed.
+    pub(super) fn stop(&self) -> Vec<String> {
+        let mut killed = Vec::new();
         for role in [Role::Store, Role::Pd] {
             std::thread::scope(|scope| {
-                for (node, place) in self.plan.nodes.iter().zip(&self.places) {
-                    if node.role == role {
-                        scope.spawn(|| place.close());
+                let nodes = self.plan.nodes.iter().zip(&self.places);
+                let stopped = nodes.filter(|(node, _place)| node.role == role);
+                let ends = stopped.map(|(node, place)| (node, scope.spawn(|| place.close())));
+                let ends: Vec<_> = ends.collect();
+                for (node, end) in ends {
+                    let ended = end.join().unwrap_or_else(|panic| resume_unwind(panic));
+                    if ended == Some(Ended::Killed) {
+                        killed.push(node.name.clone());
                     }
                 }
             });
         }
+        killed
     }
 
     /// Where the node of this name stands among all.

@@ -14,13 +14,15 @@ mod select;
 use std::{process::ExitStatus, sync::Arc, time::Instant};
 
 use flotilla_client::Client;
-use tokio::{
-    sync::Notify,
-    task::{JoinSet, spawn_blocking},
-};
+use serde_json::json;
+use tokio::task::{JoinSet, spawn_blocking};
 
 pub(crate) use self::select::killed_stores;
-use self::{control::Control, fleet::Fleet, plan::Plan};
+use self::{
+    control::{Control, Stops},
+    fleet::Fleet,
+    plan::Plan,
+};
 use crate::{
     args::{Globals, PlaygroundArgs, PlaygroundStartArgs},
     catalogue::{self, Exit},
@@ -44,22 +46,32 @@ pub(crate) async fn run(globals: &Globals, args: PlaygroundArgs) -> Result<u8, F
     let mut interrupts = Interrupts::new()?;
     let plan = Plan::new(&args.start)?;
     let fleet = Arc::new(Fleet::new(plan));
-    let outcome = live(globals, &args.start, &fleet, &mut interrupts).await;
+    let stops = Arc::new(Stops::default());
+    let outcome = live(globals, &args.start, &fleet, &mut interrupts, &stops).await;
     let stopping = Instant::now();
     let ending = Arc::clone(&fleet);
+    // Behind the line that was being rewritten.
+    let line_end = if output::is_terminal() { "\n" } else { "" };
     let stopped = tokio::select! {
         stopped = spawn_blocking(move || ending.stop()) => stopped,
         // Whoever asks again does not want to wait.
-        interrupt = interrupts.again() => signal::exit(interrupt),
+        interrupt = interrupts.again() => {
+            output::note(&format!("{line_end}{}", fleet.plan().left_behind()));
+            signal::exit(interrupt)
+        }
     };
     // No node writes into it any more.
     let is_deleted = fleet.plan().clean_up();
     let is_shown = outcome.is_ok() && globals.output == Format::Table;
-    if is_shown && stopped.is_ok() {
+    if let Ok(killed) = &stopped {
+        stops.tell(&json!({"killed": killed})).await;
+    }
+    if let (true, Ok(killed)) = (is_shown, stopped) {
         let seconds = stopping.elapsed().as_secs_f64();
-        // Behind the line that was being rewritten.
-        let line_end = if output::is_terminal() { "\n" } else { "" };
         output::note(&format!("{line_end}stopped in {seconds:.1} s"));
+        if let Some(note) = command::killed_note(&killed) {
+            output::note(&note);
+        }
         if is_deleted {
             let data = fleet.plan().data.display();
             output::note(&format!(
@@ -76,6 +88,7 @@ async fn live(
     args: &PlaygroundStartArgs,
     fleet: &Arc<Fleet>,
     interrupts: &mut Interrupts,
+    stops: &Arc<Stops>,
 ) -> Result<u8, Fault> {
     let plan = fleet.plan();
     server::init_logging("info", Some(&plan.log.join("playground.log")))?;
@@ -83,7 +96,7 @@ async fn live(
     OpenFiles::raise().tell(in_this_process);
     let is_table = globals.output == Format::Table;
     let started = Instant::now();
-    check_ports(plan)?;
+    check_ports(args, plan)?;
     if is_table {
         screen::heading(plan)?;
     }
@@ -96,8 +109,7 @@ async fn live(
         // Starts cannot be broken off: those under way are waited for when the fleet is stopped.
         interrupt = interrupts.first() => return Ok(interrupt.exit() as u8),
     };
-    let stop = Arc::new(Notify::new());
-    let socket = Control::listen(fleet, &stop)?;
+    let socket = Control::listen(fleet, stops)?;
     let note = plan.descriptor(&socket);
     let _published = note.publish().map_err(|cause| Fault::io("cannot write the note", &cause))?;
     if let Some(path) = &args.ready_file {
@@ -113,7 +125,7 @@ async fn live(
     let watching = watch(client, fleet, is_table && args.exec.is_empty());
     let code = tokio::select! {
         code = execute(args, plan) => code?,
-        () = stop.notified() => Exit::Done as u8,
+        () = stops.asked() => Exit::Done as u8,
         _interrupt = interrupts.first() => Exit::Done as u8,
         () = watching => Exit::Done as u8,
     };
@@ -128,14 +140,18 @@ async fn watch(client: Client, fleet: &Fleet, is_shown: bool) {
 }
 
 /// Refuses addresses that somebody else has, before anything is started.
-fn check_ports(plan: &Plan) -> Result<(), Fault> {
+fn check_ports(args: &PlaygroundStartArgs, plan: &Plan) -> Result<(), Fault> {
+    // Other places than the one that was chosen.
+    let offset = (args.port_offset < 20_000).then(|| args.port_offset + 10_000);
+    let offset = offset.map(|offset| format!("flotilla playground --port-offset {offset}"));
+    let hosts = ["127.0.0.2", "127.0.0.3"].into_iter();
+    let host = hosts.filter(|host| args.host.to_string() != *host).take(1);
+    let host = host.map(|host| format!("flotilla playground --host {host}"));
+    let elsewhere: Vec<String> = offset.into_iter().chain(host).collect();
     for node in &plan.nodes {
         for address in [Some(node.address), node.status].into_iter().flatten() {
-            port::check(&node.name, address).map_err(|fault| {
-                fault
-                    .hint("flotilla playground --port-offset 10000")
-                    .hint("flotilla playground --host 127.0.0.2")
-            })?;
+            port::check(&node.name, address)
+                .map_err(|fault| elsewhere.iter().fold(fault, |fault, hint| fault.hint(hint)))?;
         }
     }
     Ok(())

@@ -1,10 +1,13 @@
 //! A running node: part of this process, or a process of its own.
 
 use std::{
+    convert::Infallible,
     io::{BufRead as _, BufReader, Read},
     os::unix::process::CommandExt as _,
     process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use flotilla_store::Store;
@@ -20,6 +23,18 @@ use crate::{
 /// What is kept of a child's words, for the case that it does not start.
 const LAST_WORDS_LINES: usize = 50;
 
+/// How long a process may take to end in order. Beyond that it is frozen, or hangs.
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How a node that was stopped has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// In order.
+    InOrder,
+    /// Killed, because it did not do so in time.
+    Killed,
+}
+
 /// A node that serves.
 pub(super) enum Node {
     Pd(Box<EmbeddedPd>),
@@ -34,6 +49,8 @@ pub(super) struct Process {
     _leash: Option<ChildStdin>,
     /// Copies the child's words into the playground's log.
     words: Option<JoinHandle<Vec<String>>>,
+    /// Disconnected when the child can say no more, which is at its end.
+    end: Receiver<Infallible>,
 }
 
 /// Starts a node, and returns when it serves. Blocks.
@@ -68,17 +85,18 @@ impl Node {
         match self {
             Self::Pd(pd) => pd.stop(End::AtOnce),
             Self::Store(store) => store.kill(),
-            Self::Process(process) => process.end(Signal::KILL),
+            Self::Process(process) => process.kill(),
         }
     }
 
-    /// Ends in order.
-    pub(super) fn stop(self) {
+    /// Ends in order, or by force where that takes too long.
+    pub(super) fn stop(self) -> Ended {
         match self {
             Self::Pd(pd) => pd.stop(End::InOrder),
             Self::Store(store) => store.shutdown(),
-            Self::Process(process) => process.end(Signal::TERM),
+            Self::Process(process) => return process.stop(),
         }
+        Ended::InOrder
     }
 
     /// Whether it is still there: a process may have been ended by somebody else, and a placement driver
@@ -109,12 +127,16 @@ impl Process {
         let mut child =
             command(plan, node).and_then(|mut command| command.spawn()).map_err(refused)?;
         let leash = child.stdin.take();
+        let (alive, end) = mpsc::channel();
         let words = child.stderr.take().map(|words| {
             let name = node.name.clone();
-            thread::spawn(move || copy_words(&name, words))
+            thread::spawn(move || {
+                let _until_its_end = alive;
+                copy_words(&name, words)
+            })
         });
         let stdout = child.stdout.take();
-        let mut process = Self { child, _leash: leash, words };
+        let mut process = Self { child, _leash: leash, words, end };
         let mut line = String::new();
         let read = stdout.map(|stdout| BufReader::new(stdout).read_line(&mut line));
         if matches!(read, Some(Ok(bytes)) if bytes > 0) {
@@ -131,11 +153,33 @@ impl Process {
         Err(Fault::new(&catalogue::START_FAILED, text).why(last))
     }
 
-    fn end(mut self, signal: Signal) {
+    fn kill(self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
+    fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        let ended = match self.end.recv_timeout(STOP_PATIENCE) {
+            Err(RecvTimeoutError::Timeout) => {
+                // The one signal that reaches a process that is stopped.
+                self.signal(Signal::KILL);
+                Ended::Killed
+            }
+            _disconnected => Ended::InOrder,
+        };
+        self.wait();
+        ended
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // It may have ended by itself; until it is waited for, no other process has its id.
             let _gone = kill_process(pid, signal);
         }
+    }
+
+    fn wait(mut self) {
         let _exit_status = self.child.wait();
         if let Some(words) = self.words.take() {
             let _last_words = words.join();

@@ -11,10 +11,13 @@ use std::{
 use flotilla_store::config::{SERVICE_PORT, STATUS_PORT};
 
 use super::descriptor::{Descriptor, StoreAddresses, start_ticks};
-use crate::{args::PlaygroundStartArgs, catalogue, fault::Fault, server::PD_PORT};
+use crate::{args::PlaygroundStartArgs, catalogue, fault::Fault, server::PD_PORT, text};
 
 /// Stores that hold each key, where there are that many.
 const REPLICAS: u32 = 3;
+
+/// Stores of a new playground where nothing else is said.
+const STORES: u16 = 3;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub(super) struct Plan {
     /// There is no data yet.
     pub is_new: bool,
     pub replicas: u32,
+    /// Stores of which there is data.
+    pub stores_held: u16,
     /// The placement driver first.
     pub nodes: Vec<NodePlan>,
 }
@@ -73,6 +78,11 @@ impl Plan {
             return Err(exposed(args.host));
         }
         let (data, lifetime) = place(args)?;
+        let stores_held = stores_in(&data);
+        let stores = args.stores.unwrap_or(if stores_held == 0 { STORES } else { stores_held });
+        if stores < stores_held {
+            return Err(too_few(&data, stores_held, stores));
+        }
         let is_new = !data.join("pd-1").exists();
         let log = data.join("log");
         let made = fs::create_dir_all(&log);
@@ -82,8 +92,6 @@ impl Plan {
                 .why(cause.to_string())
                 .hint("--data DIR   with a directory that this user may write to")
         })?;
-        // A cluster that had more stores needs all of them.
-        let stores = args.stores.max(stores_in(&data));
         let mut nodes = vec![NodePlan {
             name: "pd-1".to_owned(),
             role: Role::Pd,
@@ -113,6 +121,7 @@ impl Plan {
             is_insecure: args.insecure,
             is_new,
             replicas: REPLICAS.min(u32::from(stores)),
+            stores_held,
             nodes,
         })
     }
@@ -148,6 +157,27 @@ impl Plan {
         }
     }
 
+    /// The stores that come to a cluster which was made without them.
+    pub(super) fn late_stores(&self) -> impl Iterator<Item = &NodePlan> {
+        let held = if self.is_new { usize::MAX } else { usize::from(self.stores_held) };
+        self.stores().skip(held)
+    }
+
+    /// What there is to say where nothing is stopped in order or deleted any more.
+    pub(super) fn left_behind(&self) -> String {
+        let data = self.data.display();
+        match self.lifetime {
+            Lifetime::Temporary => {
+                format!("ended at once; left behind: {data}. Remove it: rm -r {data}")
+            }
+            Lifetime::Kept => {
+                format!(
+                    "ended at once; nothing that was acknowledged is lost. The data is kept: {data}"
+                )
+            }
+        }
+    }
+
     /// Deletes data that is not kept; whether there was any.
     pub(super) fn clean_up(&self) -> bool {
         self.lifetime == Lifetime::Temporary && fs::remove_dir_all(&self.data).is_ok()
@@ -160,6 +190,19 @@ fn exposed(host: IpAddr) -> Fault {
         .why(entry.cause)
         .hint("flotilla playground --host 127.0.0.1")
         .hint("flotilla playground --insecure …   in a closed network")
+}
+
+fn too_few(data: &Path, held: u16, asked: u16) -> Fault {
+    let entry = &catalogue::FEWER_STORES;
+    let text = format!(
+        "data directory {} holds {}, and {asked} were asked for",
+        data.display(),
+        text::counted(u64::from(held), "store"),
+    );
+    Fault::new(entry, text)
+        .why(entry.cause)
+        .hint(format!("--stores {held}, or more, or none: then it is as many as there are"))
+        .hint("another --name or --data, for a new cluster")
 }
 
 fn address(args: &PlaygroundStartArgs, port: u16, number: u16) -> Result<SocketAddr, Fault> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use flotilla_client::Client;
+use rustix::termios::tcgetwinsize;
 
 use super::{
     fleet::Fleet,
@@ -57,7 +58,13 @@ pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Resu
         2 => "every key is stored twice, no store may fail.".to_owned(),
         more => format!("every key is stored {more} times, one store may fail."),
     };
-    text.push_str(&format!("Playground is up: {safety}\n\n"));
+    text.push_str(&format!("Playground is up: {safety}\n"));
+    let late: Vec<&str> = plan.late_stores().map(|store| store.name.as_str()).collect();
+    if !late.is_empty() {
+        let late = late.join(", ");
+        text.push_str(&format!("New to this data, and without regions: {late}\n"));
+    }
+    text.push('\n');
     let pd = plan.pd_address();
     let mut row = |label: &str, place: String, remark: &str| {
         text.push_str(format!("  {label:<9} {place:<32} {remark}").trim_end());
@@ -102,7 +109,8 @@ pub(super) async fn footer(client: Client, fleet: &Fleet) {
         let written = if is_terminal {
             let seconds = started.elapsed().as_secs();
             let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-            write(&format!("\r\x1b[K {hours:02}:{minutes:02}:{seconds:02}  {line}"))
+            let line = format!(" {hours:02}:{minutes:02}:{seconds:02}  {line}");
+            write(&format!("\r\x1b[K{}", fitted(&line, columns())))
         } else if line == shown {
             Ok(())
         } else {
@@ -113,6 +121,26 @@ pub(super) async fn footer(client: Client, fleet: &Fleet) {
             return;
         }
     }
+}
+
+/// Characters that the terminal shows in a line, without the last one, behind which some terminals go on below.
+fn columns() -> usize {
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 1 => usize::from(size.ws_col) - 1,
+        // It does not say.
+        _ => usize::MAX,
+    }
+}
+
+/// As much of `line` as `columns` hold: what begins in a further row is not taken back with the line. Whole statements
+/// where most of the room is used then.
+fn fitted(line: &str, columns: usize) -> String {
+    if line.chars().count() <= columns {
+        return line.to_owned();
+    }
+    let cut: String = line.chars().take(columns.saturating_sub(1)).collect();
+    let whole = cut.rfind("; ").filter(|end| *end * 2 > cut.len()).unwrap_or(cut.len());
+    format!("{}…", cut[..whole].trim_end())
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -133,4 +161,24 @@ async fn summary(client: &Client, fleet: &Fleet) -> String {
         Some(complaint) => complaint,
     };
     format!("{nodes}  {state}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_keeps_to_the_width_of_its_terminal() {
+        let line = " 00:01:02  3/4 nodes up  degraded: 1 of 3 stores not up; 2 of 2 regions under-replicated";
+        assert_eq!(fitted(line, usize::MAX), line);
+        assert_eq!(fitted(line, line.len()), line);
+        let whole = " 00:01:02  3/4 nodes up  degraded: 1 of 3 stores not up…";
+        assert_eq!(fitted(line, 79), whole);
+        assert_eq!(fitted(line, 40), " 00:01:02  3/4 nodes up  degraded: 1 of…");
+        for columns in 0..line.len() {
+            let shown = fitted(line, columns).chars().count();
+            assert!(shown <= columns.max(1), "{shown} in {columns}");
+        }
+        assert_eq!(fitted("größe ist größer", 8), "größe i…");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use flotilla_base::address::authority;
 use serde_json::Value;
 use tokio::{net::lookup_host, time::timeout};
 
@@ -89,7 +90,7 @@ async fn with_pd(globals: &Globals, living: &[Descriptor]) -> Vec<Descriptor> {
 
 /// The address as it stands, and where its name leads to.
 async fn places(endpoint: &str) -> Vec<String> {
-    let plain = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
+    let plain = authority(endpoint);
     let mut places = vec![plain.to_owned()];
     if plain.parse::<SocketAddr>().is_err()
         && let Ok(Ok(resolved)) = timeout(GLANCE, lookup_host(plain)).await

@@ -106,9 +106,56 @@ fn data_dir_fault(error: &DataDirError) -> Fault {
                 .hint("check its permissions and the disk");
         }
     };
-    // The text holds the three parts one after the other: what; why. What to do.
+    // The text holds the parts one after the other: what; why. What to do. The reason may be left out.
     let text = error.to_string();
-    let (what, rest) = text.split_once("; ").unwrap_or((&text, entry.cause));
-    let (why, hint) = rest.split_once(". ").unwrap_or((rest, entry.remedy));
+    let (problem, hint) = text.split_once(". ").unwrap_or((&text, entry.remedy));
+    let (what, why) = problem.split_once("; ").unwrap_or((problem, entry.cause));
     Fault::new(entry, what).why(why).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{ByteSize, ClusterId, StoreId};
+    use flotilla_engine::data_dir::Role;
+
+    use super::*;
+
+    /// Each error with a part of its reason and the begin of its advice.
+    fn refusals() -> Vec<(DataDirError, &'static str, &'static str)> {
+        let path = || "/data".into();
+        let (expected, found) = (ClusterId(1), ClusterId(2));
+        let another_cluster =
+            DataDirError::DirectoryOfAnotherCluster { path: path(), expected, found };
+        let (expected, found) = (StoreId(1), StoreId(2));
+        let another_store = DataDirError::DirectoryOfAnotherStore { path: path(), expected, found };
+        let (expected, found) = (Role::Pd, Role::Store);
+        let other_role = DataDirError::OtherRole { path: path(), expected, found };
+        let newer = DataDirError::NewerFormat { path: path(), found: 9, newest_known: 1 };
+        let foreign = DataDirError::NotEmptyWithoutIdent { path: path() };
+        let damaged = DataDirError::DamagedIdent { path: path(), reason: "no text" };
+        let (available, needed) = (ByteSize::mib(1), ByteSize::mib(2));
+        let full = DataDirError::TooLittleDisk { path: path(), available, needed };
+        vec![
+            (DataDirError::InUse { path: path(), pid: Some(7) }, "would destroy it", "Stop"),
+            (another_cluster, "corrupt both", "Connect to"),
+            (another_store, "never changes", "Choose"),
+            (other_role, "Nothing in it was changed.", "Start a store there"),
+            (newer, "nothing was changed", "Start a newer"),
+            (foreign, "nothing was changed", "Choose an empty"),
+            (damaged, "nothing was changed", "Leave the directory"),
+            (full, "full disk", "Free some"),
+        ]
+    }
+
+    /// That nothing was changed is no advice.
+    #[test]
+    fn what_is_wrong_with_a_directory_stands_in_its_part_of_the_error() {
+        for (error, why, hint) in refusals() {
+            let error = data_dir_fault(&error).to_json();
+            let text = |part: &str| error["error"][part].to_string();
+            assert!(text("why").contains(why), "{error}");
+            assert!(text("try").starts_with(&format!("[\"{hint}")), "{error}");
+            assert!(!text("try").contains("changed") && !text("message").contains(';'), "{error}");
+        }
+    }
 }

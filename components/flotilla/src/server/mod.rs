@@ -3,17 +3,18 @@
 mod fault;
 pub(crate) mod open_files;
 mod pd;
-mod pd_config;
 pub(crate) mod port;
 pub(crate) mod signal;
 mod store;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use flotilla_store::config::ConfigError;
-use flotilla_telemetry::LoggingError;
+use flotilla_telemetry::{
+    LoggingError,
+    settings::{ConfigError, RawConfig, Schema},
+};
 use rustix::process::{Signal, getpid, kill_process};
 
 pub(crate) use self::{
@@ -24,12 +25,14 @@ pub(crate) use self::{
 use crate::{args::ServerArgs, catalogue, fault::Fault};
 
 /// Port of a placement driver.
-pub(crate) const PD_PORT: u16 = 2379;
+pub(crate) const PD_PORT: u16 = flotilla_pd::config::PORT;
 
 /// Sets up the log of this process.
 pub(crate) fn init_logging(level: &str, file: Option<&Path>) -> Result<(), Fault> {
     flotilla_telemetry::init_logging(level, file).map_err(|error| match error {
         LoggingError::Level { .. } => Fault::new(&catalogue::BAD_CONFIG, error.to_string())
+            .why("a level is needed, or levels of parts: error, warn, info, debug, trace, off")
+            .hint("--log-level info")
             .hint("--log-level info,flotilla_store=debug"),
         LoggingError::File { ref source, .. } => Fault::io(&error, source),
         LoggingError::Already => Fault::new(&catalogue::INTERNAL, error.to_string()),
@@ -46,6 +49,28 @@ fn read_config(args: &ServerArgs) -> Result<Option<(String, String)>, Fault> {
             .hint("correct the path that --config or FLOTILLA_CONFIG names")
     })?;
     Ok(Some((name, text)))
+}
+
+/// What the file and the flags say that both kinds of servers have.
+fn said(schema: &'static Schema, args: &ServerArgs) -> Result<RawConfig, Fault> {
+    let mut raw = match read_config(args)? {
+        Some((name, text)) => RawConfig::parse(schema, &name, &text),
+        None => RawConfig::new(schema, "the command line"),
+    };
+    let path = |path: &PathBuf| path.display().to_string();
+    for (key, said) in [
+        ("data-dir", args.data.as_ref().map(path)),
+        ("advertise", args.advertise.clone()),
+        ("listen.client", args.listen.clone()),
+        ("log.level", args.log_level.clone()),
+        ("log.file", args.log_file.as_ref().map(path)),
+        ("insecure", args.insecure.then(|| "true".to_owned())),
+    ] {
+        if let Some(said) = said {
+            raw.set(key, &said);
+        }
+    }
+    Ok(raw)
 }
 
 fn config_fault(error: &ConfigError) -> Fault {

@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use flotilla_pd::{Pd, PdConfig, PdError};
+use flotilla_pd::{Pd, PdConfig, PdError, config::SCHEMA};
 use flotilla_telemetry::{Registry, process};
 use serde_json::json;
 use tokio::{runtime, sync::oneshot};
 
-use super::{fault::pd_fault, open_files::OpenFiles, pd_config, signal};
+use super::{config_fault, fault::pd_fault, open_files::OpenFiles, signal};
 use crate::{
     args::{Globals, PdArgs},
     fault::Fault,
@@ -91,8 +91,8 @@ async fn live(mut pd: Pd, asked: oneshot::Receiver<End>) {
 
 /// `flotilla pd`.
 pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
-    let (config, log) = pd_config::resolve(&args)?;
-    super::init_logging(&log.level, log.file.as_deref())?;
+    let config = resolve(&args)?;
+    super::init_logging(&config.log.level, config.log.file.as_deref())?;
     let open_files = OpenFiles::raise();
     super::end_with_parent(&args.server)?;
     let mut interrupts = signal::Interrupts::new()?;
@@ -118,4 +118,17 @@ pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
         stopped = pd.shutdown() => stopped.map_err(|error| pd_fault(&error)),
         interrupt = interrupts.again() => signal::exit(interrupt),
     }
+}
+
+fn resolve(args: &PdArgs) -> Result<PdConfig, Fault> {
+    let mut raw = super::said(&SCHEMA, &args.server)?;
+    for (key, said) in [
+        ("name", args.name.clone()),
+        ("max-replicas", args.max_replicas.map(|replicas| replicas.to_string())),
+    ] {
+        if let Some(said) = said {
+            raw.set(key, &said);
+        }
+    }
+    PdConfig::resolve(raw).map_err(|error| config_fault(&error))
 }

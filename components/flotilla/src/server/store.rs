@@ -1,10 +1,10 @@
 //! A store as a process.
 
-use flotilla_store::{Store, StoreConfig, config::RawConfig};
+use flotilla_store::{Store, StoreConfig, config::SCHEMA};
 use serde_json::json;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{config_fault, open_files::OpenFiles, read_config, signal, store_fault};
+use super::{config_fault, open_files::OpenFiles, signal, store_fault};
 use crate::{
     args::{Globals, StoreArgs},
     catalogue,
@@ -47,28 +47,17 @@ pub(crate) async fn run(globals: &Globals, args: StoreArgs) -> Result<(), Fault>
 }
 
 fn resolve(globals: &Globals, args: &StoreArgs) -> Result<StoreConfig, Fault> {
-    let server = &args.server;
-    let mut raw = match read_config(server)? {
-        Some((name, text)) => RawConfig::parse(&name, &text),
-        None => RawConfig::new("the command line"),
-    };
-    let path = |path: &std::path::PathBuf| path.display().to_string();
+    let mut raw = super::said(&SCHEMA, &args.server)?;
     let pd: Vec<&str> =
         globals.pd.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
     for (key, said) in [
-        ("data-dir", server.data.as_ref().map(path)),
         ("pd", (!pd.is_empty()).then(|| pd.join(","))),
         ("labels", (!args.labels.is_empty()).then(|| args.labels.join(","))),
-        ("advertise", server.advertise.clone()),
-        ("listen.client", server.listen.clone()),
         ("listen.status", args.status_listen.clone()),
-        ("log.level", server.log_level.clone()),
-        ("log.file", server.log_file.as_ref().map(path)),
-        ("insecure", server.insecure.then(|| "true".to_owned())),
     ] {
         if let Some(said) = said {
             raw.set(key, &said);
         }
     }
-    raw.resolve().map_err(|error| config_fault(&error))
+    StoreConfig::resolve(raw).map_err(|error| config_fault(&error))
 }

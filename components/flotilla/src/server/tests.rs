@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use flotilla_pd::PdConfig;
-use flotilla_store::{StoreConfig, config::KEYS};
+use flotilla_store::StoreConfig;
+use flotilla_telemetry::settings::Schema;
 use flotilla_tidy::{markdown, root};
 use serde_json::{Value, json};
 
-use super::{PD_PORT, pd_config};
+use super::PD_PORT;
 
 /// Key and default of each setting in the table behind `heading`.
 fn documented(heading: &str) -> Vec<(String, String)> {
@@ -32,10 +33,11 @@ fn leaves(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
 
 /// Every key stands in the table and no other does; and a default that is a number, a size, an address or a level is
 /// the one in use.
-fn assert_documented(heading: &str, keys: &BTreeSet<String>, in_use: &Value) {
+fn assert_documented(heading: &str, schema: &Schema, in_use: &Value) {
     let documented = documented(heading);
     let names: BTreeSet<String> = documented.iter().map(|(key, _)| key.clone()).collect();
-    assert_eq!(&names, keys, "{heading}");
+    let keys: BTreeSet<String> = schema.keys.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(names, keys, "{heading}");
     let mut values = Vec::new();
     leaves("", in_use, &mut values);
     for (key, value) in values {
@@ -48,7 +50,6 @@ fn assert_documented(heading: &str, keys: &BTreeSet<String>, in_use: &Value) {
 
 #[test]
 fn the_settings_of_a_store_are_those_of_the_page() {
-    let keys = KEYS.iter().map(|(key, _form)| (*key).to_owned()).collect();
     let mut in_use = StoreConfig::new("d", vec!["pd".to_owned()]).to_json();
     // Told in words: what has no default, what is another's, and what depends on the machine.
     for words in ["/data-dir", "/pd", "/labels", "/advertise", "/log/file"] {
@@ -57,17 +58,11 @@ fn the_settings_of_a_store_are_those_of_the_page() {
     for machine in ["runtime", "raft", "apply", "read"] {
         remove(&mut in_use, &format!("/server/{machine}-threads"));
     }
-    // For tools; no settings.
-    remove(&mut in_use, "/storage/api-version");
-    remove(&mut in_use, "/storage/enable-ttl");
-    assert_documented("A store:", &keys, &in_use);
+    assert_documented("A store:", &flotilla_store::config::SCHEMA, &in_use);
 }
 
 #[test]
 fn the_settings_of_a_placement_driver_are_those_of_the_page() {
-    let mut keys = Vec::new();
-    leaves("", &pd_config::nothing_said(), &mut keys);
-    let keys = keys.into_iter().map(|(key, _)| key).collect();
     let address = format!("127.0.0.1:{PD_PORT}").parse().expect("an address");
     let config = PdConfig::new("pd-1", "d", address);
     let in_use = json!({
@@ -75,8 +70,9 @@ fn the_settings_of_a_placement_driver_are_those_of_the_page() {
         "max-replicas": config.max_replicas,
         "min-free-disk": config.free_min.to_string(),
         "listen": {"client": config.client_address.to_string()},
+        "log": {"level": config.log.level},
     });
-    assert_documented("A placement driver:", &keys, &in_use);
+    assert_documented("A placement driver:", &flotilla_pd::config::SCHEMA, &in_use);
 }
 
 fn remove(value: &mut Value, pointer: &str) {

@@ -15,7 +15,7 @@ use flotilla_base::{ClusterId, Incarnation, Moment, PeerId, Seeded};
 use flotilla_engine::{DataDir, Engine, EngineError, WriteBatch};
 use flotilla_pdcore::{Clocks, CoreConfig, Effects, Input, PdCore, birth};
 use flotilla_raftgroup::{GroupLimits, ReadyNumber};
-use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
+use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark, clock::unix_millis};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::request::{Listed, RegionLookup, Reply, Request, Selection};
@@ -24,9 +24,7 @@ use self::{
     request::{Asker, answer},
     syncer::Syncer,
 };
-use crate::{
-    PdError, clock::unix_ms, config::PdConfig, metrics::PdMetrics, status::Status, tso::TsoGate,
-};
+use crate::{PdError, config::PdConfig, metrics::PdMetrics, status::Status, tso::TsoGate};
 
 /// The only member so far.
 pub(crate) const MEMBER: PeerId = PeerId(1);
@@ -151,7 +149,7 @@ impl Owner {
     }
 
     fn clocks(&self) -> Clocks {
-        Clocks { now: self.host.shared.clock.now(), unix_ms: unix_ms() }
+        Clocks { now: self.host.shared.clock.now(), unix_ms: unix_millis() }
     }
 
     fn on_durable(

@@ -14,7 +14,7 @@ use super::{
     streams,
 };
 use crate::{
-    config::SERVED_VERSION,
+    SERVED_VERSION,
     core::{Listed, RegionLookup, Request as Ask, Selection},
     handle::CoreHandle,
     status,

@@ -17,7 +17,7 @@ use super::{
     model::{Member, StoreInfo, state_name},
     query::Query,
 };
-use crate::{config::SERVED_VERSION, core::Request as Ask, status::Status};
+use crate::{SERVED_VERSION, core::Request as Ask, status::Status};
 
 /// An answer, or an error as text.
 pub(super) type Answered = Result<Response, Refused>;

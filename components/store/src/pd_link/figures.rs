@@ -5,14 +5,13 @@ use std::{path::PathBuf, sync::Arc};
 use flotilla_base::{RegionId, StoreId};
 use flotilla_engine::Engine;
 use flotilla_proto::pdpb::{self, pd_client::PdClient};
+use flotilla_telemetry::clock::unix_millis;
 use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
 
-use super::{
-    REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions, unix_millis,
-};
+use super::{REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions};
 use crate::{metrics::Volume, router::Router};
 
 /// Where the figures of a store come from.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use flotilla_base::ClusterId;
+use flotilla_base::{ClusterId, address::authority};
 use flotilla_proto::pdpb::{self, pd_client::PdClient};
 use parking_lot::Mutex;
 use tokio::{
@@ -80,7 +80,7 @@ pub(super) struct Leader {
 impl Leader {
     pub(super) fn new(endpoints: &[String], cluster: ClusterId) -> Self {
         Self {
-            known: Mutex::new(endpoints.iter().map(|text| plain(text)).collect()),
+            known: Mutex::new(endpoints.iter().map(|text| authority(text).to_owned()).collect()),
             cluster: AtomicU64::new(cluster.get()),
             channel: Mutex::new(None),
             has_connected: Notify::new(),
@@ -241,7 +241,7 @@ impl Leader {
         self.adopt_cluster(answer.header.unwrap_or_default().cluster_id)?;
         self.learn(&answer.members);
         let urls = answer.leader.map(|leader| leader.client_urls).unwrap_or_default();
-        let urls: Vec<String> = urls.iter().map(|url| plain(url)).collect();
+        let urls: Vec<String> = urls.iter().map(|url| authority(url).to_owned()).collect();
         if urls.iter().any(|url| url == address) {
             return Ok(Some(channel));
         }
@@ -269,7 +269,7 @@ impl Leader {
     fn learn(&self, members: &[pdpb::Member]) {
         let mut known = self.known.lock();
         for url in members.iter().flat_map(|member| &member.client_urls) {
-            let url = plain(url);
+            let url = authority(url).to_owned();
             if !known.contains(&url) && known.len() < KNOWN_MAX {
                 known.push(url);
             }
@@ -299,12 +299,6 @@ const fn is_refusal(code: Code) -> bool {
             | Code::PermissionDenied
             | Code::Unimplemented
     )
-}
-
-/// `host:port` without a scheme.
-fn plain(url: &str) -> String {
-    let address = url.strip_prefix("http://").unwrap_or(url);
-    address.strip_suffix('/').unwrap_or(address).to_owned()
 }
 
 async fn open(address: &str) -> Result<Channel, String> {

@@ -19,20 +19,20 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use flotilla_base::{ClusterId, Incarnation, PeerId, PeerRole, Region, RegionId, StoreId};
 use flotilla_multiraft::Report;
 use flotilla_proto::{
-    metapb, pdpb,
+    SERVED_VERSION, metapb, pdpb,
     pdpb::pd_client::PdClient,
     store_link::{
         AwaitBootstrapRequest, BootstrapPlan, RegisterStoreRequest,
         store_link_client::StoreLinkClient,
     },
 };
-use flotilla_telemetry::spawn_or_abort;
+use flotilla_telemetry::{clock::unix_millis, spawn_or_abort};
 use flotilla_transport::ResolveStore;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -42,9 +42,6 @@ use crate::{boot::Planned, config::StoreConfig, host::Shared};
 use self::{addresses::StoreAddresses, leader::Leader, regions::LedRegions};
 
 pub use leader::PdLinkError;
-
-/// Version of the public protocol that is spoken, with our own behind it. Clients parse the front.
-pub const SERVED_VERSION: &str = concat!("8.5.0-flotilla-", env!("CARGO_PKG_VERSION"));
 
 /// How long a store that starts waits for its placement driver.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -295,12 +292,6 @@ impl std::fmt::Debug for PdLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PdLink").field("cluster", &self.cluster_id()).finish_non_exhaustive()
     }
-}
-
-/// The wall clock in milliseconds since 1970; zero where it stands before.
-pub(crate) fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn describe(config: &StoreConfig, id: StoreId, started_unix_seconds: u64) -> metapb::Store {

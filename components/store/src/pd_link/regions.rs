@@ -17,6 +17,7 @@ use flotilla_proto::{
     store_link::{KeepLineRequest, LineNotice, store_link_client::StoreLinkClient},
 };
 use flotilla_raftgroup::Role;
+use flotilla_telemetry::clock::unix_millis;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -28,7 +29,6 @@ use tonic::{Status, Streaming, transport::Channel};
 use super::{
     PdLinkError,
     leader::{ANSWER_TIME, Leader},
-    unix_millis,
 };
 use crate::silence::{Silence, Silent};
 

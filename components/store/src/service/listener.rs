@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use flotilla_proto::HTTP2_PREFACE as PREFACE;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -18,9 +19,6 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
-
-/// What every client of HTTP/2 sends first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that has not sent it by then is closed.
 const PREFACE_TIME: Duration = Duration::from_secs(10);

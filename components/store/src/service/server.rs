@@ -51,7 +51,7 @@ pub(crate) fn routes(
         metrics: RpcMetrics::new(shared.metrics.registry()),
         splitter: Arc::clone(splitter),
         brake: Arc::clone(&shared.inbound.brake),
-        clock_millis: crate::pd_link::unix_millis,
+        clock_millis: flotilla_telemetry::clock::unix_millis,
     };
     let parts = Parts {
         source: Arc::new(source),

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, in the words of whoever has to correct it.
+//! What is wrong with settings, in the words of whoever has to correct them.
 
 use std::fmt;
 
