@@ -36,7 +36,7 @@ fn no_message_makes_a_store_panic_or_answer_twice() {
     assert!(!total.seen().contains(&0), "the scripts are blind: {total:?}");
 }
 
-/// Without its leader's word nobody knows what all voters hold.
+/// Without its leader's word nobody knows what others need.
 #[test]
 fn a_refused_message_shortens_no_log() {
     let mut store = Store::following(300);

@@ -151,6 +151,9 @@ impl Stores {
                 lines.push(format!("stream {}", show::message(&message)));
                 let now = self.now;
                 let receiver = self.store(to)?;
+                if receiver.is_down {
+                    continue;
+                }
                 receiver.create(region, message.to.id, now)?;
                 let arrival = Arrival { message, meta, stage: StageNumber(0) };
                 let is_taken = receiver.stage(arrival, pairs, lines);
