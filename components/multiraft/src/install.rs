@@ -191,9 +191,9 @@ impl<T> Replica<T> {
         match install.phase {
             Phase::Draining if is_drained && install.had_data => {
                 // A split may have taken keys since the snapshot came. One that is behind the split knows that.
-                let (new, now) = (&install.meta.region, &self.region);
-                if now.range.covers(&new.range) && new.epoch.version >= now.epoch.version {
-                    install.clean = now.range.clone();
+                let (new, own) = (&install.meta.region, &self.region);
+                if own.range.covers(&new.range) && new.epoch.version >= own.epoch.version {
+                    install.clean = own.range.clone();
                     self.begin_install(now, effects);
                 } else {
                     self.give_up_install(effects);

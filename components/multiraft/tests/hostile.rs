@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 /// Scripts of one run; each brings some twenty messages.
-const SCRIPTS: u32 = 2_000;
+const SCRIPTS: u32 = 6_000;
 
 #[test]
 fn no_message_makes_a_store_panic_or_answer_twice() {

@@ -106,7 +106,7 @@ impl Group {
         let applied = Index(self.raw.raft.raft_log.applied);
         let others = self.raw.raft.prs().iter().filter(|(id, _)| **id != self.peer().get());
         let held = others.map(|(id, it)| self.held_by(PeerId(*id), Index(it.matched), applied));
-        held.fold(Some(applied), |least, held| least.min(Some(held)))
+        Some(held.min().map_or(applied, |held| held.min(applied)))
     }
 
     fn held_by(&self, peer: PeerId, matched: Index, applied: Index) -> Index {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_base::{
-    Bug, Family, Key, KeyRange, KvRead, PeerId, RegionId, Rng, ScanDirection, Span,
+    Bug, Family, Key, KeyRange, KvRead, PeerId, RegionId, Rng, ScanDirection, Span, StoreId,
 };
 use flotilla_multiraft::{
     Input, InstallEffect, PeerMessage, SnapshotEffect, SnapshotInput, SnapshotMeta, StageNumber,
@@ -161,8 +161,8 @@ impl Bench<'_> {
     /// Does something about a snapshot.
     pub(crate) fn snapshot(&mut self, effect: SnapshotEffect) -> Verdict {
         match effect {
-            SnapshotEffect::Take { region, peer, number, .. } => {
-                self.take_view(ViewKey { region, peer, number })
+            SnapshotEffect::Take { region, peer, number, to } => {
+                self.take_view(ViewKey { region, peer, number }, to.store)
             }
             SnapshotEffect::Send { number, message } => {
                 let key = ViewKey { region: message.region, peer: message.from.id, number };
@@ -184,7 +184,7 @@ impl Bench<'_> {
         }
     }
 
-    fn take_view(&mut self, key: ViewKey) -> Verdict {
+    fn take_view(&mut self, key: ViewKey, to: StoreId) -> Verdict {
         let ViewKey { region, peer, number } = key;
         self.judges.lookout.reach(marks::FOLLOWER_BEHIND);
         self.judges.records.views.on_wish(self.store, key)?;
@@ -195,6 +195,8 @@ impl Bench<'_> {
             self.works.inputs.push((region, peer, Input::Snapshot(Box::new(input))));
             return self.judges.records.views.on_over(self.store, key);
         };
+        let (place, at) = (Place(self.store, region), view.meta.apply.applied.index);
+        self.judges.records.retention.on_snapshot(place, to, at);
         let input = SnapshotInput::Taken(number, Box::new(view.meta.clone()));
         self.works.inputs.push((region, peer, Input::Snapshot(Box::new(input))));
         self.works.snapshots.views.insert(key, view);
@@ -234,9 +236,6 @@ impl Bench<'_> {
         if self.works.seeded.has(Bug::VIEW_NOT_AT_META_INDEX) {
             view.data = self.data_of(&view.meta.region.range);
         }
-        let place = Place(self.store, key.region);
-        let (to, at) = (message.to.store, message.message.index);
-        self.judges.records.retention.on_snapshot(place, to, at);
         let verdict = self.judge_message(&message);
         self.out.push(Out::Stream(key, message, Box::new(view)));
         verdict.and(self.judges.records.views.on_send(self.store, key))

@@ -34,6 +34,11 @@ impl Snapshots {
         Self { stages: self.stages, last_stage: self.last_stage, ..Self::default() }
     }
 
+    /// What no peer is being given is needed by nobody.
+    pub(crate) fn keep(&mut self, named: &[StageNumber]) {
+        self.stages.retain(|stage, _| named.contains(stage));
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         !(self.wishes.is_empty() && self.outgoing.is_empty() && self.replaces.is_empty())
     }

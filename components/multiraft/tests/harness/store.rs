@@ -227,6 +227,7 @@ impl Store {
     ) -> Result<(), Box<dyn Error>> {
         self.run += 1;
         self.is_down = false;
+        let mut named = Vec::new();
         for found in recover_store(self.disk.view.as_ref())? {
             let region = match &found {
                 RecoveredPeer::Normal { peer, region, apply, .. } => {
@@ -246,6 +247,7 @@ impl Store {
                 }
                 RecoveredPeer::Installing { applying, .. } => {
                     self.table.claim_again(applying)?;
+                    named.push(applying.stage);
                     applying.region.id
                 }
             };
@@ -275,6 +277,7 @@ impl Store {
                 self.replicas.insert(region, replica);
             }
         }
+        self.snapshots.keep(&named);
         Ok(())
     }
 

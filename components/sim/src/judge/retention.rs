@@ -17,7 +17,7 @@ pub struct RetentionJudge {
     heard: BTreeMap<(Place, StoreId), Moment>,
     /// Where each log ends durably.
     durable: BTreeMap<Place, Index>,
-    /// Where the last snapshot stands that a leader had sent to a store.
+    /// Where the last view stands that a leader had taken for a store.
     sent: BTreeMap<(Place, StoreId), Index>,
 }
 
@@ -49,7 +49,7 @@ impl RetentionJudge {
         self.heard.retain(|(leader, _), _| *leader != place);
     }
 
-    /// A leader has a snapshot sent.
+    /// A leader has a view taken for a snapshot: whom it is for lacks more than the log has.
     pub fn on_snapshot(&mut self, leader: Place, to: StoreId, at: Index) {
         self.sent.insert((leader, to), at);
     }

@@ -50,7 +50,7 @@ impl StoreNode {
         stream: u64,
         arrival: &Arrival,
         (part, pairs): (u64, &[Pair]),
-        desk: &Desk<'_>,
+        desk: &mut Desk<'_>,
     ) -> PartFate {
         let Some(process) = &mut self.process else { return PartFate::Refused };
         if part == 0 && !process.works.snapshots.incoming.contains_key(&stream) {
@@ -65,6 +65,10 @@ impl StoreNode {
                     let config = process.replica_config(self.id, self.run, &self.disk);
                     process.create(arrival.message.region, peer, config, desk.now);
                 }
+            }
+            if process.table.check_install(&arrival.message, &arrival.meta).is_err() {
+                desk.judges.lookout.reach(marks::SNAPSHOT_REFUSED);
+                return PartFate::Refused;
             }
             let incoming = Incoming { stage: self.disk.stages.open(), due: 0 };
             process.works.snapshots.incoming.insert(stream, incoming);
