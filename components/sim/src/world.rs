@@ -6,6 +6,7 @@ mod ending;
 mod faults;
 mod pd;
 mod reads;
+mod snapshots;
 mod splits;
 mod stores;
 
@@ -36,6 +37,7 @@ use crate::plan::Plan;
 use crate::reads::ReadChance;
 use crate::splits::{SplitChance, is_split};
 use crate::summary::Summary;
+use snapshots::Streams;
 
 /// The regions that the world makes by itself are numbered from here; the guard region is the last one.
 const FIRST_REGION: RegionId = RegionId(2);
@@ -85,7 +87,7 @@ struct Attempt {
     version: Version,
 }
 
-/// Draws of the world itself.
+/// Draws of the world itself, and what follows from them.
 #[derive(Debug)]
 struct Chance {
     schedule: Rng,
@@ -94,6 +96,7 @@ struct Chance {
     ambush: Ambusher,
     reads: ReadChance,
     splits: SplitChance,
+    streams: Streams,
 }
 
 /// What is kept of a run.
@@ -174,6 +177,7 @@ impl World {
                 ambush: Ambusher::new(plan.faults.ambush, Rng::lane(seed, 9)),
                 reads: ReadChance::new(plan.reads.clone(), seed),
                 splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
+                streams: Streams::new(seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
@@ -338,6 +342,8 @@ impl World {
             }
             Event::Bootstrap(store, region) => self.bootstrap(store, region),
             Event::Request(store, request) => self.request(store, *request),
+            Event::Part(store, stream, part) => self.part(store, stream, part),
+            Event::Broken(store, stream) => self.slot(store).0.break_off(stream),
             Event::Answer(ticket, answer) => return self.answer(ticket, answer),
             Event::Begin(client) => self.ask(client),
             Event::Impatient(client, ticket) => self.lose_patience(client, ticket),
@@ -365,7 +371,15 @@ impl World {
             Task::Read(ticket, index) => return self.read(store, ticket, index),
             Task::View(ticket) => return self.view(store, ticket),
             Task::Serve(ticket) => return self.serve(store, ticket),
-            Task::Alarm(..) | Task::Unreachable(..) => {}
+            Task::Staged(stream) => {
+                self.staged(store, stream);
+                return Ok(());
+            }
+            Task::Replace(region) => {
+                self.replace(store, region);
+                return Ok(());
+            }
+            Task::Alarm(..) | Task::Unreachable(..) | Task::SnapshotOver(..) => {}
         }
         self.at_store(store, |node, desk| {
             match task {
@@ -376,7 +390,13 @@ impl World {
                 }
                 Task::Alarm(region, at) => node.ring(region, at),
                 Task::Unreachable(region, peer) => node.unreachable(region, peer),
-                Task::Synced | Task::Read(..) | Task::View(_) | Task::Serve(_) => {}
+                Task::SnapshotOver(key, outcome) => node.end_view(key, outcome, desk),
+                Task::Synced
+                | Task::Read(..)
+                | Task::View(_)
+                | Task::Serve(_)
+                | Task::Staged(_)
+                | Task::Replace(_) => {}
             }
             Ok(())
         });
@@ -434,6 +454,9 @@ impl World {
             Out::Answer(ticket, reply) if is_split(ticket) => self.on_split_answer(ticket, &reply),
             Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),
             Out::Applies(_) => {}
+            Out::View(key) => self.view_opened(store, run, key),
+            Out::Stream(key, message, view) => self.stream((store, run), key, *message, *view),
+            Out::Replace(region) => self.replace_later(store, run, region),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
                 self.trace(|| {

@@ -2,6 +2,7 @@
 
 mod disk;
 mod show;
+mod snapshots;
 mod store;
 
 use std::error::Error;
@@ -10,7 +11,7 @@ use flotilla_base::{
     Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
 use flotilla_multiraft::{Input, NewRegion, PeerMessage, SplitCommand};
-use flotilla_raftgroup::{Message, MessageKind};
+use flotilla_raftgroup::{LogLimits, Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use store::{Put, Store};
@@ -24,6 +25,8 @@ pub(crate) struct Stores {
     now: Moment,
     stores: Vec<Store>,
     network: Vec<PeerMessage>,
+    /// How much of a log new stores keep.
+    log: LogLimits,
 }
 
 impl Runner for Stores {
@@ -44,7 +47,7 @@ impl Stores {
             // stores COUNT: empty stores.
             "stores" => {
                 let count: u64 = number(args)?;
-                self.stores = (1..=count).map(|id| Store::new(StoreId(id))).collect();
+                self.stores = (1..=count).map(|id| Store::new(StoreId(id), self.log)).collect();
             }
             // bootstrap REGION [only=STORE]: the order reaches the stores; the first one is to lead.
             "bootstrap" => {
@@ -97,7 +100,11 @@ impl Stores {
             // deliver / lose [to=STORE] [from=STORE]: what becomes of messages under way.
             "deliver" | "lose" => self.arrive(verb == "deliver", args, &mut lines)?,
             // settle: everything happens until nothing is left; not written down.
-            "settle" => self.settle(),
+            "settle" => {
+                // until=staged: until a store has staged a snapshot, of which its peer has not heard.
+                let is_stopped = args.take_key("until").is_some_and(|until| until == "staged");
+                self.settle_until(is_stopped);
+            }
             "crash" => {
                 let kept = args.take_key("keeps").map(str::parse).transpose()?;
                 self.at(args)?.crash(kept.unwrap_or(0), &mut lines);
@@ -157,7 +164,7 @@ impl Stores {
             }
             // split STORE KEY CHILD [version=VERSION]: a region becomes two; peers of region 5 are 51 to 53.
             "split" => self.split(args)?,
-            name => return Err(format!("unknown command {name}").into()),
+            name => self.snapshot_command(name, args, lines)?,
         }
         Ok(())
     }
@@ -208,6 +215,10 @@ impl Stores {
     }
 
     fn settle(&mut self) {
+        self.settle_until(false);
+    }
+
+    fn settle_until(&mut self, is_stopped: bool) {
         let mut ignored = Vec::new();
         while !self.network.is_empty() || self.stores.iter().any(Store::is_busy) {
             for message in std::mem::take(&mut self.network) {
@@ -219,6 +230,12 @@ impl Stores {
                 self.network.extend(store.turn(self.now, &mut ignored));
                 self.network.extend(store.sync(&mut ignored));
                 store.apply(&mut ignored);
+                store.take_views(&mut ignored);
+                store.replace(&mut ignored);
+            }
+            self.stream(&mut ignored).expect("a sound snapshot");
+            if is_stopped && self.stores.iter().any(|store| !store.snapshots.stages.is_empty()) {
+                break;
             }
         }
     }

@@ -16,6 +16,7 @@ pub mod election;
 pub mod epochs;
 pub mod gate;
 pub mod history;
+pub mod installs;
 pub mod lease;
 pub mod lineage;
 pub mod log_keys;
@@ -24,10 +25,12 @@ pub mod permits;
 pub mod promises;
 pub mod queues;
 pub mod register;
+pub mod retention;
 pub mod rounds;
 pub mod state;
 pub mod terms;
 pub mod tickets;
+pub mod views;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -100,13 +103,17 @@ pub struct VoteJudges {
     pub births: births::BirthJudge,
 }
 
-/// Judges of what stores write.
+/// Judges of what stores write, and keep for others.
 #[derive(Debug, Default)]
 pub struct RecordJudges {
     /// Logs of all stores.
     pub matching: log_matching::LogMatchingJudge,
     /// Terms and votes.
     pub promises: promises::PromiseJudge,
+    /// Logs that are kept for others.
+    pub retention: retention::RetentionJudge,
+    /// Attempts to send a snapshot.
+    pub views: views::ViewJudge,
     /// Stores that were given an older disk: what they forgot is not their fault.
     pardoned: BTreeSet<StoreId>,
 }
@@ -152,6 +159,8 @@ impl Judges {
         self.reads.permits.on_crash(store);
         self.epochs.on_crash(store);
         self.calls.on_crash(store);
+        self.records.views.on_crash(store);
+        self.records.retention.on_crash(store);
     }
 }
 
@@ -187,6 +196,7 @@ impl RecordJudges {
         regions: &[RegionId],
         synced: &dyn KvRead,
     ) -> Verdict {
+        self.retention.on_synced(store, regions, synced);
         if self.is_pardoned(store) {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use crate::fault::Strike;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
+use crate::snapshots::SnapshotPlan;
 use crate::splits::SplitPlan;
 
 pub use change::{Change, Number, PlanError, SWITCHES, Switch};
@@ -85,6 +86,8 @@ pub struct DiskPlan {
     pub workers: usize,
     /// Between two effects of a thread passes up to this much time; none passes where it is zero.
     pub step_spread: Span,
+    /// How snapshots travel and are put in place.
+    pub snapshots: SnapshotPlan,
 }
 
 /// What clients do.
@@ -315,6 +318,7 @@ impl Plan {
                 rounds_max: 64,
                 workers: 1,
                 step_spread: Span::ZERO,
+                snapshots: SnapshotPlan::calm(),
             },
             load: LoadPlan {
                 clients: 4,
