@@ -11,6 +11,7 @@ use flotilla_base::{Key, KeyRange, PeerId, Region, RegionId, StoreId};
 use flotilla_raftgroup::MessageKind;
 
 use crate::input::PeerMessage;
+use crate::slots::Doors;
 
 /// What a store knows of one region's peer here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Admission {
     Deliver,
     /// Create this uninitialised peer, then deliver.
     Create(PeerId),
+    /// It says that a peer is gone, and so it is: the answer is [`RegionTable::confirm`].
+    Confirm,
     /// Forget it.
     Drop(DropReason),
 }
@@ -46,6 +49,8 @@ pub enum DropReason {
     CannotCreate,
     /// The peer here is damaged.
     Quarantined,
+    /// The peer was destroyed.
+    Buried,
 }
 
 /// Why a region cannot be initialised here.
@@ -69,15 +74,25 @@ pub enum ClaimError {
         /// Who wanted to.
         wanted: PeerId,
     },
+    /// The peer was destroyed here, or is about to be.
+    #[error("region {region}: peer {peer} is gone from this store, or about to go")]
+    Gone {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+    },
 }
 
 /// Slots and ranges of one store.
 #[derive(Debug, Default)]
 pub struct RegionTable {
     store: StoreId,
-    slots: BTreeMap<RegionId, Slot>,
+    pub(crate) slots: BTreeMap<RegionId, Slot>,
     /// Start key → region, live regions only.
-    ranges: BTreeMap<Key, RegionId>,
+    pub(crate) ranges: BTreeMap<Key, RegionId>,
+    /// Who may begin and end.
+    pub(crate) doors: Doors,
 }
 
 impl RegionTable {
@@ -103,8 +118,14 @@ impl RegionTable {
         if !is_addressed {
             return Admission::Drop(DropReason::Misaddressed);
         }
+        if let Some(admission) = self.doors.admit(message) {
+            return admission;
+        }
         match self.slots.get(&message.region) {
-            Some(Slot::Quarantined(_)) => Admission::Drop(DropReason::Quarantined),
+            Some(Slot::Quarantined(peer)) if *peer != message.to.id || !is_of_end(message) => {
+                Admission::Drop(DropReason::Quarantined)
+            }
+            Some(Slot::Quarantined(_)) => Admission::Deliver,
             Some(Slot::Live(peer, _) | Slot::Uninitialised(peer)) if *peer == message.to.id => {
                 Admission::Deliver
             }
@@ -123,6 +144,7 @@ impl RegionTable {
         region: RegionId,
         peer: PeerId,
     ) -> Result<(), ClaimError> {
+        self.check_door(region, peer)?;
         match self.slots.get(&region) {
             None => {
                 self.slots.insert(region, Slot::Uninitialised(peer));
@@ -137,6 +159,7 @@ impl RegionTable {
     /// # Errors
     /// [`ClaimError`]; nothing changed then.
     pub fn initialise(&mut self, peer: PeerId, region: &Region) -> Result<(), ClaimError> {
+        self.check_door(region.id, peer)?;
         match self.slots.get(&region.id) {
             None => {}
             Some(Slot::Uninitialised(found)) if *found == peer => {}
@@ -185,6 +208,7 @@ impl RegionTable {
             self.slots.insert(parent.id, Slot::Live(peer, parent.clone()));
         }
         for (peer, child) in children {
+            self.doors.forget_claim(child.id);
             self.ranges.insert(child.range.start.clone(), child.id);
             self.slots.insert(child.id, Slot::Live(*peer, (*child).clone()));
         }
@@ -201,7 +225,7 @@ impl RegionTable {
     }
 
     /// Costs a look at every region: for tests and simulations.
-    fn debug_assert_sound(&self) {
+    pub(crate) fn debug_assert_sound(&self) {
         let live = || self.slots.values().filter(|slot| matches!(slot, Slot::Live(..)));
         debug_assert_eq!(self.ranges.len(), live().count(), "one range for each live region");
         let is_own = |(start, id): (&Key, &RegionId)| {
@@ -265,7 +289,14 @@ const fn can_create(kind: MessageKind) -> bool {
             | MessageKind::Heartbeat
             | MessageKind::Append
             | MessageKind::Snapshot
+            // It leaves a tombstone, so that nothing that is under way makes the peer later.
+            | MessageKind::PeerGone
     )
+}
+
+/// A damaged peer takes part in nothing but its end.
+fn is_of_end(message: &PeerMessage) -> bool {
+    message.message.kind == MessageKind::PeerGone
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
 //! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`],
-//! [`read_index`], [`lease`], [`transfer`], `haste`, `unwritten`, [`proposals`], [`single`].
+//! [`read_index`], [`lease`], [`transfer`], [`membership`], `haste`, `unwritten`, [`proposals`], [`single`].
 #![warn(missing_docs)]
 
 pub mod config;
@@ -25,6 +25,7 @@ pub mod guard;
 mod haste;
 pub mod lease;
 pub mod log;
+pub mod membership;
 pub mod message;
 pub mod proposals;
 pub mod read_index;
