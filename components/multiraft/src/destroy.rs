@@ -335,10 +335,12 @@ impl<T> Replica<T> {
     fn write_tombstone(&mut self, effects: &mut Effects<T>) {
         let (region, peer) = (self.region.id, self.peer);
         let mut batch = vec![put_tombstone(region, &self.tombstone())];
-        let log = (self.group.truncated().index, self.group.written_last().index);
+        let (truncated, last) = (self.group.truncated(), self.group.written_last());
         let keeps_log = self.has_bug(Bug::DESTROY_KEEPS_LOG);
-        let first = if keeps_log { log.1 } else { log.0 };
-        disk::delete_group(region, first, log.1, &mut batch);
+        let kept_up_to = if keeps_log { last.index } else { truncated.index };
+        disk::delete_group(region, kept_up_to, last.index, &mut batch);
+        // Whoever still looks at the group must not look for entries that are gone.
+        self.group.on_truncated(last);
         let state = RegionState::Normal(peer, self.region.clone());
         batch.push(Mutation::Delete(Family::RaftMeta, region_state_key(region, &state)));
         batch.push(delete_peer_mark(region));

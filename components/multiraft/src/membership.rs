@@ -323,14 +323,13 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [ChangeKind; 4] =
-        [ChangeKind::AddLearner, ChangeKind::Promote, ChangeKind::Demote, ChangeKind::Remove];
+    const KINDS: [ChangeKind; 4] = [AddLearner, Promote, Demote, Remove];
 
     /// Voters on the stores 1 to 3, a learner on store 4.
     fn region() -> Region {
         let peer = |store| Peer::voter(PeerId(20 + store), StoreId(store));
         let mut peers: Vec<Peer> = (1..=4).map(peer).collect();
-        peers[3].role = PeerRole::Learner;
+        peers[3].role = Learner;
         Region { id: RegionId(2), range: KeyRange::all(), epoch: Epoch::FIRST, peers }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::{Index, Moment, PeerId, RegionId, Span, StoreId, Term, limit};
-use flotilla_multiraft::{Input, PeerMessage, Replica};
+use flotilla_base::{Index, Moment, PeerId, PeerRole, RegionId, Span, StoreId, Term, limit};
+use flotilla_multiraft::{Input, MembershipInput, PeerMessage, Replica};
 use flotilla_raftgroup::{MessageKind, Role, RoleChange};
 
 use crate::event::Ticket;
@@ -101,6 +101,7 @@ impl TurnWatch {
     ) {
         match input {
             Input::Message(message) => self.on_message(message, replica, judges),
+            Input::Membership(input) => self.on_membership(input, replica, judges),
             Input::Transfer(_) | Input::StepAside => self.is_told_to_transfer = true,
             Input::Read(_) | Input::ReplicaRead(_) => self.reads += 1,
             _ => {}
@@ -128,6 +129,22 @@ impl TurnWatch {
             }
             _ => {}
         }
+    }
+
+    fn on_membership(
+        &self,
+        input: &MembershipInput<Ticket>,
+        replica: &Replica<Ticket>,
+        judges: &mut Judges,
+    ) {
+        let MembershipInput::Changed(changed) = input else { return };
+        let own = changed.region.peer(replica.peer());
+        if own.is_none() {
+            judges.members.on_removed(self.place, replica.peer());
+        }
+        let stays = own.is_some_and(|own| own.role != PeerRole::Learner);
+        let is_deposed = !stays && replica.group().is_leader();
+        judges.lookout.marks.reach_if(is_deposed, marks::LEADER_REMOVED);
     }
 
     /// A message was taken: what it made of the replica.

@@ -69,6 +69,13 @@ marks! {
     SPLIT_AFTER_VOTE = "split-after-vote", "a split's child has voted here before the split is applied here";
     SPLIT_OF_OLD_SHAPE = "split-of-old-shape", "a split is refused since the region has another shape";
     SPLIT_LED_ELSEWHERE = "split-led-elsewhere", "a split's child is led by another store than its parent's leader";
+    CONF_CHANGED = "conf-changed", "the members of a region change";
+    JOINT_LEFT_BY_OTHER = "joint-left-by-other-leader", "another leader ends a joint configuration than began it";
+    LEADER_REMOVED = "leader-steps-down-removed", "a leader steps down since it was removed or demoted";
+    TOMBSTONED = "tombstoned", "a removed peer is destroyed";
+    GONE_CONFIRMED = "peer-gone-confirmed", "a region forgets a removed peer whose store has confirmed its end";
+    CHANGE_REFUSED = "change-refused-guard", "a leader refuses a change for what it alone knows";
+    SPLIT_ONTO_TOMBSTONE = "split-onto-tombstone", "a split's child has been destroyed here before the split is applied here";
     HELD_BACK = "held-back", "a clogged message arrives";
 }
 
@@ -106,7 +113,7 @@ impl Marks {
         let mut table = String::new();
         for mark in ALL {
             let (count, Mark { name, what }) = (self.count(*mark), mark);
-            let _never_fails = writeln!(table, "{count:>10}  {name:<24}{what}");
+            let _never_fails = writeln!(table, "{count:>10}  {name:<28}{what}");
         }
         table
     }

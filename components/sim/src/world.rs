@@ -1,6 +1,7 @@
 //! The world: a heap of events, and what becomes of each. What clients do, what breaks, how stores start and
 //! stop, and how a run ends stand in the files below this one.
 
+mod changes;
 mod clients;
 mod ending;
 mod faults;
@@ -21,6 +22,7 @@ use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
 
 use crate::ambush::Ambusher;
+use crate::changes::{ChangeChance, is_change};
 use crate::client::{SimClient, key_name};
 use crate::clock::WallClock;
 use crate::disk::BatchNumber;
@@ -94,6 +96,7 @@ struct Chance {
     ambush: Ambusher,
     reads: ReadChance,
     splits: SplitChance,
+    changes: ChangeChance,
 }
 
 /// What is kept of a run.
@@ -106,6 +109,8 @@ struct Record {
     planned: Vec<Region>,
     /// Who is missing in the second phase.
     missing: Option<StoreId>,
+    /// How many shapes of regions are known.
+    shapes: usize,
     /// Requests for each region.
     requests: BTreeMap<RegionId, u64>,
 }
@@ -174,10 +179,12 @@ impl World {
                 ambush: Ambusher::new(plan.faults.ambush, Rng::lane(seed, 9)),
                 reads: ReadChance::new(plan.reads.clone(), seed),
                 splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
+                changes: ChangeChance::new(plan.changes.clone(), seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
         };
+        world.judges.members.promotion_lag_max = world.plan.groups.limits.promotion_lag_max;
         world.hear_from_pd();
         if !world.pd.drives() {
             let planned = regions(&world.plan);
@@ -345,6 +352,7 @@ impl World {
             Event::Strike(order, length) => self.strike(order, length),
             Event::Transfer => self.transfer(),
             Event::Split => self.split(),
+            Event::Change => self.change(),
             Event::Mend(fault) => self.mend(fault),
             Event::Pd(event) => return self.at_pd(event),
         }
@@ -430,6 +438,9 @@ impl World {
             Out::Answer(ticket, Reply::ReadAt(index)) => {
                 let delay = Span(self.chance.schedule.below(1 + self.plan.disk.apply_spread.0));
                 self.schedule(delay, Event::Task(store, run, Task::Read(ticket, index)));
+            }
+            Out::Answer(ticket, reply) if is_change(ticket) => {
+                self.on_change_answer(ticket, &reply);
             }
             Out::Answer(ticket, reply) if is_split(ticket) => self.on_split_answer(ticket, &reply),
             Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),

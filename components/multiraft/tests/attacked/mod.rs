@@ -33,6 +33,10 @@ pub(crate) struct Tally {
     /// Splits that were answered with the regions, and regions that began here.
     pub(crate) split: u64,
     pub(crate) born: u64,
+    /// Changes of members that were answered with the region, peers that were destroyed, and messages to those.
+    pub(crate) changed: u64,
+    pub(crate) destroyed: u64,
+    pub(crate) confirmed: u64,
 }
 
 impl Tally {
@@ -49,11 +53,15 @@ impl Tally {
         self.refused += other.refused;
         self.split += other.split;
         self.born += other.born;
+        self.changed += other.changed;
+        self.destroyed += other.destroyed;
+        self.confirmed += other.confirmed;
     }
 
-    pub(crate) const fn seen(&self) -> [u64; 12] {
+    pub(crate) const fn seen(&self) -> [u64; 15] {
         let Self { delivered, created, dropped, quarantined, applied, stopped, .. } = *self;
         let Self { crashes, written, read, refused, split, born, .. } = *self;
+        let Self { changed, destroyed, confirmed, .. } = *self;
         [
             delivered,
             created,
@@ -67,6 +75,9 @@ impl Tally {
             refused,
             split,
             born,
+            changed,
+            destroyed,
+            confirmed,
         ]
     }
 }
@@ -80,7 +91,7 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
     let mut script = Script::new(bytes);
     let mut store = Store::met_in(script.choose(store::STATES));
     while !script.is_over() && !store.is_stopped {
-        match script.choose(25) {
+        match script.choose(26) {
             0..10 => {
                 let message = any_message(&store, &mut script);
                 store.receive(message);
@@ -93,6 +104,7 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
             20 => store.ask(script.byte()),
             21 => store.put(script.byte()),
             23 => store.split(script.byte()),
+            24 => store.change(script.byte()),
             22 => store.transfer(PeerId(20 + u64::from(script.choose(5)))),
             _ if script.is_rare(32) => store.crash(usize::from(script.choose(4))),
             _ => store.settle(),
@@ -107,7 +119,7 @@ fn any_message(store: &Store, script: &mut Script<'_>) -> PeerMessage {
     let region = store.some_region(script.byte());
     let Some(known) = store.known(region) else {
         // To a region that is not here yet.
-        return PeerMessage { region: RegionId(script.near(2)), ..store.stray(script.choose(12)) };
+        return PeerMessage { region: RegionId(script.near(2)), ..store.stray(script.choose(15)) };
     };
     let message = message::any(&known, script);
     let home = |peer: PeerId| StoreId(peer.get() % 10);

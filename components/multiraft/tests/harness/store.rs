@@ -9,10 +9,12 @@ use flotilla_base::{
     Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, Seeded, StoreId, Version,
 };
 use flotilla_multiraft::{
-    AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Delegate, Delivery,
-    Effects, Guard, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest,
-    RecoveredPeer, Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, SplitCommand,
-    SplitDone, SplitRequest, WriteCommand, recover_store,
+    Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, ChangePeers,
+    ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Host, Input, LocalRead,
+    LogWrite, MembersChanged, MembershipInput, PeerChange, PeerMessage, Proposal, ReadRequest,
+    RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report, RequestError, RequestHeader,
+    Round, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand, clean, recover_remains,
+    recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, ReadyNumber, Timing};
 
@@ -34,6 +36,9 @@ pub(crate) struct Store {
     run: u64,
     /// Their slots stay taken, as in the region table: no message makes a new peer in them.
     damaged: BTreeSet<RegionId>,
+    /// Who may begin and who may end.
+    table: RegionTable,
+    cleanups: Vec<Cleanup>,
     disk: Disk,
     replicas: BTreeMap<RegionId, Replica<Ticket>>,
     appliers: BTreeMap<RegionId, Applier>,
@@ -55,12 +60,13 @@ struct Recorder<'a> {
 
 impl Store {
     pub(crate) fn new(id: StoreId) -> Self {
-        Self { id, ..Self::default() }
+        Self { id, table: RegionTable::new(id), ..Self::default() }
     }
 
     pub(crate) fn bootstrap(&mut self, region: &Region, now: Moment) -> Result<(), Box<dyn Error>> {
         let peer = region.peer_on(self.id).ok_or("not a member")?.id;
         self.create(region.id, peer, now)?;
+        self.table.initialise(peer, region)?;
         let leads = region.peers.first().is_some_and(|first| first.id == peer);
         self.post(region.id, Input::Bootstrap { region: Box::new(region.clone()), leads });
         Ok(())
@@ -70,13 +76,20 @@ impl Store {
         &mut self,
         message: PeerMessage,
         now: Moment,
-    ) -> Result<(), Box<dyn Error>> {
+    ) -> Result<Option<PeerMessage>, Box<dyn Error>> {
         if self.damaged.contains(&message.region) {
-            return Ok(());
+            return Ok(None);
+        }
+        match self.table.admit(&message) {
+            Admission::Confirm => return Ok(self.table.confirm(&message)),
+            Admission::Drop(reason) if self.table.tombstone(message.region).is_some() => {
+                return Err(format!("dropped: {reason:?}").into());
+            }
+            _ => {}
         }
         self.create(message.region, message.to.id, now)?;
         self.post(message.region, Input::Message(Box::new(message)));
-        Ok(())
+        Ok(None)
     }
 
     pub(crate) fn post_all(&mut self, input: impl Fn() -> Input<Ticket>) {
@@ -111,6 +124,78 @@ impl Store {
     pub(crate) fn split(&mut self, region: RegionId, command: SplitCommand, ticket: Ticket) {
         let request = SplitRequest { peer: PeerId(0), command, ticket };
         self.post(region, Input::Split(Box::new(request)));
+    }
+
+    /// Somebody wants other members; without a version that of the replica here is meant.
+    pub(crate) fn change(
+        &mut self,
+        region: RegionId,
+        changes: Vec<PeerChange>,
+        conf_ver: Option<u64>,
+        ticket: Ticket,
+    ) {
+        let known = self.replicas.get(&region).map(|replica| replica.region().epoch);
+        let mut epoch = known.unwrap_or_default();
+        epoch.conf_ver = conf_ver.map_or(epoch.conf_ver, Into::into);
+        let command = ChangePeers { epoch, changes };
+        let request = ChangeRequest { peer: PeerId(0), command, ticket };
+        self.tell(region, MembershipInput::ChangePeers(request));
+    }
+
+    fn tell(&mut self, region: RegionId, input: MembershipInput<Ticket>) {
+        self.post(region, Input::Membership(Box::new(input)));
+    }
+
+    /// Cleans what nobody owns.
+    pub(crate) fn clean(&mut self, lines: &mut Vec<String>) {
+        for cleanup in std::mem::take(&mut self.cleanups) {
+            let shown = self.write(clean(&self.table, &cleanup));
+            lines.push(format!("clean {shown}"));
+        }
+    }
+
+    /// Members as the replicas here know them, and what is left of destroyed ones.
+    pub(crate) fn members(&self) -> String {
+        let mut shown: Vec<String> =
+            self.replicas.values().map(|it| show::members(it.region())).collect();
+        let view = self.disk.view.as_ref();
+        for region in self.replicas.keys() {
+            let removed = flotilla_multiraft::read_removed(view, *region).expect("sound");
+            let removed = removed.iter().map(|peer| peer.id.to_string());
+            let removed: Vec<String> = removed.collect();
+            if !removed.is_empty() {
+                shown.push(format!("region {region} removed: {}", removed.join(", ")));
+            }
+        }
+        let remains = recover_remains(view).expect("sound");
+        for (region, tombstone) in &remains.tombstones {
+            let (next, epoch) = (tombstone.min_next, tombstone.epoch);
+            shown.push(format!("region {region} is buried up to {epoch}, next is {next} or later"));
+        }
+        let cleanups = remains.cleanups.iter();
+        shown.extend(cleanups.map(|it| format!("to clean: {} of region {}", it.range, it.region)));
+        shown.join("\n")
+    }
+
+    /// What a key has here, in whichever region.
+    pub(crate) fn value(&self, key: &str) -> String {
+        use flotilla_base::KvRead;
+        let found = self.disk.view.get(Family::Raw, key.as_bytes()).expect("readable");
+        found.map_or_else(|| "nothing".to_owned(), |it| flotilla_base::key::display(&it))
+    }
+
+    /// Where the replica here sees members.
+    pub(crate) fn stores_of(&self, region: RegionId) -> Vec<StoreId> {
+        let replica = self.replicas.get(&region);
+        let peers = replica.map(|it| it.region().peers.clone()).unwrap_or_default();
+        peers.into_iter().map(|peer| peer.store).collect()
+    }
+
+    fn destroy(&mut self, region: RegionId) {
+        self.replicas.remove(&region);
+        self.appliers.remove(&region);
+        self.delegates.remove(&region);
+        self.visible.remove(&region);
     }
 
     pub(crate) fn transfer(&mut self, region: RegionId, to: PeerId) {
@@ -207,6 +292,7 @@ impl Store {
             id: self.id,
             run: self.run,
             disk: std::mem::take(&mut self.disk),
+            table: RegionTable::new(self.id),
             ..Self::default()
         };
     }
@@ -217,9 +303,15 @@ impl Store {
         lines: &mut Vec<String>,
     ) -> Result<(), Box<dyn Error>> {
         self.run += 1;
+        let remains = recover_remains(self.disk.view.as_ref())?;
+        for (region, tombstone) in remains.tombstones {
+            self.table.bury(region, tombstone);
+        }
+        self.cleanups = remains.cleanups;
         for found in recover_store(self.disk.view.as_ref())? {
             let region = match &found {
                 RecoveredPeer::Normal { peer, region, apply, .. } => {
+                    self.table.initialise(*peer, region)?;
                     let applier = Applier::new(region.clone(), *peer, *apply);
                     self.appliers.insert(region.id, applier);
                     self.visible.insert(region.id, apply.applied.index);
@@ -227,9 +319,13 @@ impl Store {
                 }
                 RecoveredPeer::Damaged { region, .. } => {
                     self.damaged.insert(*region);
+                    self.table.quarantine(*region, PeerId(0));
                     *region
                 }
-                RecoveredPeer::Uninitialised { region, .. } => *region,
+                RecoveredPeer::Uninitialised { region, peer, .. } => {
+                    self.table.create_uninitialised(*region, *peer)?;
+                    *region
+                }
             };
             lines.push(match &found {
                 RecoveredPeer::Normal { region, raft, apply, is_fresh, .. } => format!(
@@ -278,6 +374,9 @@ impl Store {
         now: Moment,
     ) -> Result<(), Box<dyn Error>> {
         if !self.replicas.contains_key(&region) {
+            if self.table.slot(region).is_none() {
+                self.table.create_uninitialised(region, peer)?;
+            }
             let replica = Replica::uninitialised(self.config(), region, peer, now)?;
             self.replicas.insert(region, replica);
         }
@@ -310,6 +409,9 @@ impl Store {
 impl Claims for Store {
     fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
         if self.damaged.contains(&region) {
+            return false;
+        }
+        if self.table.claim_split(region, peer) == SplitClaim::Skip {
             return false;
         }
         // Peers promise nothing about time here that a script could see.
@@ -361,12 +463,38 @@ impl Host<Ticket> for Recorder<'_> {
                 self.store.visible.insert(region.id, apply.applied.index);
                 self.store.appliers.insert(region.id, Applier::new(region, peer, apply));
             }
-            Report::Split { births, .. } => {
+            Report::Split { parent, births, .. } => {
+                let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
+                self.store.table.split(&parent, &children).expect("the slots were claimed");
                 for birth in births {
                     self.store.post(birth.region.id, Input::Born(Box::new(birth)));
                 }
             }
-            Report::Role { .. } | Report::Quarantined { .. } => {}
+            Report::Members { region, peer } => self.store.table.change_members(peer, &region),
+            Report::Leaving { region, peer } => {
+                if self.store.table.let_go(region, peer) {
+                    self.store.tell(region, MembershipInput::MayLeave);
+                }
+            }
+            Report::Destroyed { region, peer, tombstone, cleanup } => {
+                self.store.table.release(region, peer, tombstone);
+                self.store.destroy(region);
+                self.store.cleanups.extend(cleanup);
+                let inputs = std::mem::take(&mut self.store.inputs).into_iter();
+                let (lost, kept) = inputs.partition(|(other, _)| *other == region);
+                self.store.inputs = kept;
+                let lost: Vec<(RegionId, Input<Ticket>)> = lost;
+                for ticket in lost.into_iter().filter_map(|(_, input)| input.into_ticket()) {
+                    let refusal = Reply::Failed(RequestError::RegionNotFound(region));
+                    self.lines.push(show::reply(&ticket, &refusal));
+                }
+            }
+            Report::Orphaned(cleanup) => self.store.cleanups.push(cleanup),
+            Report::Quarantined { region, .. } => {
+                let peer = self.store.replicas[&region].peer();
+                self.store.table.quarantine(region, peer);
+            }
+            Report::Role { .. } => {}
         }
     }
 
@@ -398,6 +526,11 @@ impl ApplyHost<Ticket> for Recorder<'_> {
     fn split(&mut self, region: RegionId, _peer: PeerId, done: SplitDone) {
         self.lines.push(format!("split region {region}: {}", show::ranges(&done)));
         self.store.post(region, Input::SplitDone(Box::new(done)));
+    }
+
+    fn members(&mut self, region: RegionId, _peer: PeerId, changed: MembersChanged) {
+        self.lines.push(format!("changed {}", show::members(&changed.region)));
+        self.store.tell(region, MembershipInput::Changed(changed));
     }
 
     fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {

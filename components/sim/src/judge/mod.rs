@@ -20,6 +20,7 @@ pub mod lease;
 pub mod lineage;
 pub mod log_keys;
 pub mod log_matching;
+pub mod membership;
 pub mod permits;
 pub mod promises;
 pub mod queues;
@@ -74,6 +75,8 @@ pub struct Judges {
     pub applied: applied::AppliedJudge,
     /// What reaches appliers.
     pub apply_order: apply_order::ApplyOrderJudge,
+    /// Members that come and go.
+    pub members: membership::MembershipJudge,
     /// Reads.
     pub reads: ReadJudges,
     /// One answer a ticket.
@@ -174,6 +177,7 @@ impl RecordJudges {
         batch: &[Mutation],
         image: &dyn KvRead,
     ) -> Verdict {
+        membership::check_tombstones(store, batch, image)?;
         self.matching.on_write(store, batch, image)
     }
 

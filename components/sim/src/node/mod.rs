@@ -1,6 +1,7 @@
 //! One store: production replicas, appliers and region table, on a simulated disk. How it starts and how it
 //! serves clients stand in the files below this one.
 
+mod ends;
 mod serve;
 mod start;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use flotilla_base::{Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, StoreId};
 use flotilla_multiraft::{
     Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
-    ReplicaConfig, Reply, RequestError, Round, Slot, SplitRequest,
+    ReplicaConfig, Reply, RequestError, Round, SplitClaim, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -171,11 +172,12 @@ impl StoreNode {
     }
 
     /// A message arrives.
-    pub fn receive(&mut self, message: Box<PeerMessage>, desk: &Desk<'_>) {
+    pub fn receive(&mut self, message: Box<PeerMessage>, desk: &mut Desk<'_>) {
         let Some(process) = &mut self.process else { return };
         let region = message.region;
         match process.table.admit(&message) {
             Admission::Drop(_) => return,
+            Admission::Confirm => return process.confirm(&message, desk),
             Admission::Deliver => {}
             Admission::Create(peer) => {
                 let config = process.replica_config(self.id, self.run, &self.disk);
@@ -306,6 +308,7 @@ impl StoreNode {
     /// # Errors
     /// An applier cannot go on.
     pub fn apply(&mut self, desk: &mut Desk<'_>) -> Verdict {
+        self.clean();
         let Some(process) = &mut self.process else { return Ok(()) };
         let mut effects = ApplyEffects::default();
         let count = if desk.rng.chance(700) { usize::MAX } else { 1 };
@@ -345,6 +348,7 @@ impl StoreNode {
         }
         let regions: Vec<RegionId> = process.cells.keys().copied().collect();
         desk.judges.records.on_synced(self.id, &regions, self.disk.synced())?;
+        desk.judges.members.on_synced(self.id, &regions, self.disk.synced());
         let durable = process.works.unsynced.iter().take_while(|(batch, _)| *batch <= number);
         let durable: Vec<_> = process.works.unsynced.drain(..durable.count()).collect();
         let mut lane = Lane::new(process.config.seeded);
@@ -383,6 +387,7 @@ impl StoreNode {
         let lives = bench.step(lane);
         let has_more = !lane.is_idle();
         desk.judges.note(process.take_splits());
+        process.take_ends(desk);
         process.take_inputs();
         process.close_quarantined();
         lives && has_more
@@ -407,7 +412,8 @@ impl StoreNode {
     #[must_use]
     pub fn wants_apply(&self) -> bool {
         let Some(Process { works, lanes, .. }) = &self.process else { return false };
-        !works.tasks.is_empty() && lanes.apply.is_idle()
+        let has_work = !works.tasks.is_empty() || !works.cleanups.is_empty();
+        has_work && lanes.apply.is_idle()
     }
 
     /// Whether something waits for a sync, and the syncer for something.
@@ -561,20 +567,26 @@ struct Slots<'a> {
 
 impl Claims for Slots<'_> {
     fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
-        if let Some(slot) = self.table.slot(region) {
-            let is_uninitialised = *slot == Slot::Uninitialised(peer);
-            let cell = self.cells.get(&region).filter(|_| is_uninitialised);
-            let has_promised = cell.is_some_and(|it| it.replica.role().term.get() > 0);
-            self.marks.reach_if(has_promised, marks::SPLIT_AFTER_VOTE);
-            return is_uninitialised;
+        match self.table.claim_split(region, peer) {
+            SplitClaim::Create => {}
+            SplitClaim::Held => {
+                let cell = self.cells.get(&region);
+                let has_promised = cell.is_some_and(|it| it.replica.role().term.get() > 0);
+                self.marks.reach_if(has_promised, marks::SPLIT_AFTER_VOTE);
+                return true;
+            }
+            SplitClaim::Skip => {
+                let is_buried = self.table.tombstone(region).is_some();
+                self.marks.reach_if(is_buried, marks::SPLIT_ONTO_TOMBSTONE);
+                return false;
+            }
         }
         let Ok(replica) = Replica::uninitialised(self.config.clone(), region, peer, self.now)
         else {
             return false;
         };
-        let is_claimed = self.table.create_uninitialised(region, peer).is_ok();
         self.cells.insert(region, Cell { replica, inbox: VecDeque::new() });
-        is_claimed
+        true
     }
 }
 

@@ -12,6 +12,7 @@ use flotilla_base::{Seeded, Span};
 use flotilla_raftgroup::{GroupLimits, Timing};
 
 use crate::ambush::Ambush;
+use crate::changes::ChangePlan;
 use crate::fault::Strike;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
@@ -256,6 +257,8 @@ pub struct Plan {
     pub reads: ReadPlan,
     /// How often regions are split.
     pub splits: SplitPlan,
+    /// How often members change.
+    pub changes: ChangePlan,
     /// Faults.
     pub faults: FaultPlan,
     /// The placement driver.
@@ -327,6 +330,7 @@ impl Plan {
             },
             reads: ReadPlan::calm(),
             splits: SplitPlan::none(),
+            changes: ChangePlan::none(),
             faults: FaultPlan::default(),
             pd: PdPlan::absent(),
             phases: Phases {

@@ -5,7 +5,9 @@ use flotilla_base::{Rng, Span, StoreId};
 
 use super::{Costs, DiskPlan, FaultFamily, FaultPlan, LoadPlan, Phases, Plan, Topology};
 use crate::ambush::Ambush;
+use crate::changes::ChangePlan;
 use crate::fault::{Order, Strike};
+use crate::partition::Shape;
 use crate::pd::plan::PdFaultPlan;
 use crate::pd::{PdFamily, PdPlan};
 use crate::reads::ReadPlan;
@@ -27,11 +29,13 @@ pub enum Situation {
     Usurpers,
     /// Members of the placement driver whose wall clocks are an hour apart take over from each other.
     WrongClocks,
+    /// Members change all the time, several of them together, and whoever leads is cut off or crashes.
+    Memberships,
 }
 
 impl Situation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HandOvers,
         Self::Sleepers,
         Self::LoneVoters,
@@ -39,6 +43,7 @@ impl Situation {
         Self::HungDisks,
         Self::Usurpers,
         Self::WrongClocks,
+        Self::Memberships,
     ];
 
     /// What a seed is about, where it is no swarm: every fourth seed is for one of them.
@@ -61,6 +66,7 @@ impl Situation {
             Self::HungDisks => hung_disks(base, &mut rng),
             Self::Usurpers => usurpers(base),
             Self::WrongClocks => wrong_clocks(base, &mut rng),
+            Self::Memberships => memberships(base, &mut rng),
         }
     }
 }
@@ -204,6 +210,26 @@ fn wrong_clocks(mut plan: Plan, rng: &mut Rng) -> Plan {
     plan.disk.sync_min = millis(pick(rng, [1, 30]));
     plan.phases.safety = millis(40_000);
     plan.load = LoadPlan { clients: 1, think_max: millis(1_000), ..plan.load };
+    plan
+}
+
+fn memberships(mut plan: Plan, rng: &mut Rng) -> Plan {
+    let stores = pick(rng, [3, 3, 5]);
+    plan.topology = Topology { stores, replicas: stores, ..plan.topology };
+    plan.changes = ChangePlan {
+        interval: millis(pick(rng, [300, 1_000])),
+        count_max: 200,
+        joint_permille: pick(rng, [200, 800]),
+        remove_permille: pick(rng, [0, 0, 30]),
+        has_additions: false,
+    };
+    plan.groups.limits.promotion_lag_max = pick(rng, [0, 4]);
+    plan.net.delay_spread = millis(pick(rng, [0, 20]));
+    plan.disk.apply_spread = millis(pick(rng, [0, 10, 200]));
+    plan.faults.families = vec![FaultFamily::Cut, FaultFamily::Crash];
+    plan.faults.shapes = vec![Shape::Alone, Shape::Half, Shape::Hottest];
+    (plan.faults.interval, plan.faults.length_max) = (millis(1_500), millis(2_500));
+    plan.phases.safety = millis(30_000);
     plan
 }
 

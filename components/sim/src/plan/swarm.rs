@@ -7,6 +7,7 @@ use super::{
     ClockPlan, DiskPlan, FaultFamily, FaultPlan, GroupPlan, LoadPlan, Missing, NetPlan, Phases,
     Plan, Topology,
 };
+use crate::changes::ChangePlan;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
@@ -31,6 +32,7 @@ impl Plan {
             load: swarm_load(&mut lane(5)),
             reads: ReadPlan::swarm(seed),
             splits: SplitPlan::swarm(seed),
+            changes: ChangePlan::swarm(seed),
             faults: swarm_faults(&mut lane(6)),
             pd: PdPlan::swarm(seed),
             phases,
@@ -148,5 +150,6 @@ fn swarm_limits(rng: &mut Rng) -> GroupLimits {
         committed_bytes_max: pick(rng, [1, 1 << 10, 4 << 20]),
         outstanding_max: to_usize(pick(rng, [1, 3, 16])),
         cache_bytes_max: to_usize(pick(rng, [0, 1 << 10, 4 << 20])),
+        promotion_lag_max: pick(rng, [0, 2, 16, 1024]),
     }
 }
