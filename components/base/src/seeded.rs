@@ -181,10 +181,8 @@ impl Bug {
         Self::new("id-before-durable", "ids come from a window that is committed");
 
     /// A joint configuration counts only the half that stays: the half that goes may elect a leader beside it.
-    pub const JOINT_QUORUM_ONE_HALF: Self = Self::new(
-        "joint-quorum-one-half",
-        "a joint configuration needs majorities of both halves",
-    );
+    pub const JOINT_QUORUM_ONE_HALF: Self =
+        Self::new("joint-quorum-one-half", "a joint configuration needs majorities of both halves");
 
     /// A new leader leaves a joint configuration alone that an earlier one entered: the membership is frozen. What
     /// the automatic end of joint configurations does in etcd and in the crate `raft`.

@@ -246,6 +246,12 @@ impl<T> Replica<T> {
         }
     }
 
+    /// Whether the host knows that nothing is left of this peer but its tombstone.
+    #[must_use]
+    pub fn is_destroyed(&self) -> bool {
+        self.members.leaving.as_ref().is_some_and(|leaving| leaving.stage == Stage::Told)
+    }
+
     /// The first step. Whoever waits is answered: what is not proposed has no effect, and of the rest nobody here
     /// will know.
     pub(crate) fn begin_leaving(&mut self, effects: &mut Effects<T>) {

@@ -93,8 +93,12 @@ pub enum ChangeError {
     /// The member is no learner, or no voter.
     #[error("peer {0} cannot be promoted or demoted: it is that already")]
     Role(PeerId),
-    /// Among several steps that change voters, a voter can be demoted only.
-    #[error("voter {0} must be demoted before it is removed, where other voters change with it")]
+    /// Among several steps that change voters, a voter can be demoted only, and so can one of two. Of two voters both
+    /// must hold the entry; the one that is removed may learn first that they do, and be destroyed, while the other one
+    /// restarts without that knowledge and needs its vote.
+    #[error(
+        "voter {0} must be demoted first: other voters change with it, or only one would be left"
+    )]
     RemovesVoter(PeerId),
     /// Nobody would vote.
     #[error("no voter would be left")]
@@ -275,9 +279,14 @@ fn enter(region: &Region, changes: &[PeerChange]) -> Result<(Region, usize), Cha
         }
         take_step(&mut changed, *step, becomes_joint)?;
     }
-    let stays = |role| matches!(role, PeerRole::Voter | PeerRole::IncomingVoter);
-    if !changed.peers.iter().any(|peer| stays(peer.role)) {
+    let stays = |peer: &&Peer| matches!(peer.role, PeerRole::Voter | PeerRole::IncomingVoter);
+    let voters = changed.peers.iter().filter(stays).count();
+    if voters == 0 {
         return Err(ChangeError::LastVoter);
+    }
+    let removed = changes.iter().find(|it| it.kind == ChangeKind::Remove && is_voter(it.peer));
+    if let Some(removed) = removed.filter(|_| voters == 1) {
+        return Err(ChangeError::RemovesVoter(removed.peer));
     }
     Ok((changed, changes.len()))
 }
@@ -425,6 +434,17 @@ mod tests {
         ] {
             assert_eq!(changed(&changes), Err(expected), "{changes:?}");
         }
+    }
+
+    #[test]
+    fn one_of_two_voters_is_demoted_before_it_is_removed() {
+        let mut two = region();
+        two.peers.remove(0);
+        let cause = ChangeError::RemovesVoter(PeerId(22));
+        let refused = change(&two, &command(&two, &[step(Remove, 2)]));
+        assert_eq!(refused, Err(RequestError::Change { region: RegionId(2), cause }));
+        let demoted = change(&two, &command(&two, &[step(Demote, 2)])).expect("sound");
+        assert!(change(&demoted, &command(&demoted, &[step(Remove, 2)])).is_ok());
     }
 
     #[test]

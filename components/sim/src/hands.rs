@@ -363,8 +363,8 @@ impl Bench<'_> {
         let has_tombstone = write.batch.iter().any(is_region_deleted);
         let is_conflict = deletes_entries(&write.batch) && !has_tombstone;
         self.judges.lookout.marks.reach_if(is_conflict, marks::CONFLICT);
-        let Judges { members, applied, .. } = &mut *self.judges;
-        members.on_write(
+        let Judges { votes, applied, .. } = &mut *self.judges;
+        votes.members.on_write(
             &write.batch,
             |region| lane.committed.get(&region).map_or(Index(0), |(committed, _)| *committed),
             |region| applied.lineage.shape(region),
@@ -440,7 +440,7 @@ impl Bench<'_> {
     fn judge_made(&mut self, messages: &[PeerMessage]) -> Verdict {
         for message in messages {
             self.judges.votes.gate.on_message(message)?;
-            self.judges.members.on_message(message)?;
+            self.judges.votes.members.on_message(message)?;
             let (now, clock) = self.time;
             self.judges.votes.births.on_message(message, clock.read(now))?;
             let place = Place(message.from.store, message.region);

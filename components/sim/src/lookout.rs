@@ -140,7 +140,7 @@ impl TurnWatch {
         let MembershipInput::Changed(changed) = input else { return };
         let own = changed.region.peer(replica.peer());
         if own.is_none() {
-            judges.members.on_removed(self.place, replica.peer());
+            judges.votes.members.on_removed(self.place, replica.peer());
         }
         let stays = own.is_some_and(|own| own.role != PeerRole::Learner);
         let is_deposed = !stays && replica.group().is_leader();

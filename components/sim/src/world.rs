@@ -179,12 +179,12 @@ impl World {
                 ambush: Ambusher::new(plan.faults.ambush, Rng::lane(seed, 9)),
                 reads: ReadChance::new(plan.reads.clone(), seed),
                 splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
-                changes: ChangeChance::new(plan.changes.clone(), seed),
+                changes: ChangeChance::new(plan.topology.changes.clone(), seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
         };
-        world.judges.members.promotion_lag_max = world.plan.groups.limits.promotion_lag_max;
+        world.judges.votes.members.promotion_lag_max = world.plan.groups.limits.promotion_lag_max;
         world.hear_from_pd();
         if !world.pd.drives() {
             let planned = regions(&world.plan);

@@ -172,8 +172,8 @@ impl Stores {
         lines: &mut Vec<String>,
     ) -> Outcome<()> {
         match verb {
-            // change STORE STEP* [conf_ver=VERSION]: steps are add:STORE, promote:STORE, demote:STORE and
-            // remove:STORE; add:STORE/PEER gives the new member an id that does not follow from its store.
+            // change STORE STEP* [conf_ver=VERSION]: steps are add-STORE, promote-STORE, demote-STORE and
+            // remove-STORE; add-STORE-PEER gives the new member an id that does not follow from its store.
             "change" => {
                 let ticket = args.take_key("ticket").unwrap_or("change").to_owned();
                 let conf_ver = args.take_key("conf_ver").map(str::parse).transpose()?;
@@ -184,6 +184,17 @@ impl Stores {
                     changes.push(parse_step(region, step)?);
                 }
                 self.store(store)?.change(region, changes, conf_ver, ticket);
+            }
+            // gone FROM TO CONF_VER: FROM says that TO is no member of this version of the membership.
+            "gone" => {
+                let region = region_of(args)?.get();
+                let (from, to): (u64, u64) = (number(args)?, number(args)?);
+                let (from, to) = (peer(region, from), peer(region, to));
+                let conf_ver = number(args)?.into();
+                let message = Message::new(MessageKind::PeerGone, from.id, to.id, Term(0));
+                let epoch = Epoch { conf_ver, ..Epoch::FIRST };
+                let (region, matched_by_all) = (RegionId(region), Index(0));
+                self.network.push(PeerMessage { region, from, to, epoch, matched_by_all, message });
             }
             // members STORE: who its replicas think are members, and what is left of destroyed ones.
             "members" => lines.push(self.at(args)?.members()),
@@ -208,7 +219,8 @@ impl Stores {
         let members = self.store(store)?.stores_of(region);
         let peers = members.into_iter().map(|it| peer(child.get(), it.get()).id).collect();
         let children = vec![NewRegion { end: end.into(), region: child, peers }];
-        let epoch = Epoch { version, ..Epoch::FIRST };
+        let known = self.store(store)?.epoch(region);
+        let epoch = Epoch { version, ..known };
         self.store(store)?.split(region, SplitCommand { epoch, children }, ticket);
         Ok(())
     }
@@ -292,7 +304,7 @@ impl Stores {
 }
 
 fn parse_step(region: RegionId, step: &str) -> Outcome<PeerChange> {
-    let (verb, target) = step.split_once(':').ok_or("a step is VERB:STORE")?;
+    let (verb, target) = step.split_once('-').ok_or("a step is VERB-STORE")?;
     let kind = match verb {
         "add" => ChangeKind::AddLearner,
         "promote" => ChangeKind::Promote,
@@ -300,7 +312,7 @@ fn parse_step(region: RegionId, step: &str) -> Outcome<PeerChange> {
         "remove" => ChangeKind::Remove,
         name => return Err(format!("unknown step {name}").into()),
     };
-    let (store, id) = target.split_once('/').map_or((target, None), |(a, b)| (a, Some(b)));
+    let (store, id) = target.split_once('-').map_or((target, None), |(a, b)| (a, Some(b)));
     let store: u64 = store.parse()?;
     let id = id.map_or(Ok(peer(region.get(), store).id), |id| id.parse().map(PeerId))?;
     Ok(PeerChange { kind, peer: id, store: StoreId(store) })

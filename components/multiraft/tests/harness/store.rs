@@ -134,8 +134,7 @@ impl Store {
         conf_ver: Option<u64>,
         ticket: Ticket,
     ) {
-        let known = self.replicas.get(&region).map(|replica| replica.region().epoch);
-        let mut epoch = known.unwrap_or_default();
+        let mut epoch = self.epoch(region);
         epoch.conf_ver = conf_ver.map_or(epoch.conf_ver, Into::into);
         let command = ChangePeers { epoch, changes };
         let request = ChangeRequest { peer: PeerId(0), command, ticket };
@@ -182,6 +181,11 @@ impl Store {
         use flotilla_base::KvRead;
         let found = self.disk.view.get(Family::Raw, key.as_bytes()).expect("readable");
         found.map_or_else(|| "nothing".to_owned(), |it| flotilla_base::key::display(&it))
+    }
+
+    /// The shape of a region as the replica here sees it.
+    pub(crate) fn epoch(&self, region: RegionId) -> flotilla_base::Epoch {
+        self.replicas.get(&region).map(|it| it.region().epoch).unwrap_or_default()
     }
 
     /// Where the replica here sees members.
@@ -389,7 +393,7 @@ impl Store {
             seed: self.id.get(),
             run: self.run,
             timing: Timing::default(),
-            limits: GroupLimits::default(),
+            limits: GroupLimits { promotion_lag_max: 2, ..GroupLimits::default() },
             seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as _,
         }

@@ -75,8 +75,6 @@ pub struct Judges {
     pub applied: applied::AppliedJudge,
     /// What reaches appliers.
     pub apply_order: apply_order::ApplyOrderJudge,
-    /// Members that come and go.
-    pub members: membership::MembershipJudge,
     /// Reads.
     pub reads: ReadJudges,
     /// One answer a ticket.
@@ -101,6 +99,8 @@ pub struct VoteJudges {
     pub gate: gate::GateJudge,
     /// Children that wait.
     pub births: births::BirthJudge,
+    /// Members that come and go.
+    pub members: membership::MembershipJudge,
 }
 
 /// Judges of what stores write.

@@ -348,7 +348,7 @@ impl StoreNode {
         }
         let regions: Vec<RegionId> = process.cells.keys().copied().collect();
         desk.judges.records.on_synced(self.id, &regions, self.disk.synced())?;
-        desk.judges.members.on_synced(self.id, &regions, self.disk.synced());
+        desk.judges.votes.members.on_synced(self.id, &regions, self.disk.synced());
         let durable = process.works.unsynced.iter().take_while(|(batch, _)| *batch <= number);
         let durable: Vec<_> = process.works.unsynced.drain(..durable.count()).collect();
         let mut lane = Lane::new(process.config.seeded);

@@ -51,7 +51,7 @@ impl StoreNode {
         regions.extend(desk.judges.records.promises.regions(self.id));
         let regions: Vec<RegionId> = regions.into_iter().collect();
         desk.judges.records.on_synced(self.id, &regions, image.as_ref())?;
-        desk.judges.members.on_synced(self.id, &regions, image.as_ref());
+        desk.judges.votes.members.on_synced(self.id, &regions, image.as_ref());
         let now = clock.read(desk.now);
         for peer in found {
             self.revive(peer, &image, &mut process, now, desk)?;

@@ -45,8 +45,12 @@ pub const SWITCHES: [Switch; 22] = [
         it.reads = ReadPlan { transfer_interval: Span::ZERO, ..it.reads.clone() };
     }),
     Switch::new("splits", "regions that are split", |it| it.splits = SplitPlan::none()),
-    Switch::new("changes", "members that change", |it| it.changes = ChangePlan::none()),
-    Switch::new("additions", "members that are added", |it| it.changes.has_additions = false),
+    Switch::new("changes", "members that change", |it| {
+        it.topology.changes = ChangePlan::none();
+    }),
+    Switch::new("additions", "members that are added", |it| {
+        it.topology.changes.has_additions = false;
+    }),
     Switch::new("ambush", "faults that wait for their moment", |it| it.faults.ambush = None),
     Switch::new("large-values", "values of many bytes", |it| it.load.value_bytes_max = 1),
     Switch::new("missing", "a store that is missing in the second phase", |it| {

@@ -35,6 +35,8 @@ pub struct Topology {
     pub learners: u64,
     /// The bootstrap reaches each store up to this much later, so that messages arrive before it.
     pub bootstrap_spread: Span,
+    /// How often members change.
+    pub changes: ChangePlan,
 }
 
 /// What the clocks of stores show.
@@ -257,8 +259,6 @@ pub struct Plan {
     pub reads: ReadPlan,
     /// How often regions are split.
     pub splits: SplitPlan,
-    /// How often members change.
-    pub changes: ChangePlan,
     /// Faults.
     pub faults: FaultPlan,
     /// The placement driver.
@@ -297,6 +297,7 @@ impl Plan {
                 replicas: 3,
                 learners: 0,
                 bootstrap_spread: Span::ZERO,
+                changes: ChangePlan::none(),
             },
             clocks: ClockPlan { drift_permille: 0, wall_error_max: Span::ZERO },
             net: NetPlan {
@@ -330,7 +331,6 @@ impl Plan {
             },
             reads: ReadPlan::calm(),
             splits: SplitPlan::none(),
-            changes: ChangePlan::none(),
             faults: FaultPlan::default(),
             pd: PdPlan::absent(),
             phases: Phases {

@@ -11,6 +11,7 @@ use crate::partition::Shape;
 use crate::pd::plan::PdFaultPlan;
 use crate::pd::{PdFamily, PdPlan};
 use crate::reads::ReadPlan;
+use crate::splits::SplitPlan;
 
 /// What is made common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +47,15 @@ impl Situation {
         Self::Memberships,
     ];
 
-    /// What a seed is about, where it is no swarm: every fourth seed is for one of them.
+    /// What a seed is about, where it is no swarm: every fourth seed is for one of the others, in turn, and every
+    /// sixteenth one for members.
     #[must_use]
     pub fn of(seed: u64) -> Option<Self> {
-        let turn = usize::try_from(seed / 4).unwrap_or(0) % Self::ALL.len();
+        if seed % 16 == 2 {
+            return Some(Self::Memberships);
+        }
+        let in_turn = Self::ALL.len() - 1;
+        let turn = usize::try_from(seed / 4).unwrap_or(0) % in_turn;
         seed.is_multiple_of(4).then(|| Self::ALL[turn])
     }
 
@@ -215,14 +221,15 @@ fn wrong_clocks(mut plan: Plan, rng: &mut Rng) -> Plan {
 
 fn memberships(mut plan: Plan, rng: &mut Rng) -> Plan {
     let stores = pick(rng, [3, 3, 5]);
-    plan.topology = Topology { stores, replicas: stores, ..plan.topology };
-    plan.changes = ChangePlan {
+    let changes = ChangePlan {
         interval: millis(pick(rng, [300, 1_000])),
         count_max: 200,
         joint_permille: pick(rng, [200, 800]),
-        remove_permille: pick(rng, [0, 0, 30]),
+        remove_permille: pick(rng, [0, 50, 200]),
         has_additions: false,
     };
+    plan.topology = Topology { stores, replicas: stores, changes, ..plan.topology };
+    plan.splits = SplitPlan { interval: millis(pick(rng, [2_000, 6_000])), count_max: 12 };
     plan.groups.limits.promotion_lag_max = pick(rng, [0, 4]);
     plan.net.delay_spread = millis(pick(rng, [0, 20]));
     plan.disk.apply_spread = millis(pick(rng, [0, 10, 200]));
@@ -251,7 +258,7 @@ mod tests {
             assert_eq!(Plan::of(seed).seed, seed);
         }
         assert_eq!(counts.len(), Situation::ALL.len() + 1);
-        assert_eq!(counts.remove("None"), Some(300));
+        assert_eq!(counts.remove("None"), Some(275));
         assert!(counts.values().all(|count| *count >= 10), "{counts:?}");
     }
 

@@ -21,7 +21,8 @@ impl Plan {
     #[must_use]
     pub fn swarm(seed: u64) -> Self {
         let lane = |number| Rng::lane(seed, FIRST_LANE + number);
-        let topology = swarm_topology(&mut lane(0));
+        let changes = ChangePlan::swarm(seed);
+        let topology = Topology { changes, ..swarm_topology(&mut lane(0)) };
         let phases = swarm_phases(&topology, &mut lane(1));
         Self {
             seed,
@@ -32,7 +33,6 @@ impl Plan {
             load: swarm_load(&mut lane(5)),
             reads: ReadPlan::swarm(seed),
             splits: SplitPlan::swarm(seed),
-            changes: ChangePlan::swarm(seed),
             faults: swarm_faults(&mut lane(6)),
             pd: PdPlan::swarm(seed),
             phases,
@@ -58,6 +58,7 @@ fn swarm_topology(rng: &mut Rng) -> Topology {
         replicas: replicas.min(stores),
         learners: 0,
         bootstrap_spread: Span::from_millis(pick(rng, [0, 20, 1_500])),
+        changes: ChangePlan::none(),
     }
 }
 

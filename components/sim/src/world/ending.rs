@@ -62,8 +62,9 @@ impl World {
         // A cluster is made by all of its stores: before that none may be missing for good.
         let is_made = !self.regions.is_empty();
         // Nor where so few may vote by now that each one is needed.
-        let is_dead =
-            is_made && !self.plan.changes.is_on() && self.plan.phases.missing == Missing::Dead;
+        let is_dead = is_made
+            && !self.plan.topology.changes.is_on()
+            && self.plan.phases.missing == Missing::Dead;
         self.record.missing = is_dead.then_some(drawn);
         if self.record.missing.is_some() {
             self.crash(drawn);
@@ -71,7 +72,7 @@ impl World {
     }
 
     fn lose_missing(&mut self) {
-        if self.plan.phases.missing == Missing::CutOff && !self.plan.changes.is_on() {
+        if self.plan.phases.missing == Missing::CutOff && !self.plan.topology.changes.is_on() {
             let store = StoreId(1 + self.chance.schedule.below(self.plan.topology.stores));
             self.record.missing = Some(store);
             self.cut(&self.links(store));

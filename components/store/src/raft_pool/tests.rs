@@ -122,6 +122,7 @@ impl OneStore {
             clock,
             silence: Arc::clone(&silence),
             metrics: Arc::clone(&metrics),
+            peers: std::sync::OnceLock::new(),
         });
         let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
         let identity = Identity { cluster_id, store_id: STORE, incarnation };
