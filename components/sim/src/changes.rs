@@ -123,6 +123,19 @@ impl ChangeChance {
         ChangePeers { epoch, changes }
     }
 
+    /// Whether a member that has no data yet is to be removed, where there is one.
+    pub fn removes_late(&mut self) -> bool {
+        self.plan.remove_permille > 0 && self.rng.chance(300)
+    }
+
+    /// The removal of one member.
+    #[must_use]
+    pub fn removal(region: &Region, member: Peer) -> ChangePeers {
+        let kind = ChangeKind::Remove;
+        let step = PeerChange { kind, peer: member.id, store: member.store };
+        ChangePeers { epoch: region.epoch, changes: vec![step] }
+    }
+
     fn step(&mut self, region: &Region, stores: u64, is_one_of_many: bool) -> Option<PeerChange> {
         if self.plan.has_additions && self.rng.chance(250) {
             return self.addition(region, stores);
@@ -160,6 +173,11 @@ impl ChangeChance {
             3 => Aftermath::HandOver,
             _ => Aftermath::Calm,
         }
+    }
+
+    /// How long something is broken then: longer than a new leader takes to be elected, mostly.
+    pub fn length(&mut self) -> Span {
+        Span::from_millis(500 + self.rng.below(2_500))
     }
 
     /// A short while.

@@ -1,9 +1,12 @@
 //! Regions whose members change, and who hears of it.
 
-use flotilla_base::PeerId;
-use flotilla_multiraft::{ChangeError, ChangeRequest, Reply, RequestError};
+use flotilla_base::{Peer, PeerId, Region};
+use flotilla_multiraft::{
+    ChangeError, ChangePeers, ChangeRequest, Lifecycle, Replica, Reply, RequestError,
+};
 
 use super::World;
+use crate::changes::ChangeChance;
 use crate::event::{Event, Ticket};
 use crate::judge::{Verdict, require};
 use crate::marks;
@@ -20,9 +23,7 @@ impl World {
         if self.record.is_healed {
             return;
         }
-        let stores = self.plan.topology.stores;
-        if let Some(region) = self.chance.changes.region(&self.regions).cloned() {
-            let command = self.chance.changes.command(&region, stores);
+        if let Some((region, command)) = self.draw_change() {
             let ticket = self.chance.changes.ticket();
             let leader = self.leader(region.id).map(|(store, _)| store);
             let drawn = self.chance.changes.below(region.peers.len());
@@ -39,12 +40,41 @@ impl World {
             });
             let (aftermath, after) =
                 (self.chance.changes.aftermath(), self.chance.changes.moment());
-            let target = self.chance.changes.below(region.peers.len());
-            if let Some(target) = region.peers.get(target) {
-                self.strike_behind(aftermath, target.store, after);
-            }
+            let target = self.chance.changes.below(2 * region.peers.len());
+            // Half of the time it is the leader.
+            let target = region.peers.get(target).map_or(store, |peer| peer.store);
+            let length = self.chance.changes.length();
+            self.strike_behind(aftermath, target, (after, length));
         }
         self.change_later();
+    }
+
+    fn draw_change(&mut self) -> Option<(Region, ChangePeers)> {
+        if self.chance.changes.removes_late()
+            && let Some((region, member)) = self.late_member()
+        {
+            let command = ChangeChance::removal(&region, member);
+            return Some((region, command));
+        }
+        let region = self.chance.changes.region(&self.regions).cloned()?;
+        let command = self.chance.changes.command(&region, self.plan.topology.stores);
+        Some((region, command))
+    }
+
+    /// A member of a region that has a leader, on a store that runs and has not heard of the region, or of no more
+    /// than its name: its parent's split is not applied there.
+    fn late_member(&self) -> Option<(Region, Peer)> {
+        let is_late = |region: &Region, member: &Peer| {
+            let node = self.store(member.store);
+            let life = node.replica(region.id).map(Replica::life);
+            node.run().is_some() && life.is_none_or(|life| life == Lifecycle::Uninitialised)
+        };
+        let led = self.regions.iter().filter(|region| self.leader(region.id).is_some());
+        let late = led.filter_map(|region| {
+            let member = region.peers.iter().find(|member| is_late(region, member))?;
+            Some((region.clone(), *member))
+        });
+        late.last()
     }
 
     /// Whoever asked for a change is told.

@@ -44,13 +44,19 @@ impl World {
             let target = self.chance.splits.below(region.peers.len());
             let after = self.chance.splits.moment();
             let target = region.peers.get(target).map(|peer| peer.store).unwrap_or_default();
-            self.strike_behind(aftermath, target, after);
+            let length = Span(after.0 * 100).min(CUT_MAX);
+            self.strike_behind(aftermath, target, (after, length));
         }
         self.split_later();
     }
 
     /// Something breaks while a split or a change is under way.
-    pub(super) fn strike_behind(&mut self, aftermath: Aftermath, store: StoreId, after: Span) {
+    pub(super) fn strike_behind(
+        &mut self,
+        aftermath: Aftermath,
+        store: StoreId,
+        (after, length): (Span, Span),
+    ) {
         let has = |family| self.plan.faults.families.contains(&family);
         let order = match aftermath {
             Aftermath::Crash(steps) if has(FaultFamily::Crash) => Order::Crash(store, 1 + steps),
@@ -61,7 +67,6 @@ impl World {
             }
             _ => return,
         };
-        let length = Span(after.0 * 100).min(CUT_MAX);
         self.schedule(after, Event::Strike(order, length));
     }
 
