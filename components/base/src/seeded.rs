@@ -220,6 +220,33 @@ impl Bug {
     pub const ID_BEFORE_DURABLE: Self =
         Self::new("id-before-durable", "ids come from a window that is committed");
 
+    /// A joint configuration counts only the half that stays: the half that goes may elect a leader beside it.
+    pub const JOINT_QUORUM_ONE_HALF: Self =
+        Self::new("joint-quorum-one-half", "a joint configuration needs majorities of both halves");
+
+    /// A new leader leaves a joint configuration alone that an earlier one entered: the membership is frozen. What
+    /// the automatic end of joint configurations does in etcd and in the crate `raft`.
+    pub const LEAVE_LOST: Self =
+        Self::new("leave-lost", "every new leader leaves the joint configuration that it finds");
+
+    /// A learner becomes a voter without a proof that it holds the log and answers.
+    pub const PROMOTE_WITHOUT_PROOF: Self =
+        Self::new("promote-without-proof", "a learner is promoted by proof");
+
+    /// What a command says about the shape of its region is not checked again where it stands in the log.
+    pub const STALE_EPOCH_NOT_CHECKED_ON_APPLY: Self = Self::new(
+        "stale-epoch-not-checked-on-apply",
+        "a command for another shape of its region has no effect",
+    );
+
+    /// A removed peer goes on to vote and to answer, as a member that nobody counts.
+    pub const ORPHAN_ANSWERS_AFTER_REMOVAL: Self =
+        Self::new("orphan-answers-after-removal", "a peer that is removed takes part in nothing");
+
+    /// A peer that is destroyed leaves its log behind, and the region's next peer here finds it.
+    pub const DESTROY_KEEPS_LOG: Self =
+        Self::new("destroy-keeps-log", "nothing but its tombstone is left of a destroyed peer");
+
     /// All of them, in the order of the board.
     pub const ALL: &[Self] = &[
         Self::ACK_BEFORE_PERSIST,
@@ -261,6 +288,12 @@ impl Bug {
         Self::FSYNC_ERROR_RETRIED,
         Self::TSO_SERVE_BEFORE_WINDOW,
         Self::ID_BEFORE_DURABLE,
+        Self::JOINT_QUORUM_ONE_HALF,
+        Self::LEAVE_LOST,
+        Self::PROMOTE_WITHOUT_PROOF,
+        Self::STALE_EPOCH_NOT_CHECKED_ON_APPLY,
+        Self::ORPHAN_ANSWERS_AFTER_REMOVAL,
+        Self::DESTROY_KEEPS_LOG,
     ];
 
     /// The bug of this name.

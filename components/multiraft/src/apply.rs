@@ -5,12 +5,15 @@
 //! replica alone sees must never become an answer.
 
 use flotilla_base::codec::CodecError;
-use flotilla_base::{Index, Key, KvRead, Mutation, Peer, PeerId, ReadError, Region, RegionId};
+use flotilla_base::{
+    Bug, Index, Key, KvRead, Mutation, Peer, PeerId, ReadError, Region, RegionId, Seeded,
+};
 use flotilla_raftgroup::{ApplyState, Entry, EntryKind, LogPosition, disk};
 
 use crate::birth;
 use crate::command::{Command, Guard, SplitCommand, WriteCommand};
-use crate::input::{Reply, RequestError};
+use crate::destroy::{Cleanup, put_cleanup};
+use crate::input::{MembersChanged, Reply, RequestError};
 use crate::persist::{RegionState, put_region_state};
 use crate::split::{Birth, Claims, SplitDone, divide};
 
@@ -45,16 +48,23 @@ pub struct Applied {
 }
 
 /// What a turn of appliers wants done, in this order: write `batch` (atomic, unsynced: the entries are
-/// durable in the log), then tell `splits` to replicas and `applied` to readers and replicas, then complete
+/// durable in the log), then tell `notices` to replicas and `applied` to readers and replicas, then complete
 /// `replies`.
 #[derive(Debug)]
 pub struct ApplyEffects<T> {
-    batch: Vec<Mutation>,
+    pub(crate) batch: Vec<Mutation>,
     /// Bytes of `batch`, counted as it grows.
     bytes: usize,
-    splits: Vec<(RegionId, PeerId, SplitDone)>,
+    pub(crate) notices: Vec<(RegionId, PeerId, Notice)>,
     replies: Vec<(T, Reply)>,
     applied: Vec<(RegionId, PeerId, Applied)>,
+}
+
+/// A region that is another one from an entry of its log on.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    Split(SplitDone),
+    Members(MembersChanged),
 }
 
 /// Executes what appliers want done.
@@ -65,6 +75,8 @@ pub trait ApplyHost<T> {
     fn reply(&mut self, ticket: T, reply: Reply);
     /// Puts [`crate::Input::SplitDone`] into the inbox of this peer, if it still lives.
     fn split(&mut self, region: RegionId, peer: PeerId, done: SplitDone);
+    /// Puts [`crate::MembershipInput::Changed`] into the inbox of this peer, if it still lives.
+    fn members(&mut self, region: RegionId, peer: PeerId, changed: MembersChanged);
     /// Shows readers on other threads how far the data is, and puts [`crate::Input::Applied`] into the inbox
     /// of this peer, if it still lives.
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied);
@@ -75,7 +87,7 @@ impl<T> Default for ApplyEffects<T> {
         Self {
             batch: Vec::new(),
             bytes: 0,
-            splits: Vec::new(),
+            notices: Vec::new(),
             replies: Vec::new(),
             applied: Vec::new(),
         }
@@ -92,13 +104,17 @@ impl<T> ApplyEffects<T> {
     /// Executes the effects and leaves them empty. Answers come after the write, so that a client that
     /// was answered reads what it wrote; and after the progress, so that its next read is served in place.
     pub fn finish(&mut self, host: &mut impl ApplyHost<T>) {
-        let Self { batch, bytes: _, splits, replies, applied } = std::mem::take(self);
+        let Self { batch, bytes: _, notices, replies, applied } = std::mem::take(self);
         if !batch.is_empty() {
             host.write(batch);
         }
-        // In front of the progress: reads that wait for it were checked against the old range.
-        for (region, peer, done) in splits {
-            host.split(region, peer, done);
+        // In front of the progress: reads that wait for it were checked against the old range. And in the order of
+        // the log: each says what the whole region looks like.
+        for (region, peer, notice) in notices {
+            match notice {
+                Notice::Split(done) => host.split(region, peer, done),
+                Notice::Members(changed) => host.members(region, peer, changed),
+            }
         }
         for (region, peer, progress) in applied {
             host.applied(region, peer, progress);
@@ -122,10 +138,8 @@ pub enum ApplyFault {
         /// Why.
         cause: CodecError,
     },
-    /// Membership changes are not part of this version.
-    #[error(
-        "region {region}: entry {index} changes the membership, which this version cannot apply; upgrade this store"
-    )]
+    /// The entry is of a form of changes of the membership that no leader makes.
+    #[error("region {region}: entry {index} changes the membership in a form that is not used")]
     Membership {
         /// The region.
         region: RegionId,
@@ -159,16 +173,30 @@ pub enum ApplyFault {
 /// Invariant: `state` in memory is what the last finished batch wrote.
 #[derive(Debug)]
 pub struct Applier {
-    region: Region,
-    peer: PeerId,
+    pub(crate) region: Region,
+    pub(crate) peer: PeerId,
     state: ApplyState,
+    /// Who was removed, once that was looked for.
+    pub(crate) removed: Option<Vec<Peer>>,
+    seeded: Seeded,
 }
 
 impl Applier {
     /// The applier of `peer`, which has applied up to `state`.
     #[must_use]
     pub const fn new(region: Region, peer: PeerId, state: ApplyState) -> Self {
-        Self { region, peer, state }
+        Self { region, peer, state, removed: None, seeded: Seeded::NONE }
+    }
+
+    /// The same applier with what is wrong on purpose.
+    #[must_use]
+    pub fn with_bugs(self, seeded: Seeded) -> Self {
+        Self { seeded, ..self }
+    }
+
+    /// Whether what a command says about the shape of the region is believed without a look.
+    pub(crate) fn is_careless(&self) -> bool {
+        self.seeded.has(Bug::STALE_EPOCH_NOT_CHECKED_ON_APPLY)
     }
 
     /// Which peer this is.
@@ -235,8 +263,10 @@ impl Applier {
         if index != expected {
             return Err(ApplyFault::OutOfOrder { region, expected, found: index });
         }
-        if entry.kind != EntryKind::Normal {
-            return Err(ApplyFault::Membership { region, index });
+        match entry.kind {
+            EntryKind::Normal => {}
+            EntryKind::ConfChangeV2 => return self.apply_change(entry, data, effects),
+            EntryKind::ConfChange => return Err(ApplyFault::Membership { region, index }),
         }
         if entry.data.is_empty() {
             // The first entry of a term: it only makes older ones committable.
@@ -251,6 +281,7 @@ impl Applier {
             Command::Write(write) => self
                 .apply_write(write, data, &mut effects.batch)
                 .map_err(|cause| ApplyFault::Read { region, index, cause }),
+            Command::Forget(forget) => self.apply_forget(&forget, index, data, effects),
             Command::Split(split) => {
                 Ok(self.apply_split(&split, effects, claims).unwrap_or_else(Reply::Failed))
             }
@@ -259,11 +290,14 @@ impl Applier {
 
     fn apply_write(
         &mut self,
-        write: WriteCommand,
+        mut write: WriteCommand,
         data: &impl KvRead,
         batch: &mut Vec<Mutation>,
     ) -> Result<Reply, ReadError> {
         self.state.clock_millis = self.state.clock_millis.max(write.clock_millis);
+        if self.is_careless() {
+            write.version = self.region.epoch.version;
+        }
         if let Err(refusal) = check_write(&self.region, &write) {
             return Ok(Reply::Failed(refusal));
         }
@@ -287,14 +321,16 @@ impl Applier {
         let own = self.region.peers.iter().position(|peer| peer.id == self.peer);
         // No value that has ended by the parent's clock comes back in a child.
         let apply = birth::first_apply_state(self.state.clock_millis);
-        let mut births = Vec::new();
+        let (mut births, mut orphans) = (Vec::new(), Vec::new());
         for child in &division.children {
-            let peer = own.and_then(|own| child.peers.get(own));
-            let Some(&Peer { id: peer, .. }) = peer else { continue };
-            if claims.claim(child.id, peer) {
+            let peer = own.and_then(|own| child.peers.get(own)).map_or(self.peer, |it| it.id);
+            if own.is_some() && claims.claim(child.id, peer) {
                 births.push(Birth { region: child.clone(), peer, apply, leads: false });
+            } else {
+                orphans.push(Cleanup { region: child.id, peer, range: child.range.clone() });
             }
         }
+        effects.batch.extend(orphans.iter().map(put_cleanup));
         for Birth { region, peer, apply, .. } in &births {
             effects.batch.extend([
                 put_region_state(region.id, &RegionState::Normal(*peer, region.clone())),
@@ -305,7 +341,8 @@ impl Applier {
         let state = RegionState::Normal(self.peer, parent.clone());
         effects.batch.push(put_region_state(parent.id, &state));
         self.region = parent.clone();
-        effects.splits.push((parent.id, self.peer, SplitDone { parent, births }));
+        let done = SplitDone { parent, births, orphans };
+        effects.notices.push((self.region.id, self.peer, Notice::Split(done)));
         Ok(Reply::Split(Box::new(division)))
     }
 

@@ -56,7 +56,8 @@ impl<T> Replica<T> {
             return;
         }
         let forgets = self.has_bug(Bug::SPLIT_WRITES_CHILD_RAFT_STATE);
-        let raft = first_raft_state(if forgets { HardState::default() } else { self.hard_state });
+        let promised = if forgets { HardState::default() } else { self.told.hard_state };
+        let raft = first_raft_state(promised);
         let promised = self.group.role().term > Term(0);
         let origin = match (promised, leads) {
             // It may have promised its gate, too: to a leader that it heard before it had data.
@@ -77,7 +78,7 @@ impl<T> Replica<T> {
         }
         self.write_first_state(raft, effects);
         self.group = group;
-        self.hard_state = raft.hard_state;
+        self.told.hard_state = raft.hard_state;
         self.apply.applied = apply.applied.index;
         self.life = life;
         self.region = region.clone();

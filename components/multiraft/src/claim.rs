@@ -50,6 +50,7 @@ impl RegionTable {
         if !is_sane {
             return Err(ClaimError::Senseless(message.region));
         }
+        self.check_door(region.id, peer)?;
         let before = match self.slots.get(&region.id) {
             Some(Slot::Uninitialised(found)) if *found == peer => None,
             Some(Slot::Live(found, before)) if *found == peer => Some(before.clone()),
@@ -72,6 +73,7 @@ impl RegionTable {
     /// [`ClaimError`]; nothing changed then.
     pub fn claim_again(&mut self, applying: &Applying) -> Result<(), ClaimError> {
         let Applying { peer, region, clean, .. } = applying;
+        self.check_door(region.id, *peer)?;
         if let Some(slot) = self.slots.get(&region.id) {
             let (found, wanted) = (slot.peer(), *peer);
             return Err(ClaimError::OtherPeer { region: region.id, found, wanted });
@@ -140,6 +142,17 @@ impl RegionTable {
         self.hold(peer, parent.id, claim);
     }
 
+    /// A region has other members whose peer is about to be given a snapshot: that is what it goes back to.
+    pub(crate) fn change_claim(&mut self, peer: PeerId, region: &Region) {
+        if let Some(Slot::Installing(found, claim)) = self.slots.get_mut(&region.id)
+            && *found == peer
+            && let Some(before) = &mut claim.before
+        {
+            debug_assert_eq!(before.range, region.range, "a change of members moves no border");
+            *before = region.clone();
+        }
+    }
+
     fn check_free(&self, region: &Region) -> Result<KeyRange, ClaimError> {
         let shadow = self.shadows.iter().find(|(_, range)| range.overlaps(&region.range));
         let owner = self.owner_of_any(&region.range).or(shadow.map(|(owner, _)| *owner));
@@ -161,6 +174,7 @@ mod tests {
     use flotilla_raftgroup::{ApplyState, LogPosition, Message, MessageKind};
 
     use super::*;
+    use crate::destroy::Tombstone;
     use crate::install::StageNumber;
 
     fn region(id: u64, start: &'static str, end: &'static str) -> Region {
@@ -181,7 +195,8 @@ mod tests {
             message: Message::new(MessageKind::Snapshot, from.id, to.id, Term(6)),
         };
         let apply = ApplyState::starting_at(LogPosition { term: Term(6), index: Index(9) });
-        Arrival { message, meta: SnapshotMeta { region, apply }, stage: StageNumber(1) }
+        let meta = SnapshotMeta { region, apply, removed: Vec::new() };
+        Arrival { message, meta, stage: StageNumber(1) }
     }
 
     fn table() -> RegionTable {
@@ -238,6 +253,64 @@ mod tests {
         senseless(|it| it.meta.region.range = KeyRange::new("p", "b"));
         senseless(|it| it.meta.region.range = KeyRange::new("a", "p"));
         senseless(|it| it.message.to.id = PeerId(22));
+    }
+
+    /// Whoever says that the peer may go gave it up, whatever is still on its way to it.
+    #[test]
+    fn a_peer_that_goes_gives_up_its_claim_and_gets_no_other() {
+        let mut table = table();
+        table.claim_install(&arrival(region(2, "g", "p"))).expect("its own");
+        assert!(table.let_go(RegionId(2), PeerId(21)));
+        assert_eq!(table.region_of(b"c").map(|it| it.id), Some(RegionId(2)), "as it was");
+        let refused = table.claim_install(&arrival(region(2, "g", "p")));
+        assert!(matches!(refused, Err(ClaimError::Gone { .. })), "{refused:?}");
+        table.release_claim(RegionId(2), PeerId(21));
+        let tombstone = Tombstone { min_next: PeerId(22), epoch: Epoch::FIRST };
+        table.release(RegionId(2), PeerId(21), tombstone);
+        assert_eq!((table.slot(RegionId(2)), table.region_of(b"c")), (None, None));
+        let refused = table.claim_install(&arrival(region(2, "g", "p")));
+        assert!(matches!(refused, Err(ClaimError::Gone { .. })), "{refused:?}");
+        assert!(table.ranges.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_peer_that_ends_leaves_room() {
+        let mut table = table();
+        table.quarantine(RegionId(2), PeerId(21));
+        table.create_uninitialised(RegionId(3), PeerId(31)).expect("absent");
+        assert!(table.claim_install(&arrival(region(3, "b", "g"))).is_err(), "it may still write");
+        assert!(table.let_go(RegionId(2), PeerId(21)));
+        let tombstone = Tombstone { min_next: PeerId(22), epoch: Epoch::FIRST };
+        table.release(RegionId(2), PeerId(21), tombstone);
+        table.claim_install(&arrival(region(3, "b", "g"))).expect("nobody else is there");
+    }
+
+    /// What a destroyed peer left is cleaned around what somebody else has been given since, or is being given.
+    #[test]
+    fn a_claim_is_not_cleaned() {
+        let mut table = table();
+        table.create_uninitialised(RegionId(3), PeerId(31)).expect("absent");
+        table.claim_install(&arrival(region(3, "r", "t"))).expect("free");
+        let parts = |table: &RegionTable| {
+            let parts = table.unowned_parts(&KeyRange::new("a", "z")).into_iter();
+            parts.map(|part| part.to_string()).collect::<Vec<_>>()
+        };
+        let expected = ["[a, b)", "[p, r)", "[t, z)"];
+        assert_eq!(parts(&table), expected);
+        table.installed(&region(3, "r", "t"), PeerId(31));
+        assert_eq!(parts(&table), expected);
+    }
+
+    #[test]
+    fn members_that_change_under_a_claim_are_kept() {
+        let mut table = table();
+        table.claim_install(&arrival(region(2, "b", "p"))).expect("its own");
+        let mut changed = region(2, "b", "p");
+        changed.epoch.conf_ver = changed.epoch.conf_ver.next();
+        changed.peers.pop();
+        table.change_members(PeerId(21), &changed);
+        table.release_claim(RegionId(2), PeerId(21));
+        assert_eq!(table.region_of(b"c"), Some(&changed));
     }
 
     #[test]

@@ -11,7 +11,9 @@
 //!            3 range  | family u8 | start bytes | end bytes
 //! 3 split          region version | conf version | count | child*
 //! child      end key bytes | region id | count | peer id*
+//! 4 forget         count | peer id*
 //! ```
+//! Kind 5 stands in entries of raft's own kind for changes of the membership: see [`crate::membership`].
 //! A kind, version or tag that this program does not know stops the store before any effect of the
 //! entry: guessing would make its replicas differ.
 
@@ -23,6 +25,7 @@ const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
 const KIND_GUARDED_WRITE: u8 = 2;
 const KIND_SPLIT: u8 = 3;
+const KIND_FORGET: u8 = 4;
 const TAG_PUT: u8 = 1;
 const TAG_DELETE: u8 = 2;
 const TAG_DELETE_RANGE: u8 = 3;
@@ -73,6 +76,13 @@ pub struct NewRegion {
     pub peers: Vec<PeerId>,
 }
 
+/// Removed members are gone: nobody tells them any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForgetCommand {
+    /// Who.
+    pub peers: Vec<PeerId>,
+}
+
 /// What a log entry asks the state machine to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -80,6 +90,8 @@ pub enum Command {
     Write(WriteCommand),
     /// Change the range of the region.
     Split(SplitCommand),
+    /// Forget removed members whose stores have confirmed that nothing is left of them.
+    Forget(ForgetCommand),
 }
 
 impl Guard {
@@ -135,6 +147,19 @@ impl SplitCommand {
     }
 }
 
+impl ForgetCommand {
+    /// The command as the data of an entry.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut record = RecordWriter::new(VERSION);
+        record.byte(KIND_FORGET).number(self.peers.len() as u64);
+        for peer in &self.peers {
+            record.number(peer.get());
+        }
+        record.finish()
+    }
+}
+
 impl Command {
     /// Whether the data of an entry changes the range of its region. Looks at the kind alone.
     #[must_use]
@@ -155,6 +180,7 @@ impl Command {
                 Self::Write(decode_write(Some(guard), &mut fields)?)
             }
             KIND_SPLIT => Self::Split(decode_split(&mut fields)?),
+            KIND_FORGET => Self::Forget(decode_forget(&mut fields)?),
             _ => return Err(CodecError::Meaningless("command kind")),
         };
         fields.finish()?;
@@ -196,6 +222,14 @@ fn decode_split(fields: &mut RecordReader) -> Result<SplitCommand, CodecError> {
         children.push(NewRegion { end, region, peers });
     }
     Ok(SplitCommand { epoch, children })
+}
+
+fn decode_forget(fields: &mut RecordReader) -> Result<ForgetCommand, CodecError> {
+    let mut peers = Vec::new();
+    for _ in 0..fields.number()? {
+        peers.push(PeerId(fields.number()?));
+    }
+    Ok(ForgetCommand { peers })
 }
 
 fn decode_guard(fields: &mut RecordReader) -> Result<Guard, CodecError> {
@@ -320,13 +354,17 @@ mod tests {
     }
 
     fn commands() -> impl Strategy<Value = Command> {
-        prop_oneof![writes().prop_map(Command::Write), splits().prop_map(Command::Split)]
+        let forgets = prop::collection::vec(any::<u64>(), 0..5).prop_map(|peers| {
+            Command::Forget(ForgetCommand { peers: peers.into_iter().map(PeerId).collect() })
+        });
+        prop_oneof![writes().prop_map(Command::Write), splits().prop_map(Command::Split), forgets,]
     }
 
     fn encode(command: &Command) -> Bytes {
         match command {
             Command::Write(write) => write.encode(),
             Command::Split(split) => split.encode(),
+            Command::Forget(forget) => forget.encode(),
         }
     }
 

@@ -4,6 +4,7 @@ use flotilla_base::{Moment, Mutation, PeerId, Region, RegionId};
 use flotilla_raftgroup::{ApplyState, Damage, ReadyNumber, RoleChange};
 
 use crate::apply::ApplyTask;
+use crate::destroy::{Cleanup, Tombstone};
 use crate::input::{PeerMessage, Reply};
 use crate::permit::Delegate;
 use crate::snapshot::SnapshotEffect;
@@ -72,6 +73,35 @@ pub enum Report {
         /// The peers that begin here. Each is to be told with [`crate::Input::Born`].
         births: Vec<Birth>,
     },
+    /// The region has other members.
+    Members {
+        /// The region.
+        region: Region,
+        /// Its peer here.
+        peer: PeerId,
+    },
+    /// The peer is no member any more, and has nothing under way. The region table is to let it go; where it does, the
+    /// peer is to be told with [`crate::MembershipInput::MayLeave`].
+    Leaving {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The peer is destroyed, durably. Nothing is to be given to its replica and its applier any more, what waits in
+    /// their inboxes is to be refused, stages and views included, and the region table is to release the slot.
+    Destroyed {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+        /// What is left of it.
+        tombstone: Tombstone,
+        /// What is to be cleaned then.
+        cleanup: Option<Cleanup>,
+    },
+    /// A split left keys here whose region has no peer on this store: they are to be cleaned.
+    Orphaned(Cleanup),
     /// The peer got its data, from the bootstrap, by a split or with a snapshot.
     Initialised {
         /// The region.

@@ -9,6 +9,8 @@ use flotilla_raftgroup::{Message, ReadyNumber};
 
 use crate::apply::Applied;
 use crate::command::{SplitCommand, WriteCommand};
+use crate::membership::ChangeError;
+use crate::reconfigure::ChangeRequest;
 use crate::snapshot::SnapshotInput;
 use crate::split::{Birth, Division, SplitDone, SplitError};
 
@@ -73,6 +75,26 @@ pub struct ReadRequest<T> {
     pub ticket: T,
 }
 
+/// What an applier made of a change of the members, or of the end of their removals: the batch that says so is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembersChanged {
+    /// The region with its members.
+    pub region: Region,
+    /// Who was removed, and is not confirmed.
+    pub removed: Vec<Peer>,
+}
+
+/// What happens to the membership of a replica's region.
+#[derive(Clone, Debug)]
+pub enum MembershipInput<T> {
+    /// Somebody wants other members.
+    ChangePeers(ChangeRequest<T>),
+    /// The applier carried out a change; comes in front of the progress that covers it, in the order of the log.
+    Changed(MembersChanged),
+    /// The region table lets this peer go: the answer to [`crate::Report::Leaving`].
+    MayLeave,
+}
+
 /// Everything that can happen to a replica.
 #[derive(Debug)]
 pub enum Input<T> {
@@ -111,6 +133,8 @@ pub enum Input<T> {
     Born(Box<Birth>),
     /// Something about a snapshot that this peer sends or is given.
     Snapshot(Box<SnapshotInput>),
+    /// Members come and go.
+    Membership(Box<MembershipInput<T>>),
     /// A deadline passed.
     Wake,
 }
@@ -180,6 +204,14 @@ pub enum RequestError {
         /// Why.
         cause: SplitError,
     },
+    /// The change of the members is refused.
+    #[error("the members of region {region} cannot be changed so: {cause}")]
+    Change {
+        /// The region.
+        region: RegionId,
+        /// Why.
+        cause: ChangeError,
+    },
     /// The peer here found its own log damaged and serves nothing.
     #[error("region {0}: the peer on this store is damaged and awaits replacement")]
     Quarantined(RegionId),
@@ -194,6 +226,9 @@ pub enum Reply {
     GuardFailed,
     /// The split is carried out here, and durable on a majority.
     Split(Box<Division>),
+    /// The members are changed here, and durably on a majority: this is what the region looks like. A change of several
+    /// voters is not over yet; the region's leader ends it by itself.
+    Changed(Box<Region>),
     /// Data on this store, applied to at least this index, holds all that was acknowledged before the
     /// read began.
     ReadAt(Index),
@@ -201,6 +236,23 @@ pub enum Reply {
     Unknown,
     /// Not served.
     Failed(RequestError),
+}
+
+impl<T> Input<T> {
+    /// The ticket of a request that was not taken: its peer is gone.
+    #[must_use]
+    pub fn into_ticket(self) -> Option<T> {
+        match self {
+            Self::Propose(proposal) => Some(proposal.ticket),
+            Self::Split(request) => Some(request.ticket),
+            Self::Read(request) | Self::ReplicaRead(request) => Some(request.ticket),
+            Self::Membership(input) => match *input {
+                MembershipInput::ChangePeers(request) => Some(request.ticket),
+                MembershipInput::Changed(_) | MembershipInput::MayLeave => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl PeerMessage {

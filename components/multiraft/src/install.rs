@@ -3,7 +3,7 @@
 //! ```text
 //! Arrived      the host has staged all of it, whole and durable, and claimed the range        RegionTable::claim_install
 //! draining     what the peer has promised and applied comes to its end; it takes part in nothing from now on
-//! begun        one batch: Applying, raft state, apply state, and no log                        synced
+//! begun        one batch: Applying, raft state, apply state, removed members, and no log       synced
 //! Replace      the host deletes the old range and writes the staged data into it
 //! Installed
 //! ended        one batch: Normal                                                               synced
@@ -12,6 +12,9 @@
 //! The first batch destroys nothing that the stage does not hold: a crash behind it begins again at `Replace`, which
 //! may be done any number of times; a crash in front of it leaves the peer as it was. Nothing is acknowledged before
 //! the last one is durable: an acknowledgement makes others forget what they would have sent.
+//!
+//! A peer that hears meanwhile that it was removed gives the install up as long as it is draining. Behind the first
+//! batch it ends the install first, and hears of its removal again.
 //!
 //! The crate `raft` has no part in it. A new group begins with the promises of the old one and with the position of
 //! the snapshot, as it would after a restart; its leader hears from it as if it had waited.
@@ -25,6 +28,7 @@ use flotilla_raftgroup::{
 use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{PeerMessage, Reply, RequestError};
 use crate::persist::{Applying, RegionState, delete_peer_mark, put_region_state};
+use crate::removal::{Removals, put_removed};
 use crate::replica::{Lifecycle, Replica, Start, new_group};
 use crate::snapshot::{SnapshotEffect, SnapshotMeta};
 
@@ -115,7 +119,8 @@ impl Installing {
     /// An install that a crash interrupted.
     pub(crate) fn recovered(applying: Applying, raft: RaftState, apply: ApplyState) -> Self {
         let Applying { region, clean, stage, .. } = applying;
-        let meta = SnapshotMeta { region, apply };
+        // Who was removed stands on the disk already.
+        let meta = SnapshotMeta { region, apply, removed: Vec::new() };
         let (leader, phase) = (PeerId(0), Phase::Due);
         Self { meta, stage, clean, had_data: true, raft, leader, phase }
     }
@@ -132,7 +137,7 @@ impl<T> Replica<T> {
             return;
         }
         let last = meta.apply.applied;
-        let hard_state = Group::promise_behind_snapshot(self.hard_state, &message.message);
+        let hard_state = Group::promise_behind_snapshot(self.told.hard_state, &message.message);
         let apply =
             ApplyState { clock_millis: meta.apply.clock_millis, ..ApplyState::starting_at(last) };
         self.embryo.install = Some(Installing {
@@ -158,7 +163,7 @@ impl<T> Replica<T> {
         let fits = match self.life {
             Lifecycle::Active => self.region.range.covers(&meta.region.range),
             Lifecycle::Uninitialised => true,
-            Lifecycle::Installing | Lifecycle::Quarantined => false,
+            Lifecycle::Installing | Lifecycle::Quarantined | Lifecycle::Leaving => false,
         };
         let is_member = meta.region.peer(self.peer).is_some_and(|it| it.store == self.config.store);
         is_for_this
@@ -186,13 +191,16 @@ impl<T> Replica<T> {
 
     /// The next step of an install, where nothing has to be waited for.
     pub(crate) fn go_on_installing(&mut self, now: Moment, effects: &mut Effects<T>) {
-        let is_drained = self.group.outstanding() == 0 && self.apply.tasks == 0;
+        let is_drained = self.group.outstanding() == 0 && self.apply.open_tasks == 0;
         let Some(install) = &mut self.embryo.install else { return };
         match install.phase {
             Phase::Draining if is_drained && install.had_data => {
-                // A split may have taken keys since the snapshot came. One that is behind the split knows that.
+                // A split may have taken keys since the snapshot came, and members may have changed. A snapshot of
+                // what comes behind knows that.
                 let (new, own) = (&install.meta.region, &self.region);
-                if own.range.covers(&new.range) && new.epoch.version >= own.epoch.version {
+                let is_newer = new.epoch.version >= own.epoch.version
+                    && new.epoch.conf_ver >= own.epoch.conf_ver;
+                if own.range.covers(&new.range) && is_newer {
                     install.clean = own.range.clone();
                     self.begin_install(now, effects);
                 } else {
@@ -213,10 +221,16 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Takes part again, as if nothing had come.
-    fn give_up_install(&mut self, effects: &mut Effects<T>) {
-        let Some(Installing { stage, .. }) = self.embryo.install.take() else { return };
-        self.life = Lifecycle::Active;
+    /// Whether nothing of an install is written: the peer can still become what it was.
+    pub(crate) fn may_give_up_install(&self) -> bool {
+        self.embryo.install.as_ref().is_none_or(|install| install.phase == Phase::Draining)
+    }
+
+    /// Takes part again, as if nothing had come; where nothing has come, nothing changes.
+    pub(crate) fn give_up_install(&mut self, effects: &mut Effects<T>) {
+        assert!(self.may_give_up_install(), "{self:?}: what was is gone");
+        let Some(Installing { stage, had_data, .. }) = self.embryo.install.take() else { return };
+        self.life = if had_data { Lifecycle::Active } else { Lifecycle::Uninitialised };
         let (region, peer) = (self.region.id, self.peer);
         let refused = InstallEffect::Refused { region, peer, stage };
         effects.snapshots.push(SnapshotEffect::Install(refused));
@@ -238,11 +252,13 @@ impl<T> Replica<T> {
             put_region_state(id, &RegionState::Applying(applying)),
             disk::put_raft_state(id, raft),
             disk::put_apply_state(id, &meta.apply),
+            put_removed(id, &meta.removed),
         ];
         if !self.has_bug(Bug::STALE_LOG_AFTER_INSTALL) {
             disk::delete_entries(id, first, last, &mut batch);
         }
         let (region, apply, raft) = (meta.region.clone(), meta.apply, *raft);
+        self.members.removals = Removals::new(meta.removed.clone());
         self.begin_group(Start { region, ..self.start_at(raft, apply) }, now);
         self.write_install(batch, BEGUN, effects);
     }
@@ -298,6 +314,8 @@ impl<T> Replica<T> {
             return;
         };
         self.life = Lifecycle::Quarantined;
+        // What is left of either is cleaned where this peer ends.
+        self.region = Region { range: install.clean, ..install.meta.region };
         let state = RegionState::Quarantined(self.peer);
         effects.log.extend([put_region_state(self.region.id, &state)]);
         let damage = Damage { committed: install.raft.last.index, last: Index(0) };
@@ -308,7 +326,7 @@ impl<T> Replica<T> {
         let Some(Installing { meta, stage, raft, leader, .. }) = self.embryo.install.take() else {
             return;
         };
-        let SnapshotMeta { region, apply } = meta;
+        let SnapshotMeta { region, apply, removed: _ } = meta;
         let peer = self.peer;
         self.life = Lifecycle::Active;
         self.region = region.clone();
@@ -326,7 +344,7 @@ impl<T> Replica<T> {
     fn begin_group(&mut self, start: Start, now: Moment) {
         self.group = new_group(&self.config, &start, now)
             .expect("a region that was checked, and promises that a group kept, are sound");
-        self.hard_state = start.raft.hard_state;
+        self.told.hard_state = start.raft.hard_state;
         self.apply.begin_at(start.apply.applied.index);
     }
 

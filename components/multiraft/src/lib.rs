@@ -11,42 +11,54 @@
 //!
 //! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
 //! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`replica_read`],
-//! [`permit`], [`log_gc`], [`apply`], [`split`], [`birth`], [`snapshot`], [`install`], [`persist`], [`region_table`],
-//! [`claim`], [`recover`].
+//! [`permit`], [`log_gc`], [`apply`], [`split`], [`birth`], [`snapshot`], [`install`], [`membership`], [`reconfigure`],
+//! `apply_members`, [`removal`], [`destroy`], [`persist`], [`region_table`], [`claim`], [`slots`], [`recover`].
 #![warn(missing_docs)]
 
 pub mod apply;
+mod apply_members;
 pub mod birth;
 pub mod claim;
 pub mod command;
+pub mod destroy;
 pub mod effects;
 pub mod input;
 pub mod install;
 pub mod log_gc;
+pub mod membership;
 pub mod permit;
 pub mod persist;
 pub mod propose;
 pub mod read;
+pub mod reconfigure;
 pub mod recover;
 pub mod region_table;
+pub mod removal;
 pub mod replica;
 pub mod replica_read;
 pub mod round;
+pub mod slots;
 pub mod snapshot;
 pub mod split;
 
 pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
 pub use claim::Claim;
-pub use command::{Command, Guard, NewRegion, SplitCommand, WriteCommand};
+pub use command::{Command, ForgetCommand, Guard, NewRegion, SplitCommand, WriteCommand};
+pub use destroy::{Cleanup, Remains, RemainsError, Tombstone, clean, recover_remains};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
 pub use input::{
-    Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader, SplitRequest,
+    Input, MembersChanged, MembershipInput, PeerMessage, Proposal, ReadRequest, Reply,
+    RequestError, RequestHeader, SplitRequest,
 };
 pub use install::{Arrival, InstallEffect, StageNumber};
+pub use membership::{ChangeError, ChangeKind, ChangePeers, PeerChange};
 pub use permit::{Delegate, LocalRead, NotInPlace, Permit};
+pub use reconfigure::ChangeRequest;
 pub use recover::{RecoveredPeer, recover_store};
 pub use region_table::{Admission, DropReason, RegionTable, Slot};
+pub use removal::read_removed;
 pub use replica::{Lifecycle, Replica, ReplicaConfig};
 pub use round::{Delivery, Host, Round};
+pub use slots::SplitClaim;
 pub use snapshot::{SnapshotEffect, SnapshotInput, SnapshotMeta};
 pub use split::{Birth, Claims, Division, SplitDone, SplitError, divide};

@@ -55,6 +55,11 @@ impl<T> Writes<T> {
         self.proposed.push(position, ticket);
     }
 
+    /// A change of the members is in the log.
+    pub(crate) fn await_change(&mut self, position: LogPosition, ticket: T) {
+        self.proposed.push(position, ticket);
+    }
+
     /// The last split that was proposed here.
     pub(crate) const fn split(&self) -> Option<LogPosition> {
         self.split

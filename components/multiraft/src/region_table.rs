@@ -12,6 +12,7 @@ use flotilla_raftgroup::MessageKind;
 
 use crate::claim::Claim;
 use crate::input::PeerMessage;
+use crate::slots::Doors;
 
 /// What a store knows of one region's peer here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Admission {
     Deliver,
     /// Create this uninitialised peer, then deliver.
     Create(PeerId),
+    /// It says that a peer is gone, and so it is: the answer is [`RegionTable::confirm`].
+    Confirm,
     /// Forget it.
     Drop(DropReason),
 }
@@ -49,6 +52,8 @@ pub enum DropReason {
     CannotCreate,
     /// The peer here is damaged.
     Quarantined,
+    /// The peer was destroyed.
+    Buried,
 }
 
 /// Why a region cannot be initialised here.
@@ -75,6 +80,14 @@ pub enum ClaimError {
         /// Who wanted to.
         wanted: PeerId,
     },
+    /// The peer was destroyed here, or is about to be.
+    #[error("region {region}: peer {peer} is gone from this store, or about to go")]
+    Gone {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+    },
 }
 
 /// Slots and ranges of one store.
@@ -86,6 +99,8 @@ pub struct RegionTable {
     pub(crate) ranges: BTreeMap<Key, RegionId>,
     /// What damaged peers owned when this run took them out of service: their appliers may still be at work.
     pub(crate) shadows: BTreeMap<RegionId, KeyRange>,
+    /// Who may begin and end.
+    pub(crate) doors: Doors,
 }
 
 impl RegionTable {
@@ -111,8 +126,14 @@ impl RegionTable {
         if !is_addressed {
             return Admission::Drop(DropReason::Misaddressed);
         }
+        if let Some(admission) = self.doors.admit(message) {
+            return admission;
+        }
         match self.slots.get(&message.region) {
-            Some(Slot::Quarantined(_)) => Admission::Drop(DropReason::Quarantined),
+            Some(Slot::Quarantined(peer)) if *peer != message.to.id || !is_of_end(message) => {
+                Admission::Drop(DropReason::Quarantined)
+            }
+            Some(Slot::Quarantined(_)) => Admission::Deliver,
             Some(Slot::Live(peer, _) | Slot::Uninitialised(peer) | Slot::Installing(peer, _))
                 if *peer == message.to.id =>
             {
@@ -133,6 +154,7 @@ impl RegionTable {
         region: RegionId,
         peer: PeerId,
     ) -> Result<(), ClaimError> {
+        self.check_door(region, peer)?;
         match self.slots.get(&region) {
             None => {
                 self.slots.insert(region, Slot::Uninitialised(peer));
@@ -147,6 +169,7 @@ impl RegionTable {
     /// # Errors
     /// [`ClaimError`]; nothing changed then.
     pub fn initialise(&mut self, peer: PeerId, region: &Region) -> Result<(), ClaimError> {
+        self.check_door(region.id, peer)?;
         match self.slots.get(&region.id) {
             None => {}
             Some(Slot::Uninitialised(found)) if *found == peer => {}
@@ -196,6 +219,7 @@ impl RegionTable {
         }
         self.split_claim(parent);
         for (peer, child) in children {
+            self.doors.forget_claim(child.id);
             self.ranges.insert(child.range.start.clone(), child.id);
             self.slots.insert(child.id, Slot::Live(*peer, (*child).clone()));
         }
@@ -282,7 +306,14 @@ const fn can_create(kind: MessageKind) -> bool {
             | MessageKind::Heartbeat
             | MessageKind::Append
             | MessageKind::Snapshot
+            // It leaves a tombstone, so that nothing that is under way makes the peer later.
+            | MessageKind::PeerGone
     )
+}
+
+/// A damaged peer takes part in nothing but its end.
+fn is_of_end(message: &PeerMessage) -> bool {
+    message.message.kind == MessageKind::PeerGone
 }
 
 #[cfg(test)]

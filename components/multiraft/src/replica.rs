@@ -3,26 +3,29 @@
 use std::sync::Arc;
 
 use flotilla_base::{
-    Bug, Epoch, Index, KvRead, Moment, Peer, PeerId, PeerRole, Region, RegionId, Seeded, StoreId,
+    Bug, Epoch, Index, KvRead, Moment, Peer, PeerId, Region, RegionId, Seeded, StoreId, Term,
 };
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
     LogPosition, Message, MessageKind, Origin, RaftState, Role, RoleChange, StepError, Timing,
-    Voters, single,
+    single,
 };
 
 use crate::apply::{Applied, ApplyTask};
 use crate::birth::{self, Awaited};
 use crate::command::Command;
+use crate::destroy::Leaving;
 use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
 use crate::install::Installing;
 use crate::log_gc::LogGc;
+use crate::membership::voters_of;
 use crate::permit::Delegate;
 use crate::persist::{RegionState, put_region_state};
 use crate::propose::Writes;
 use crate::read::Reads;
 use crate::recover::RecoveredPeer;
+use crate::removal::{Removals, read_removed};
 use crate::split::Birth;
 
 /// A follower takes no entries while so much waits to be applied.
@@ -62,6 +65,8 @@ pub enum Lifecycle {
     Quarantined,
     /// Is given the data of a snapshot; takes part in nothing meanwhile.
     Installing,
+    /// Is no member any more; takes part in nothing, and ends.
+    Leaving,
 }
 
 /// One peer: its group, and what waits for it.
@@ -74,8 +79,6 @@ pub struct Replica<T> {
     pub(crate) region: Region,
     pub(crate) life: Lifecycle,
     pub(crate) group: Group,
-    /// What was last written of (term, vote, commit).
-    pub(crate) hard_state: HardState,
     pub(crate) writes: Writes<T>,
     pub(crate) reads: Reads<T>,
     pub(crate) apply: ApplyProgress,
@@ -83,6 +86,19 @@ pub struct Replica<T> {
     /// What only matters where the peer waits for its data.
     pub(crate) embryo: Embryo,
     pub(crate) told: Told,
+    /// How its region's members come and go, this peer included.
+    pub(crate) members: Members,
+}
+
+/// How members come and go.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    /// Who was removed, and does not know it yet.
+    pub(crate) removals: Removals,
+    /// This peer is none any more.
+    pub(crate) leaving: Option<Leaving>,
+    /// The term in which this peer saw the last change.
+    pub(crate) changed_in: Term,
 }
 
 /// What the host was told last.
@@ -90,6 +106,8 @@ pub struct Replica<T> {
 pub(crate) struct Told {
     /// When to wake this replica.
     alarm_at: Moment,
+    /// What is to be durable of (term, vote, commit).
+    pub(crate) hard_state: HardState,
     /// What readers may do.
     pub(crate) delegate: Delegate,
 }
@@ -101,8 +119,8 @@ pub(crate) struct ApplyProgress {
     pub(crate) applied: Index,
     /// Bytes of entries that were handed over and are not applied yet.
     backlog_bytes: usize,
-    /// Orders of which the applier has not said that they are carried out.
-    pub(crate) tasks: usize,
+    /// What was handed over and is not reported back.
+    pub(crate) open_tasks: usize,
     /// The last split that was handed over.
     pub(crate) split_handed: Index,
 }
@@ -111,7 +129,7 @@ pub(crate) struct ApplyProgress {
 #[derive(Debug, Default)]
 pub(crate) struct Embryo {
     /// Whom it answers: it knows no members.
-    last_sender: Peer,
+    pub(crate) last_sender: Peer,
     /// What it is given, until its earlier promises are durable.
     pub(crate) awaited: Option<Awaited>,
     /// Its mark is on disk, or on its way there.
@@ -212,7 +230,7 @@ impl<T> Replica<T> {
                 }
             }
             Input::Persisted(number) => {
-                if !self.on_install_persisted(now, number, effects) {
+                if !self.is_last_write(number) && !self.on_install_persisted(now, number, effects) {
                     self.group.on_persisted(number);
                 }
             }
@@ -226,6 +244,7 @@ impl<T> Replica<T> {
                 self.embryo.awaited = Some(Awaited { birth, is_written: false });
             }
             Input::Born(birth) => {
+                self.stay();
                 self.embryo.awaited = Some(Awaited { birth: *birth, is_written: true });
             }
             Input::Wake => {
@@ -233,7 +252,9 @@ impl<T> Replica<T> {
                 if self.life == Lifecycle::Active {
                     self.group.wake(now);
                 }
+                self.ask_whether_gone(now, effects);
             }
+            Input::Membership(input) => self.handle_membership(*input, effects),
         }
     }
 
@@ -243,7 +264,9 @@ impl<T> Replica<T> {
         self.be_born(now, effects);
         self.finish_recovery(effects);
         self.go_on_installing(now, effects);
+        self.leave(effects);
         if self.takes_part() {
+            self.mind_membership(now, effects);
             self.propose_waiting(effects);
             self.ask_for_replica_reads(now, effects);
             self.start_reads(now, effects);
@@ -266,7 +289,7 @@ impl<T> Replica<T> {
             assert!(self.region.peers.is_empty(), "{self:?}: a peer without data knows members");
             assert!(committed.is_none(), "{self:?}: a peer without data knows a commit");
         }
-        let (written, term) = (self.hard_state.term, self.group.role().term);
+        let (written, term) = (self.told.hard_state.term, self.group.role().term);
         assert!(written <= term, "{self:?}: term {written} was written before it was reached");
     }
 
@@ -345,33 +368,44 @@ impl<T> Replica<T> {
     fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
         let group = new_group(&config, &start, now)?;
         let Start { region, peer, raft, apply, life, origin: _ } = start;
+        // A damaged record is found again by the applier, which stops the store; nobody is told meanwhile.
+        let removed = read_removed(config.disk.as_ref(), region.id).unwrap_or_default();
+        let removals = Removals::new(removed);
         Ok(Self {
             peer,
             region,
             life,
             group,
-            hard_state: raft.hard_state,
             writes: Writes::with_bugs(config.seeded),
             config,
             reads: Reads::default(),
             apply: ApplyProgress {
                 applied: apply.applied.index,
                 backlog_bytes: 0,
-                tasks: 0,
+                open_tasks: 0,
                 split_handed: Index(0),
             },
             log_gc: LogGc::default(),
             embryo: Embryo { since: now, ..Embryo::default() },
-            told: Told { alarm_at: Moment::NEVER, delegate: Delegate::default() },
+            told: Told {
+                alarm_at: Moment::NEVER,
+                hard_state: raft.hard_state,
+                delegate: Delegate::default(),
+            },
+            members: Members { removals, ..Members::default() },
         })
     }
 
     fn handle_message(&mut self, now: Moment, message: PeerMessage, effects: &mut Effects<T>) {
         let is_for_this = message.to.id == self.peer && message.region == self.region.id;
-        if !is_for_this || !self.takes(now, &message.message) {
+        if !is_for_this || self.take_aside(&message, effects) {
+            return;
+        }
+        if !self.takes(now, &message.message) {
             return;
         }
         self.embryo.last_sender = message.from;
+        self.note_contact(now, &message);
         match self.group.step(now, message.message) {
             // What was refused says nothing about the log either.
             Ok(()) => self.log_gc.note_needless(message.matched_by_all),
@@ -398,7 +432,7 @@ impl<T> Replica<T> {
                 message.kind != MessageKind::Append
                     || self.apply.backlog_bytes < APPLY_BACKLOG_BYTES_MAX
             }
-            Lifecycle::Quarantined | Lifecycle::Installing => false,
+            Lifecycle::Quarantined | Lifecycle::Installing | Lifecycle::Leaving => false,
             Lifecycle::Uninitialised => match message.kind {
                 MessageKind::RequestVote | MessageKind::RequestPreVote => true,
                 MessageKind::Heartbeat => message.commit.is_none(),
@@ -428,7 +462,7 @@ impl<T> Replica<T> {
         self.check_shape(header)
     }
 
-    fn check_lives(&self, header: &RequestHeader) -> Result<(), RequestError> {
+    pub(crate) fn check_lives(&self, header: &RequestHeader) -> Result<(), RequestError> {
         let region = self.region.id;
         if !header.peer.is_none() && header.peer != self.peer {
             return Err(RequestError::PeerMismatch {
@@ -442,6 +476,7 @@ impl<T> Replica<T> {
             Lifecycle::Uninitialised | Lifecycle::Installing => {
                 Err(RequestError::NotInitialised(region))
             }
+            Lifecycle::Leaving => Err(RequestError::RegionNotFound(region)),
             Lifecycle::Active => Ok(()),
         }
     }
@@ -459,7 +494,7 @@ impl<T> Replica<T> {
     fn handle_applied(&mut self, applied: Applied, effects: &mut Effects<T>) {
         self.apply.applied = self.apply.applied.max(applied.index);
         self.apply.backlog_bytes = self.apply.backlog_bytes.saturating_sub(applied.bytes);
-        self.apply.tasks = self.apply.tasks.saturating_sub(1);
+        self.apply.open_tasks = self.apply.open_tasks.saturating_sub(1);
         self.group.on_applied(applied.index);
         self.group.broadcast_commits(self.is_split_proposed());
         self.answer_reads(effects);
@@ -479,7 +514,7 @@ impl<T> Replica<T> {
                 self.embryo.is_marked = true;
             }
             effects.log.entries += ready.append.as_ref().map_or(0, |append| append.entries.len());
-            let batch = single::write_log(&self.group, &mut self.hard_state, &ready);
+            let batch = single::write_log(&self.group, &mut self.told.hard_state, &ready);
             effects.log.extend(batch);
         }
         let send_now = ready.send_now.into_iter().filter_map(|message| self.address(message));
@@ -559,7 +594,7 @@ impl<T> Replica<T> {
         }
         // Every entry that is committed by now was in this Ready or an earlier one.
         let task = self.apply_task(self.group.committed());
-        self.apply.tasks += 1;
+        self.apply.open_tasks += 1;
         effects.apply.push(ApplyTask { entries, ..task });
     }
 
@@ -570,7 +605,7 @@ impl<T> Replica<T> {
             // Not the group's commit index: that may speak of entries which no Ready has brought to disk
             // yet, and a restart would take older ones in their places for committed.
             let task = self.apply_task(self.apply.applied);
-            self.apply.tasks += 1;
+            self.apply.open_tasks += 1;
             effects.apply.push(ApplyTask { truncate: Some(position), ..task });
         }
     }
@@ -583,10 +618,13 @@ impl<T> Replica<T> {
     /// Alarms only ever move earlier: one that rings too soon finds nothing due and is set again, which
     /// is cheaper than moving it with every message of the leader.
     fn set_alarm(&mut self, effects: &mut Effects<T>) {
-        if self.life != Lifecycle::Active {
-            return;
-        }
-        let deadline = self.group.next_deadline().min(self.reads.remote.deadline(&self.timing()));
+        let deadline = match self.life {
+            Lifecycle::Active => {
+                self.group.next_deadline().min(self.reads.remote.deadline(&self.timing()))
+            }
+            Lifecycle::Uninitialised => self.silence_deadline(),
+            Lifecycle::Quarantined | Lifecycle::Installing | Lifecycle::Leaving => return,
+        };
         if deadline < self.told.alarm_at {
             self.told.alarm_at = deadline;
             effects.alarms.push((self.region.id, deadline));
@@ -597,7 +635,7 @@ impl<T> Replica<T> {
 impl ApplyProgress {
     /// Nothing is on its way to an applier that begins here.
     pub(crate) const fn begin_at(&mut self, applied: Index) {
-        *self = Self { applied, backlog_bytes: 0, tasks: 0, split_handed: Index(0) };
+        *self = Self { applied, backlog_bytes: 0, open_tasks: 0, split_handed: Index(0) };
     }
 }
 
@@ -628,15 +666,7 @@ pub(crate) fn new_group(
     now: Moment,
 ) -> Result<Group, GroupError> {
     let Start { region, peer, raft, apply, origin, .. } = start;
-    let mut voters = Voters::default();
-    for member in &region.peers {
-        match member.role {
-            PeerRole::Learner => voters.learners.push(member.id),
-            PeerRole::Voter | PeerRole::IncomingVoter | PeerRole::DemotingVoter => {
-                voters.voters.push(member.id);
-            }
-        }
-    }
+    let voters = voters_of(region);
     let commit = raft.hard_state.commit.max(apply.commit);
     let is_forgetful = config.seeded.has(Bug::DUPLICATE_APPLY_AFTER_RESTART);
     let applied = if is_forgetful { apply.truncated } else { apply.applied };

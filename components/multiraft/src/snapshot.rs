@@ -22,6 +22,7 @@ use crate::effects::Effects;
 use crate::input::PeerMessage;
 use crate::install::{Arrival, InstallEffect, StageNumber};
 use crate::persist::{self, RegionState};
+use crate::removal::{RemovedError, read_removed};
 use crate::replica::{Lifecycle, Replica};
 
 /// What the data of a view is: enough to go on from it.
@@ -31,6 +32,8 @@ pub struct SnapshotMeta {
     pub region: Region,
     /// How far its state machine is.
     pub apply: ApplyState,
+    /// Who was removed from the region, and is not confirmed to be gone: a part of what its log decides.
+    pub removed: Vec<Peer>,
 }
 
 impl SnapshotMeta {
@@ -42,8 +45,14 @@ impl SnapshotMeta {
         let Some(RegionState::Normal(_, shape)) = persist::read_region_state(view, region)? else {
             return Ok(None);
         };
-        let apply = disk::read_apply_state(view, region)?;
-        Ok(apply.map(|apply| Self { region: shape, apply }))
+        let Some(apply) = disk::read_apply_state(view, region)? else { return Ok(None) };
+        let removed = read_removed(view, region).map_err(|error| match error {
+            RemovedError::Read(error) => DiskError::Read(error),
+            RemovedError::Record(cause) => {
+                DiskError::Record { group: region, what: "removed members", cause }
+            }
+        })?;
+        Ok(Some(Self { region: shape, apply, removed }))
     }
 }
 

@@ -16,6 +16,7 @@ use flotilla_base::{KeyRange, PeerId, PeerRole, Region, RegionId, Version, key};
 use flotilla_raftgroup::ApplyState;
 
 use crate::command::{NewRegion, SplitCommand};
+use crate::destroy::Cleanup;
 use crate::effects::{Effects, Report};
 use crate::input::{RequestError, RequestHeader, SplitRequest};
 use crate::replica::Replica;
@@ -75,6 +76,8 @@ pub struct SplitDone {
     pub parent: Region,
     /// The new regions that begin on this store. One whose slot belongs to another peer is not among them.
     pub births: Vec<Birth>,
+    /// The keys of those that do not.
+    pub orphans: Vec<Cleanup>,
 }
 
 /// The arbiter of slots, as appliers see it.
@@ -177,10 +180,10 @@ impl<T> Replica<T> {
     }
 
     /// One change at a time, and none before this leader knows what its predecessors began.
-    fn check_may_change(&self) -> Result<(), RequestError> {
+    pub(crate) fn check_may_change(&self) -> Result<(), RequestError> {
         let applied = self.group.position(self.apply.applied);
         let is_own = applied.is_some_and(|applied| applied.term == self.group.role().term);
-        if is_own && !self.is_splitting() {
+        if is_own && !self.is_splitting() && !self.group.is_membership_pending() {
             return Ok(());
         }
         Err(RequestError::Busy(self.region.id))
@@ -203,7 +206,7 @@ impl<T> Replica<T> {
     /// The region has its new range. Whoever was checked against the old one is refused; then readers may see
     /// the new permit, and then the children hear that they live.
     pub(crate) fn handle_split_done(&mut self, done: SplitDone, effects: &mut Effects<T>) {
-        let SplitDone { parent, mut births } = done;
+        let SplitDone { parent, mut births, orphans } = done;
         assert_eq!(parent.id, self.region.id, "{self:?}: the result of another region's split");
         assert!(parent.epoch.version > self.region.epoch.version, "{self:?}: a split goes back");
         debug_assert!(self.region.range.covers(&parent.range), "{self:?}: a split takes keys");
@@ -213,6 +216,8 @@ impl<T> Replica<T> {
         let leads = self.group.is_leader();
         births.iter_mut().for_each(|birth| birth.leads = leads);
         effects.births.push(Report::Split { parent, peer: self.peer, births });
+        // Behind it: until then the parent owns their keys.
+        effects.births.extend(orphans.into_iter().map(Report::Orphaned));
     }
 
     fn refuse_old_shape(&mut self, effects: &mut Effects<T>) {

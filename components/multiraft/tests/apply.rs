@@ -6,8 +6,8 @@ use flotilla_base::{
     Term, Version,
 };
 use flotilla_multiraft::{
-    Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Guard, Reply, SplitDone,
-    WriteCommand,
+    Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Guard, MembersChanged, Reply,
+    SplitDone, WriteCommand,
 };
 use flotilla_raftgroup::{ApplyState, Entry, EntryKind, LogPosition};
 use proptest::prelude::*;
@@ -77,6 +77,8 @@ impl ApplyHost<usize> for Outcome {
     }
 
     fn split(&mut self, _region: RegionId, _peer: PeerId, _done: SplitDone) {}
+
+    fn members(&mut self, _region: RegionId, _peer: PeerId, _changed: MembersChanged) {}
 
     fn applied(&mut self, _region: RegionId, _peer: PeerId, _applied: Applied) {}
 }

@@ -123,3 +123,43 @@ fn install_crash_at_each_step() -> std::io::Result<()> {
 fn split_refused() -> std::io::Result<()> {
     run("split_refused")
 }
+
+#[test]
+fn change_add_learner_and_promote() -> std::io::Result<()> {
+    run("change_add_learner_and_promote")
+}
+
+#[test]
+fn change_joint_and_leave() -> std::io::Result<()> {
+    run("change_joint_and_leave")
+}
+
+#[test]
+fn change_refused() -> std::io::Result<()> {
+    run("change_refused")
+}
+
+#[test]
+fn remove_and_tombstone() -> std::io::Result<()> {
+    run("remove_and_tombstone")
+}
+
+#[test]
+fn leader_removed_elsewhere() -> std::io::Result<()> {
+    run("leader_removed_elsewhere")
+}
+
+#[test]
+fn late_message_to_tombstone() -> std::io::Result<()> {
+    run("late_message_to_tombstone")
+}
+
+#[test]
+fn split_onto_tombstone() -> std::io::Result<()> {
+    run("split_onto_tombstone")
+}
+
+#[test]
+fn destroy_crash_at_each_step() -> std::io::Result<()> {
+    run("destroy_crash_at_each_step")
+}

@@ -94,7 +94,7 @@ impl<T> PdCore<T> {
         let is_named = config.members.first() == Some(&config.member);
         let initial = Initial {
             hard_state: raft.hard_state,
-            voters: Voters { voters: config.members.clone(), learners: Vec::new() },
+            voters: Voters { voters: config.members.clone(), ..Voters::default() },
             applied: apply.applied.index,
             truncated: apply.truncated,
             last: raft.last,

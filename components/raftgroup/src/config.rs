@@ -53,6 +53,9 @@ pub struct GroupLimits {
     /// Readys that are written but not yet durable. A bound for the worst case only: at the bound not even
     /// heartbeats leave, and the host bounds rounds and bytes of all groups together long before.
     pub outstanding_max: usize,
+    /// So many entries of what is committed a learner may lack that is made a voter: it has the rest before the change
+    /// is committed.
+    pub promotion_lag_max: u64,
     /// Bytes of applied entries that stay in memory for slow followers.
     pub cache_bytes_max: usize,
     /// How much of the log stays on disk, and for whom.
@@ -67,6 +70,7 @@ impl Default for GroupLimits {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 4 << 20,
             outstanding_max: 128,
+            promotion_lag_max: 1024,
             cache_bytes_max: 4 << 20,
             log: LogLimits::default(),
         }

@@ -191,6 +191,15 @@ pub fn delete_entries(group: RegionId, first: Index, last: Index, batch: &mut Ve
     );
 }
 
+/// The mutations that remove everything about a group whose log holds the entries between these two, the first one
+/// excluded.
+pub fn delete_group(group: RegionId, truncated: Index, last: Index, batch: &mut Vec<Mutation>) {
+    assert!(truncated <= last, "the log ends behind its truncation");
+    delete_entries(group, truncated.next(), last, batch);
+    let states = [RAFT_STATE_KIND, APPLY_STATE_KIND];
+    batch.extend(states.map(|kind| Mutation::Delete(Family::RaftMeta, meta_key(kind, group))));
+}
+
 /// Reads the raft state alone: what an uninitialised peer has.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ use crate::election::{ElectionClock, ElectionWake};
 use crate::guard::{self, GuardView, StepError};
 use crate::lease::LeaseClock;
 use crate::log::{LogStart, LogView};
+use crate::membership::Heard;
 use crate::message::{
     Entry, HardState, LogPosition, Message, MessageKind, Voters, entry_from_raft,
     message_from_raft, message_to_raft,
@@ -180,7 +181,7 @@ struct Outstanding {
 
 /// What a leader has to do by time.
 #[derive(Debug)]
-struct Duties {
+pub(crate) struct Duties {
     /// The next heartbeat, and the next check that a majority answered.
     heartbeat_at: Moment,
     quorum_check_at: Moment,
@@ -188,6 +189,8 @@ struct Duties {
     is_stall_excused: bool,
     /// The last wake-up that was late by more than a gate: this process had slept.
     awake_since: Moment,
+    /// When each member last answered.
+    pub(crate) heard: Heard,
 }
 
 impl Duties {
@@ -196,6 +199,7 @@ impl Duties {
         quorum_check_at: Moment::NEVER,
         is_stall_excused: false,
         awake_since: Moment(0),
+        heard: Heard::NOBODY,
     };
 }
 
@@ -204,7 +208,7 @@ pub struct Group {
     pub(crate) config: GroupConfig,
     pub(crate) raw: RawNode<LogView>,
     clock: ElectionClock,
-    duties: Duties,
+    pub(crate) duties: Duties,
     /// The newest moment that this group was told: spans that begin here are never too short.
     seen_at: Moment,
     /// (term, vote) that would survive a crash now. Nothing of a newer term leaves this peer.
@@ -238,9 +242,11 @@ impl Group {
         let Initial { mut hard_state, voters, applied, truncated, last, origin } = initial;
         // An applied entry is committed, whatever the lazily written hint says.
         hard_state.commit = hard_state.commit.max(applied).min(last.index);
-        let is_sole_voter = voters.voters == [config.peer];
+        let voters = voters.with_bugs(config.seeded);
+        let is_sole_voter = voters.is_sole(config.peer);
         let start = LogStart { hard_state, voters, truncated, last };
-        let log = LogView::new(config.group, disk, start).keeping(&config.limits.log);
+        let mut log = LogView::new(config.group, disk, start).keeping(&config.limits.log);
+        log.find_changes(applied).map_err(|error| GroupError(error.to_string()))?;
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut raw = RawNode::new(&raft_config(&config, applied), log, &logger)
             .map_err(|error| GroupError(error.to_string()))?;
@@ -280,6 +286,7 @@ impl Group {
         self.note_time(now);
         guard::check(&message, &self.guard_view(&message))?;
         let (kind, from, term) = (message.kind, message.from, message.term);
+        self.note_heard(now, from, term);
         match kind {
             MessageKind::RequestVote | MessageKind::RequestPreVote => {
                 self.open_or_refuse(now, &message)?;
@@ -297,7 +304,6 @@ impl Group {
             _ => {}
         }
         let vote_before = (self.raw.raft.term, self.raw.raft.vote);
-        self.note_heard(from, now);
         // The crate's own errors say that a message has no place here (an unknown peer): dropped.
         let _unknown_peer_is_dropped = self.raw.step(message_to_raft(message));
         if self.has_bug(Bug::COMMIT_OLD_TERM_BY_COUNT) && self.is_leader() {
@@ -439,6 +445,7 @@ impl Group {
     pub fn on_applied(&mut self, index: Index) {
         if index.get() > self.raw.raft.raft_log.applied {
             self.raw.advance_apply_to(index.get());
+            self.raw.mut_store().forget_changes(index);
             let needless = index.min(self.matched_by_all().unwrap_or(Index(0)));
             let bytes_max = self.config.limits.cache_bytes_max;
             self.raw.mut_store().trim(needless, index, bytes_max);
@@ -554,6 +561,10 @@ impl Group {
         self.config.seeded.has(bug)
     }
 
+    pub(crate) const fn seeded(&self) -> flotilla_base::Seeded {
+        self.config.seeded
+    }
+
     pub(crate) const fn seen_at(&self) -> Moment {
         self.seen_at
     }
@@ -584,6 +595,7 @@ impl Group {
             is_from_leader: raft.leader_id == message.from.get(),
             matched: Index(raft.prs().get(message.from.get()).map_or(0, |it| it.matched)),
             is_from_member: raft.prs().get(message.from.get()).is_some(),
+            has_unapplied_change: self.has_unapplied_change(),
         }
     }
 
@@ -653,8 +665,9 @@ impl Group {
             self.clock.election_lost();
         }
         self.clock.campaign_started(now);
-        if self.is_log_durable() {
-            let _refused_while_a_change_is_unapplied = self.raw.campaign();
+        // The crate would look for an unapplied change itself, and load all that waits to be applied for it.
+        if self.is_log_durable() && !self.has_unapplied_change() {
+            self.raw.raft.campaign(raft::CAMPAIGN_PRE_ELECTION);
         }
     }
 
@@ -665,7 +678,7 @@ impl Group {
     }
 
     /// Sets deadlines when the role has changed since they were set.
-    fn follow_role(&mut self, now: Moment) {
+    pub(crate) fn follow_role(&mut self, now: Moment) {
         let is_leader = self.is_leader();
         let had_duties = self.duties.heartbeat_at != Moment::NEVER;
         if is_leader != had_duties {
@@ -686,17 +699,6 @@ impl Group {
                 self.clock.stepped_down(now, rank);
             }
         }
-    }
-
-    /// Place of this peer among the voters that could follow `leader`, rotated by group so that the
-    /// leaders of many groups do not all move to one store.
-    fn rank(&self, leader: PeerId) -> u64 {
-        let voters = self.raw.raft.prs().conf().voters().ids();
-        let mut heirs: Vec<u64> = voters.iter().filter(|id| *id != leader.get()).collect();
-        heirs.sort_unstable();
-        let own = heirs.iter().position(|id| *id == self.config.peer.get()).unwrap_or(0) as u64;
-        let count = heirs.len().max(1) as u64;
-        (own + self.config.group.get() % count) % count
     }
 
     fn changed_hard_state(&self, ready: &raft::Ready) -> Option<HardState> {

@@ -63,6 +63,8 @@ pub(crate) struct GuardView {
     pub(crate) matched: Index,
     /// The sender is one of the group as this peer knows it.
     pub(crate) is_from_member: bool,
+    /// A change of the membership is committed, and not applied here.
+    pub(crate) has_unapplied_change: bool,
 }
 
 /// Checks what the crate takes for granted.
@@ -75,6 +77,9 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
     }
     if !numbers(message).all(|number| number < NUMBER_END) {
         return Err(StepError::Senseless("a term or an index in it is beyond all that occur"));
+    }
+    if !message.kind.is_of_raft() {
+        return Err(StepError::Unsupported(message.kind));
     }
     match message.kind {
         // They come with their data, and are installed around the crate.
@@ -141,6 +146,10 @@ fn check_handover(message: &Message, view: &GuardView) -> Result<(), StepError> 
     let end = LogPosition { term: message.log_term, index: message.index };
     if Some(end) != view.durable_end {
         return Err(StepError::Senseless("a hand-over that speaks of another end of the log"));
+    }
+    // It would campaign by the rules of a membership that is over.
+    if view.has_unapplied_change {
+        return Err(StepError::Senseless("a hand-over while a change of the membership waits"));
     }
     Ok(())
 }
@@ -214,6 +223,7 @@ mod tests {
             is_from_leader: true,
             matched: Index(0),
             is_from_member: true,
+            has_unapplied_change: false,
         }
     }
 

@@ -14,8 +14,8 @@
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
 //! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`],
-//! [`read_index`], [`lease`], [`transfer`], [`retention`], [`snapshot`], `haste`, `unwritten`, [`proposals`],
-//! [`single`].
+//! [`read_index`], [`lease`], [`transfer`], [`membership`], [`retention`], [`snapshot`], `haste`, `unwritten`,
+//! [`proposals`], [`single`].
 #![warn(missing_docs)]
 
 pub mod config;
@@ -26,6 +26,7 @@ pub mod guard;
 mod haste;
 pub mod lease;
 pub mod log;
+pub mod membership;
 pub mod message;
 pub mod proposals;
 pub mod read_index;

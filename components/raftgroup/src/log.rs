@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use flotilla_base::{Index, KvRead, PeerId, RegionId, Term};
-use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Snapshot};
+use raft::eraftpb::{Entry, HardState as RaftHardState, Snapshot};
 use raft::{GetEntriesContext, RaftState as RaftInitialState, Storage, StorageError};
 
 use crate::config::LogLimits;
 use crate::disk;
-use crate::message::{HardState, LogPosition, Voters, entry_to_raft};
+use crate::membership::conf_state;
+use crate::message::{EntryKind, HardState, LogPosition, Voters, entry_to_raft};
 use crate::retention::LogSizes;
 use crate::snapshot::{self, Attempts};
 
@@ -38,6 +39,8 @@ pub(crate) struct LogView {
     sizes: LogSizes,
     /// The crate asks for snapshots here.
     attempts: RefCell<Attempts>,
+    /// Where changes of the membership stand that are not applied yet, ascending.
+    changes: VecDeque<u64>,
 }
 
 /// What a log starts from.
@@ -69,6 +72,7 @@ impl LogView {
             reads_left: Cell::new(DISK_READS_BYTES),
             sizes: LogSizes::default(),
             attempts: RefCell::default(),
+            changes: VecDeque::new(),
         }
     }
 
@@ -109,7 +113,11 @@ impl LogView {
         while self.cache.back().is_some_and(|entry| entry.index >= first.index) {
             self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| entry_bytes(&entry));
         }
+        self.changes.retain(|change| *change < first.index);
         for entry in entries {
+            if is_change(entry) {
+                self.changes.push_back(entry.index);
+            }
             self.cache_bytes += entry_bytes(entry);
             self.sizes.note(Index(entry.index), entry_bytes(entry) as u64, self.truncated.index);
             self.cache.push_back(entry.clone());
@@ -143,6 +151,31 @@ impl LogView {
             self.cache_bytes -= entry_bytes(&entry);
             self.before_cache = LogPosition { term: Term(entry.term), index: Index(entry.index) };
         }
+    }
+
+    /// Looks for changes of the membership behind what is applied: once, when the group starts. From then on
+    /// they are remembered as they come.
+    pub(crate) fn find_changes(&mut self, applied: Index) -> Result<(), disk::DiskError> {
+        let behind = applied.next()..self.last.index.next();
+        let mut changes = VecDeque::new();
+        disk::read_entries(self.disk.as_ref(), self.group, behind, &mut |entry| {
+            if entry.kind != EntryKind::Normal {
+                changes.push_back(entry.index.get());
+            }
+            true
+        })?;
+        self.changes = changes;
+        Ok(())
+    }
+
+    /// Whether a change of the membership stands up to `committed` and is not applied.
+    pub(crate) fn has_change_up_to(&self, committed: Index) -> bool {
+        self.changes.front().is_some_and(|first| *first <= committed.get())
+    }
+
+    /// Everything up to `applied` is applied.
+    pub(crate) fn forget_changes(&mut self, applied: Index) {
+        while self.changes.pop_front_if(|first| *first <= applied.get()).is_some() {}
     }
 
     fn cached(&self, index: u64) -> Option<&Entry> {
@@ -193,6 +226,10 @@ impl Taken {
     }
 }
 
+fn is_change(entry: &Entry) -> bool {
+    entry.entry_type != raft::eraftpb::EntryType::EntryNormal
+}
+
 fn entry_bytes(entry: &Entry) -> usize {
     const OVERHEAD: usize = size_of::<Entry>();
     OVERHEAD + entry.data.len() + entry.context.len()
@@ -200,10 +237,6 @@ fn entry_bytes(entry: &Entry) -> usize {
 
 fn unreadable(error: disk::DiskError) -> raft::Error {
     raft::Error::Store(StorageError::Other(Box::new(error)))
-}
-
-fn ids(peers: &[PeerId]) -> Vec<u64> {
-    peers.iter().map(|peer| peer.get()).collect()
 }
 
 impl Storage for LogView {
@@ -214,12 +247,7 @@ impl Storage for LogView {
             commit: self.hard_state.commit.get(),
             ..RaftHardState::default()
         };
-        let conf_state = ConfState {
-            voters: ids(&self.voters.voters),
-            learners: ids(&self.voters.learners),
-            ..ConfState::default()
-        };
-        Ok(RaftInitialState { hard_state, conf_state })
+        Ok(RaftInitialState { hard_state, conf_state: conf_state(&self.voters) })
     }
 
     fn entries(

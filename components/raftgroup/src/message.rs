@@ -27,13 +27,19 @@ pub struct HardState {
     pub commit: Index,
 }
 
-/// Members of a group. Joint configurations come with membership changes.
+/// Members of a group. While a joint configuration lasts, majorities of both halves are needed for everything.
+///
+/// Invariants: no peer is in `voters` and `learners`; `learners_next` is a part of `outgoing` and of nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Voters {
-    /// Peers that vote, ascending.
+    /// Peers that vote, ascending; of a joint configuration the half that stays.
     pub voters: Vec<PeerId>,
     /// Peers that only receive the log, ascending.
     pub learners: Vec<PeerId>,
+    /// The half of a joint configuration that goes, ascending; else empty.
+    pub outgoing: Vec<PeerId>,
+    /// Voters of `outgoing` that become learners when the joint configuration is left, ascending.
+    pub learners_next: Vec<PeerId>,
 }
 
 /// What an entry is for.
@@ -72,7 +78,7 @@ impl Entry {
 }
 
 macro_rules! message_kinds {
-    ($($(#[$doc:meta])* $kind:ident = $number:literal <-> $raft:ident),* $(,)?) => {
+    ($($(#[$doc:meta])* $kind:ident = $number:literal $(<-> $raft:ident)?),* $(,)?) => {
         /// What a message between two peers says. Kinds that are local to a peer are not among them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum MessageKind { $($(#[$doc])* $kind),* }
@@ -90,12 +96,19 @@ macro_rules! message_kinds {
                 match number { $($number => Some(Self::$kind),)* _ => None }
             }
 
-            const fn to_raft(self) -> eraftpb::MessageType {
-                match self { $(Self::$kind => eraftpb::MessageType::$raft),* }
+            /// `None` for what peers tell each other beside raft.
+            fn to_raft(self) -> Option<eraftpb::MessageType> {
+                match self { $(Self::$kind => None$(.or(Some(eraftpb::MessageType::$raft)))?),* }
             }
 
             const fn from_raft(kind: eraftpb::MessageType) -> Option<Self> {
-                match kind { $(eraftpb::MessageType::$raft => Some(Self::$kind),)* _ => None }
+                match kind { $($(eraftpb::MessageType::$raft => Some(Self::$kind),)?)* _ => None }
+            }
+
+            /// Whether raft knows this kind. A group has no part in the others.
+            #[must_use]
+            pub fn is_of_raft(self) -> bool {
+                self.to_raft().is_some()
             }
         }
     };
@@ -126,6 +139,13 @@ message_kinds! {
     ReadIndex = 11 <-> MsgReadIndex,
     /// Answer to `ReadIndex`.
     ReadIndexResponse = 12 <-> MsgReadIndexResp,
+    /// The receiver is no member any more: the epoch that travels with it proves that.
+    PeerGone = 20,
+    /// The peer that the receiver asked about has left its store for good, and cannot come back.
+    GoneConfirmed = 21,
+    /// A peer that hears nothing asks whether it is still a member. `index` is the largest version of the
+    /// membership that it heard of.
+    AmIGone = 22,
 }
 
 /// A message between two peers of a group.
@@ -185,8 +205,9 @@ impl Message {
 
 pub(crate) fn message_to_raft(message: Message) -> eraftpb::Message {
     let entries: Vec<_> = message.entries.into_iter().map(entry_to_raft).collect();
+    let msg_type = message.kind.to_raft().expect("the guard lets only kinds of raft pass");
     eraftpb::Message {
-        msg_type: message.kind.to_raft(),
+        msg_type,
         from: message.from.get(),
         to: message.to.get(),
         term: message.term.get(),

@@ -6,9 +6,10 @@
 //! ever given up that this leader itself has not applied.
 //!
 //! Who is heard is judged by real time, as everything else is. A member of which this lead knows nothing yet counts
-//! as heard when the lead began, and as lacking all of the log.
+//! as heard when the lead began, or when it became a member, and as lacking all of the log. In a joint configuration
+//! the members of both halves count; whoever was removed counts no more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flotilla_base::{Index, Moment, PeerId, Term};
 
@@ -21,14 +22,17 @@ const PLACES: u64 = 16;
 /// What a leader knows of who needs its log.
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
-    /// When each other member was last heard in this lead.
-    heard: BTreeMap<PeerId, Moment>,
-    led_since: Moment,
+    /// Since when this lead knows each member.
+    known_since: BTreeMap<PeerId, Moment>,
 }
 
 impl Retention {
-    fn last_heard(&self, peer: PeerId) -> Moment {
-        self.heard.get(&peer).copied().unwrap_or(self.led_since)
+    /// These are the members from `now` on.
+    pub(crate) fn follow_members(&mut self, members: &BTreeSet<PeerId>, now: Moment) {
+        self.known_since.retain(|peer, _| members.contains(peer));
+        for member in members {
+            self.known_since.entry(*member).or_insert(now);
+        }
     }
 }
 
@@ -74,17 +78,11 @@ impl LogSizes {
 impl Group {
     /// A lead begins at `now`, or ends: nothing is known about its members.
     pub(crate) fn keep_log_anew(&mut self, now: Moment) {
-        self.retention = Retention { heard: BTreeMap::new(), led_since: now };
+        let members = self.raw.raft.prs().iter().map(|(id, _)| (PeerId(*id), now));
+        self.retention = Retention { known_since: members.collect() };
         let RoleChange { role, term, .. } = self.role();
         let term = if role == Role::Leader { term } else { Term(0) };
         self.raw.mut_store().attempts().start_anew(term);
-    }
-
-    /// A message came from another peer; a leader remembers when its members spoke.
-    pub(crate) fn note_heard(&mut self, peer: PeerId, now: Moment) {
-        if self.is_leader() && self.raw.raft.prs().get(peer.get()).is_some() {
-            self.retention.heard.insert(peer, now);
-        }
     }
 
     /// The largest index that every member is known to hold, dead ones included; leaders only.
@@ -120,7 +118,9 @@ impl Group {
 
     fn is_silent(&self, peer: PeerId) -> bool {
         let allowed = self.timing().gate * self.config.limits.log.silent_after_gates;
-        self.seen_at().since(self.retention.last_heard(peer)) > allowed
+        let known_since = self.retention.known_since.get(&peer).copied();
+        let last_heard = self.duties.heard.last(peer).or(known_since).unwrap_or_default();
+        self.seen_at().since(last_heard) > allowed
     }
 
     fn log_floor(&self, bound: LogBound, applied: Index) -> Index {

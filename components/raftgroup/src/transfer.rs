@@ -54,7 +54,7 @@ impl Group {
         if !self.is_leader() {
             return Err(TransferError::NotLeader(self.leader()));
         }
-        if to == self.peer() || !self.raw.raft.prs().conf().voters().contains(to.get()) {
+        if to == self.peer() || !self.is_heir(to) {
             return Err(TransferError::NoSuccessor(to));
         }
         match &self.transfer {
@@ -144,7 +144,7 @@ impl Group {
         let voters = progress.conf().voters().ids();
         let others = voters.iter().filter(|id| *id != self.peer().get());
         let answering = others.filter_map(|id| Some((id, progress.get(id)?)));
-        let answering = answering.filter(|(_, progress)| progress.recent_active);
+        let answering = answering.filter(|(id, it)| it.recent_active && self.is_heir(PeerId(*id)));
         answering.max_by_key(|(id, it)| (it.matched, Reverse(*id))).map(|(id, _)| PeerId(id))
     }
 
@@ -153,7 +153,7 @@ impl Group {
         voters.len() == 1 && voters.contains(self.peer().get())
     }
 
-    fn step_down(&mut self) {
+    pub(crate) fn step_down(&mut self) {
         debug_assert_eq!(self.role().role, Role::Leader, "only a leader steps down");
         let term = self.raw.raft.term;
         self.raw.raft.become_follower(term, raft::INVALID_ID);

@@ -77,7 +77,11 @@ impl World {
             _ => (3, 0),
         };
         let peers = |from: u64, count: u64| (from..from + count).map(PeerId).collect();
-        let voters = Voters { voters: peers(1, voters), learners: peers(voters + 1, learners) };
+        let voters = Voters {
+            voters: peers(1, voters),
+            learners: peers(voters + 1, learners),
+            ..Voters::default()
+        };
         let now = Moment(1);
         let members = voters.voters.iter().chain(&voters.learners);
         let nodes = members.map(|peer| Node::create(*peer, &voters, seed, now)).collect();

@@ -91,7 +91,7 @@ fn work(found: disk::Recovered, disk: &Disk) {
     };
     let initial = Initial {
         hard_state: raft.hard_state,
-        voters: Voters { voters: vec![PEER, PeerId(2)], learners: Vec::new() },
+        voters: Voters { voters: vec![PEER, PeerId(2)], ..Voters::default() },
         applied: apply.applied.index,
         truncated: apply.truncated,
         last: raft.last,

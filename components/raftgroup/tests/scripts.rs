@@ -270,7 +270,11 @@ impl Peers {
 
     fn create(&mut self, voters: u64, learners: u64) {
         let ids = |from: u64, count: u64| (from..from + count).map(PeerId).collect();
-        self.voters = Voters { voters: ids(1, voters), learners: ids(voters + 1, learners) };
+        self.voters = Voters {
+            voters: ids(1, voters),
+            learners: ids(voters + 1, learners),
+            ..Voters::default()
+        };
         let raft = RaftState {
             hard_state: HardState { term: FIRST.term, vote: PeerId(0), commit: FIRST.index },
             last: FIRST,

@@ -109,6 +109,8 @@ pub enum Event {
     Transfer,
     /// A region is to be split.
     Split,
+    /// The members of a region are to change.
+    Change,
     /// A fault ends.
     Mend(Fault),
     /// At or around the placement driver.
@@ -134,6 +136,7 @@ impl Event {
             | Self::Strike(..)
             | Self::Transfer
             | Self::Split
+            | Self::Change
             | Self::Mend(_) => None,
         }
     }
@@ -168,6 +171,7 @@ impl fmt::Display for Event {
             Self::Strike(order, length) => write!(f, "strike {order:?} for {length}"),
             Self::Transfer => write!(f, "hand-over is due"),
             Self::Split => write!(f, "split is due"),
+            Self::Change => write!(f, "change of members is due"),
             Self::Mend(fault) => write!(f, "mend {fault:?}"),
             Self::Pd(event) => event.fmt(f),
         }

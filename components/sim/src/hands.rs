@@ -9,8 +9,9 @@ use flotilla_base::{
     Bug, Family, Index, Moment, Mutation, PeerId, Region, RegionId, Seeded, Span, StoreId, Term,
 };
 use flotilla_multiraft::{
-    AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Birth, Delegate, Delivery, Host, Input,
-    LogWrite, PeerMessage, Reply, Report, RequestError, SnapshotEffect, SplitDone,
+    AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Birth, Cleanup, Delegate, Delivery, Host,
+    Input, LogWrite, MembersChanged, MembershipInput, PeerMessage, Reply, Report, RequestError,
+    SnapshotEffect, SplitDone, Tombstone,
 };
 use flotilla_raftgroup::{ReadyNumber, Role, RoleChange, disk};
 
@@ -77,8 +78,23 @@ pub struct Works {
     pub snapshots: SnapshotWorks,
     /// What is wrong on purpose.
     pub seeded: Seeded,
+    /// What is new of members and of peers that end: not yet in the table.
+    pub ends: Vec<End>,
+    /// Keys that are to be cleaned.
+    pub cleanups: Vec<Cleanup>,
     /// Inputs for replicas, not yet in their inboxes.
     pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
+}
+
+/// What the table is told of members and of peers that end.
+#[derive(Debug)]
+pub enum End {
+    /// The region has other members.
+    Members(PeerId, Region),
+    /// A peer wants to be let go.
+    Leaving(RegionId, PeerId),
+    /// It is destroyed.
+    Destroyed(RegionId, PeerId, Tombstone),
 }
 
 /// One effect of a round, of a delivery or of a turn of appliers.
@@ -110,6 +126,8 @@ pub enum Step {
     Write(Vec<Mutation>),
     /// The replica hears what became of a split.
     Split(RegionId, PeerId, Box<SplitDone>),
+    /// The replica hears what became of its region's members.
+    Members(RegionId, PeerId, Box<MembersChanged>),
     /// Readers and the replica hear how far the data is.
     Applied(RegionId, PeerId, Applied),
     /// An applier completes a ticket.
@@ -242,6 +260,10 @@ impl ApplyHost<Ticket> for Lane {
         self.steps.push_back(Step::Split(region, peer, Box::new(done)));
     }
 
+    fn members(&mut self, region: RegionId, peer: PeerId, changed: MembersChanged) {
+        self.steps.push_back(Step::Members(region, peer, Box::new(changed)));
+    }
+
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {
         self.steps.push_back(Step::Applied(region, peer, applied));
     }
@@ -327,6 +349,10 @@ impl Bench<'_> {
             Step::Split(region, peer, done) => {
                 self.works.inputs.push((region, peer, Input::SplitDone(done)));
             }
+            Step::Members(region, peer, changed) => {
+                let changed = Box::new(MembershipInput::Changed(*changed));
+                self.works.inputs.push((region, peer, Input::Membership(changed)));
+            }
             Step::Applied(region, peer, applied) => {
                 self.works.readers.visible.insert(region, applied.index);
                 self.works.inputs.push((region, peer, Input::Applied(applied)));
@@ -360,6 +386,12 @@ impl Bench<'_> {
         let puts = |it: &Mutation| matches!(it, Mutation::Put(Family::RaftLog, ..));
         let is_conflict = deletes_entries(&write.batch) && write.batch.iter().any(puts);
         self.judges.lookout.marks.reach_if(is_conflict, marks::CONFLICT);
+        let Judges { votes, applied, .. } = &mut *self.judges;
+        votes.members.on_write(
+            &write.batch,
+            |region| lane.committed.get(&region).map_or(Index(0), |(committed, _)| *committed),
+            |region| applied.lineage.shape(region),
+        )?;
         if let Some(number) = self.write(write.batch) {
             self.works.unsynced.push_back((number, write.after));
         }
@@ -370,6 +402,25 @@ impl Bench<'_> {
         match report {
             Report::Role { region, peer, change } => self.on_role(&region, peer, change),
             Report::Split { parent, births, .. } => self.on_split(parent, births),
+            Report::Members { region, peer } => {
+                let verdict = self.judges.epochs.on_shape(self.store, &region);
+                self.works.ends.push(End::Members(peer, region));
+                verdict
+            }
+            Report::Leaving { region, peer } => {
+                self.works.ends.push(End::Leaving(region, peer));
+                Ok(())
+            }
+            Report::Destroyed { region, peer, tombstone, cleanup } => {
+                self.works.ends.push(End::Destroyed(region, peer, tombstone));
+                self.works.cleanups.extend(cleanup);
+                self.judges.lookout.reach(marks::TOMBSTONED);
+                Ok(())
+            }
+            Report::Orphaned(cleanup) => {
+                self.works.cleanups.push(cleanup);
+                Ok(())
+            }
             Report::Initialised { region, peer, apply } => {
                 let place = Place(self.store, region.id);
                 let verdict = self.judges.epochs.on_region(self.store, &region);
@@ -379,7 +430,9 @@ impl Bench<'_> {
                 let is_begun = apply.applied.index > Index(FIRST_INDEX);
                 let data = |layer: &_| state::check(place, &region, layer, judge);
                 let data = if is_begun { self.disk.image().look(data) } else { Ok(()) };
-                self.works.appliers.insert(region.id, Applier::new(region, peer, apply));
+                let applier = Applier::new(region.clone(), peer, apply);
+                let applier = applier.with_bugs(self.works.readers.seeded);
+                self.works.appliers.insert(region.id, applier);
                 verdict.and(data)
             }
             Report::Quarantined { region, damage } => {
@@ -414,6 +467,7 @@ impl Bench<'_> {
     fn judge_made(&mut self, messages: &[PeerMessage]) -> Verdict {
         for message in messages {
             self.judges.votes.gate.on_message(message)?;
+            self.judges.votes.members.on_message(message)?;
             let (now, clock) = self.time;
             self.judges.votes.births.on_message(message, clock.read(now))?;
             let place = Place(message.from.store, message.region);
@@ -431,6 +485,7 @@ impl Bench<'_> {
             let (now, clock) = self.time;
             judges.records.retention.on_shorten(&Shortening {
                 place,
+                shape: judges.applied.lineage.shape(place.1),
                 to: position.index,
                 applied: task.commit,
                 slow_entries: works.slow_entries,
@@ -438,7 +493,15 @@ impl Bench<'_> {
                 heard_within: Span(works.gate.0 / 2),
             })?;
         }
-        for ticket in judges.applied.on_hand_over(place, task, term)? {
+        let before = judges.applied.lineage.changes();
+        let fresh = judges.applied.on_hand_over(place, task, term)?;
+        let after = judges.applied.lineage.changes();
+        let marks = &mut judges.lookout.marks;
+        marks.reach_if(after.changed > before.changed, marks::CONF_CHANGED);
+        let is_left_by_other = after.left_by_other > before.left_by_other;
+        marks.reach_if(is_left_by_other, marks::JOINT_LEFT_BY_OTHER);
+        marks.reach_if(after.confirmed > before.confirmed, marks::GONE_CONFIRMED);
+        for ticket in fresh {
             let position = judges.applied.position(ticket).unwrap_or_default();
             judges.tickets.on_effect(ticket)?;
             judges.reads.register.on_effect(ticket, position)?;
@@ -528,7 +591,7 @@ impl Bench<'_> {
 /// Records what a client is told.
 pub fn complete(judges: &mut Judges, ticket: Ticket, reply: &Reply) {
     let outcome = match reply {
-        Reply::Written | Reply::Split(_) | Reply::ReadAt(_) => Outcome::Done,
+        Reply::Written | Reply::Split(_) | Reply::Changed(_) | Reply::ReadAt(_) => Outcome::Done,
         Reply::Failed(_) | Reply::GuardFailed => Outcome::Refused,
         Reply::Unknown => Outcome::Unknown,
     };

@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 pub mod ambush;
+pub mod changes;
 pub mod client;
 pub mod clock;
 pub mod disk;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::{Index, Moment, PeerId, RegionId, Span, StoreId, Term, limit};
-use flotilla_multiraft::{Input, PeerMessage, Replica};
+use flotilla_base::{Index, Moment, PeerId, PeerRole, RegionId, Span, StoreId, Term, limit};
+use flotilla_multiraft::{Input, Lifecycle, MembershipInput, PeerMessage, Replica};
 use flotilla_raftgroup::{MessageKind, Role, RoleChange};
 
 use crate::event::Ticket;
@@ -78,6 +78,7 @@ pub struct TurnWatch {
     now: Moment,
     gate: Span,
     before: RoleChange,
+    was_installing: bool,
     was_transferring: bool,
     is_told_to_transfer: bool,
     reads: usize,
@@ -88,8 +89,19 @@ impl TurnWatch {
     #[must_use]
     pub fn begin(place: Place, replica: &Replica<Ticket>, now: Moment, gate: Span) -> Self {
         let (group, before) = (replica.group(), replica.role());
+        let was_installing = replica.life() == Lifecycle::Installing;
         let was_transferring = group.is_transferring();
-        Self { place, now, gate, before, was_transferring, is_told_to_transfer: false, reads: 0 }
+        let (is_told_to_transfer, reads) = (false, 0);
+        Self {
+            place,
+            now,
+            gate,
+            before,
+            was_installing,
+            was_transferring,
+            is_told_to_transfer,
+            reads,
+        }
     }
 
     /// An input is about to be taken.
@@ -101,6 +113,7 @@ impl TurnWatch {
     ) {
         match input {
             Input::Message(message) => self.on_message(message, replica, judges),
+            Input::Membership(input) => self.on_membership(input, replica, judges),
             Input::Transfer(_) | Input::StepAside => self.is_told_to_transfer = true,
             Input::Read(_) | Input::ReplicaRead(_) => self.reads += 1,
             _ => {}
@@ -116,7 +129,7 @@ impl TurnWatch {
                 let is_refused = judges.votes.gate.on_request(self.place, message, self.now);
                 lookout.marks.reach_if(is_refused && !group.is_leader(), marks::GATE_REFUSED);
             }
-            MessageKind::HeartbeatResponse if group.is_leader() => {
+            MessageKind::HeartbeatResponse if group.is_leader() && term == replica.role().term => {
                 let store = message.from.store;
                 judges.records.retention.on_heard(self.place, store, self.now);
             }
@@ -132,6 +145,22 @@ impl TurnWatch {
             }
             _ => {}
         }
+    }
+
+    fn on_membership(
+        &self,
+        input: &MembershipInput<Ticket>,
+        replica: &Replica<Ticket>,
+        judges: &mut Judges,
+    ) {
+        let MembershipInput::Changed(changed) = input else { return };
+        let own = changed.region.peer(replica.peer());
+        if own.is_none() {
+            judges.votes.members.on_removed(self.place, replica.peer());
+        }
+        let stays = own.is_some_and(|own| own.role != PeerRole::Learner);
+        let is_deposed = !stays && replica.group().is_leader();
+        judges.lookout.marks.reach_if(is_deposed, marks::LEADER_REMOVED);
     }
 
     /// A message was taken: what it made of the replica.
@@ -164,6 +193,8 @@ impl TurnWatch {
         marks.reach_if(led && leads && is_over, marks::TRANSFER_ABORTED);
         let is_begun = !self.was_transferring && group.is_transferring();
         marks.reach_if(is_begun && !self.is_told_to_transfer, marks::STALL_TRANSFER);
+        let is_given_up = self.was_installing && replica.life() == Lifecycle::Leaving;
+        marks.reach_if(is_given_up, marks::INSTALL_GIVEN_UP);
         let needs_round = leads && group.can_read() && group.leased_index(self.now).is_none();
         marks.reach_if(needs_round && self.reads > 0, marks::READ_INDEX);
         marks.reach_if(needs_round && self.reads > 1, marks::READ_BATCH);

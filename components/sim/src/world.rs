@@ -1,6 +1,7 @@
 //! The world: a heap of events, and what becomes of each. What clients do, what breaks, how stores start and
 //! stop, and how a run ends stand in the files below this one.
 
+mod changes;
 mod clients;
 mod ending;
 mod faults;
@@ -22,6 +23,7 @@ use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
 
 use crate::ambush::Ambusher;
+use crate::changes::{ChangeChance, is_change};
 use crate::client::{SimClient, key_name};
 use crate::clock::WallClock;
 use crate::disk::BatchNumber;
@@ -97,6 +99,7 @@ struct Chance {
     reads: ReadChance,
     splits: SplitChance,
     streams: Streams,
+    changes: ChangeChance,
 }
 
 /// What is kept of a run.
@@ -109,6 +112,8 @@ struct Record {
     planned: Vec<Region>,
     /// Who is missing in the second phase.
     missing: Option<StoreId>,
+    /// How many shapes of regions are known.
+    shapes: usize,
     /// Requests for each region.
     requests: BTreeMap<RegionId, u64>,
 }
@@ -178,10 +183,12 @@ impl World {
                 reads: ReadChance::new(plan.reads.clone(), seed),
                 splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
                 streams: Streams::new(seed),
+                changes: ChangeChance::new(plan.topology.changes.clone(), seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,
         };
+        world.judges.votes.members.promotion_lag_max = world.plan.groups.limits.promotion_lag_max;
         world.hear_from_pd();
         if !world.pd.drives() {
             let planned = regions(&world.plan);
@@ -351,6 +358,7 @@ impl World {
             Event::Strike(order, length) => self.strike(order, length),
             Event::Transfer => self.transfer(),
             Event::Split => self.split(),
+            Event::Change => self.change(),
             Event::Mend(fault) => self.mend(fault),
             Event::Pd(event) => return self.at_pd(event),
         }
@@ -450,6 +458,9 @@ impl World {
             Out::Answer(ticket, Reply::ReadAt(index)) => {
                 let delay = Span(self.chance.schedule.below(1 + self.plan.disk.apply_spread.0));
                 self.schedule(delay, Event::Task(store, run, Task::Read(ticket, index)));
+            }
+            Out::Answer(ticket, reply) if is_change(ticket) => {
+                self.on_change_answer(ticket, &reply);
             }
             Out::Answer(ticket, reply) if is_split(ticket) => self.on_split_answer(ticket, &reply),
             Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),

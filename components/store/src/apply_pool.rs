@@ -3,7 +3,8 @@
 use flotilla_base::{Mutation, PeerId, RegionId};
 use flotilla_engine::WriteBatch;
 use flotilla_multiraft::{
-    Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Input, Reply, Slot, SplitDone,
+    Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Input, MembersChanged,
+    MembershipInput, Reply, SplitDone,
 };
 use flotilla_poller::{self as poller, After, Handler, Mailbox};
 use flotilla_telemetry::WorkMark;
@@ -78,13 +79,9 @@ struct StoreApplyHost<'a>(&'a Shared);
 
 impl Claims for StoreApplyHost<'_> {
     fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
-        // Nothing happens where the slot is taken.
-        self.0.inbound.create(region, peer);
-        let table = self.0.router.table().read();
-        let is_claimed = table.slot(region) == Some(&Slot::Uninitialised(peer));
-        drop(table);
+        let is_claimed = self.0.inbound.claim(region, peer);
         if !is_claimed {
-            tracing::error!(region = region.get(), "a split's child has no place on this store");
+            tracing::warn!(region = region.get(), "a split's child has no place on this store");
         }
         is_claimed
     }
@@ -102,6 +99,11 @@ impl ApplyHost<Ticket> for StoreApplyHost<'_> {
 
     fn split(&mut self, region: RegionId, peer: PeerId, done: SplitDone) {
         self.0.router.notify(region, peer, Input::SplitDone(Box::new(done)));
+    }
+
+    fn members(&mut self, region: RegionId, peer: PeerId, changed: MembersChanged) {
+        let input = Input::Membership(Box::new(MembershipInput::Changed(changed)));
+        self.0.router.notify(region, peer, input);
     }
 
     fn applied(&mut self, region: RegionId, peer: PeerId, applied: Applied) {

@@ -7,7 +7,8 @@ use flotilla_base::{Family, KvRead, Mutation, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{
-    Applier, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, recover_store,
+    Applier, Cleanup, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot,
+    recover_remains, recover_store,
 };
 use flotilla_raftgroup::disk;
 use flotilla_telemetry::MonotonicClock;
@@ -33,6 +34,8 @@ pub(crate) struct Planned {
 pub(crate) struct Recovered {
     pub(crate) replicas: Vec<PeerState>,
     pub(crate) appliers: Vec<(RegionId, Applier)>,
+    /// What destroyed peers left.
+    pub(crate) cleanups: Vec<Cleanup>,
 }
 
 /// Reads all peers back and claims their keys; damaged ones keep their slots and take part in nothing.
@@ -41,8 +44,13 @@ pub(crate) fn recover(
     table: &mut RegionTable,
     clock: MonotonicClock,
 ) -> Result<Recovered, StoreError> {
+    let remains = recover_remains(config.disk.as_ref())?;
+    for (region, tombstone) in remains.tombstones {
+        table.bury(region, tombstone);
+    }
     let found = recover_store(config.disk.as_ref()).map_err(StoreError::Read)?;
-    let mut recovered = Recovered { replicas: Vec::new(), appliers: Vec::new() };
+    let cleanups = remains.cleanups;
+    let mut recovered = Recovered { replicas: Vec::new(), appliers: Vec::new(), cleanups };
     for peer in found {
         match &peer {
             RecoveredPeer::Damaged { region, peer, cause } => {

@@ -108,7 +108,7 @@ fn decode_entry(entry: RaftEntry) -> Option<Entry> {
 }
 
 /// The kinds that exist on both sides, once.
-const KINDS: [(MessageKind, RaftMessageKind); 12] = [
+const KINDS: [(MessageKind, RaftMessageKind); 15] = [
     (MessageKind::Append, RaftMessageKind::Append),
     (MessageKind::AppendResponse, RaftMessageKind::AppendResponse),
     (MessageKind::RequestVote, RaftMessageKind::RequestVote),
@@ -121,6 +121,9 @@ const KINDS: [(MessageKind, RaftMessageKind); 12] = [
     (MessageKind::Snapshot, RaftMessageKind::Snapshot),
     (MessageKind::ReadIndex, RaftMessageKind::ReadIndex),
     (MessageKind::ReadIndexResponse, RaftMessageKind::ReadIndexResponse),
+    (MessageKind::PeerGone, RaftMessageKind::PeerGone),
+    (MessageKind::GoneConfirmed, RaftMessageKind::GoneConfirmed),
+    (MessageKind::AmIGone, RaftMessageKind::AmIGone),
 ];
 
 fn encode_kind(kind: MessageKind) -> RaftMessageKind {
@@ -142,8 +145,8 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_twin() {
-        for number in 1..=12 {
-            let kind = MessageKind::from_number(number).expect("twelve kinds");
+        for number in (1..=12).chain(20..=22) {
+            let kind = MessageKind::from_number(number).expect("fifteen kinds");
             assert_eq!(decode_kind(encode_kind(kind)), Some(kind));
         }
         assert_eq!(decode_kind(RaftMessageKind::Unspecified), None);

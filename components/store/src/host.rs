@@ -5,8 +5,8 @@ use std::sync::Arc;
 use flotilla_base::{Moment, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::{
-    Applier, ApplyTask, Birth, Delegate, Delivery, Host, Input, LogWrite, PeerMessage, Reply,
-    Report, SnapshotEffect, SnapshotInput,
+    Applier, ApplyTask, Birth, Cleanup, Delegate, Delivery, Host, Input, LogWrite, MembershipInput,
+    PeerMessage, Reply, Report, SnapshotEffect, SnapshotInput, Tombstone, clean,
 };
 use flotilla_poller::{Alarm, SyncHost, Syncer};
 use flotilla_raftgroup::{LogBound, LogLimits, ReadyNumber};
@@ -83,6 +83,23 @@ impl StoreHost {
         }
     }
 
+    fn let_go(&self, region: RegionId, peer: PeerId) {
+        let may_go = self.shared.router.table().write().let_go(region, peer);
+        if may_go {
+            let input = Input::Membership(Box::new(MembershipInput::MayLeave));
+            self.shared.router.notify(region, peer, input);
+        }
+    }
+
+    /// The worker closes the replica's cell behind this turn. The applier has nothing in its inbox.
+    fn destroy(&self, region: RegionId, peer: PeerId, tombstone: Tombstone) {
+        let Shared { router, apply_cells, .. } = &self.shared;
+        let (key, generation) = (region.get(), peer.get());
+        drop((router.cells().remove(key, generation), apply_cells.remove(key, generation)));
+        router.table().write().release(region, peer, tombstone);
+        tracing::info!(region = key, peer = generation, "peer is destroyed");
+    }
+
     fn start_applier(&self, applier: Applier, region: RegionId) {
         self.shared.router.show_applier(region, &applier);
         let (key, generation) = (region.get(), applier.peer().get());
@@ -121,8 +138,8 @@ impl Host<Ticket> for StoreHost {
         let (region, peer) = (task.region, task.peer);
         self.shared.metrics.apply_lag(task.entries.len());
         self.shared.router.delegates().committed(region, peer, task.commit);
-        // What is committed and applied by nobody would be lost without a word. Peers are not destroyed yet, so each
-        // one that hands over entries has its applier.
+        // What is committed and applied by nobody would be lost without a word. A peer that is destroyed has handed
+        // over its last entries long before, so each one that does has its applier.
         hand_over(&self.shared.apply_cells, task)
             .unwrap_or_else(|error| stop("apply committed entries", &error));
     }
@@ -144,6 +161,15 @@ impl Host<Ticket> for StoreHost {
                 self.shared.router.table().write().quarantine(*region, peer);
             }
             Report::Role { change, .. } => self.shared.metrics.role_changed(*change),
+            Report::Members { region, peer } => {
+                self.shared.router.table().write().change_members(*peer, region);
+            }
+            Report::Leaving { region, peer } => self.let_go(*region, *peer),
+            Report::Destroyed { region, peer, tombstone, cleanup } => {
+                self.destroy(*region, *peer, *tombstone);
+                cleanup.iter().for_each(|cleanup| carry_out(&self.shared, cleanup));
+            }
+            Report::Orphaned(cleanup) => carry_out(&self.shared, cleanup),
         }
         (self.shared.reports)(&report);
     }
@@ -166,6 +192,13 @@ impl Host<Ticket> for StoreHost {
 /// lacks more could never be brought up to date.
 pub(crate) fn log_limits() -> LogLimits {
     LogLimits { slow: LogBound::NONE, silent: LogBound::NONE, ..LogLimits::default() }
+}
+
+/// Deletes what nobody owns. Nobody becomes the owner of a key of it meanwhile: that needs the table.
+pub(crate) fn carry_out(shared: &Shared, cleanup: &Cleanup) {
+    let table = shared.router.table().write();
+    let batch = WriteBatch::from(clean(&table, cleanup));
+    shared.engine.write(&batch).unwrap_or_else(|error| stop("clean a range", &error));
 }
 
 /// A task of a peer that has no applier.

@@ -1,9 +1,9 @@
 //! Raft messages between this store and the others. Nothing here reads or writes the disk.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use flotilla_base::{Incarnation, PeerId, RegionId, StoreId};
-use flotilla_multiraft::{Admission, Input, PeerMessage, Replica, ReplicaConfig};
+use flotilla_multiraft::{Admission, Input, PeerMessage, Replica, ReplicaConfig, SplitClaim};
 use flotilla_poller::ReadyQueue;
 use flotilla_proto::raft::RaftEnvelope;
 use flotilla_raftgroup::MessageKind;
@@ -25,6 +25,8 @@ pub(crate) struct Inbound {
     pub(crate) metrics: Arc<StoreMetrics>,
     pub(crate) silence: Arc<Silence>,
     pub(crate) brake: Arc<Brake>,
+    /// For answers about peers that are gone; set once there is a transport.
+    pub(crate) peers: OnceLock<Weak<Peers>>,
 }
 
 impl TransportEvents for Inbound {
@@ -54,6 +56,13 @@ impl Inbound {
         match admission {
             Admission::Deliver => {}
             Admission::Create(peer) => self.create(message.region, peer),
+            Admission::Confirm => {
+                let answer = self.router.table().read().confirm(&message);
+                if let Some(peers) = self.peers.get().and_then(Weak::upgrade) {
+                    send_all(&peers, answer.into_iter().collect());
+                }
+                return;
+            }
             Admission::Drop(_) => return self.metrics.message_dropped("not admitted"),
         }
         let (region, bytes) = (message.region, message.message.size_bytes());
@@ -78,11 +87,28 @@ impl Inbound {
     /// A peer that the bootstrap has not reached yet: it must be able to vote.
     pub(crate) fn create(&self, region: RegionId, peer: PeerId) {
         // Slot and cell appear together: whoever sees the slot may send to the cell. Making a replica
-        // without data touches no disk.
+        // without data touches no disk but to look for the removed members of a region that is not there.
         let mut table = self.router.table().write();
-        if table.create_uninitialised(region, peer).is_err() {
-            return;
+        if table.create_uninitialised(region, peer).is_ok() {
+            self.make(region, peer);
         }
+    }
+
+    /// A split takes the slot of its child; `false` where it cannot have it.
+    pub(crate) fn claim(&self, region: RegionId, peer: PeerId) -> bool {
+        let mut table = self.router.table().write();
+        match table.claim_split(region, peer) {
+            SplitClaim::Create => {
+                self.make(region, peer);
+                true
+            }
+            SplitClaim::Held => true,
+            SplitClaim::Skip => false,
+        }
+    }
+
+    /// The cell of a peer whose slot was just taken.
+    fn make(&self, region: RegionId, peer: PeerId) {
         let now = self.clock.now();
         match Replica::uninitialised(self.replicas.clone(), region, peer, now) {
             Ok(replica) => {

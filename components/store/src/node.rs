@@ -1,7 +1,7 @@
 //! One store as a value: started, asked, stopped. Nothing of it is global; several run in one process.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, Seeded, StoreId};
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::apply_pool::{ApplyCells, ApplyWorker};
 use crate::boot::{self, Planned, Recovered};
 use crate::config::StoreConfig;
-use crate::host::{Shared, StoreHost, SyncerHost};
+use crate::host::{Shared, StoreHost, SyncerHost, carry_out};
 use crate::metrics::StoreMetrics;
 use crate::network::Inbound;
 use crate::pd_link::PdLink;
@@ -56,6 +56,9 @@ pub enum StoreError {
     /// What is on disk cannot be read.
     #[error(transparent)]
     Read(ReadError),
+    /// What destroyed peers left cannot be read.
+    #[error(transparent)]
+    Remains(#[from] flotilla_multiraft::RemainsError),
     /// Two regions on disk own the same keys.
     #[error("regions on disk contradict each other: {0}")]
     Claim(ClaimError),
@@ -268,6 +271,7 @@ impl Assembly<'_> {
             metrics: Arc::clone(&metrics),
             silence: Arc::clone(&silence),
             brake: Arc::default(),
+            peers: OnceLock::new(),
         });
         let identity = Identity {
             cluster_id: data_dir.cluster_id(),
@@ -281,6 +285,7 @@ impl Assembly<'_> {
             Limits::default(),
             self.runtime.handle().clone(),
         );
+        let _is_set_once = inbound.peers.set(Arc::downgrade(&peers));
         let (initialised_sender, initialised) = watch::channel(0_usize);
         let link = Arc::clone(&self.link);
         let (apply_queue, apply_ready) = ReadyQueue::new(INBOX_QUOTA);
@@ -427,6 +432,7 @@ fn start_peers(shared: &Shared, queue: &ReadyQueue<PeerState, PeerMail>, recover
         let is_first = shared.apply_cells.register(cell).is_ok();
         debug_assert!(is_first, "a region has one peer on a store");
     }
+    recovered.cleanups.iter().for_each(|cleanup| carry_out(shared, cleanup));
     for replica in recovered.replicas {
         let (region, peer): (RegionId, _) = (replica.region().id, replica.peer());
         let cell = queue.cell(region.get(), peer.get(), replica);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use flotilla_multiraft::{AfterPersist, Effects, Round};
+use flotilla_multiraft::{AfterPersist, Effects, Reply, RequestError, Round};
 use flotilla_poller::{After, Handler, Mailbox, Syncer};
 use flotilla_telemetry::WorkMark;
 
-use crate::host::StoreHost;
+use crate::host::{StoreHost, answer};
 use crate::router::{PeerMail, PeerState, Ticket};
 
 /// A round is closed early at this size: a larger batch would only delay the sync of what it holds.
@@ -65,10 +65,17 @@ impl Handler for RaftWorker {
         } else {
             replica.drain_unwritten(now, &mut self.effects);
         }
-        After::Keep
+        if replica.is_destroyed() { After::Close } else { After::Keep }
     }
 
     fn closed(&mut self, replica: &mut PeerState, messages: Vec<PeerMail>) {
+        let region = replica.region().id;
+        if replica.is_destroyed() {
+            for ticket in messages.into_iter().filter_map(PeerMail::into_ticket) {
+                answer(ticket, Reply::Failed(RequestError::RegionNotFound(region)));
+            }
+            return;
+        }
         // Dropped tickets say that the outcome is not known, which is the truth.
         drop((replica.close(), messages));
     }

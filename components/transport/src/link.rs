@@ -55,6 +55,9 @@ impl Lane {
             | RaftMessageKind::TimeoutNow
             | RaftMessageKind::ReadIndex
             | RaftMessageKind::ReadIndexResponse
+            | RaftMessageKind::PeerGone
+            | RaftMessageKind::GoneConfirmed
+            | RaftMessageKind::AmIGone
             | RaftMessageKind::RequestPreVote
             | RaftMessageKind::RequestPreVoteResponse => Self::Urgent,
         }

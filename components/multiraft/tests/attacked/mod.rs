@@ -38,6 +38,10 @@ pub(crate) struct Tally {
     pub(crate) turned_away: u64,
     pub(crate) installed: u64,
     pub(crate) lost: u64,
+    /// Changes of members that were answered with the region, peers that were destroyed, and messages to those.
+    pub(crate) changed: u64,
+    pub(crate) destroyed: u64,
+    pub(crate) confirmed: u64,
 }
 
 impl Tally {
@@ -57,12 +61,15 @@ impl Tally {
         self.turned_away += other.turned_away;
         self.installed += other.installed;
         self.lost += other.lost;
+        self.changed += other.changed;
+        self.destroyed += other.destroyed;
+        self.confirmed += other.confirmed;
     }
 
-    pub(crate) const fn seen(&self) -> [u64; 15] {
+    pub(crate) const fn seen(&self) -> [u64; 18] {
         let Self { delivered, created, dropped, quarantined, applied, stopped, .. } = *self;
         let Self { crashes, written, read, refused, split, born, .. } = *self;
-        let Self { turned_away, installed, lost, .. } = *self;
+        let Self { turned_away, installed, lost, changed, destroyed, confirmed, .. } = *self;
         [
             delivered,
             created,
@@ -79,6 +86,9 @@ impl Tally {
             turned_away,
             installed,
             lost,
+            changed,
+            destroyed,
+            confirmed,
         ]
     }
 }
@@ -92,7 +102,7 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
     let mut script = Script::new(bytes);
     let mut store = Store::met_in(script.choose(store::STATES));
     while !script.is_over() && !store.is_stopped {
-        match script.choose(27) {
+        match script.choose(28) {
             0..10 => {
                 let message = any_message(&store, &mut script);
                 store.receive(message);
@@ -105,10 +115,11 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
             20 => store.ask(script.byte()),
             21 => store.put(script.byte()),
             23 => store.split(script.byte()),
-            25 | 26 => {
+            24 | 25 => {
                 let arrival = any_arrival(&store, &mut script);
                 store.bring(arrival);
             }
+            26 => store.change(script.byte()),
             22 => store.transfer(PeerId(20 + u64::from(script.choose(5)))),
             _ if script.is_rare(32) => store.crash(usize::from(script.choose(4))),
             _ => store.settle(),
@@ -123,7 +134,7 @@ fn any_message(store: &Store, script: &mut Script<'_>) -> PeerMessage {
     let region = store.some_region(script.byte());
     let Some(known) = store.known(region) else {
         // To a region that is not here yet.
-        return PeerMessage { region: RegionId(script.near(2)), ..store.stray(script.choose(12)) };
+        return PeerMessage { region: RegionId(script.near(2)), ..store.stray(script.choose(15)) };
     };
     let message = message::any(&known, script);
     let home = |peer: PeerId| StoreId(peer.get() % 10);
@@ -177,6 +188,10 @@ fn any_arrival(store: &Store, script: &mut Script<'_>) -> Arrival {
     if script.is_rare(32) {
         region.epoch.version = Version(script.near(region.epoch.version.get()));
     }
+    if script.is_rare(32) {
+        region.epoch.conf_ver = ConfVer(script.near(region.epoch.conf_ver.get()));
+    }
+    let removed = vec![Peer::voter(PeerId(29), StoreId(9)); usize::from(script.choose(2))];
     let stage = StageNumber(u64::from(script.byte()));
-    Arrival { message, meta: SnapshotMeta { region, apply }, stage }
+    Arrival { message, meta: SnapshotMeta { region, apply, removed }, stage }
 }

@@ -11,16 +11,18 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
-    Arrival, Claims, Delivery, Effects, Host, Input, InstallEffect, Lifecycle, LogWrite, NewRegion,
-    PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply,
-    Report, RequestHeader, Round, Slot, SnapshotEffect, SnapshotInput, SplitCommand, SplitDone,
-    SplitRequest, WriteCommand, recover_store,
+    Arrival, ChangeKind, ChangePeers, ChangeRequest, Claims, Cleanup, Delivery, Effects, Host,
+    Input, InstallEffect, Lifecycle, LogWrite, MembersChanged, MembershipInput, NewRegion,
+    PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
+    ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SnapshotEffect,
+    SnapshotInput, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand, clean,
+    recover_remains, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
 use super::Tally;
 use crate::disk::Disk;
-use crate::message::Known;
+use crate::message::{self, Known};
 
 /// So many lives a store can have had.
 pub(crate) const STATES: u8 = 7;
@@ -50,6 +52,7 @@ pub(crate) struct Store {
     unsynced: Vec<AfterPersist>,
     contexts: BTreeMap<RegionId, Vec<Bytes>>,
     commands: Vec<Bytes>,
+    cleanups: Vec<Cleanup>,
     last_ticket: Ticket,
     waiting: BTreeSet<Ticket>,
 }
@@ -126,7 +129,13 @@ impl Store {
                 Bytes::new(),
                 split(CHILD, "g").encode(),
                 split(RegionId(3), "h").encode(),
+                change(2, &[(ChangeKind::Demote, 3)]).encode(),
+                change(1, &[(ChangeKind::Remove, 1)]).encode(),
+                change(1, &[(ChangeKind::Demote, 2), (ChangeKind::Demote, 3)]).encode(),
+                change(3, &[]).encode(),
+                flotilla_multiraft::ForgetCommand { peers: vec![PeerId(21), PeerId(22)] }.encode(),
             ],
+            cleanups: Vec::new(),
             last_ticket: 0,
             waiting: BTreeSet::new(),
         }
@@ -155,7 +164,7 @@ impl Store {
 
     /// A message of this kind for a peer that is not here.
     pub(crate) fn stray(&self, kind: u8) -> PeerMessage {
-        let kind = MessageKind::from_number(1 + u32::from(kind)).expect("twelve kinds");
+        let kind = message::kind(kind);
         let (from, to) = (Peer::voter(PeerId(42), StoreId(2)), Peer::voter(PeerId(41), STORE));
         PeerMessage {
             region: RegionId(4),
@@ -173,6 +182,12 @@ impl Store {
             Admission::Create(peer) => {
                 self.tally.created += 1;
                 self.create(message.region, peer);
+            }
+            Admission::Confirm => {
+                let answer = self.table.confirm(&message).expect("it is buried");
+                self.note_contexts(&[answer]);
+                self.tally.confirmed += 1;
+                return;
             }
             Admission::Drop(_) => {
                 self.tally.dropped += 1;
@@ -198,7 +213,7 @@ impl Store {
         match self.table.admit(&arrival.message) {
             Admission::Deliver => {}
             Admission::Create(peer) => self.create(arrival.message.region, peer),
-            Admission::Drop(_) => return,
+            Admission::Drop(_) | Admission::Confirm => return,
         }
         if self.table.claim_install(&arrival).is_err() {
             self.tally.turned_away += 1;
@@ -256,6 +271,9 @@ impl Store {
             }
         }
         effects.finish(self);
+        for cleanup in std::mem::take(&mut self.cleanups) {
+            self.disk.write(clean(&self.table, &cleanup));
+        }
     }
 
     /// The earliest deadline of a replica passes.
@@ -302,6 +320,23 @@ impl Store {
         self.inputs.push((DATA, Input::Split(Box::new(request))));
     }
 
+    pub(crate) fn change(&mut self, choice: u8) {
+        let kinds =
+            [ChangeKind::AddLearner, ChangeKind::Promote, ChangeKind::Demote, ChangeKind::Remove];
+        let step = |choice: u8| (kinds[usize::from(choice % 4)], u64::from(choice / 4 % 5));
+        let steps = [step(choice), step(choice.wrapping_mul(7))];
+        let count = 1 + usize::from(choice > 128);
+        let conf_ver = self.replicas.get(&DATA).map_or(1, |it| it.region().epoch.conf_ver.get());
+        let command = change(conf_ver, &steps[..count]);
+        let Some(ticket) = self.ticket() else { return };
+        let request = ChangeRequest { peer: PeerId(0), command, ticket };
+        self.tell(DATA, MembershipInput::ChangePeers(request));
+    }
+
+    fn tell(&mut self, region: RegionId, input: MembershipInput<Ticket>) {
+        self.inputs.push((region, Input::Membership(Box::new(input))));
+    }
+
     pub(crate) fn transfer(&mut self, to: PeerId) {
         self.inputs.push((DATA, Input::Transfer(to)));
     }
@@ -324,6 +359,11 @@ impl Store {
         disk.crash(kept);
         let (tally, now, run) = (self.tally, self.now + Span::from_millis(1), self.run + 1);
         *self = Self { tally, now, run, disk, ..Self::empty() };
+        let remains = recover_remains(self.disk.view.as_ref()).expect("the disk is readable");
+        for (region, tombstone) in remains.tombstones {
+            self.table.bury(region, tombstone);
+        }
+        self.cleanups = remains.cleanups;
         let found = recover_store(self.disk.view.as_ref()).expect("the disk is readable");
         for found in found {
             let region = match &found {
@@ -382,6 +422,10 @@ impl Store {
 
     fn create(&mut self, region: RegionId, peer: PeerId) {
         self.table.create_uninitialised(region, peer).expect("the table has room for it");
+        self.make(region, peer);
+    }
+
+    fn make(&mut self, region: RegionId, peer: PeerId) {
         let replica = Replica::uninitialised(self.config(), region, peer, self.now);
         self.replicas.insert(region, replica.expect("it starts"));
     }
@@ -460,6 +504,7 @@ impl Store {
                 self.tally.read += 1;
             }
             Reply::Split(_) => self.tally.split += 1,
+            Reply::Changed(_) => self.tally.changed += 1,
             Reply::Unknown | Reply::GuardFailed | Reply::Failed(_) => self.tally.refused += 1,
         }
     }
@@ -511,6 +556,27 @@ impl Host<Ticket> for Store {
                 self.tally.quarantined += 1;
                 self.table.quarantine(region, self.replicas[&region].peer());
             }
+            Report::Members { region, peer } => self.table.change_members(peer, &region),
+            Report::Leaving { region, peer } => {
+                if self.table.let_go(region, peer) {
+                    self.tell(region, MembershipInput::MayLeave);
+                }
+            }
+            Report::Destroyed { region, peer, tombstone, cleanup } => {
+                self.tally.destroyed += 1;
+                self.table.release(region, peer, tombstone);
+                self.replicas.remove(&region);
+                self.appliers.remove(&region);
+                self.cleanups.extend(cleanup);
+                let inputs = std::mem::take(&mut self.inputs).into_iter();
+                let (lost, kept) = inputs.partition(|(other, _)| *other == region);
+                self.inputs = kept;
+                let lost: Vec<(RegionId, Input<Ticket>)> = lost;
+                for ticket in lost.into_iter().filter_map(|(_, input)| input.into_ticket()) {
+                    self.answer(ticket, &Reply::Failed(RequestError::RegionNotFound(region)));
+                }
+            }
+            Report::Orphaned(cleanup) => self.cleanups.push(cleanup),
             Report::Role { .. } => {}
         }
     }
@@ -550,12 +616,13 @@ impl Host<Ticket> for Store {
 
 impl Claims for Store {
     fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
-        match self.table.slot(region) {
-            None => {
-                self.create(region, peer);
+        match self.table.claim_split(region, peer) {
+            SplitClaim::Create => {
+                self.make(region, peer);
                 true
             }
-            Some(slot) => *slot == Slot::Uninitialised(peer),
+            SplitClaim::Held => true,
+            SplitClaim::Skip => false,
         }
     }
 }
@@ -599,9 +666,24 @@ impl ApplyHost<Ticket> for Store {
         self.inputs.push((region, Input::SplitDone(Box::new(done))));
     }
 
+    fn members(&mut self, region: RegionId, _peer: PeerId, changed: MembersChanged) {
+        self.tell(region, MembershipInput::Changed(changed));
+    }
+
     fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {
         self.inputs.push((region, Input::Applied(applied)));
     }
+}
+
+/// A change of the region of data under this version of its membership.
+fn change(conf_ver: u64, steps: &[(ChangeKind, u64)]) -> ChangePeers {
+    let epoch = Epoch { conf_ver: conf_ver.into(), ..Epoch::FIRST };
+    let step = |(kind, store): &(ChangeKind, u64)| PeerChange {
+        kind: *kind,
+        peer: PeerId(20 + store),
+        store: StoreId(*store),
+    };
+    ChangePeers { epoch, changes: steps.iter().map(step).collect() }
 }
 
 /// A split of the region of data in its first shape.

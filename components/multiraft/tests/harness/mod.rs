@@ -10,7 +10,7 @@ use std::error::Error;
 use flotilla_base::{
     Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
-use flotilla_multiraft::{Input, NewRegion, PeerMessage, SplitCommand};
+use flotilla_multiraft::{ChangeKind, Input, NewRegion, PeerChange, PeerMessage, SplitCommand};
 use flotilla_raftgroup::{LogLimits, Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
@@ -24,6 +24,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 pub(crate) struct Stores {
     now: Moment,
     stores: Vec<Store>,
+    /// Regions have members on so many of them; on all where it is not said.
+    members: Option<usize>,
     network: Vec<PeerMessage>,
     /// How much of a log new stores keep.
     log: LogLimits,
@@ -44,8 +46,9 @@ impl Stores {
     fn execute(&mut self, verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
         let mut lines = Vec::new();
         match verb {
-            // stores COUNT: empty stores.
+            // stores COUNT [members=COUNT]: empty stores, and how many of them regions begin on.
             "stores" => {
+                self.members = args.take_key("members").map(str::parse).transpose()?;
                 let count: u64 = number(args)?;
                 self.stores = (1..=count).map(|id| Store::new(StoreId(id), self.log)).collect();
             }
@@ -164,6 +167,51 @@ impl Stores {
             }
             // split STORE KEY CHILD [version=VERSION]: a region becomes two; peers of region 5 are 51 to 53.
             "split" => self.split(args)?,
+            name => self.membership(name, args, lines)?,
+        }
+        Ok(())
+    }
+
+    fn membership(
+        &mut self,
+        verb: &str,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        match verb {
+            // change STORE STEP* [conf_ver=VERSION]: steps are add-STORE, promote-STORE, demote-STORE and
+            // remove-STORE; add-STORE-PEER gives the new member an id that does not follow from its store.
+            "change" => {
+                let ticket = args.take_key("ticket").unwrap_or("change").to_owned();
+                let conf_ver = args.take_key("conf_ver").map(str::parse).transpose()?;
+                let region = region_of(args)?;
+                let store: u64 = number(args)?;
+                let mut changes = Vec::new();
+                while let Some(step) = args.next_pos() {
+                    changes.push(parse_step(region, step)?);
+                }
+                self.store(store)?.change(region, changes, conf_ver, ticket);
+            }
+            // gone FROM TO CONF_VER: FROM says that TO is no member of this version of the membership.
+            "gone" => {
+                let region = region_of(args)?.get();
+                let (from, to): (u64, u64) = (number(args)?, number(args)?);
+                let (from, to) = (peer(region, from), peer(region, to));
+                let conf_ver = number(args)?.into();
+                let message = Message::new(MessageKind::PeerGone, from.id, to.id, Term(0));
+                let epoch = Epoch { conf_ver, ..Epoch::FIRST };
+                let (region, matched_by_all) = (RegionId(region), Index(0));
+                self.network.push(PeerMessage { region, from, to, epoch, matched_by_all, message });
+            }
+            // members STORE: who its replicas think are members, and what is left of destroyed ones.
+            "members" => lines.push(self.at(args)?.members()),
+            // clean STORE: it deletes what nobody owns.
+            "clean" => self.at(args)?.clean(lines),
+            // value STORE KEY: what is there, whoever owns it.
+            "value" => {
+                let (store, key): (u64, String) = (number(args)?, word(args)?);
+                lines.push(self.store(store)?.value(&key));
+            }
             name => self.snapshot_command(name, args, lines)?,
         }
         Ok(())
@@ -175,9 +223,11 @@ impl Stores {
         let version = Version(args.take_key("version").unwrap_or("1").parse()?);
         let (store, end): (u64, String) = (number(args)?, word(args)?);
         let child = RegionId(number(args)?);
-        let peers = self.stores.iter().map(|it| peer(child.get(), it.id.get()).id).collect();
+        let members = self.store(store)?.stores_of(region);
+        let peers = members.into_iter().map(|it| peer(child.get(), it.get()).id).collect();
         let children = vec![NewRegion { end: end.into(), region: child, peers }];
-        let epoch = Epoch { version, ..Epoch::FIRST };
+        let known = self.store(store)?.epoch(region);
+        let epoch = Epoch { version, ..known };
         self.store(store)?.split(region, SplitCommand { epoch, children }, ticket);
         Ok(())
     }
@@ -185,7 +235,9 @@ impl Stores {
     fn bootstrap(&mut self, region: RegionId, only: Option<StoreId>) -> Outcome<()> {
         let region = self.region(region);
         let now = self.now;
-        let chosen = |store: &&mut Store| only.is_none_or(|only| only == store.id);
+        let chosen = |store: &&mut Store| {
+            region.peer_on(store.id).is_some() && only.is_none_or(|only| only == store.id)
+        };
         self.stores.iter_mut().filter(chosen).try_for_each(|store| store.bootstrap(&region, now))
     }
 
@@ -208,7 +260,16 @@ impl Stores {
             lines.push(show::message(&message));
             if is_delivered {
                 let (store, now) = (message.to.store.get(), self.now);
-                self.store(store)?.receive(message, now)?;
+                match self.store(store)?.receive(message, now) {
+                    Ok(answer) => {
+                        let answers = answer.into_iter();
+                        for answer in answers {
+                            lines.push(format!("answer {}", show::message(&answer)));
+                            self.network.push(answer);
+                        }
+                    }
+                    Err(reason) => lines.push(reason.to_string()),
+                }
             }
         }
         Ok(())
@@ -224,7 +285,9 @@ impl Stores {
             for message in std::mem::take(&mut self.network) {
                 let store =
                     &mut self.stores[usize::try_from(message.to.store.get()).expect("small") - 1];
-                store.receive(message, self.now).expect("a sound message");
+                // What is dropped is lost.
+                let answer = store.receive(message, self.now).unwrap_or_default();
+                self.network.extend(answer);
             }
             for store in &mut self.stores {
                 self.network.extend(store.turn(self.now, &mut ignored));
@@ -241,7 +304,8 @@ impl Stores {
     }
 
     fn region(&self, id: RegionId) -> Region {
-        let peers = self.stores.iter().map(|store| peer(id.get(), store.id.get())).collect();
+        let stores = self.stores.iter().take(self.members.unwrap_or(usize::MAX));
+        let peers = stores.map(|store| peer(id.get(), store.id.get())).collect();
         let (start, end) = if id.get() == 2 { ("", "m") } else { ("m", "") };
         Region { id, range: KeyRange::new(start, end), epoch: Epoch::FIRST, peers }
     }
@@ -254,6 +318,21 @@ impl Stores {
     fn store(&mut self, id: u64) -> Outcome<&mut Store> {
         self.stores.get_mut(usize::try_from(id)? - 1).ok_or_else(|| "no such store".into())
     }
+}
+
+fn parse_step(region: RegionId, step: &str) -> Outcome<PeerChange> {
+    let (verb, target) = step.split_once('-').ok_or("a step is VERB-STORE")?;
+    let kind = match verb {
+        "add" => ChangeKind::AddLearner,
+        "promote" => ChangeKind::Promote,
+        "demote" => ChangeKind::Demote,
+        "remove" => ChangeKind::Remove,
+        name => return Err(format!("unknown step {name}").into()),
+    };
+    let (store, id) = target.split_once('-').map_or((target, None), |(a, b)| (a, Some(b)));
+    let store: u64 = store.parse()?;
+    let id = id.map_or(Ok(peer(region.get(), store).id), |id| id.parse().map(PeerId))?;
+    Ok(PeerChange { kind, peer: id, store: StoreId(store) })
 }
 
 fn peer(region: u64, store: u64) -> Peer {

@@ -1,7 +1,7 @@
 //! Effects as text.
 
 use bytes::Bytes;
-use flotilla_base::{Epoch, Family, KvRead, Mutation, Region, RegionId, key::display};
+use flotilla_base::{Epoch, Family, KvRead, Mutation, PeerRole, Region, RegionId, key::display};
 use flotilla_multiraft::persist::{RegionState, read_region_state};
 use flotilla_multiraft::{
     Delegate, InstallEffect, PeerMessage, Permit, Reply, Report, SnapshotEffect, SplitDone,
@@ -44,6 +44,7 @@ fn mutation(change: &Mutation, view: &dyn KvRead) -> String {
             format!("no {}", record(key, view))
         }
         Mutation::Put(_, key, value) => format!("{}={}", display(key), display(value)),
+        Mutation::DeleteRange(family, range) => format!("nothing in {family:?} {range}"),
         other => format!("{other:?}"),
     }
 }
@@ -53,7 +54,7 @@ fn position(key: &Bytes) -> String {
 }
 
 fn record(key: &Bytes, view: &dyn KvRead) -> String {
-    let region = RegionId(number(&key[1..]));
+    let region = RegionId(number(&key[1..9]));
     match key[0] {
         0x10 => match read_region_state(view, region).expect("sound") {
             Some(RegionState::Applying(applying)) => {
@@ -62,13 +63,20 @@ fn record(key: &Bytes, view: &dyn KvRead) -> String {
             _ => format!("region {region}"),
         },
         0x11 => format!("mark {region}"),
+        0x14 => format!("removed members {region}"),
+        0x15 => format!("tombstone {region}"),
+        0x16 => format!("order to clean {region}"),
         0x20 => {
-            let state = disk::read_raft_state(view, region).expect("sound").expect("written");
+            let Some(state) = disk::read_raft_state(view, region).expect("sound") else {
+                return format!("raft state {region}");
+            };
             let (term, vote) = (state.hard_state.term, state.hard_state.vote);
             format!("raft state {region}: term {term} vote {vote} last {}", state.last.index)
         }
         _ => {
-            let state = disk::read_apply_state(view, region).expect("sound").expect("written");
+            let Some(state) = disk::read_apply_state(view, region).expect("sound") else {
+                return format!("apply state {region}");
+            };
             format!("apply state {region}: applied {}", state.applied.index)
         }
     }
@@ -85,6 +93,7 @@ pub(crate) fn reply(ticket: &str, reply: &Reply) -> String {
             let regions: Vec<String> = division.regions().map(shape).collect();
             format!("reply {ticket}: {}", regions.join(", "))
         }
+        Reply::Changed(region) => format!("reply {ticket}: {}", members(region)),
         Reply::GuardFailed => format!("reply {ticket}: the guard failed"),
         Reply::ReadAt(index) => format!("reply {ticket}: read at {index}"),
         Reply::Unknown => format!("reply {ticket}: outcome not known"),
@@ -135,6 +144,22 @@ pub(crate) fn snapshot(effect: &SnapshotEffect) -> String {
     }
 }
 
+/// Id, version of the membership, and who is in it: `v` for voters, `l` for learners, `+` and `-` for voters of one
+/// half of a joint configuration.
+pub(crate) fn members(region: &Region) -> String {
+    let member = |peer: &flotilla_base::Peer| {
+        let role = match peer.role {
+            PeerRole::Voter => "v",
+            PeerRole::Learner => "l",
+            PeerRole::IncomingVoter => "+",
+            PeerRole::DemotingVoter => "-",
+        };
+        format!("{role}{}", peer.id)
+    };
+    let members: Vec<String> = region.peers.iter().map(member).collect();
+    format!("region {} at {}: {}", region.id, region.epoch.conf_ver, members.join(" "))
+}
+
 pub(crate) fn report(report: &Report) -> String {
     match report {
         Report::Split { parent, births, .. } => {
@@ -154,6 +179,19 @@ pub(crate) fn report(report: &Report) -> String {
         }
         Report::Quarantined { region, damage } => {
             format!("report region {region} quarantined: {damage}")
+        }
+        Report::Members { region, .. } => format!("report {}", members(region)),
+        Report::Leaving { region, peer } => format!("report region {region}: peer {peer} leaves"),
+        Report::Destroyed { region, peer, tombstone, cleanup } => {
+            let cleanup = cleanup.as_ref().map_or_else(
+                || "nothing to clean".to_owned(),
+                |cleanup| format!("{} to clean", cleanup.range),
+            );
+            let next = tombstone.min_next;
+            format!("report region {region}: peer {peer} is destroyed, next is {next}, {cleanup}")
+        }
+        Report::Orphaned(cleanup) => {
+            format!("report {} of region {} has no peer here", cleanup.range, cleanup.region)
         }
         Report::Initialised { region, .. } => format!("report region {} initialised", region.id),
     }

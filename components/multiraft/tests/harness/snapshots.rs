@@ -39,6 +39,15 @@ impl Snapshots {
         self.stages.retain(|stage, _| named.contains(stage));
     }
 
+    /// An input that reaches nobody: its peer is gone, and so is what was staged for it.
+    pub(crate) fn forget(&mut self, input: &Input<super::store::Ticket>) {
+        if let Input::Snapshot(input) = input
+            && let SnapshotInput::Arrived(arrival) = input.as_ref()
+        {
+            self.stages.remove(&arrival.stage);
+        }
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         !(self.wishes.is_empty() && self.outgoing.is_empty() && self.replaces.is_empty())
     }

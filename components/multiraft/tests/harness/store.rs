@@ -9,16 +9,18 @@ use flotilla_base::{
     Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, Seeded, StoreId, Version,
 };
 use flotilla_multiraft::{
-    AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Delegate, Delivery,
-    Effects, Guard, Host, Input, InstallEffect, LocalRead, LogWrite, PeerMessage, Proposal,
-    ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report, RequestHeader,
-    Round, SnapshotEffect, SplitCommand, SplitDone, SplitRequest, WriteCommand, recover_store,
+    Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, ChangePeers,
+    ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Host, Input, InstallEffect,
+    LocalRead, LogWrite, MembersChanged, MembershipInput, PeerChange, PeerMessage, Proposal,
+    ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report, RequestError,
+    RequestHeader, Round, SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest,
+    WriteCommand, clean, recover_remains, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing};
 
 use super::{disk::Disk, show, snapshots::Snapshots};
 
-type Ticket = String;
+pub(crate) type Ticket = String;
 
 /// A write of one key.
 pub(crate) struct Put {
@@ -36,6 +38,7 @@ pub(crate) struct Store {
     damaged: BTreeSet<RegionId>,
     /// It has crashed, and hears nothing.
     pub(crate) is_down: bool,
+    cleanups: Vec<Cleanup>,
     pub(crate) disk: Disk,
     pub(crate) replicas: BTreeMap<RegionId, Replica<Ticket>>,
     appliers: BTreeMap<RegionId, Applier>,
@@ -77,13 +80,20 @@ impl Store {
         &mut self,
         message: PeerMessage,
         now: Moment,
-    ) -> Result<(), Box<dyn Error>> {
+    ) -> Result<Option<PeerMessage>, Box<dyn Error>> {
         if self.is_down || self.damaged.contains(&message.region) {
-            return Ok(());
+            return Ok(None);
+        }
+        match self.table.admit(&message) {
+            Admission::Confirm => return Ok(self.table.confirm(&message)),
+            Admission::Drop(reason) if self.table.tombstone(message.region).is_some() => {
+                return Err(format!("dropped: {reason:?}").into());
+            }
+            _ => {}
         }
         self.create(message.region, message.to.id, now)?;
         self.post(message.region, Input::Message(Box::new(message)));
-        Ok(())
+        Ok(None)
     }
 
     pub(crate) fn post_all(&mut self, input: impl Fn() -> Input<Ticket>) {
@@ -118,6 +128,82 @@ impl Store {
     pub(crate) fn split(&mut self, region: RegionId, command: SplitCommand, ticket: Ticket) {
         let request = SplitRequest { peer: PeerId(0), command, ticket };
         self.post(region, Input::Split(Box::new(request)));
+    }
+
+    /// Somebody wants other members; without a version that of the replica here is meant.
+    pub(crate) fn change(
+        &mut self,
+        region: RegionId,
+        changes: Vec<PeerChange>,
+        conf_ver: Option<u64>,
+        ticket: Ticket,
+    ) {
+        let mut epoch = self.epoch(region);
+        epoch.conf_ver = conf_ver.map_or(epoch.conf_ver, Into::into);
+        let command = ChangePeers { epoch, changes };
+        let request = ChangeRequest { peer: PeerId(0), command, ticket };
+        self.tell(region, MembershipInput::ChangePeers(request));
+    }
+
+    fn tell(&mut self, region: RegionId, input: MembershipInput<Ticket>) {
+        self.post(region, Input::Membership(Box::new(input)));
+    }
+
+    /// Cleans what nobody owns.
+    pub(crate) fn clean(&mut self, lines: &mut Vec<String>) {
+        for cleanup in std::mem::take(&mut self.cleanups) {
+            let shown = self.write(clean(&self.table, &cleanup));
+            lines.push(format!("clean {shown}"));
+        }
+    }
+
+    /// Members as the replicas here know them, and what is left of destroyed ones.
+    pub(crate) fn members(&self) -> String {
+        let mut shown: Vec<String> =
+            self.replicas.values().map(|it| show::members(it.region())).collect();
+        let view = self.disk.view.as_ref();
+        for region in self.replicas.keys() {
+            let removed = flotilla_multiraft::read_removed(view, *region).expect("sound");
+            let removed = removed.iter().map(|peer| peer.id.to_string());
+            let removed: Vec<String> = removed.collect();
+            if !removed.is_empty() {
+                shown.push(format!("region {region} removed: {}", removed.join(", ")));
+            }
+        }
+        let remains = recover_remains(view).expect("sound");
+        for (region, tombstone) in &remains.tombstones {
+            let (next, epoch) = (tombstone.min_next, tombstone.epoch);
+            shown.push(format!("region {region} is buried up to {epoch}, next is {next} or later"));
+        }
+        let cleanups = remains.cleanups.iter();
+        shown.extend(cleanups.map(|it| format!("to clean: {} of region {}", it.range, it.region)));
+        shown.join("\n")
+    }
+
+    /// What a key has here, in whichever region.
+    pub(crate) fn value(&self, key: &str) -> String {
+        use flotilla_base::KvRead;
+        let found = self.disk.view.get(Family::Raw, key.as_bytes()).expect("readable");
+        found.map_or_else(|| "nothing".to_owned(), |it| flotilla_base::key::display(&it))
+    }
+
+    /// The shape of a region as the replica here sees it.
+    pub(crate) fn epoch(&self, region: RegionId) -> flotilla_base::Epoch {
+        self.replicas.get(&region).map(|it| it.region().epoch).unwrap_or_default()
+    }
+
+    /// Where the replica here sees members.
+    pub(crate) fn stores_of(&self, region: RegionId) -> Vec<StoreId> {
+        let replica = self.replicas.get(&region);
+        let peers = replica.map(|it| it.region().peers.clone()).unwrap_or_default();
+        peers.into_iter().map(|peer| peer.store).collect()
+    }
+
+    fn destroy(&mut self, region: RegionId) {
+        self.replicas.remove(&region);
+        self.appliers.remove(&region);
+        self.delegates.remove(&region);
+        self.visible.remove(&region);
     }
 
     pub(crate) fn transfer(&mut self, region: RegionId, to: PeerId) {
@@ -228,6 +314,11 @@ impl Store {
         self.run += 1;
         self.is_down = false;
         let mut named = Vec::new();
+        let remains = recover_remains(self.disk.view.as_ref())?;
+        for (region, tombstone) in remains.tombstones {
+            self.table.bury(region, tombstone);
+        }
+        self.cleanups = remains.cleanups;
         for found in recover_store(self.disk.view.as_ref())? {
             let region = match &found {
                 RecoveredPeer::Normal { peer, region, apply, .. } => {
@@ -239,6 +330,7 @@ impl Store {
                 }
                 RecoveredPeer::Damaged { region, .. } => {
                     self.damaged.insert(*region);
+                    self.table.quarantine(*region, PeerId(0));
                     *region
                 }
                 RecoveredPeer::Uninitialised { region, peer, .. } => {
@@ -310,9 +402,11 @@ impl Store {
         now: Moment,
     ) -> Result<(), Box<dyn Error>> {
         if !self.replicas.contains_key(&region) {
+            if self.table.slot(region).is_none() {
+                self.table.create_uninitialised(region, peer)?;
+            }
             let replica = Replica::uninitialised(self.config(), region, peer, now)?;
             self.replicas.insert(region, replica);
-            self.table.create_uninitialised(region, peer)?;
         }
         Ok(())
     }
@@ -323,7 +417,7 @@ impl Store {
             seed: self.id.get(),
             run: self.run,
             timing: Timing::default(),
-            limits: GroupLimits { log: self.log, ..GroupLimits::default() },
+            limits: GroupLimits { log: self.log, promotion_lag_max: 2, ..GroupLimits::default() },
             seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as _,
         }
@@ -343,6 +437,9 @@ impl Store {
 impl Claims for Store {
     fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
         if self.damaged.contains(&region) {
+            return false;
+        }
+        if self.table.claim_split(region, peer) == SplitClaim::Skip {
             return false;
         }
         // Peers promise nothing about time here that a script could see.
@@ -396,11 +493,34 @@ impl Host<Ticket> for Recorder<'_> {
             }
             Report::Split { parent, births, .. } => {
                 let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
-                self.store.table.split(&parent, &children).expect("ranges are disjoint");
+                self.store.table.split(&parent, &children).expect("the slots were claimed");
                 for birth in births {
                     self.store.post(birth.region.id, Input::Born(Box::new(birth)));
                 }
             }
+            Report::Members { region, peer } => self.store.table.change_members(peer, &region),
+            Report::Leaving { region, peer } => {
+                if self.store.table.let_go(region, peer) {
+                    self.store.tell(region, MembershipInput::MayLeave);
+                }
+            }
+            Report::Destroyed { region, peer, tombstone, cleanup } => {
+                self.store.table.release(region, peer, tombstone);
+                self.store.destroy(region);
+                self.store.cleanups.extend(cleanup);
+                let inputs = std::mem::take(&mut self.store.inputs).into_iter();
+                let (lost, kept) = inputs.partition(|(other, _)| *other == region);
+                self.store.inputs = kept;
+                let lost: Vec<(RegionId, Input<Ticket>)> = lost;
+                for (_, input) in &lost {
+                    self.store.snapshots.forget(input);
+                }
+                for ticket in lost.into_iter().filter_map(|(_, input)| input.into_ticket()) {
+                    let refusal = Reply::Failed(RequestError::RegionNotFound(region));
+                    self.lines.push(show::reply(&ticket, &refusal));
+                }
+            }
+            Report::Orphaned(cleanup) => self.store.cleanups.push(cleanup),
             Report::Quarantined { region, .. } => {
                 let peer = self.store.replicas[&region].peer();
                 self.store.table.quarantine(region, peer);
@@ -451,6 +571,11 @@ impl ApplyHost<Ticket> for Recorder<'_> {
     fn split(&mut self, region: RegionId, _peer: PeerId, done: SplitDone) {
         self.lines.push(format!("split region {region}: {}", show::ranges(&done)));
         self.store.post(region, Input::SplitDone(Box::new(done)));
+    }
+
+    fn members(&mut self, region: RegionId, _peer: PeerId, changed: MembersChanged) {
+        self.lines.push(format!("changed {}", show::members(&changed.region)));
+        self.store.tell(region, MembershipInput::Changed(changed));
     }
 
     fn applied(&mut self, region: RegionId, _peer: PeerId, applied: Applied) {

@@ -20,9 +20,15 @@ pub(crate) struct Known<'a> {
     pub(crate) commands: &'a [Bytes],
 }
 
+/// The kind of this number: twelve of raft, three beside it.
+pub(crate) fn kind(number: u8) -> MessageKind {
+    let number = if number < 12 { 1 + u32::from(number) } else { 8 + u32::from(number) };
+    MessageKind::from_number(number).expect("fifteen kinds")
+}
+
 /// Some message for the receiver.
 pub(crate) fn any(known: &Known<'_>, script: &mut Script<'_>) -> Message {
-    let kind = MessageKind::from_number(1 + u32::from(script.choose(12))).expect("twelve kinds");
+    let kind = kind(script.choose(15));
     let from = sender(known, script);
     let to = if script.is_rare(4) { PeerId(script.near(known.peer.get())) } else { known.peer };
     let term = Term(script.near(known.group.role().term.get()));

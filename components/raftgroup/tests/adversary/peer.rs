@@ -276,7 +276,11 @@ impl Peer {
 
     fn create(number: RegionId, id: PeerId, (voters, learners): (u64, u64)) -> Self {
         let peers = |from: u64, count: u64| (from..from + count).map(PeerId).collect();
-        let voters = Voters { voters: peers(1, voters), learners: peers(voters + 1, learners) };
+        let voters = Voters {
+            voters: peers(1, voters),
+            learners: peers(voters + 1, learners),
+            ..Voters::default()
+        };
         let is_empty = voters.voters.is_empty();
         let first = if is_empty { LogPosition::default() } else { FIRST };
         let hard_state = HardState { term: first.term, vote: PeerId(0), commit: first.index };

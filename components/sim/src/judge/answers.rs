@@ -13,7 +13,8 @@ const BY_LOG: &str = "F8: an applier answers by the log alone";
 /// # Errors
 /// It claims that a write is done.
 pub fn check_round(reply: &Reply) -> Verdict {
-    let is_of_applier = matches!(reply, Reply::Written | Reply::Split(_) | Reply::GuardFailed);
+    let is_of_applier =
+        matches!(reply, Reply::Written | Reply::Split(_) | Reply::Changed(_) | Reply::GuardFailed);
     require(!is_of_applier, BY_APPLIER, || "a round answered one".to_owned())
 }
 
@@ -24,12 +25,13 @@ pub fn check_round(reply: &Reply) -> Verdict {
 pub fn check_applier(reply: &Reply, is_written: bool) -> Verdict {
     require(is_written, VISIBLE, || format!("{reply:?}"))?;
     let is_decided = match reply {
-        Reply::Written | Reply::Split(_) | Reply::GuardFailed => true,
+        Reply::Written | Reply::Split(_) | Reply::Changed(_) | Reply::GuardFailed => true,
         Reply::Failed(error) => matches!(
             error,
             RequestError::EpochNotMatch { .. }
                 | RequestError::KeyNotInRegion { .. }
                 | RequestError::Split { .. }
+                | RequestError::Change { .. }
         ),
         Reply::ReadAt(_) | Reply::Unknown => false,
     };

@@ -9,6 +9,7 @@ use flotilla_multiraft::{ApplyTask, Command};
 use flotilla_raftgroup::Entry;
 
 use super::lineage::Lineage;
+use super::membership;
 use super::{Place, Violation, require};
 use crate::event::Ticket;
 
@@ -78,12 +79,22 @@ impl AppliedJudge {
         sequence.entries.push(entry.clone());
         sequence.committed_by.push(term);
         let clock_millis = sequence.clocks_millis.last().copied().unwrap_or(first_clock_millis);
+        if let Some(change) = membership::change_in(entry) {
+            sequence.clocks_millis.push(clock_millis);
+            let verdict = self.lineage.on_change(place.1, entry.position(), &change);
+            return verdict.map(|()| None);
+        }
         let write = match Command::decode(&entry.data) {
             Ok(Command::Write(write)) => write,
             Ok(Command::Split(split)) => {
                 sequence.clocks_millis.push(clock_millis);
                 let verdict = self.lineage.on_split(place.1, entry.index, clock_millis, &split);
                 return verdict.map(|()| None);
+            }
+            Ok(Command::Forget(forget)) => {
+                sequence.clocks_millis.push(clock_millis);
+                self.lineage.on_forget(place.1, &forget.peers);
+                return Ok(None);
             }
             Err(_) => {
                 sequence.clocks_millis.push(clock_millis);

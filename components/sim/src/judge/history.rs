@@ -51,7 +51,9 @@ impl HistoryJudge {
             Answer::Reply(Reply::Written) => Told::Done(Response::Written),
             Answer::Value(value) => Told::Done(Response::Found(value.as_ref().map(written))),
             Answer::Reply(Reply::Failed(_) | Reply::GuardFailed) | Answer::Refused => Told::NotDone,
-            Answer::Reply(Reply::Unknown | Reply::Split(_) | Reply::ReadAt(_)) => return,
+            Answer::Reply(
+                Reply::Unknown | Reply::Split(_) | Reply::Changed(_) | Reply::ReadAt(_),
+            ) => return,
         };
         let Some(operation) = self.under_way.remove(&ticket) else { return };
         match told {

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Index, KeyRange, PeerId, Region, RegionId, Version, limit};
-use flotilla_multiraft::{SplitCommand, WriteCommand};
+use flotilla_base::{Index, KeyRange, PeerId, Region, RegionId, Term, Version, limit};
+use flotilla_multiraft::{ChangePeers, SplitCommand, WriteCommand};
+use flotilla_raftgroup::LogPosition;
 
-use super::{Verdict, require};
+use super::{Verdict, membership, require};
 
 const ONCE: &str = "ids are given once";
 const TILES: &str = "regions tile the key space";
+const LEFT: &str = "liveness: every joint configuration is left";
+const CONFIRMED: &str = "liveness: every removed peer is known to be gone";
 
 /// One region's life.
 #[derive(Debug)]
@@ -24,19 +27,42 @@ struct Line {
     base: u64,
     /// The largest clock of its ancestors' entries, in milliseconds.
     clock_millis: u64,
+    members: MemberLine,
+}
+
+/// How a region's members changed.
+#[derive(Debug, Default)]
+struct MemberLine {
+    /// Removed, and not known to be gone.
+    removed: Vec<PeerId>,
+    /// The term in which the joint configuration was entered that is not left.
+    entered_in: Option<Term>,
+}
+
+/// How often members changed, in all regions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// Changes that had an effect.
+    pub changed: u64,
+    /// Joint configurations that were left in another term than entered.
+    pub left_by_other: u64,
+    /// Removed peers that are known to be gone.
+    pub confirmed: u64,
 }
 
 /// The lives of all regions. Knows nothing of a region that it was not told of.
 #[derive(Debug, Default)]
 pub struct Lineage {
     lines: BTreeMap<RegionId, Line>,
+    counts: ChangeCounts,
 }
 
 impl Lineage {
     /// The bootstrap makes a region.
     pub fn found(&mut self, region: &Region) {
         let shapes = vec![(Index(limit::FIRST_INDEX), region.clone())];
-        let line = Line { shapes, origin: None, base: 0, clock_millis: 0 };
+        let members = MemberLine::default();
+        let line = Line { shapes, origin: None, base: 0, clock_millis: 0, members };
         self.lines.entry(region.id).or_insert(line);
     }
 
@@ -70,7 +96,8 @@ impl Lineage {
             }
             start = child.end.clone();
             let shapes = vec![(Index(limit::FIRST_INDEX), made)];
-            let line = Line { shapes, origin: Some((region, index)), base, clock_millis };
+            let members = MemberLine::default();
+            let line = Line { shapes, origin: Some((region, index)), base, clock_millis, members };
             self.lines.insert(child.region, line);
         }
         let mut kept = shape;
@@ -80,6 +107,70 @@ impl Lineage {
             line.shapes.push((index, kept));
         }
         self.check()
+    }
+
+    /// A change of the members stands at a position of a region's log.
+    ///
+    /// # Errors
+    /// Majorities from before and after it could pass each other by, or it gives an id again.
+    pub fn on_change(
+        &mut self,
+        region: RegionId,
+        at: LogPosition,
+        command: &ChangePeers,
+    ) -> Verdict {
+        let Some(shape) = self.shape(region) else { return Ok(()) };
+        let Some(after) = membership::changed(shape, command)? else { return Ok(()) };
+        let gone = shape.peers.iter().map(|peer| peer.id).filter(|id| after.peer(*id).is_none());
+        let gone: Vec<PeerId> = gone.collect();
+        let added = after.peers.iter().map(|peer| peer.id).filter(|id| shape.peer(*id).is_none());
+        let mut added = added.peekable();
+        let known: Vec<PeerId> = self.peers().collect();
+        let is_new = added.all(|peer| !known.contains(&peer));
+        require(is_new, ONCE, || format!("region {region} at {}: {command:?}", at.index))?;
+        let Some(line) = self.lines.get_mut(&region) else { return Ok(()) };
+        self.counts.changed += 1;
+        line.members.removed.extend(gone);
+        let entered_in = membership::is_joint(&after).then_some(at.term);
+        let before = std::mem::replace(&mut line.members.entered_in, entered_in);
+        self.counts.left_by_other += u64::from(before.is_some_and(|term| term != at.term));
+        line.shapes.push((at.index, after));
+        Ok(())
+    }
+
+    /// Removed peers are known to be gone.
+    pub fn on_forget(&mut self, region: RegionId, peers: &[PeerId]) {
+        let Some(line) = self.lines.get_mut(&region) else { return };
+        let before = line.members.removed.len();
+        line.members.removed.retain(|peer| !peers.contains(peer));
+        self.counts.confirmed += (before - line.members.removed.len()) as u64;
+    }
+
+    /// How often members changed.
+    #[must_use]
+    pub const fn changes(&self) -> ChangeCounts {
+        self.counts
+    }
+
+    /// Everything has come to rest.
+    ///
+    /// # Errors
+    /// A joint configuration was never left, or a removed peer is not known to be gone.
+    pub fn on_end(&self) -> Verdict {
+        for (region, line) in &self.lines {
+            let shape = line.shapes.last().map(|(_, shape)| shape);
+            let is_joint = shape.is_some_and(membership::is_joint);
+            require(!is_joint, LEFT, || format!("region {region}: {shape:?}"))?;
+            let removed = &line.members.removed;
+            require(removed.is_empty(), CONFIRMED, || format!("region {region}: {removed:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// How many shapes of regions there were.
+    #[must_use]
+    pub fn shapes(&self) -> usize {
+        self.lines.values().map(|line| line.shapes.len()).sum()
     }
 
     /// Whether a write that stands behind all that is known of its region changes data.
@@ -149,9 +240,10 @@ impl Lineage {
         shapes
     }
 
+    /// Every id that was ever given to a peer.
     fn peers(&self) -> impl Iterator<Item = PeerId> {
-        let shapes = self.lines.keys().filter_map(|region| self.shape(*region));
-        shapes.flat_map(|shape| shape.peers.iter().map(|peer| peer.id))
+        let shapes = self.lines.values().flat_map(|line| line.shapes.iter());
+        shapes.flat_map(|(_, shape)| shape.peers.iter().map(|peer| peer.id))
     }
 
     fn check(&self) -> Verdict {
@@ -172,6 +264,7 @@ fn counts(shape: &Region, split: &SplitCommand) -> bool {
     let is_inside = borders.iter().all(|border| shape.range.contains(border));
     let is_full = split.children.iter().all(|child| child.peers.len() == shape.peers.len());
     split.epoch == shape.epoch
+        && !membership::is_joint(shape)
         && !split.children.is_empty()
         && ascends
         && is_inside

@@ -21,6 +21,7 @@ pub mod lease;
 pub mod lineage;
 pub mod log_keys;
 pub mod log_matching;
+pub mod membership;
 pub mod permits;
 pub mod promises;
 pub mod queues;
@@ -101,6 +102,8 @@ pub struct VoteJudges {
     pub gate: gate::GateJudge,
     /// Children that wait.
     pub births: births::BirthJudge,
+    /// Members that come and go.
+    pub members: membership::MembershipJudge,
 }
 
 /// Judges of what stores write, and keep for others.
@@ -183,6 +186,7 @@ impl RecordJudges {
         batch: &[Mutation],
         image: &dyn KvRead,
     ) -> Verdict {
+        membership::check_tombstones(store, batch, image)?;
         self.matching.on_write(store, batch, image)
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flotilla_base::{KvRead, PeerId, RegionId, StoreId, Term};
 use flotilla_raftgroup::disk;
 
+use super::membership::is_buried;
 use super::{Place, Verdict, Violation, require};
 
 const PROMISE: &str = "I2: a peer never forgets its (term, vote)";
@@ -27,6 +28,11 @@ impl PromiseJudge {
         synced: &dyn KvRead,
     ) -> Verdict {
         for &region in regions {
+            if is_buried(region, synced) {
+                // It is gone for good, and its id with it.
+                self.promises.remove(&(store, region));
+                continue;
+            }
             let state = disk::read_raft_state(synced, region)
                 .map_err(|error| Violation { rule: PROMISE, what: error.to_string() })?
                 .unwrap_or_default();

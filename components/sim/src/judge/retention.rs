@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Index, KvRead, Moment, RegionId, Span, StoreId};
+use flotilla_base::{Index, KvRead, Moment, Region, RegionId, Span, StoreId};
 use flotilla_raftgroup::disk;
 
 use super::{Place, Verdict, require};
@@ -23,9 +23,11 @@ pub struct RetentionJudge {
 
 /// A leader that shortens its log.
 #[derive(Clone, Copy, Debug)]
-pub struct Shortening {
+pub struct Shortening<'a> {
     /// Which.
     pub place: Place,
+    /// What its region looks like by the log, where that is known: others than members need nothing.
+    pub shape: Option<&'a Region>,
     /// Everything up to there goes.
     pub to: Index,
     /// What it has applied.
@@ -49,6 +51,11 @@ impl RetentionJudge {
         self.heard.retain(|(leader, _), _| *leader != place);
     }
 
+    /// A peer is gone from a store: what it said counts no more.
+    pub fn on_destroyed(&mut self, place: Place) {
+        self.heard.retain(|(leader, other), _| Place(*other, leader.1) != place);
+    }
+
     /// A leader has a view taken for a snapshot: whom it is for lacks more than the log has.
     pub fn on_snapshot(&mut self, leader: Place, to: StoreId, at: Index) {
         self.sent.insert((leader, to), at);
@@ -66,12 +73,14 @@ impl RetentionJudge {
     ///
     /// # Errors
     /// Somebody who is heard will need what goes.
-    pub fn on_shorten(&self, it: &Shortening) -> Verdict {
+    pub fn on_shorten(&self, it: &Shortening<'_>) -> Verdict {
         let Place(store, region) = it.place;
         let first = (it.place, StoreId(0));
         let of_leader = self.heard.range(first..).take_while(|((place, _), _)| *place == it.place);
         for ((_, other), heard_at) in of_leader {
-            let is_heard = it.now.since(*heard_at) <= it.heard_within && *other != store;
+            let is_member = it.shape.is_none_or(|shape| shape.peer_on(*other).is_some());
+            let is_recent = it.now.since(*heard_at) <= it.heard_within;
+            let is_heard = is_member && is_recent && *other != store;
             let held = self.durable.get(&Place(*other, region)).copied().unwrap_or_default();
             let sent = self.sent.get(&(it.place, *other)).copied().unwrap_or_default();
             let lag = it.applied.get().saturating_sub(it.to.get());
@@ -103,6 +112,7 @@ mod tests {
         judge.on_heard(ONE, OTHER.0, Moment(100));
         let shortening = |to, now| Shortening {
             place: ONE,
+            shape: None,
             to: Index(to),
             applied: Index(20),
             slow_entries: 5,
@@ -116,6 +126,10 @@ mod tests {
         judge.on_snapshot(ONE, OTHER.0, Index(16));
         assert_eq!(judge.on_shorten(&shortening(16, 150)), Ok(()));
         assert_eq!(broken(judge.on_shorten(&shortening(17, 150))), KEPT);
+        let without = Region::default();
+        let shape = Some(&without);
+        let removed = Shortening { shape, ..shortening(17, 150) };
+        assert_eq!(judge.on_shorten(&removed), Ok(()), "it is no member any more");
         judge.on_role(ONE);
         assert_eq!(judge.on_shorten(&shortening(17, 150)), Ok(()), "it does not lead any more");
     }

@@ -1,6 +1,7 @@
 //! One store: production replicas, appliers and region table, on a simulated disk. How it starts and how it
 //! serves clients stand in the files below this one.
 
+mod ends;
 mod serve;
 mod snapshots;
 mod start;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use flotilla_base::{Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, StoreId};
 use flotilla_multiraft::{
     Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
-    ReplicaConfig, Reply, RequestError, Round, Slot, SplitRequest,
+    ReplicaConfig, Reply, RequestError, Round, SplitClaim, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -178,11 +179,12 @@ impl StoreNode {
     }
 
     /// A message arrives.
-    pub fn receive(&mut self, message: Box<PeerMessage>, desk: &Desk<'_>) {
+    pub fn receive(&mut self, message: Box<PeerMessage>, desk: &mut Desk<'_>) {
         let Some(process) = &mut self.process else { return };
         let region = message.region;
         match process.table.admit(&message) {
             Admission::Drop(_) => return,
+            Admission::Confirm => return process.confirm(&message, desk),
             Admission::Deliver => {}
             Admission::Create(peer) => {
                 let config = process.replica_config(self.id, self.run, &self.disk);
@@ -313,6 +315,7 @@ impl StoreNode {
     /// # Errors
     /// An applier cannot go on.
     pub fn apply(&mut self, desk: &mut Desk<'_>) -> Verdict {
+        self.clean();
         let Some(process) = &mut self.process else { return Ok(()) };
         let mut effects = ApplyEffects::default();
         let count = if desk.rng.chance(700) { usize::MAX } else { 1 };
@@ -352,6 +355,7 @@ impl StoreNode {
         }
         let regions: Vec<RegionId> = process.cells.keys().copied().collect();
         desk.judges.records.on_synced(self.id, &regions, self.disk.synced())?;
+        desk.judges.votes.members.on_synced(self.id, &regions, self.disk.synced());
         let durable = process.works.unsynced.iter().take_while(|(batch, _)| *batch <= number);
         let durable: Vec<_> = process.works.unsynced.drain(..durable.count()).collect();
         let mut lane = Lane::new(process.config.seeded);
@@ -391,6 +395,7 @@ impl StoreNode {
         let has_more = !lane.is_idle();
         desk.judges.note(process.take_splits());
         process.take_claims();
+        process.take_ends(&mut self.disk.stages, desk);
         process.take_inputs();
         process.close_quarantined();
         lives && has_more
@@ -415,7 +420,8 @@ impl StoreNode {
     #[must_use]
     pub fn wants_apply(&self) -> bool {
         let Some(Process { works, lanes, .. }) = &self.process else { return false };
-        !works.tasks.is_empty() && lanes.apply.is_idle()
+        let has_work = !works.tasks.is_empty() || !works.cleanups.is_empty();
+        has_work && lanes.apply.is_idle()
     }
 
     /// Whether something waits for a sync, and the syncer for something.
@@ -571,20 +577,26 @@ struct Slots<'a> {
 
 impl Claims for Slots<'_> {
     fn claim(&mut self, region: RegionId, peer: PeerId) -> bool {
-        if let Some(slot) = self.table.slot(region) {
-            let is_uninitialised = *slot == Slot::Uninitialised(peer);
-            let cell = self.cells.get(&region).filter(|_| is_uninitialised);
-            let has_promised = cell.is_some_and(|it| it.replica.role().term.get() > 0);
-            self.marks.reach_if(has_promised, marks::SPLIT_AFTER_VOTE);
-            return is_uninitialised;
+        match self.table.claim_split(region, peer) {
+            SplitClaim::Create => {}
+            SplitClaim::Held => {
+                let cell = self.cells.get(&region);
+                let has_promised = cell.is_some_and(|it| it.replica.role().term.get() > 0);
+                self.marks.reach_if(has_promised, marks::SPLIT_AFTER_VOTE);
+                return true;
+            }
+            SplitClaim::Skip => {
+                let is_buried = self.table.tombstone(region).is_some();
+                self.marks.reach_if(is_buried, marks::SPLIT_ONTO_TOMBSTONE);
+                return false;
+            }
         }
         let Ok(replica) = Replica::uninitialised(self.config.clone(), region, peer, self.now)
         else {
             return false;
         };
-        let is_claimed = self.table.create_uninitialised(region, peer).is_ok();
         self.cells.insert(region, Cell { replica, inbox: VecDeque::new() });
-        is_claimed
+        true
     }
 }
 

@@ -59,7 +59,7 @@ impl StoreNode {
                 return PartFate::Refused;
             }
             match process.table.admit(&arrival.message) {
-                Admission::Drop(_) => return PartFate::Refused,
+                Admission::Drop(_) | Admission::Confirm => return PartFate::Refused,
                 Admission::Deliver => {}
                 Admission::Create(peer) => {
                     let config = process.replica_config(self.id, self.run, &self.disk);

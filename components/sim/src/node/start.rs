@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flotilla_base::{Moment, PeerRole, RegionId};
 use flotilla_multiraft::{
-    Applier, RecoveredPeer, RegionTable, Replica, StageNumber, recover_store,
+    Applier, RecoveredPeer, RegionTable, Replica, StageNumber, recover_remains, recover_store,
 };
 
 use super::{Desk, Lanes, Process, StoreConfig, StoreNode};
@@ -51,12 +51,18 @@ impl StoreNode {
         };
         process.works.readers.seeded = config.seeded;
         let image = Arc::clone(self.disk.image());
+        let remains = recover_remains(image.as_ref()).unwrap_or_default();
+        for (region, tombstone) in remains.tombstones {
+            process.table.bury(region, tombstone);
+        }
+        process.works.cleanups = remains.cleanups;
         let found = recover_store(image.as_ref()).unwrap_or_default();
         let mut regions: BTreeSet<RegionId> = found.iter().map(region_of).collect();
         regions.extend(desk.judges.records.promises.regions(self.id));
         let regions: Vec<RegionId> = regions.into_iter().collect();
         desk.judges.records.on_synced(self.id, &regions, image.as_ref())?;
         self.disk.stages.keep(&found.iter().filter_map(stage_of).collect());
+        desk.judges.votes.members.on_synced(self.id, &regions, image.as_ref());
         let now = clock.read(desk.now);
         for peer in found {
             self.revive(peer, &image, &mut process, now, desk)?;
@@ -89,6 +95,7 @@ impl StoreNode {
                 require(claim.is_ok(), "I5: ranges are disjoint", || format!("{claim:?}"))?;
                 process.works.readers.visible.insert(region.id, applied);
                 let applier = Applier::new(region.clone(), *peer, *apply);
+                let applier = applier.with_bugs(process.config.seeded);
                 process.works.appliers.insert(region.id, applier);
                 let voters = region.peers.iter().filter(|peer| peer.role == PeerRole::Voter);
                 is_fenced = voters.count() > 1;

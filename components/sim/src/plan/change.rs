@@ -6,6 +6,7 @@ use std::fmt;
 use flotilla_base::{Bug, Seeded, Span, StoreId};
 
 use super::{FaultFamily, Missing, Plan};
+use crate::changes::ChangePlan;
 use crate::partition::Shape;
 use crate::reads::ReadPlan;
 use crate::splits::SplitPlan;
@@ -22,7 +23,7 @@ pub struct Switch {
 }
 
 /// All switches besides families and shapes.
-pub const SWITCHES: [Switch; 20] = [
+pub const SWITCHES: [Switch; 22] = [
     Switch::new("loss", "lost messages of stores", |it| it.net.loss_permille = 0),
     Switch::new("client-loss", "lost requests and answers", |it| it.net.client_loss_permille = 0),
     Switch::new("duplicates", "messages that arrive twice", |it| it.net.duplicate_permille = 0),
@@ -44,6 +45,12 @@ pub const SWITCHES: [Switch; 20] = [
         it.reads = ReadPlan { transfer_interval: Span::ZERO, ..it.reads.clone() };
     }),
     Switch::new("splits", "regions that are split", |it| it.splits = SplitPlan::none()),
+    Switch::new("changes", "members that change", |it| {
+        it.topology.changes = ChangePlan::none();
+    }),
+    Switch::new("additions", "members that are added", |it| {
+        it.topology.changes.has_additions = false;
+    }),
     Switch::new("ambush", "faults that wait for their moment", |it| it.faults.ambush = None),
     Switch::new("large-values", "values of many bytes", |it| it.load.value_bytes_max = 1),
     Switch::new("missing", "a store that is missing in the second phase", |it| {

@@ -12,6 +12,7 @@ use flotilla_base::{Seeded, Span};
 use flotilla_raftgroup::{GroupLimits, Timing};
 
 use crate::ambush::Ambush;
+use crate::changes::ChangePlan;
 use crate::fault::Strike;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
@@ -35,6 +36,8 @@ pub struct Topology {
     pub learners: u64,
     /// The bootstrap reaches each store up to this much later, so that messages arrive before it.
     pub bootstrap_spread: Span,
+    /// How often members change.
+    pub changes: ChangePlan,
 }
 
 /// What the clocks of stores show.
@@ -297,6 +300,7 @@ impl Plan {
                 replicas: 3,
                 learners: 0,
                 bootstrap_spread: Span::ZERO,
+                changes: ChangePlan::none(),
             },
             clocks: ClockPlan { drift_permille: 0, wall_error_max: Span::ZERO },
             net: NetPlan {

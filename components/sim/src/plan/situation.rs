@@ -5,7 +5,9 @@ use flotilla_base::{Rng, Span, StoreId};
 
 use super::{Costs, DiskPlan, FaultFamily, FaultPlan, LoadPlan, Phases, Plan, Topology};
 use crate::ambush::Ambush;
+use crate::changes::ChangePlan;
 use crate::fault::{Order, Strike};
+use crate::partition::Shape;
 use crate::pd::plan::PdFaultPlan;
 use crate::pd::{PdFamily, PdPlan};
 use crate::reads::ReadPlan;
@@ -31,11 +33,13 @@ pub enum Situation {
     WrongClocks,
     /// Regions are split while some of their stores are far behind with what they apply, and clients read in place.
     Splits,
+    /// Members change all the time, several of them together, and whoever leads is cut off or crashes.
+    Memberships,
 }
 
 impl Situation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::HandOvers,
         Self::Sleepers,
         Self::LoneVoters,
@@ -44,12 +48,18 @@ impl Situation {
         Self::Usurpers,
         Self::WrongClocks,
         Self::Splits,
+        Self::Memberships,
     ];
 
-    /// What a seed is about, where it is no swarm: every fourth seed is for one of them.
+    /// What a seed is about, where it is no swarm: every fourth seed is for one of the others, in turn, and every
+    /// sixteenth one for members.
     #[must_use]
     pub fn of(seed: u64) -> Option<Self> {
-        let turn = usize::try_from(seed / 4).unwrap_or(0) % Self::ALL.len();
+        if seed % 16 == 2 {
+            return Some(Self::Memberships);
+        }
+        let in_turn = Self::ALL.len() - 1;
+        let turn = usize::try_from(seed / 4).unwrap_or(0) % in_turn;
         seed.is_multiple_of(4).then(|| Self::ALL[turn])
     }
 
@@ -67,6 +77,7 @@ impl Situation {
             Self::Usurpers => usurpers(base),
             Self::WrongClocks => wrong_clocks(base, &mut rng),
             Self::Splits => splits(base, &mut rng),
+            Self::Memberships => memberships(base, &mut rng),
         }
     }
 }
@@ -224,6 +235,28 @@ fn splits(mut plan: Plan, rng: &mut Rng) -> Plan {
     plan
 }
 
+fn memberships(mut plan: Plan, rng: &mut Rng) -> Plan {
+    let (stores, replicas) =
+        [(3, 3), (4, 3), (5, 3), (5, 5)][usize::try_from(rng.below(4)).unwrap_or(0)];
+    let changes = ChangePlan {
+        interval: millis(pick(rng, [300, 1_000])),
+        count_max: 200,
+        joint_permille: pick(rng, [200, 800]),
+        remove_permille: pick(rng, [0, 50, 200]),
+        has_additions: rng.chance(800),
+    };
+    plan.topology = Topology { stores, replicas, changes, ..plan.topology };
+    plan.splits = SplitPlan { interval: millis(pick(rng, [2_000, 6_000])), count_max: 12 };
+    plan.groups.limits.promotion_lag_max = pick(rng, [0, 4]);
+    plan.net.delay_spread = millis(pick(rng, [0, 20]));
+    plan.disk.apply_spread = millis(pick(rng, [0, 10, 200]));
+    plan.faults.families = vec![FaultFamily::Cut, FaultFamily::Crash];
+    plan.faults.shapes = vec![Shape::Alone, Shape::Half, Shape::Hottest];
+    (plan.faults.interval, plan.faults.length_max) = (millis(1_500), millis(2_500));
+    plan.phases.safety = millis(30_000);
+    plan
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -242,7 +275,7 @@ mod tests {
             assert_eq!(Plan::of(seed).seed, seed);
         }
         assert_eq!(counts.len(), Situation::ALL.len() + 1);
-        assert_eq!(counts.remove("None"), Some(300));
+        assert_eq!(counts.remove("None"), Some(275));
         assert!(counts.values().all(|count| *count >= 10), "{counts:?}");
     }
 

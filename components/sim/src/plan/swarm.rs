@@ -7,6 +7,7 @@ use super::{
     ClockPlan, DiskPlan, FaultFamily, FaultPlan, GroupPlan, LoadPlan, Missing, NetPlan, Phases,
     Plan, Topology,
 };
+use crate::changes::ChangePlan;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
@@ -21,7 +22,8 @@ impl Plan {
     #[must_use]
     pub fn swarm(seed: u64) -> Self {
         let lane = |number| Rng::lane(seed, FIRST_LANE + number);
-        let topology = swarm_topology(&mut lane(0));
+        let changes = ChangePlan::swarm(seed);
+        let topology = Topology { changes, ..swarm_topology(&mut lane(0)) };
         let phases = swarm_phases(&topology, &mut lane(1));
         Self {
             seed,
@@ -57,6 +59,7 @@ fn swarm_topology(rng: &mut Rng) -> Topology {
         replicas: replicas.min(stores),
         learners: 0,
         bootstrap_spread: Span::from_millis(pick(rng, [0, 20, 1_500])),
+        changes: ChangePlan::none(),
     }
 }
 
@@ -151,5 +154,6 @@ fn swarm_limits(seed: u64, rng: &mut Rng) -> GroupLimits {
         outstanding_max: to_usize(pick(rng, [1, 3, 16])),
         cache_bytes_max: to_usize(pick(rng, [0, 1 << 10, 4 << 20])),
         log: SnapshotPlan::swarm_log(seed),
+        promotion_lag_max: pick(rng, [0, 2, 16, 1024]),
     }
 }

@@ -35,7 +35,7 @@ impl World {
         index: flotilla_base::Index,
     ) -> Verdict {
         let Attempt { key, region, version, .. } = self.attempts[number(ticket)].clone();
-        let (value, applied) = self.store(store).read(region, &key, index)?;
+        let view = self.store(store).read(region, &key, index);
         let place = Place(store, region);
         // Behind the view: what it shows may be another region's by now.
         if let Err(refusal) = self.store(store).owns(region, version, &key) {
@@ -44,6 +44,8 @@ impl World {
             self.tell(store, ticket, Answer::Reply(reply));
             return Ok(());
         }
+        // A peer that was destroyed has none.
+        let (value, applied) = view?;
         state::check_read(place, &key, applied, value.as_ref(), &self.judges.applied)?;
         self.judges.tickets.on_answer(ticket, Outcome::Done)?;
         self.tell(store, ticket, Answer::Value(value));

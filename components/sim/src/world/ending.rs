@@ -61,7 +61,10 @@ impl World {
         let drawn = StoreId(1 + self.chance.schedule.below(stores));
         // A cluster is made by all of its stores: before that none may be missing for good.
         let is_made = !self.regions.is_empty();
-        let is_dead = is_made && self.plan.phases.missing == Missing::Dead;
+        // Nor where so few may vote by now that each one is needed.
+        let is_dead = is_made
+            && !self.plan.topology.changes.is_on()
+            && self.plan.phases.missing == Missing::Dead;
         self.record.missing = is_dead.then_some(drawn);
         if self.record.missing.is_some() {
             self.crash(drawn);
@@ -69,7 +72,7 @@ impl World {
     }
 
     fn lose_missing(&mut self) {
-        if self.plan.phases.missing == Missing::CutOff {
+        if self.plan.phases.missing == Missing::CutOff && !self.plan.topology.changes.is_on() {
             let store = StoreId(1 + self.chance.schedule.below(self.plan.topology.stores));
             self.record.missing = Some(store);
             self.cut(&self.links(store));
@@ -112,7 +115,8 @@ impl World {
         while self.now < deadline {
             let is_at_rest = self.judges.calls.open() == 0
                 && self.backlogs().iter().all(|(_, backlog)| backlog.is_empty());
-            if is_at_rest && self.is_converged() && self.check_pd().is_ok() {
+            let is_settled = self.check_membership().is_ok();
+            if is_at_rest && is_settled && self.is_converged() && self.check_pd().is_ok() {
                 return Ok(());
             }
             self.step()?;
@@ -137,6 +141,7 @@ impl World {
 
     /// Compares all replicas with what was applied and acknowledged.
     fn check_end(&mut self) -> Verdict {
+        self.check_membership()?;
         for region in &self.regions {
             let last = self.judges.applied.last(region.id);
             for peer in &region.peers {

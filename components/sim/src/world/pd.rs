@@ -64,6 +64,7 @@ impl World {
         }
         self.transfer_later();
         self.split_later();
+        self.change_later();
     }
 
     pub(super) fn tell_pd_of_start(&mut self, store: StoreId) {

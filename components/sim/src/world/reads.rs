@@ -1,10 +1,11 @@
 //! Reads in place, step by step, and leads that are handed over.
 
 use flotilla_base::{Index, RegionId, StoreId};
-use flotilla_multiraft::NotInPlace;
+use flotilla_multiraft::{NotInPlace, Reply, RequestError};
 
-use super::World;
+use super::{World, number};
 use crate::event::{Answer, Event, Run, Task, Ticket};
+use crate::hands::complete;
 use crate::judge::applied::ticket_of;
 use crate::judge::tickets::Outcome;
 use crate::judge::{Place, Verdict, state};
@@ -35,6 +36,15 @@ impl World {
                 let marks = &mut self.judges.lookout.marks;
                 marks.reach_if(refusal == NotInPlace::Withdrawn, marks::LEASE_WITHDRAWN);
                 marks.reach_if(refusal == NotInPlace::RanOut, marks::LEASE_RAN_OUT);
+                let region = self.attempts[number(ticket)].region;
+                if self.store(store).replica(region).is_none() {
+                    // It was destroyed meanwhile.
+                    let reply = Reply::Failed(RequestError::RegionNotFound(region));
+                    self.judges.calls.on_answer(ticket);
+                    complete(&mut self.judges, ticket, &reply);
+                    self.tell(store, ticket, Answer::Reply(reply));
+                    return Ok(());
+                }
                 // The replica is asked instead.
                 self.set_to_work(store);
                 return Ok(());

@@ -40,16 +40,23 @@ impl World {
                 node.split(region.id, request, desk);
                 Ok(())
             });
-            self.strike_behind(&region.peers.iter().map(|peer| peer.store).collect::<Vec<_>>());
+            let aftermath = self.chance.splits.aftermath();
+            let target = self.chance.splits.below(region.peers.len());
+            let after = self.chance.splits.moment();
+            let target = region.peers.get(target).map(|peer| peer.store).unwrap_or_default();
+            let length = Span(after.0 * 100).min(CUT_MAX);
+            self.strike_behind(aftermath, target, (after, length));
         }
         self.split_later();
     }
 
-    /// Something breaks while the split is under way.
-    fn strike_behind(&mut self, stores: &[StoreId]) {
-        let aftermath = self.chance.splits.aftermath();
-        let store = stores[self.chance.splits.below(stores.len())];
-        let after = self.chance.splits.moment();
+    /// Something breaks while a split or a change is under way.
+    pub(super) fn strike_behind(
+        &mut self,
+        aftermath: Aftermath,
+        store: StoreId,
+        (after, length): (Span, Span),
+    ) {
         let has = |family| self.plan.faults.families.contains(&family);
         let order = match aftermath {
             Aftermath::Crash(steps) if has(FaultFamily::Crash) => Order::Crash(store, 1 + steps),
@@ -60,7 +67,6 @@ impl World {
             }
             _ => return,
         };
-        let length = Span(after.0 * 100).min(CUT_MAX);
         self.schedule(after, Event::Strike(order, length));
     }
 
@@ -73,9 +79,10 @@ impl World {
         marks.reach_if(is_old, marks::SPLIT_OF_OLD_SHAPE);
     }
 
-    /// The map as the logs of all regions say; it only ever grows finer.
+    /// The map as the logs of all regions say.
     pub(super) fn follow_map(&mut self) {
-        if self.judges.applied.lineage.count() != self.regions.len() {
+        let shapes = self.judges.applied.lineage.shapes();
+        if std::mem::replace(&mut self.record.shapes, shapes) != shapes {
             self.regions = self.judges.applied.lineage.map();
         }
     }

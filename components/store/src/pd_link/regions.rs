@@ -82,7 +82,9 @@ impl LedRegions {
             Report::Quarantined { region, .. } => self.forget(*region),
             // The children's leaders report themselves when they lead.
             Report::Split { parent, births, .. } => self.shrink(parent, births.len() as u64),
-            Report::Initialised { .. } => {}
+            Report::Members { region, .. } => self.reshape(region),
+            Report::Destroyed { region, .. } => self.forget(*region),
+            Report::Initialised { .. } | Report::Leaving { .. } | Report::Orphaned(_) => {}
         }
     }
 
@@ -95,6 +97,16 @@ impl LedRegions {
         drop(state);
         self.has_changed.notify_one();
         self.leads.send_replace(());
+    }
+
+    /// A region that is led here has other members.
+    fn reshape(&self, region: &Region) {
+        let mut state = self.state.lock();
+        let Some(led) = state.regions.get_mut(&region.id) else { return };
+        led.region = region.clone();
+        state.changed.insert(region.id);
+        drop(state);
+        self.has_changed.notify_one();
     }
 
     /// Until somebody measures it, a region has its share of what it was.

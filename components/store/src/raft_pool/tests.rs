@@ -124,6 +124,7 @@ impl OneStore {
             silence: Arc::clone(&silence),
             brake: Arc::default(),
             metrics: Arc::clone(&metrics),
+            peers: std::sync::OnceLock::new(),
         });
         let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
         let identity = Identity { cluster_id, store_id: STORE, incarnation };

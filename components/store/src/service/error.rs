@@ -55,7 +55,7 @@ pub(super) fn region_error(
             });
         }
         // No kind of the contract says it, and it is no client's fault: the text does.
-        RequestError::Split { .. } => {}
+        RequestError::Split { .. } | RequestError::Change { .. } => {}
         RequestError::EntryTooLarge { region, bytes } => {
             error.raft_entry_too_large = Some(errorpb::RaftEntryTooLarge {
                 region_id: region.get(),

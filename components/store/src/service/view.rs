@@ -183,9 +183,11 @@ impl<R: Regions> RawService<R> {
         match reply {
             Reply::ReadAt(_) => Ok(()),
             Reply::Failed(refusal) => Err(self.refusal(refusal, target)),
-            Reply::Written | Reply::Split(_) | Reply::GuardFailed | Reply::Unknown => {
-                Err(internal("a read was answered as a write"))
-            }
+            Reply::Written
+            | Reply::Split(_)
+            | Reply::Changed(_)
+            | Reply::GuardFailed
+            | Reply::Unknown => Err(internal("a read was answered as a write")),
         }
     }
 

@@ -171,7 +171,9 @@ impl<R: Regions> RawService<R> {
                 }
                 Ok(WriteOutcome::Done(Reply::Failed(refusal))) => refusal,
                 Ok(
-                    WriteOutcome::Done(Reply::ReadAt(_) | Reply::Split(_) | Reply::Unknown)
+                    WriteOutcome::Done(
+                        Reply::ReadAt(_) | Reply::Split(_) | Reply::Changed(_) | Reply::Unknown,
+                    )
                     | WriteOutcome::Unknown,
                 ) => {
                     source.metrics.proposed(Proposed::Unknown);

@@ -1,0 +1,192 @@
+//! How the members of regions are changed: demoted, promoted, removed, and where the plan says so added, one at a
+//! time or several together, at drawn moments, and with something breaking right behind it.
+
+use flotilla_base::{ConfVer, Peer, PeerId, PeerRole, Region, Rng, Span, StoreId};
+use flotilla_multiraft::{ChangeKind, ChangePeers, PeerChange};
+
+use crate::event::Ticket;
+use crate::splits::Aftermath;
+
+/// Tickets of changes are numbered from here, behind those of splits.
+const FIRST_TICKET: u64 = 1 << 41;
+
+/// Peers that are added are numbered from here: nobody else gives such ids.
+const FIRST_PEER: u64 = 1 << 40;
+
+/// How often members change.
+#[derive(Clone, Debug)]
+pub struct ChangePlan {
+    /// Longest time between two changes; zero for none.
+    pub interval: Span,
+    /// So many are asked for at most, those included that are refused.
+    pub count_max: u64,
+    /// Changes that are about several voters, in thousandths.
+    pub joint_permille: u64,
+    /// Changes that remove somebody, in thousandths.
+    pub remove_permille: u64,
+    /// Whether members are added: they begin without data.
+    pub has_additions: bool,
+}
+
+impl ChangePlan {
+    /// No changes.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            interval: Span::ZERO,
+            count_max: 0,
+            joint_permille: 0,
+            remove_permille: 0,
+            has_additions: false,
+        }
+    }
+
+    /// The plan of a seed: one of three runs has changes.
+    #[must_use]
+    pub fn swarm(seed: u64) -> Self {
+        let mut rng = Rng::lane(seed, 14);
+        let pick =
+            |rng: &mut Rng, choices: [u64; 3]| choices[usize::try_from(rng.below(3)).unwrap_or(0)];
+        let interval = [0, 0, 0, 0, 300, 1_500][usize::try_from(rng.below(6)).unwrap_or(0)];
+        Self {
+            interval: Span::from_millis(interval),
+            count_max: 4 + rng.below(40),
+            joint_permille: pick(&mut rng, [0, 300, 700]),
+            remove_permille: pick(&mut rng, [0, 50, 200]),
+            has_additions: rng.chance(500),
+        }
+    }
+
+    /// Whether members change.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.interval > Span::ZERO && self.count_max > 0
+    }
+}
+
+/// Whether a ticket is that of a change.
+#[must_use]
+pub const fn is_change(ticket: Ticket) -> bool {
+    ticket.0 >= FIRST_TICKET
+}
+
+/// Draws changes.
+#[derive(Debug)]
+pub struct ChangeChance {
+    plan: ChangePlan,
+    rng: Rng,
+    asked: u64,
+    added: u64,
+}
+
+impl ChangeChance {
+    /// Draws as `plan` says.
+    #[must_use]
+    pub fn new(plan: ChangePlan, seed: u64) -> Self {
+        Self { plan, rng: Rng::lane(seed, 15), asked: 0, added: 0 }
+    }
+
+    /// Time to the next change; `None` where there is none.
+    pub fn interval(&mut self) -> Option<Span> {
+        let is_over = !self.plan.is_on() || self.asked >= self.plan.count_max;
+        (!is_over).then(|| Span(1 + self.rng.below(self.plan.interval.0)))
+    }
+
+    /// The next change's ticket.
+    pub const fn ticket(&mut self) -> Ticket {
+        self.asked += 1;
+        Ticket(FIRST_TICKET + self.asked)
+    }
+
+    /// One of the regions; now and then the one that was made last.
+    pub fn region<'a>(&mut self, regions: &'a [Region]) -> Option<&'a Region> {
+        let newest = regions.iter().max_by_key(|region| region.id);
+        let drawn = regions.get(self.below(regions.len()));
+        if self.rng.chance(300) { newest } else { drawn }
+    }
+
+    /// How the members of the region are to change: mostly in a way that makes sense. `stores` are all that there
+    /// are.
+    pub fn command(&mut self, region: &Region, stores: u64) -> ChangePeers {
+        let mut epoch = region.epoch;
+        if self.rng.chance(30) {
+            epoch.conf_ver = ConfVer(epoch.conf_ver.get() + 1 - 2 * self.rng.below(2).min(1));
+        }
+        let count = if self.rng.chance(self.plan.joint_permille) { 2 + self.below(2) } else { 1 };
+        let mut changes: Vec<PeerChange> = Vec::new();
+        for _ in 0..count * 3 {
+            let Some(step) = self.step(region, stores, count > 1) else { continue };
+            if changes.len() < count && changes.iter().all(|it| it.peer != step.peer) {
+                changes.push(step);
+            }
+        }
+        ChangePeers { epoch, changes }
+    }
+
+    /// Whether a member that has no data yet is to be removed, where there is one.
+    pub fn removes_late(&mut self) -> bool {
+        self.plan.remove_permille > 0 && self.rng.chance(300)
+    }
+
+    /// The removal of one member.
+    #[must_use]
+    pub fn removal(region: &Region, member: Peer) -> ChangePeers {
+        let kind = ChangeKind::Remove;
+        let step = PeerChange { kind, peer: member.id, store: member.store };
+        ChangePeers { epoch: region.epoch, changes: vec![step] }
+    }
+
+    fn step(&mut self, region: &Region, stores: u64, is_one_of_many: bool) -> Option<PeerChange> {
+        if self.plan.has_additions && self.rng.chance(250) {
+            return self.addition(region, stores);
+        }
+        let drawn = *region.peers.get(self.below(region.peers.len()))?;
+        let Peer { id: peer, store, role } = drawn;
+        let is_removed = !is_one_of_many && self.rng.chance(self.plan.remove_permille);
+        let kind = match role {
+            _ if is_removed => ChangeKind::Remove,
+            PeerRole::Voter if self.rng.chance(980) => ChangeKind::Demote,
+            PeerRole::Learner if self.rng.chance(980) => ChangeKind::Promote,
+            _ => [ChangeKind::Demote, ChangeKind::Promote][self.below(2)],
+        };
+        Some(PeerChange { kind, peer, store })
+    }
+
+    fn addition(&mut self, region: &Region, stores: u64) -> Option<PeerChange> {
+        let store = StoreId(1 + self.rng.below(stores));
+        if region.peer_on(store).is_some() {
+            return None;
+        }
+        self.added += 1;
+        Some(PeerChange {
+            kind: ChangeKind::AddLearner,
+            peer: PeerId(FIRST_PEER + self.added),
+            store,
+        })
+    }
+
+    /// What happens behind it.
+    pub fn aftermath(&mut self) -> Aftermath {
+        match self.rng.below(8) {
+            0 => Aftermath::Crash(self.rng.below(60)),
+            1 | 2 => Aftermath::Cut,
+            3 => Aftermath::HandOver,
+            _ => Aftermath::Calm,
+        }
+    }
+
+    /// How long something is broken then: longer than a new leader takes to be elected, mostly.
+    pub fn length(&mut self) -> Span {
+        Span::from_millis(500 + self.rng.below(2_500))
+    }
+
+    /// A short while.
+    pub fn moment(&mut self) -> Span {
+        Span(self.rng.below(Span::from_millis(20).0))
+    }
+
+    /// One of so many.
+    pub fn below(&mut self, count: usize) -> usize {
+        usize::try_from(self.rng.below(count.max(1) as u64)).unwrap_or(0)
+    }
+}

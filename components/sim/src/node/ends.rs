@@ -1,0 +1,123 @@
+//! Members that come and go at a store, and peers that end there.
+
+use flotilla_base::{Family, Key, PeerId, Region, RegionId};
+use flotilla_multiraft::{
+    ChangeRequest, Input, MembershipInput, PeerMessage, Reply, RequestError, SnapshotInput, clean,
+};
+
+use super::{Desk, Process, StoreNode};
+use crate::event::Ticket;
+use crate::hands::{End, Out, complete};
+use crate::judge::Place;
+use crate::marks;
+use crate::stages::Stages;
+
+impl StoreNode {
+    /// Somebody wants a region to have other members.
+    pub fn change(
+        &mut self,
+        region: RegionId,
+        request: ChangeRequest<Ticket>,
+        desk: &mut Desk<'_>,
+    ) {
+        let Some(process) = &mut self.process else { return };
+        let ticket = request.ticket;
+        if !process.cells.contains_key(&region) {
+            refuse(region, ticket, desk);
+            return;
+        }
+        desk.judges.calls.on_arrival(ticket, self.id);
+        let input = MembershipInput::ChangePeers(request);
+        process.post(region, Input::Membership(Box::new(input)));
+    }
+
+    /// Cleans what destroyed peers left. Nobody becomes the owner of any key meanwhile: it takes no time.
+    pub(super) fn clean(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        for cleanup in std::mem::take(&mut process.works.cleanups) {
+            let batch = clean(&process.table, &cleanup);
+            if self.disk.write(batch).is_err() {
+                self.doom = Some(0);
+                return;
+            }
+        }
+    }
+
+    /// A key on the disk that belongs to no region with a member here.
+    #[must_use]
+    pub fn stray_key(&self, regions: &[Region]) -> Option<Key> {
+        let own = |key: &&Key| {
+            let owner = regions.iter().find(|region| region.range.contains(key));
+            owner.is_some_and(|region| region.peer_on(self.id).is_some())
+        };
+        self.disk
+            .image()
+            .look(|image| image.family(Family::Raw).keys().find(|key| !own(key)).cloned())
+    }
+}
+
+impl Process {
+    /// Whoever asks about a peer that is gone is told so.
+    pub(super) fn confirm(&self, asked: &PeerMessage, desk: &mut Desk<'_>) {
+        let answer = self.table.confirm(asked).map(Box::new);
+        desk.out.extend(answer.map(Out::Send));
+    }
+
+    /// The table hears of members and of ends, in order.
+    pub(super) fn take_ends(&mut self, stages: &mut Stages, desk: &mut Desk<'_>) {
+        for end in std::mem::take(&mut self.works.ends) {
+            match end {
+                End::Members(peer, region) => self.table.change_members(peer, &region),
+                End::Leaving(region, peer) => {
+                    if self.table.let_go(region, peer) {
+                        let input = Box::new(MembershipInput::MayLeave);
+                        self.post(region, Input::Membership(input));
+                    }
+                }
+                End::Destroyed(region, peer, tombstone) => {
+                    self.table.release(region, peer, tombstone);
+                    self.destroy((region, peer), stages, desk);
+                }
+            }
+        }
+    }
+
+    fn destroy(
+        &mut self,
+        (region, peer): (RegionId, PeerId),
+        stages: &mut Stages,
+        desk: &mut Desk<'_>,
+    ) {
+        let Some(cell) = self.cells.remove(&region) else { return };
+        debug_assert_eq!(cell.replica.peer(), peer, "the table released its slot");
+        self.works.appliers.remove(&region);
+        self.works.readers.visible.remove(&region);
+        self.works.readers.delegates.remove(&region);
+        self.works.quarantined.retain(|it| *it != region);
+        self.alarms.remove(&region);
+        self.wants_room.remove(&region);
+        let store = self.table.store();
+        desk.judges.records.retention.on_destroyed(Place(store, region));
+        let mut views = self.works.snapshots.views.keys();
+        debug_assert!(!views.any(|it| (it.region, it.peer) == (region, peer)), "it sends nothing");
+        for input in &cell.inbox {
+            if let Input::Snapshot(input) = input
+                && let SnapshotInput::Arrived(arrival) = input.as_ref()
+            {
+                desk.judges.lookout.reach(marks::SNAPSHOT_TO_GONE);
+                stages.remove(arrival.stage);
+            }
+        }
+        for ticket in cell.inbox.into_iter().filter_map(Input::into_ticket) {
+            self.works.follower_reads.remove(&ticket);
+            desk.judges.calls.on_answer(ticket);
+            refuse(region, ticket, desk);
+        }
+    }
+}
+
+fn refuse(region: RegionId, ticket: Ticket, desk: &mut Desk<'_>) {
+    let reply = Reply::Failed(RequestError::RegionNotFound(region));
+    complete(desk.judges, ticket, &reply);
+    desk.out.push(Out::Answer(ticket, reply));
+}
