@@ -163,3 +163,13 @@ fn split_onto_tombstone() -> std::io::Result<()> {
 fn destroy_crash_at_each_step() -> std::io::Result<()> {
     run("destroy_crash_at_each_step")
 }
+
+#[test]
+fn snapshot_to_a_learner() -> std::io::Result<()> {
+    run("snapshot_to_a_learner")
+}
+
+#[test]
+fn removed_while_installing() -> std::io::Result<()> {
+    run("removed_while_installing")
+}
