@@ -52,6 +52,11 @@ impl EpochJudge {
         require(grows, BACK, || format!("{place}: was {before:?}, is {epoch:?}"))
     }
 
+    /// A peer is destroyed: the next one there knows nothing of what it knew.
+    pub fn on_destroyed(&mut self, Place(store, region): Place) {
+        self.newest.remove(&(store, region));
+    }
+
     /// A store starts anew, from what it has applied durably.
     pub fn on_crash(&mut self, store: StoreId) {
         self.newest.retain(|(other, _), _| *other != store);
@@ -86,6 +91,9 @@ mod tests {
             assert_eq!(judge.on_epoch(ONE, Epoch::default()), Ok(()));
             assert_eq!(judge.on_epoch(ONE, epoch(2, 2)), Ok(()));
             assert_eq!(broken(judge.on_epoch(ONE, older)), BACK);
+            judge.on_destroyed(ONE);
+            assert_eq!(judge.on_epoch(ONE, Epoch::default()), Ok(()), "another peer");
+            assert_eq!(judge.on_epoch(ONE, epoch(2, 2)), Ok(()));
             judge.on_crash(ONE.0);
             assert_eq!(judge.on_epoch(ONE, epoch(1, 1)), Ok(()), "applied again after a crash");
         }

@@ -97,7 +97,9 @@ impl Process {
         self.alarms.remove(&region);
         self.wants_room.remove(&region);
         let store = self.table.store();
-        desk.judges.records.retention.on_destroyed(Place(store, region));
+        let place = Place(store, region);
+        desk.judges.records.retention.on_destroyed(place);
+        desk.judges.epochs.on_destroyed(place);
         let mut views = self.works.snapshots.views.keys();
         debug_assert!(!views.any(|it| (it.region, it.peer) == (region, peer)), "it sends nothing");
         for input in &cell.inbox {
