@@ -128,6 +128,14 @@ impl RegionTable {
         }
     }
 
+    /// Whether keys of `range` are claimed for a peer that has no data yet: it may get none, and own nothing.
+    pub(crate) fn is_promised(&self, range: &KeyRange) -> bool {
+        self.slots.values().any(|slot| match slot {
+            Slot::Installing(_, claim) => claim.before.is_none() && claim.range.overlaps(range),
+            _ => false,
+        })
+    }
+
     /// A region was split whose peer is about to be given a snapshot, or is out of service: its children have the
     /// rest.
     pub(crate) fn split_claim(&mut self, parent: &Region) {
@@ -297,8 +305,14 @@ mod tests {
         };
         let expected = ["[a, b)", "[p, r)", "[t, z)"];
         assert_eq!(parts(&table), expected);
+        // Where it is given up nobody else would clean it.
+        assert!(table.is_promised(&KeyRange::new("s", "z")));
+        assert!(!table.is_promised(&KeyRange::new("t", "z")));
         table.installed(&region(3, "r", "t"), PeerId(31));
         assert_eq!(parts(&table), expected);
+        assert!(!table.is_promised(&KeyRange::new("a", "z")));
+        table.claim_install(&arrival(region(2, "g", "p"))).expect("its own");
+        assert!(!table.is_promised(&KeyRange::new("a", "z")), "it has had data");
     }
 
     #[test]

@@ -164,11 +164,16 @@ fn decode_range(record: &Bytes) -> Result<KeyRange, CodecError> {
     Ok(range)
 }
 
-/// The batch that carries out `cleanup`: the keys that nobody owns or is being given are deleted, and the order is taken
-/// back: whoever is given the others replaces all that stands there. It needs no sync. From this call until the batch is
-/// written nobody may become the owner of keys of the range, or claim them.
+/// The batch that carries out `cleanup`: the keys that nobody owns are deleted, and the order is taken back. It needs no
+/// sync. From this call until the batch is written nobody may become the owner of keys of the range, or claim them.
+///
+/// `None` while keys of it are being given to a peer without data: it will replace all that stands there, or will not.
+/// To be asked again when a claim has ended, or after a restart; the order stays.
 #[must_use]
-pub fn clean(table: &RegionTable, cleanup: &Cleanup) -> Vec<Mutation> {
+pub fn clean(table: &RegionTable, cleanup: &Cleanup) -> Option<Vec<Mutation>> {
+    if table.is_promised(&cleanup.range) {
+        return None;
+    }
     let mut batch = Vec::new();
     for range in table.unowned_parts(&cleanup.range) {
         let is_guard = range.start >= flotilla_base::key::guard_border();
@@ -180,7 +185,7 @@ pub fn clean(table: &RegionTable, cleanup: &Cleanup) -> Vec<Mutation> {
         batch.extend(Family::DATA.map(|family| Mutation::DeleteRange(family, range.clone())));
     }
     batch.push(Mutation::Delete(Family::RaftMeta, cleanup_key(cleanup)));
-    batch
+    Some(batch)
 }
 
 /// The engine deletes no range without an upper bound. No key is as large as this one.
@@ -417,7 +422,7 @@ mod tests {
             table.initialise(PeerId(id * 10), &region).expect("free");
         }
         let cleaned = |range| {
-            let batch = clean(&table, &cleanup(range));
+            let batch = clean(&table, &cleanup(range)).expect("nothing is claimed");
             let ranges = batch.into_iter().filter_map(|mutation| match mutation {
                 Mutation::DeleteRange(Family::Raw, range) => Some(range.to_string()),
                 _ => None,
@@ -428,8 +433,9 @@ mod tests {
         assert_eq!(cleaned(("d", "n")), ["[f, m)"]);
         assert_eq!(cleaned(("d", "e")), [""; 0]);
         assert_eq!(cleaned(("g", "h")), ["[g, h)"]);
-        assert_eq!(clean(&table, &cleanup(("d", "e"))).len(), 1, "the order is taken back");
-        let last = clean(&table, &cleanup(("x", "")));
+        let owned = clean(&table, &cleanup(("d", "e"))).expect("nothing is claimed");
+        assert_eq!(owned.len(), 1, "the order is taken back");
+        let last = clean(&table, &cleanup(("x", ""))).expect("nothing is claimed");
         assert!(matches!(&last[0], Mutation::DeleteRange(_, range) if !range.end.is_empty()));
     }
 }

@@ -18,11 +18,10 @@ pub(crate) struct LogGc {
 }
 
 impl LogGc {
-    /// A leader's newest word counts: whoever it cares for again may need what it had given up. Others say nothing.
-    pub(crate) fn note_needless(&mut self, index: Index) {
-        if !index.is_none() {
-            self.needless = index;
-        }
+    /// A leader's newest word counts, also where it needs all of the log: whoever it cares for again may need what it,
+    /// or a leader before it, had given up.
+    pub(crate) const fn note_needless(&mut self, index: Index) {
+        self.needless = index;
     }
 
     pub(crate) const fn note_applied_bytes(&mut self, bytes: usize) {
@@ -58,5 +57,21 @@ impl<T> Replica<T> {
         self.log_gc.requested = target;
         self.log_gc.bytes_since = 0;
         Some(position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_word_counts_and_nothing_may_be_needless() {
+        let limits = LogLimits { worth_entries: 2, ..LogLimits::default() };
+        let mut log_gc = LogGc::default();
+        log_gc.note_needless(Index(20));
+        assert_eq!(log_gc.target(Index(9), &limits), Some(Index(9)));
+        assert_eq!(log_gc.target(Index(30), &limits), Some(Index(20)));
+        log_gc.note_needless(Index(0));
+        assert_eq!(log_gc.target(Index(30), &limits), None, "a leader keeps all of it");
     }
 }

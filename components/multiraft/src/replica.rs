@@ -406,9 +406,12 @@ impl<T> Replica<T> {
         }
         self.embryo.last_sender = message.from;
         self.note_contact(now, &message);
+        let is_of_leader =
+            matches!(message.message.kind, MessageKind::Append | MessageKind::Heartbeat);
         match self.group.step(now, message.message) {
-            // What was refused says nothing about the log either.
-            Ok(()) => self.log_gc.note_needless(message.matched_by_all),
+            // What was refused says nothing about the log either, nor does a peer that does not lead.
+            Ok(()) if is_of_leader => self.log_gc.note_needless(message.matched_by_all),
+            Ok(()) => {}
             Err(StepError::Damaged(damage)) => {
                 self.life = Lifecycle::Quarantined;
                 // Its records agree with each other: nothing else keeps it from voting after a restart.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::{Index, Moment, PeerId, PeerRole, RegionId, Span, StoreId, Term, limit};
-use flotilla_multiraft::{Input, Lifecycle, MembershipInput, PeerMessage, Replica};
+use flotilla_multiraft::{Input, MembershipInput, PeerMessage, Replica};
 use flotilla_raftgroup::{MessageKind, Role, RoleChange};
 
 use crate::event::Ticket;
@@ -78,7 +78,6 @@ pub struct TurnWatch {
     now: Moment,
     gate: Span,
     before: RoleChange,
-    was_installing: bool,
     was_transferring: bool,
     is_told_to_transfer: bool,
     reads: usize,
@@ -89,19 +88,8 @@ impl TurnWatch {
     #[must_use]
     pub fn begin(place: Place, replica: &Replica<Ticket>, now: Moment, gate: Span) -> Self {
         let (group, before) = (replica.group(), replica.role());
-        let was_installing = replica.life() == Lifecycle::Installing;
         let was_transferring = group.is_transferring();
-        let (is_told_to_transfer, reads) = (false, 0);
-        Self {
-            place,
-            now,
-            gate,
-            before,
-            was_installing,
-            was_transferring,
-            is_told_to_transfer,
-            reads,
-        }
+        Self { place, now, gate, before, was_transferring, is_told_to_transfer: false, reads: 0 }
     }
 
     /// An input is about to be taken.
@@ -193,8 +181,6 @@ impl TurnWatch {
         marks.reach_if(led && leads && is_over, marks::TRANSFER_ABORTED);
         let is_begun = !self.was_transferring && group.is_transferring();
         marks.reach_if(is_begun && !self.is_told_to_transfer, marks::STALL_TRANSFER);
-        let is_given_up = self.was_installing && replica.life() == Lifecycle::Leaving;
-        marks.reach_if(is_given_up, marks::INSTALL_GIVEN_UP);
         let needs_round = leads && group.can_read() && group.leased_index(self.now).is_none();
         marks.reach_if(needs_round && self.reads > 0, marks::READ_INDEX);
         marks.reach_if(needs_round && self.reads > 1, marks::READ_BATCH);

@@ -75,8 +75,6 @@ marks! {
     SNAPSHOT_TO_NEW = "snapshot-to-new-peer", "a peer without data gets it with a snapshot";
     SNAPSHOT_REFUSED = "snapshot-refused", "a snapshot arrives that is damaged, or whose keys are another's";
     SNAPSHOT_CANCELLED = "snapshot-cancelled", "a snapshot is given up on its way";
-    SNAPSHOT_TO_GONE = "snapshot-to-gone-peer", "a snapshot has arrived for a peer that is destroyed before it sees it";
-    INSTALL_GIVEN_UP = "install-given-up-removed", "a peer that waits to be given a snapshot learns that it was removed";
     INSTALL_RECOVERED = "install-recovered", "a store starts that crashed while data was put in place";
     CONF_CHANGED = "conf-changed", "the members of a region change";
     JOINT_LEFT_BY_OTHER = "joint-left-by-other-leader", "another leader ends a joint configuration than began it";

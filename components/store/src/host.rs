@@ -194,10 +194,12 @@ pub(crate) fn log_limits() -> LogLimits {
     LogLimits { slow: LogBound::NONE, silent: LogBound::NONE, ..LogLimits::default() }
 }
 
-/// Deletes what nobody owns. Nobody becomes the owner of a key of it meanwhile: that needs the table.
+/// Deletes what nobody owns. Nobody becomes the owner of a key of it meanwhile: that needs the table. What is claimed
+/// for a snapshot is cleaned after the next start.
 pub(crate) fn carry_out(shared: &Shared, cleanup: &Cleanup) {
     let table = shared.router.table().write();
-    let batch = WriteBatch::from(clean(&table, cleanup));
+    let Some(batch) = clean(&table, cleanup) else { return };
+    let batch = WriteBatch::from(batch);
     shared.engine.write(&batch).unwrap_or_else(|error| stop("clean a range", &error));
 }
 

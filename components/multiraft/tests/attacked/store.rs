@@ -272,7 +272,10 @@ impl Store {
         }
         effects.finish(self);
         for cleanup in std::mem::take(&mut self.cleanups) {
-            self.disk.write(clean(&self.table, &cleanup));
+            match clean(&self.table, &cleanup) {
+                Some(batch) => self.disk.write(batch),
+                None => self.cleanups.push(cleanup),
+            }
         }
     }
 

@@ -152,7 +152,12 @@ impl Store {
     /// Cleans what nobody owns.
     pub(crate) fn clean(&mut self, lines: &mut Vec<String>) {
         for cleanup in std::mem::take(&mut self.cleanups) {
-            let shown = self.write(clean(&self.table, &cleanup));
+            let Some(batch) = clean(&self.table, &cleanup) else {
+                lines.push(format!("clean later {}", cleanup.range));
+                self.cleanups.push(cleanup);
+                continue;
+            };
+            let shown = self.write(batch);
             lines.push(format!("clean {shown}"));
         }
     }

@@ -9,7 +9,6 @@ use super::{Desk, Process, StoreNode};
 use crate::event::Ticket;
 use crate::hands::{End, Out, complete};
 use crate::judge::Place;
-use crate::marks;
 use crate::stages::Stages;
 
 impl StoreNode {
@@ -35,7 +34,10 @@ impl StoreNode {
     pub(super) fn clean(&mut self) {
         let Some(process) = &mut self.process else { return };
         for cleanup in std::mem::take(&mut process.works.cleanups) {
-            let batch = clean(&process.table, &cleanup);
+            let Some(batch) = clean(&process.table, &cleanup) else {
+                process.works.snapshots.postponed.push(cleanup);
+                continue;
+            };
             if self.disk.write(batch).is_err() {
                 self.doom = Some(0);
                 return;
@@ -106,7 +108,6 @@ impl Process {
             if let Input::Snapshot(input) = input
                 && let SnapshotInput::Arrived(arrival) = input.as_ref()
             {
-                desk.judges.lookout.reach(marks::SNAPSHOT_TO_GONE);
                 stages.remove(arrival.stage);
             }
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use flotilla_base::{Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, StoreId};
 use flotilla_multiraft::{
     Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
-    ReplicaConfig, Reply, RequestError, Round, SplitClaim, SplitRequest,
+    ReplicaConfig, Reply, RequestError, Round, Slot, SplitClaim, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -560,6 +560,9 @@ impl Process {
     fn close_quarantined(&mut self) {
         for region in &self.works.quarantined {
             if let Some(cell) = self.cells.get(region) {
+                if matches!(self.table.slot(*region), Some(Slot::Installing(..))) {
+                    self.works.cleanups.append(&mut self.works.snapshots.postponed);
+                }
                 self.table.quarantine(*region, cell.replica.peer());
             }
         }
