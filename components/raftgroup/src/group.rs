@@ -593,8 +593,7 @@ impl Group {
             term: message.term.get().cmp(&raft.term),
             is_leader: raft.state == StateRole::Leader,
             is_from_leader: raft.leader_id == message.from.get(),
-            matched: Index(raft.prs().get(message.from.get()).map_or(0, |it| it.matched)),
-            is_from_member: raft.prs().get(message.from.get()).is_some(),
+            matched: raft.prs().get(message.from.get()).map(|it| Index(it.matched)),
             has_unapplied_change: self.has_unapplied_change(),
         }
     }

@@ -59,10 +59,8 @@ pub(crate) struct GuardView {
     pub(crate) is_leader: bool,
     /// The sender leads, as far as this peer knows.
     pub(crate) is_from_leader: bool,
-    /// What this leader knows durable at the sender.
-    pub(crate) matched: Index,
-    /// The sender is one of the group as this peer knows it.
-    pub(crate) is_from_member: bool,
+    /// What a leader knows durable at the sender; `None` where the sender is no member.
+    pub(crate) matched: Option<Index>,
     /// A change of the membership is committed, and not applied here.
     pub(crate) has_unapplied_change: bool,
 }
@@ -85,7 +83,9 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
         // They come with their data, and are installed around the crate.
         MessageKind::Snapshot => Err(StepError::Unsupported(message.kind)),
         MessageKind::TimeoutNow => check_handover(message, view),
-        MessageKind::ReadIndex if !(view.is_leader && view.term.is_eq() && view.is_from_member) => {
+        MessageKind::ReadIndex
+            if !(view.is_leader && view.term.is_eq() && view.matched.is_some()) =>
+        {
             Err(StepError::Senseless("a read is asked for in another term, or where nobody leads"))
         }
         MessageKind::ReadIndex if message.context.len() > READ_CONTEXT_BYTES_MAX => {
@@ -99,7 +99,7 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
             // Only a leader of this group can prove that this peer lost what it had acknowledged, and
             // nobody leads beside this peer in its own term.
             let is_rival = view.is_leader && view.term.is_eq();
-            if view.is_from_member && view.term.is_ge() && !is_rival {
+            if view.matched.is_some() && view.term.is_ge() && !is_rival {
                 return Err(Damage { committed: message.commit, last: view.last }.into());
             }
             Err(StepError::Senseless("a commit index beyond the log, from no leader of this group"))
@@ -129,7 +129,7 @@ fn numbers(message: &Message) -> impl Iterator<Item = u64> {
 /// a shortened log, where there is nothing left to send, and so for ever.
 fn refuses_what_it_holds(message: &Message, view: &GuardView) -> bool {
     let is_own_term = view.is_leader && view.term.is_eq();
-    is_own_term && message.reject.is_some() && message.index <= view.matched
+    is_own_term && message.reject.is_some() && message.index <= view.matched.unwrap_or_default()
 }
 
 fn claims_too_much(message: &Message, view: &GuardView) -> bool {
@@ -221,8 +221,7 @@ mod tests {
             term: Ordering::Equal,
             is_leader: false,
             is_from_leader: true,
-            matched: Index(0),
-            is_from_member: true,
+            matched: Some(Index(0)),
             has_unapplied_change: false,
         }
     }

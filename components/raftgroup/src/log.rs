@@ -175,7 +175,9 @@ impl LogView {
 
     /// Everything up to `applied` is applied.
     pub(crate) fn forget_changes(&mut self, applied: Index) {
-        while self.changes.pop_front_if(|first| *first <= applied.get()).is_some() {}
+        while self.changes.front().is_some_and(|first| *first <= applied.get()) {
+            self.changes.pop_front();
+        }
     }
 
     fn cached(&self, index: u64) -> Option<&Entry> {

@@ -45,7 +45,7 @@ fn mutation(change: &Mutation, view: &dyn KvRead) -> String {
         }
         Mutation::Put(_, key, value) => format!("{}={}", display(key), display(value)),
         Mutation::DeleteRange(family, range) => format!("nothing in {family:?} {range}"),
-        other => format!("{other:?}"),
+        other @ Mutation::Delete(..) => format!("{other:?}"),
     }
 }
 

@@ -58,7 +58,7 @@ impl Situation {
     pub fn of(seed: u64) -> Option<Self> {
         match seed % 16 {
             2 => return Some(Self::Memberships),
-            10 => return Some(Self::Splits),
+            7 => return Some(Self::Splits),
             _ => {}
         }
         // Members have theirs already.
