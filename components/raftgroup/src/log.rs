@@ -36,9 +36,15 @@ pub(crate) struct LogView {
     before_cache: LogPosition,
     /// Bytes that may still be read from the disk for followers before the next Ready.
     reads_left: Cell<usize>,
-    sizes: LogSizes,
+    outline: Outline,
     /// The crate asks for snapshots here.
     attempts: RefCell<Attempts>,
+}
+
+/// What is remembered of entries, also of those that left the cache.
+#[derive(Default)]
+struct Outline {
+    sizes: LogSizes,
     /// Where changes of the membership stand that are not applied yet, ascending.
     changes: VecDeque<u64>,
 }
@@ -70,19 +76,19 @@ impl LogView {
             cache_bytes: 0,
             before_cache: truncated,
             reads_left: Cell::new(DISK_READS_BYTES),
-            sizes: LogSizes::default(),
+            outline: Outline::default(),
             attempts: RefCell::default(),
-            changes: VecDeque::new(),
         }
     }
 
     /// The same log, of which so much is kept for others.
-    pub(crate) fn keeping(self, limits: &LogLimits) -> Self {
-        Self { sizes: LogSizes::within(limits), ..self }
+    pub(crate) fn keeping(mut self, limits: &LogLimits) -> Self {
+        self.outline.sizes = LogSizes::within(limits);
+        self
     }
 
     pub(crate) const fn sizes(&self) -> &LogSizes {
-        &self.sizes
+        &self.outline.sizes
     }
 
     pub(crate) fn attempts(&mut self) -> &mut Attempts {
@@ -113,13 +119,17 @@ impl LogView {
         while self.cache.back().is_some_and(|entry| entry.index >= first.index) {
             self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| entry_bytes(&entry));
         }
-        self.changes.retain(|change| *change < first.index);
+        self.outline.changes.retain(|change| *change < first.index);
         for entry in entries {
             if is_change(entry) {
-                self.changes.push_back(entry.index);
+                self.outline.changes.push_back(entry.index);
             }
             self.cache_bytes += entry_bytes(entry);
-            self.sizes.note(Index(entry.index), entry_bytes(entry) as u64, self.truncated.index);
+            self.outline.sizes.note(
+                Index(entry.index),
+                entry_bytes(entry) as u64,
+                self.truncated.index,
+            );
             self.cache.push_back(entry.clone());
         }
         if let Some(entry) = entries.last() {
@@ -164,19 +174,19 @@ impl LogView {
             }
             true
         })?;
-        self.changes = changes;
+        self.outline.changes = changes;
         Ok(())
     }
 
     /// Whether a change of the membership stands up to `committed` and is not applied.
     pub(crate) fn has_change_up_to(&self, committed: Index) -> bool {
-        self.changes.front().is_some_and(|first| *first <= committed.get())
+        self.outline.changes.front().is_some_and(|first| *first <= committed.get())
     }
 
     /// Everything up to `applied` is applied.
     pub(crate) fn forget_changes(&mut self, applied: Index) {
-        while self.changes.front().is_some_and(|first| *first <= applied.get()) {
-            self.changes.pop_front();
+        while self.outline.changes.front().is_some_and(|first| *first <= applied.get()) {
+            self.outline.changes.pop_front();
         }
     }
 

@@ -72,18 +72,25 @@ pub struct Works {
     pub gate: Span,
     /// Entries that are kept for a slow member.
     pub slow_entries: u64,
-    /// Regions that were split, and the peers that are born: not yet in the table.
-    pub splits: Vec<(Region, Vec<Birth>)>,
     /// Snapshots.
     pub snapshots: SnapshotWorks,
     /// What is wrong on purpose.
     pub seeded: Seeded,
-    /// What is new of members and of peers that end: not yet in the table.
+    /// What the region table is to hear.
+    pub news: TableNews,
+    /// Inputs for replicas, not yet in their inboxes.
+    pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
+}
+
+/// What the region table of a store has not heard yet.
+#[derive(Debug, Default)]
+pub struct TableNews {
+    /// Regions that were split, and the peers that are born.
+    pub splits: Vec<(Region, Vec<Birth>)>,
+    /// What is new of members and of peers that end.
     pub ends: Vec<End>,
     /// Keys that are to be cleaned.
     pub cleanups: Vec<Cleanup>,
-    /// Inputs for replicas, not yet in their inboxes.
-    pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
 }
 
 /// What the table is told of members and of peers that end.
@@ -404,21 +411,21 @@ impl Bench<'_> {
             Report::Split { parent, births, .. } => self.on_split(parent, births),
             Report::Members { region, peer } => {
                 let verdict = self.judges.epochs.on_shape(self.store, &region);
-                self.works.ends.push(End::Members(peer, region));
+                self.works.news.ends.push(End::Members(peer, region));
                 verdict
             }
             Report::Leaving { region, peer } => {
-                self.works.ends.push(End::Leaving(region, peer));
+                self.works.news.ends.push(End::Leaving(region, peer));
                 Ok(())
             }
             Report::Destroyed { region, peer, tombstone, cleanup } => {
-                self.works.ends.push(End::Destroyed(region, peer, tombstone));
-                self.works.cleanups.extend(cleanup);
+                self.works.news.ends.push(End::Destroyed(region, peer, tombstone));
+                self.works.news.cleanups.extend(cleanup);
                 self.judges.lookout.reach(marks::TOMBSTONED);
                 Ok(())
             }
             Report::Orphaned(cleanup) => {
-                self.works.cleanups.push(cleanup);
+                self.works.news.cleanups.push(cleanup);
                 Ok(())
             }
             Report::Initialised { region, peer, apply } => {
@@ -458,7 +465,7 @@ impl Bench<'_> {
                 self.judges.votes.births.on_birth(place, clock.read(now) + gate);
             }
         }
-        self.works.splits.push((parent, births));
+        self.works.news.splits.push((parent, births));
         verdict
     }
 

@@ -33,7 +33,7 @@ impl StoreNode {
     /// Cleans what destroyed peers left. Nobody becomes the owner of any key meanwhile: it takes no time.
     pub(super) fn clean(&mut self) {
         let Some(process) = &mut self.process else { return };
-        for cleanup in std::mem::take(&mut process.works.cleanups) {
+        for cleanup in std::mem::take(&mut process.works.news.cleanups) {
             let Some(batch) = clean(&process.table, &cleanup) else {
                 process.works.snapshots.postponed.push(cleanup);
                 continue;
@@ -67,7 +67,7 @@ impl Process {
 
     /// The table hears of members and of ends, in order.
     pub(super) fn take_ends(&mut self, stages: &mut Stages, desk: &mut Desk<'_>) {
-        for end in std::mem::take(&mut self.works.ends) {
+        for end in std::mem::take(&mut self.works.news.ends) {
             match end {
                 End::Members(peer, region) => self.table.change_members(peer, &region),
                 End::Leaving(region, peer) => {

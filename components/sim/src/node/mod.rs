@@ -420,7 +420,7 @@ impl StoreNode {
     #[must_use]
     pub fn wants_apply(&self) -> bool {
         let Some(Process { works, lanes, .. }) = &self.process else { return false };
-        let has_work = !works.tasks.is_empty() || !works.cleanups.is_empty();
+        let has_work = !works.tasks.is_empty() || !works.news.cleanups.is_empty();
         has_work && lanes.apply.is_idle()
     }
 
@@ -529,7 +529,7 @@ impl Process {
 
     /// All ranges change in one step; then the children hear that they live.
     fn take_splits(&mut self) -> Verdict {
-        for (parent, births) in std::mem::take(&mut self.works.splits) {
+        for (parent, births) in std::mem::take(&mut self.works.news.splits) {
             let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
             let outcome = self.table.split(&parent, &children);
             require(outcome.is_ok(), "I5: ranges are disjoint", || format!("{outcome:?}"))?;
@@ -561,7 +561,7 @@ impl Process {
         for region in &self.works.quarantined {
             if let Some(cell) = self.cells.get(region) {
                 if matches!(self.table.slot(*region), Some(Slot::Installing(..))) {
-                    self.works.cleanups.append(&mut self.works.snapshots.postponed);
+                    self.works.news.cleanups.append(&mut self.works.snapshots.postponed);
                 }
                 self.table.quarantine(*region, cell.replica.peer());
             }

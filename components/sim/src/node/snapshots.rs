@@ -176,7 +176,7 @@ impl Process {
     /// Claims that have ended.
     pub(super) fn take_claims(&mut self) {
         if !self.works.snapshots.claims.is_empty() {
-            self.works.cleanups.append(&mut self.works.snapshots.postponed);
+            self.works.news.cleanups.append(&mut self.works.snapshots.postponed);
         }
         for end in std::mem::take(&mut self.works.snapshots.claims) {
             match end {

@@ -55,7 +55,7 @@ impl StoreNode {
         for (region, tombstone) in remains.tombstones {
             process.table.bury(region, tombstone);
         }
-        process.works.cleanups = remains.cleanups;
+        process.works.news.cleanups = remains.cleanups;
         let found = recover_store(image.as_ref()).unwrap_or_default();
         let mut regions: BTreeSet<RegionId> = found.iter().map(region_of).collect();
         regions.extend(desk.judges.records.promises.regions(self.id));
