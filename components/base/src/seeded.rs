@@ -141,6 +141,29 @@ impl Bug {
     pub const TRUNCATE_PAST_FOLLOWER: Self =
         Self::new("truncate-past-follower", "a log keeps what a voter lacks");
 
+    /// What a snapshot says of its data is read beside the view that gives the data: the state machine has gone on
+    /// in between.
+    pub const SNAPSHOT_BEFORE_APPLY_FLUSH: Self = Self::new(
+        "snapshot-before-apply-flush",
+        "what a snapshot says of its data comes from the same view",
+    );
+
+    /// The data of a snapshot is read while it is sent, and not from the view that was taken.
+    pub const VIEW_NOT_AT_META_INDEX: Self =
+        Self::new("view-not-at-meta-index", "the data of a snapshot is that of its view");
+
+    /// The old log stays where a snapshot is installed in front of which it ends.
+    pub const STALE_LOG_AFTER_INSTALL: Self =
+        Self::new("stale-log-after-install", "an install leaves no log behind");
+
+    /// A snapshot is acknowledged when it is staged, and its data not yet in place.
+    pub const ANSWER_BEFORE_INSTALL: Self =
+        Self::new("answer-before-install", "an install is acknowledged behind its last batch");
+
+    /// The data of a snapshot is written over what was there.
+    pub const INSTALL_WITHOUT_CLEANING: Self =
+        Self::new("install-without-cleaning", "an install deletes what was there");
+
     /// A client is answered by the index of its entry alone, whichever entry came to stand there.
     pub const ANSWER_BY_INDEX_ALONE: Self =
         Self::new("answer-by-index-alone", "F8: a write is answered by its own entry");
@@ -221,6 +244,11 @@ impl Bug {
         Self::READ_BEFORE_APPLY,
         Self::COMMIT_OLD_TERM_BY_COUNT,
         Self::TRUNCATE_PAST_FOLLOWER,
+        Self::SNAPSHOT_BEFORE_APPLY_FLUSH,
+        Self::VIEW_NOT_AT_META_INDEX,
+        Self::STALE_LOG_AFTER_INSTALL,
+        Self::ANSWER_BEFORE_INSTALL,
+        Self::INSTALL_WITHOUT_CLEANING,
         Self::ANSWER_BY_INDEX_ALONE,
         Self::ERROR_AFTER_PROPOSE_AS_FAILURE,
         Self::APPLY_INDEX_NOT_ATOMIC,

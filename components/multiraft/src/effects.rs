@@ -6,6 +6,7 @@ use flotilla_raftgroup::{ApplyState, Damage, ReadyNumber, RoleChange};
 use crate::apply::ApplyTask;
 use crate::input::{PeerMessage, Reply};
 use crate::permit::Delegate;
+use crate::snapshot::SnapshotEffect;
 use crate::split::Birth;
 
 /// What waits for a round to be durable: one replica's notice, and the messages behind it.
@@ -71,7 +72,7 @@ pub enum Report {
         /// The peers that begin here. Each is to be told with [`crate::Input::Born`].
         births: Vec<Birth>,
     },
-    /// The peer got its data, from the bootstrap or by a split.
+    /// The peer got its data, from the bootstrap, by a split or with a snapshot.
     Initialised {
         /// The region.
         region: Region,
@@ -100,6 +101,8 @@ pub struct Effects<T> {
     pub(crate) reports: Vec<Report>,
     /// Rule F7: peers that got their data: told once `log`, which holds it, is written, and behind `permits`.
     pub(crate) births: Vec<Report>,
+    /// Snapshots to be sent and installed: behind `permits`, and behind what `log` says of them.
+    pub(crate) snapshots: Vec<SnapshotEffect>,
     /// When replicas want to be woken.
     pub(crate) alarms: Vec<(RegionId, Moment)>,
 }
@@ -114,6 +117,7 @@ impl<T> Default for Effects<T> {
             replies: Vec::new(),
             reports: Vec::new(),
             births: Vec::new(),
+            snapshots: Vec::new(),
             alarms: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use flotilla_raftgroup::{Message, ReadyNumber};
 
 use crate::apply::Applied;
 use crate::command::{SplitCommand, WriteCommand};
+use crate::snapshot::SnapshotInput;
 use crate::split::{Birth, Division, SplitDone, SplitError};
 
 /// A raft message with the address that leads it to a peer.
@@ -22,8 +23,8 @@ pub struct PeerMessage {
     pub to: Peer,
     /// Shape of the region as the sender knows it.
     pub epoch: Epoch,
-    /// Largest index that the sender, a leader, knows on every voter: the receiver may truncate its log
-    /// up to there. Zero from others.
+    /// Nobody whom the sender, a leader, cares for lacks the log up to there: the receiver may shorten its own as
+    /// far as it has applied it. Zero from others.
     pub matched_by_all: Index,
     /// What raft says.
     pub message: Message,
@@ -108,6 +109,8 @@ pub enum Input<T> {
     },
     /// A split made this peer's region, and its data is here.
     Born(Box<Birth>),
+    /// Something about a snapshot that this peer sends or is given.
+    Snapshot(Box<SnapshotInput>),
     /// A deadline passed.
     Wake,
 }

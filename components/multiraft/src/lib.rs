@@ -11,14 +11,17 @@
 //!
 //! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
 //! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`replica_read`],
-//! [`permit`], [`log_gc`], [`apply`], [`split`], [`birth`], [`persist`], [`region_table`], [`recover`].
+//! [`permit`], [`log_gc`], [`apply`], [`split`], [`birth`], [`snapshot`], [`install`], [`persist`], [`region_table`],
+//! [`claim`], [`recover`].
 #![warn(missing_docs)]
 
 pub mod apply;
 pub mod birth;
+pub mod claim;
 pub mod command;
 pub mod effects;
 pub mod input;
+pub mod install;
 pub mod log_gc;
 pub mod permit;
 pub mod persist;
@@ -29,17 +32,21 @@ pub mod region_table;
 pub mod replica;
 pub mod replica_read;
 pub mod round;
+pub mod snapshot;
 pub mod split;
 
 pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
+pub use claim::Claim;
 pub use command::{Command, Guard, NewRegion, SplitCommand, WriteCommand};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
 pub use input::{
     Input, PeerMessage, Proposal, ReadRequest, Reply, RequestError, RequestHeader, SplitRequest,
 };
+pub use install::{Arrival, InstallEffect, StageNumber};
 pub use permit::{Delegate, LocalRead, NotInPlace, Permit};
 pub use recover::{RecoveredPeer, recover_store};
 pub use region_table::{Admission, DropReason, RegionTable, Slot};
 pub use replica::{Lifecycle, Replica, ReplicaConfig};
 pub use round::{Delivery, Host, Round};
+pub use snapshot::{SnapshotEffect, SnapshotInput, SnapshotMeta};
 pub use split::{Birth, Claims, Division, SplitDone, SplitError, divide};

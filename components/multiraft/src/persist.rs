@@ -1,10 +1,12 @@
 //! What a peer keeps on disk besides its group's own records.
 //!
 //! ```text
-//! family raftmeta   0x10 | region u64 BE -> region state record: 2
+//! family raftmeta   0x10 | region u64 BE -> region state record: 2 or 4
 //!                   0x11 | region u64 BE -> region state record: 1 or 3
 //! record(version 1): state u8 (1 uninitialised, 2 normal, 3 quarantined) | peer id
 //!                    normal only: version | conf_ver | start bytes | end bytes | count | (peer id, store id, role u8)*
+//!                    4 (being given a snapshot), in the place of 2: stage number | start bytes | end bytes of what is
+//!                    deleted for it | as for normal
 //! ```
 //! Each record has one writer. What a region looks like is written where its log is applied; what a peer
 //! remembers besides, by the peer itself. A split may give a region its state while a peer without data, on
@@ -12,10 +14,12 @@
 
 use flotilla_base::codec::{CodecError, RecordReader, RecordWriter};
 use flotilla_base::{
-    ConfVer, Epoch, Family, Key, KeyRange, Mutation, Peer, PeerId, PeerRole, Region, RegionId,
-    StoreId, Version,
+    ConfVer, Epoch, Family, Key, KeyRange, KvRead, Mutation, Peer, PeerId, PeerRole, Region,
+    RegionId, StoreId, Version,
 };
-use flotilla_raftgroup::disk;
+use flotilla_raftgroup::disk::{self, DiskError};
+
+use crate::install::StageNumber;
 
 /// First byte of the keys of region states.
 pub const REGION_STATE_KIND: u8 = 0x10;
@@ -25,6 +29,7 @@ const VERSION: u8 = 1;
 const STATE_UNINITIALISED: u8 = 1;
 const STATE_NORMAL: u8 = 2;
 const STATE_QUARANTINED: u8 = 3;
+const STATE_APPLYING: u8 = 4;
 
 /// What a store remembers of one of its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +41,43 @@ pub enum RegionState {
     /// The peer lacks what it once promised to keep. After a restart its records agree with each other again, and
     /// it would vote with a log that is too short.
     Quarantined(PeerId),
+    /// The peer is given the data of a snapshot, and has no other.
+    Applying(Applying),
+}
+
+/// A peer whose data is being replaced by what is staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applying {
+    /// The peer.
+    pub peer: PeerId,
+    /// The region as it is with the new data.
+    pub region: Region,
+    /// What the peer owned, and what it is to own: nobody else has data there.
+    pub clean: KeyRange,
+    /// Where the new data is.
+    pub stage: StageNumber,
+}
+
+/// The state of `region` as `reader` shows it, without what its peer remembers besides.
+///
+/// # Errors
+/// [`DiskError`] where the engine fails or the record is damaged.
+pub fn read_region_state(
+    reader: &dyn KvRead,
+    region: RegionId,
+) -> Result<Option<RegionState>, DiskError> {
+    let key = disk::meta_key(REGION_STATE_KIND, region);
+    let Some(record) = reader.get(Family::RaftMeta, &key)? else { return Ok(None) };
+    let what = "region state";
+    let state = decode_region_state(region, &record);
+    state.map(Some).map_err(|cause| DiskError::Record { group: region, what, cause })
 }
 
 /// Key of `state` of `region`.
 #[must_use]
 pub fn region_state_key(region: RegionId, state: &RegionState) -> Key {
     let kind = match state {
-        RegionState::Normal(..) => REGION_STATE_KIND,
+        RegionState::Normal(..) | RegionState::Applying(_) => REGION_STATE_KIND,
         RegionState::Uninitialised(_) | RegionState::Quarantined(_) => PEER_MARK_KIND,
     };
     disk::meta_key(kind, region)
@@ -69,6 +104,11 @@ pub fn put_region_state(region: RegionId, state: &RegionState) -> Mutation {
         RegionState::Quarantined(peer) => {
             record.byte(STATE_QUARANTINED).number(peer.get());
         }
+        RegionState::Applying(Applying { peer, region, clean, stage }) => {
+            record.byte(STATE_APPLYING).number(peer.get()).number(stage.0);
+            record.bytes(&clean.start).bytes(&clean.end);
+            encode_region(region, &mut record);
+        }
     }
     Mutation::Put(Family::RaftMeta, region_state_key(region, state), record.finish())
 }
@@ -88,6 +128,15 @@ pub fn decode_region_state(
         STATE_UNINITIALISED => RegionState::Uninitialised(peer),
         STATE_NORMAL => RegionState::Normal(peer, decode_region(region, &mut fields)?),
         STATE_QUARANTINED => RegionState::Quarantined(peer),
+        STATE_APPLYING => {
+            let stage = StageNumber(fields.number()?);
+            let clean = KeyRange { start: fields.bytes()?, end: fields.bytes()? };
+            let region = decode_region(region, &mut fields)?;
+            if !clean.covers(&region.range) {
+                return Err(CodecError::Meaningless("a range to clean"));
+            }
+            RegionState::Applying(Applying { peer, region, clean, stage })
+        }
         _ => return Err(CodecError::Meaningless("region state")),
     };
     fields.finish()?;
@@ -167,6 +216,11 @@ mod tests {
             any::<u64>().prop_map(|peer| RegionState::Quarantined(PeerId(peer))),
             (any::<u64>(), regions())
                 .prop_map(|(peer, region)| RegionState::Normal(PeerId(peer), region)),
+            (any::<u64>(), regions(), any::<u64>()).prop_map(|(peer, region, stage)| {
+                let (peer, stage) = (PeerId(peer), StageNumber(stage));
+                let clean = KeyRange::new("", region.range.end.clone());
+                RegionState::Applying(Applying { peer, region, clean, stage })
+            }),
         ]
     }
 

@@ -7,7 +7,9 @@ use flotilla_raftgroup::disk::{self, DiskError, Recovered};
 use flotilla_raftgroup::{ApplyState, LogPosition, RaftState};
 
 use crate::birth::{self, first_raft_state};
-use crate::persist::{PEER_MARK_KIND, REGION_STATE_KIND, RegionState, decode_region_state};
+use crate::persist::{
+    Applying, PEER_MARK_KIND, REGION_STATE_KIND, RegionState, decode_region_state,
+};
 
 /// One peer as found on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,17 @@ pub enum RecoveredPeer {
         /// A split made the region, and the store stopped before the peer wrote anything about it: `raft` is
         /// made up of what it had promised before.
         is_fresh: bool,
+    },
+    /// A peer that was being given the data of a snapshot when its store stopped.
+    Installing {
+        /// What it is to be, and from where.
+        applying: Applying,
+        /// Promises and end of the log behind it; there is no entry.
+        raft: RaftState,
+        /// Where the state machine stands in the new data.
+        apply: ApplyState,
+        /// The mark of a peer without data is there.
+        is_marked: bool,
     },
     /// A peer whose records are damaged or contradict each other. It must take part in nothing; the
     /// store's other peers are sound.
@@ -73,6 +86,7 @@ fn recover_peer(
 ) -> Result<RecoveredPeer, ReadError> {
     let damaged = |peer, cause: String| Ok(RecoveredPeer::Damaged { region, peer, cause });
     let mut normal = None;
+    let mut applying = None;
     let mut uninitialised = PeerId(0);
     for record in records {
         match decode_region_state(region, record) {
@@ -82,7 +96,11 @@ fn recover_peer(
             }
             Ok(RegionState::Uninitialised(peer)) => uninitialised = peer,
             Ok(RegionState::Normal(peer, shape)) => normal = Some((peer, shape)),
+            Ok(RegionState::Applying(found)) => applying = Some(found),
         }
+    }
+    if let Some(applying) = applying {
+        return recover_installing(reader, applying, !uninitialised.is_none());
     }
     match normal {
         Some((peer, shape)) => recover_normal(reader, peer, shape),
@@ -134,6 +152,23 @@ fn recover_normal(
         }
         Ok(None) => damaged("its apply state is missing".to_owned()),
         Err(error) => failed(error),
+    }
+}
+
+fn recover_installing(
+    reader: &dyn KvRead,
+    applying: Applying,
+    is_marked: bool,
+) -> Result<RecoveredPeer, ReadError> {
+    let (region, peer) = (applying.region.id, applying.peer);
+    let damaged = |cause: String| Ok(RecoveredPeer::Damaged { region, peer, cause });
+    match disk::recover(reader, region) {
+        Ok(Some(Recovered { raft, apply })) if raft.last == apply.truncated => {
+            Ok(RecoveredPeer::Installing { applying, raft, apply, is_marked })
+        }
+        Ok(_) => damaged("it has a log in front of its data".to_owned()),
+        Err(DiskError::Read(error)) => Err(error),
+        Err(cause) => damaged(cause.to_string()),
     }
 }
 
@@ -215,6 +250,32 @@ mod tests {
         assert!(matches!(recovered(&batch), RecoveredPeer::Damaged { .. }), "a log without them");
         assert!(matches!(recovered(&[normal(), apply_at(9)]), RecoveredPeer::Damaged { .. }));
         assert!(matches!(recovered(&[normal(), vote(7)]), RecoveredPeer::Damaged { .. }));
+    }
+
+    /// The batch that says `Applying` holds all of it, and no log.
+    #[test]
+    fn an_install_that_a_crash_interrupted_is_found() {
+        let position = LogPosition { term: Term(6), index: Index(9) };
+        let hard_state = HardState { term: Term(7), vote: PeerId(22), commit: Index(9) };
+        let stage = crate::install::StageNumber(4);
+        let applying = Applying { peer: PEER, region: region(), clean: KeyRange::all(), stage };
+        let batch = vec![
+            state(&RegionState::Applying(applying.clone())),
+            disk::put_raft_state(RegionId(2), &RaftState { hard_state, last: position }),
+            disk::put_apply_state(RegionId(2), &ApplyState::starting_at(position)),
+        ];
+        let found = recovered(&[vec![mark()], batch.clone()].concat());
+        let RecoveredPeer::Installing { applying: same, raft, apply, is_marked } = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!((same, is_marked), (applying, true));
+        assert_eq!((raft.last, raft.hard_state, apply.applied), (position, hard_state, position));
+        let entry = flotilla_raftgroup::Entry { index: Index(8), ..Default::default() };
+        let key = disk::entry_key(RegionId(2), Index(8));
+        let stale = Mutation::Put(Family::RaftLog, key, disk::encode_entry(&entry));
+        let found = recovered(&[batch.clone(), vec![stale]].concat());
+        assert!(matches!(found, RecoveredPeer::Damaged { .. }), "a log in front of it");
+        assert!(matches!(recovered(&batch[..2]), RecoveredPeer::Damaged { .. }));
     }
 
     /// Marks stood under the key of region states before regions could be split.

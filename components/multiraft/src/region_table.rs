@@ -10,6 +10,7 @@ use std::ops::Bound;
 use flotilla_base::{Key, KeyRange, PeerId, Region, RegionId, StoreId};
 use flotilla_raftgroup::MessageKind;
 
+use crate::claim::Claim;
 use crate::input::PeerMessage;
 
 /// What a store knows of one region's peer here.
@@ -22,6 +23,8 @@ pub enum Slot {
     /// A peer whose records are damaged: it takes part in nothing, and nothing takes its place until
     /// it is replaced on purpose.
     Quarantined(PeerId),
+    /// A peer that is given the data of a snapshot: its keys are nobody else's, and nobody reads them.
+    Installing(PeerId, Claim),
 }
 
 /// What to do with a message that arrived at the store.
@@ -59,6 +62,9 @@ pub enum ClaimError {
         /// Who owns them.
         owner: RegionId,
     },
+    /// What came makes no sense for the peer here.
+    #[error("region {0}: a snapshot that is not for the peer here")]
+    Senseless(RegionId),
     /// Another peer of the region lives here.
     #[error("region {region}: peer {found} lives on this store, {wanted} cannot")]
     OtherPeer {
@@ -75,9 +81,11 @@ pub enum ClaimError {
 #[derive(Debug, Default)]
 pub struct RegionTable {
     store: StoreId,
-    slots: BTreeMap<RegionId, Slot>,
-    /// Start key → region, live regions only.
-    ranges: BTreeMap<Key, RegionId>,
+    pub(crate) slots: BTreeMap<RegionId, Slot>,
+    /// Start key → region, live regions and those that are being installed.
+    pub(crate) ranges: BTreeMap<Key, RegionId>,
+    /// What damaged peers owned when this run took them out of service: their appliers may still be at work.
+    pub(crate) shadows: BTreeMap<RegionId, KeyRange>,
 }
 
 impl RegionTable {
@@ -105,7 +113,9 @@ impl RegionTable {
         }
         match self.slots.get(&message.region) {
             Some(Slot::Quarantined(_)) => Admission::Drop(DropReason::Quarantined),
-            Some(Slot::Live(peer, _) | Slot::Uninitialised(peer)) if *peer == message.to.id => {
+            Some(Slot::Live(peer, _) | Slot::Uninitialised(peer) | Slot::Installing(peer, _))
+                if *peer == message.to.id =>
+            {
                 Admission::Deliver
             }
             Some(_) => Admission::Drop(DropReason::OtherPeer),
@@ -184,6 +194,7 @@ impl RegionTable {
             self.ranges.insert(parent.range.start.clone(), parent.id);
             self.slots.insert(parent.id, Slot::Live(peer, parent.clone()));
         }
+        self.split_claim(parent);
         for (peer, child) in children {
             self.ranges.insert(child.range.start.clone(), child.id);
             self.slots.insert(child.id, Slot::Live(*peer, (*child).clone()));
@@ -194,18 +205,21 @@ impl RegionTable {
 
     /// Takes the peer of a region out of service.
     pub fn quarantine(&mut self, region: RegionId, peer: PeerId) {
-        if let Some(Slot::Live(_, live)) = self.slots.insert(region, Slot::Quarantined(peer)) {
-            let owner = self.ranges.remove(&live.range.start);
-            assert_eq!(owner, Some(region), "a live region owns its start key");
+        let held = self.held(region).cloned();
+        self.slots.insert(region, Slot::Quarantined(peer));
+        if let Some(range) = held {
+            let owner = self.ranges.remove(&range.start);
+            assert_eq!(owner, Some(region), "a region owns its start key");
+            self.shadows.insert(region, range);
         }
     }
 
     /// Costs a look at every region: for tests and simulations.
-    fn debug_assert_sound(&self) {
-        let live = || self.slots.values().filter(|slot| matches!(slot, Slot::Live(..)));
-        debug_assert_eq!(self.ranges.len(), live().count(), "one range for each live region");
+    pub(crate) fn debug_assert_sound(&self) {
+        let holders = self.slots.keys().filter(|region| self.held(**region).is_some());
+        debug_assert_eq!(self.ranges.len(), holders.count(), "one range for each that holds one");
         let is_own = |(start, id): (&Key, &RegionId)| {
-            self.live(*id).is_some_and(|region| region.range.start == *start)
+            self.held(*id).is_some_and(|range| range.start == *start)
         };
         debug_assert!(self.ranges.iter().all(is_own), "a range starts where its region does");
     }
@@ -236,12 +250,12 @@ impl RegionTable {
         }
     }
 
-    fn owner_of_any(&self, range: &KeyRange) -> Option<RegionId> {
-        let before = self.region_of(&range.start).map(|region| region.id);
-        before.or_else(|| {
-            let (_, next) = self.ranges.range(range.start.clone()..).next()?;
-            self.live(*next).filter(|region| region.range.overlaps(range)).map(|region| region.id)
-        })
+    pub(crate) fn owner_of_any(&self, range: &KeyRange) -> Option<RegionId> {
+        let until = (Bound::Unbounded, Bound::Included(&range.start[..]));
+        let before = self.ranges.range::<[u8], _>(until).next_back();
+        let next = self.ranges.range(range.start.clone()..).next();
+        let mut near = before.into_iter().chain(next).map(|(_, region)| *region);
+        near.find(|region| self.held(*region).is_some_and(|held| held.overlaps(range)))
     }
 }
 
@@ -250,7 +264,10 @@ impl Slot {
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         match self {
-            Self::Uninitialised(peer) | Self::Live(peer, _) | Self::Quarantined(peer) => *peer,
+            Self::Uninitialised(peer)
+            | Self::Live(peer, _)
+            | Self::Quarantined(peer)
+            | Self::Installing(peer, _) => *peer,
         }
     }
 }

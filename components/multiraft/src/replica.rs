@@ -16,6 +16,7 @@ use crate::birth::{self, Awaited};
 use crate::command::Command;
 use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
+use crate::install::Installing;
 use crate::log_gc::LogGc;
 use crate::permit::Delegate;
 use crate::persist::{RegionState, put_region_state};
@@ -26,6 +27,10 @@ use crate::split::Birth;
 
 /// A follower takes no entries while so much waits to be applied.
 const APPLY_BACKLOG_BYTES_MAX: usize = 32 << 20;
+
+/// A peer without data waits so many gates for a bootstrap or a split before it lets its leader know what it lacks: a
+/// split is applied everywhere within a heartbeat or two where nothing is broken, and a snapshot costs more than that.
+const EMBRYO_GATES: u64 = 2;
 
 /// What the replicas of one store share.
 #[derive(Clone)]
@@ -55,6 +60,8 @@ pub enum Lifecycle {
     Active,
     /// Found its log damaged; takes part in nothing.
     Quarantined,
+    /// Is given the data of a snapshot; takes part in nothing meanwhile.
+    Installing,
 }
 
 /// One peer: its group, and what waits for it.
@@ -75,6 +82,8 @@ pub struct Replica<T> {
     pub(crate) log_gc: LogGc,
     /// What only matters before the peer has data.
     pub(crate) embryo: Embryo,
+    /// The snapshot that it is given; there is one exactly in that life.
+    pub(crate) install: Option<Installing>,
     pub(crate) told: Told,
 }
 
@@ -94,6 +103,8 @@ pub(crate) struct ApplyProgress {
     pub(crate) applied: Index,
     /// Bytes of entries that were handed over and are not applied yet.
     backlog_bytes: usize,
+    /// Orders of which the applier has not said that they are carried out.
+    pub(crate) tasks: usize,
     /// The last split that was handed over.
     pub(crate) split_handed: Index,
 }
@@ -109,6 +120,8 @@ pub(crate) struct Embryo {
     pub(crate) is_marked: bool,
     /// What recovery made up, until it is written.
     pub(crate) recovered: Option<RaftState>,
+    /// Since when the peer is there.
+    since: Moment,
 }
 
 impl<T> std::fmt::Debug for Replica<T> {
@@ -144,8 +157,10 @@ impl<T> Replica<T> {
         let (is_marked, recovered) = match &found {
             RecoveredPeer::Uninitialised { .. } => (true, None),
             RecoveredPeer::Normal { raft, is_fresh: true, .. } => (true, Some(*raft)),
+            RecoveredPeer::Installing { is_marked, .. } => (*is_marked, None),
             _ => (false, None),
         };
+        let mut install = None;
         let start = match found {
             RecoveredPeer::Damaged { .. } => return Ok(None),
             RecoveredPeer::Uninitialised { region, peer, raft } => {
@@ -159,8 +174,15 @@ impl<T> Replica<T> {
                 life: Lifecycle::Active,
                 origin: Origin::Restarted,
             },
+            RecoveredPeer::Installing { applying, raft, apply, is_marked: _ } => {
+                let (region, peer) = (applying.region.clone(), applying.peer);
+                install = Some(Installing::recovered(applying, raft, apply));
+                let (life, origin) = (Lifecycle::Installing, Origin::Restarted);
+                Start { region, peer, raft, apply, life, origin }
+            }
         };
         let mut replica = Self::start(config, start, now)?;
+        replica.install = install;
         replica.embryo.is_marked = is_marked;
         replica.embryo.recovered = recovered;
         Ok(Some(replica))
@@ -189,7 +211,12 @@ impl<T> Replica<T> {
                     let _leads_and_knows_the_voter = self.group.transfer(successor);
                 }
             }
-            Input::Persisted(number) => self.group.on_persisted(number),
+            Input::Persisted(number) => {
+                if !self.on_install_persisted(now, number, effects) {
+                    self.group.on_persisted(number);
+                }
+            }
+            Input::Snapshot(input) => self.handle_snapshot(*input, effects),
             Input::SplitDone(done) => self.handle_split_done(*done, effects),
             Input::Applied(applied) => self.handle_applied(applied, effects),
             Input::Unreachable(peer) => self.group.report_unreachable(peer),
@@ -215,7 +242,8 @@ impl<T> Replica<T> {
         self.group.note_time(now);
         self.be_born(now, effects);
         self.finish_recovery(effects);
-        if self.life != Lifecycle::Quarantined {
+        self.go_on_installing(effects);
+        if self.takes_part() {
             self.propose_waiting(effects);
             self.ask_for_replica_reads(now, effects);
             self.start_reads(now, effects);
@@ -224,6 +252,7 @@ impl<T> Replica<T> {
             }
             self.shorten_log(effects);
         }
+        self.want_snapshots(effects);
         self.publish_permit(effects);
         self.set_alarm(effects);
         self.assert_sound();
@@ -245,7 +274,7 @@ impl<T> Replica<T> {
     /// reads are confirmed and refused, readers elsewhere are told; nothing is proposed.
     pub fn drain_unwritten(&mut self, now: Moment, effects: &mut Effects<T>) {
         self.group.note_time(now);
-        if self.life != Lifecycle::Quarantined {
+        if self.takes_part() {
             if !self.group.is_leader() {
                 // Refused: no room will make them welcome.
                 self.propose_waiting(effects);
@@ -301,6 +330,10 @@ impl<T> Replica<T> {
         self.writes.drain()
     }
 
+    const fn takes_part(&self) -> bool {
+        matches!(self.life, Lifecycle::Active | Lifecycle::Uninitialised)
+    }
+
     pub(crate) const fn timing(&self) -> Timing {
         self.config.timing
     }
@@ -324,23 +357,25 @@ impl<T> Replica<T> {
             apply: ApplyProgress {
                 applied: apply.applied.index,
                 backlog_bytes: 0,
+                tasks: 0,
                 split_handed: Index(0),
             },
             log_gc: LogGc::default(),
-            embryo: Embryo::default(),
+            embryo: Embryo { since: now, ..Embryo::default() },
+            install: None,
             told: Told { alarm_at: Moment::NEVER, delegate: Delegate::default() },
         })
     }
 
     fn handle_message(&mut self, now: Moment, message: PeerMessage, effects: &mut Effects<T>) {
         let is_for_this = message.to.id == self.peer && message.region == self.region.id;
-        if !is_for_this || !self.takes(message.message.kind, message.message.commit) {
+        if !is_for_this || !self.takes(now, &message.message) {
             return;
         }
         self.embryo.last_sender = message.from;
         match self.group.step(now, message.message) {
             // What was refused says nothing about the log either.
-            Ok(()) => self.log_gc.note_on_all_voters(message.matched_by_all),
+            Ok(()) => self.log_gc.note_needless(message.matched_by_all),
             Err(StepError::Damaged(damage)) => {
                 self.life = Lifecycle::Quarantined;
                 // Its records agree with each other: nothing else keeps it from voting after a restart.
@@ -355,18 +390,25 @@ impl<T> Replica<T> {
         }
     }
 
-    /// An uninitialised peer votes and hears its leader. It takes no entries: it could only refuse them,
-    /// and the leader would make a snapshot for a peer that the bootstrap is about to fill.
-    fn takes(&self, kind: MessageKind, commit: Index) -> bool {
+    /// An uninitialised peer votes and hears its leader. It has no use for entries, but must say so, or it would
+    /// never be sent a snapshot; unless it is so young that a bootstrap or a split may be about to fill it.
+    fn takes(&self, now: Moment, message: &Message) -> bool {
         match self.life {
             // The leader sends them again; a slow disk must not pile them up in memory.
             Lifecycle::Active => {
-                kind != MessageKind::Append || self.apply.backlog_bytes < APPLY_BACKLOG_BYTES_MAX
+                message.kind != MessageKind::Append
+                    || self.apply.backlog_bytes < APPLY_BACKLOG_BYTES_MAX
             }
-            Lifecycle::Quarantined => false,
-            Lifecycle::Uninitialised => match kind {
+            Lifecycle::Quarantined | Lifecycle::Installing => false,
+            Lifecycle::Uninitialised => match message.kind {
                 MessageKind::RequestVote | MessageKind::RequestPreVote => true,
-                MessageKind::Heartbeat => commit.is_none(),
+                MessageKind::Heartbeat => message.commit.is_none(),
+                MessageKind::Append => {
+                    let is_grown =
+                        now.since(self.embryo.since) >= self.timing().gate * EMBRYO_GATES;
+                    // What begins a log would be taken, and there is no region to apply it to.
+                    is_grown && !message.index.is_none() && self.embryo.awaited.is_none()
+                }
                 _ => false,
             },
         }
@@ -398,7 +440,9 @@ impl<T> Replica<T> {
         }
         match self.life {
             Lifecycle::Quarantined => Err(RequestError::Quarantined(region)),
-            Lifecycle::Uninitialised => Err(RequestError::NotInitialised(region)),
+            Lifecycle::Uninitialised | Lifecycle::Installing => {
+                Err(RequestError::NotInitialised(region))
+            }
             Lifecycle::Active => Ok(()),
         }
     }
@@ -416,6 +460,7 @@ impl<T> Replica<T> {
     fn handle_applied(&mut self, applied: Applied, effects: &mut Effects<T>) {
         self.apply.applied = self.apply.applied.max(applied.index);
         self.apply.backlog_bytes = self.apply.backlog_bytes.saturating_sub(applied.bytes);
+        self.apply.tasks = self.apply.tasks.saturating_sub(1);
         self.group.on_applied(applied.index);
         self.group.broadcast_commits(self.is_split_proposed());
         self.answer_reads(effects);
@@ -446,13 +491,14 @@ impl<T> Replica<T> {
             let (region, peer, number) = (self.region.id, self.peer, ready.number);
             effects.log.after.push(AfterPersist { region, peer, number, messages });
         }
+        self.send_snapshots(ready.snapshots, effects);
         self.grant_reads(ready.reads);
         self.answer_reads(effects);
         self.hand_to_apply(ready.committed, effects);
     }
 
     /// Finds the receiver's store: among the members, or the last sender where none are known.
-    fn address(&self, message: Message) -> Option<PeerMessage> {
+    pub(crate) fn address(&self, message: Message) -> Option<PeerMessage> {
         let known = self.region.peer(message.to);
         let sender = Some(self.embryo.last_sender).filter(|sender| sender.id == message.to);
         let own = self.region.peer(self.peer);
@@ -461,7 +507,7 @@ impl<T> Replica<T> {
             from: own.unwrap_or(Peer::voter(self.peer, self.config.store)),
             to: known.or(sender)?,
             epoch: self.region.epoch,
-            matched_by_all: self.group.matched_by_all().unwrap_or(Index(0)),
+            matched_by_all: self.group.needless_log().unwrap_or(Index(0)),
             message,
         })
     }
@@ -514,6 +560,7 @@ impl<T> Replica<T> {
         }
         // Every entry that is committed by now was in this Ready or an earlier one.
         let task = self.apply_task(self.group.committed());
+        self.apply.tasks += 1;
         effects.apply.push(ApplyTask { entries, ..task });
     }
 
@@ -524,6 +571,7 @@ impl<T> Replica<T> {
             // Not the group's commit index: that may speak of entries which no Ready has brought to disk
             // yet, and a restart would take older ones in their places for committed.
             let task = self.apply_task(self.apply.applied);
+            self.apply.tasks += 1;
             effects.apply.push(ApplyTask { truncate: Some(position), ..task });
         }
     }
@@ -544,6 +592,13 @@ impl<T> Replica<T> {
             self.told.alarm_at = deadline;
             effects.alarms.push((self.region.id, deadline));
         }
+    }
+}
+
+impl ApplyProgress {
+    /// Nothing is on its way to an applier that begins here.
+    pub(crate) const fn begin_at(&mut self, applied: Index) {
+        *self = Self { applied, backlog_bytes: 0, tasks: 0, split_handed: Index(0) };
     }
 }
 

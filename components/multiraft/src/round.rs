@@ -19,6 +19,7 @@ use crate::apply::ApplyTask;
 use crate::effects::{AfterPersist, Effects, LogWrite, Report};
 use crate::input::{PeerMessage, Reply};
 use crate::permit::Delegate;
+use crate::snapshot::SnapshotEffect;
 
 /// Executes effects. The store's threads are one implementation, the simulator the other.
 pub trait Host<T> {
@@ -36,6 +37,8 @@ pub trait Host<T> {
     fn reply(&mut self, ticket: T, reply: Reply);
     /// Tells the store what changed.
     fn report(&mut self, report: Report);
+    /// Does something about a snapshot, and says later what came of it; see [`crate::snapshot`].
+    fn snapshot(&mut self, effect: SnapshotEffect);
     /// Wakes the region at or after this moment; a later call replaces an earlier one.
     fn alarm(&mut self, region: RegionId, at: Moment);
 }
@@ -47,7 +50,7 @@ pub struct Round;
 impl Round {
     /// Executes `effects` and leaves them empty.
     pub fn finish<T>(effects: &mut Effects<T>, host: &mut impl Host<T>) {
-        let Effects { permits, send_now, log, apply, replies, reports, births, alarms } =
+        let Effects { permits, send_now, log, apply, replies, reports, births, snapshots, alarms } =
             std::mem::take(effects);
         // F1. Behind a withdrawal, whoever still serves a read by the old permit finds another generation;
         // and behind a new commit index, no reader here is content with less than a follower was promised.
@@ -74,6 +77,10 @@ impl Round {
         // peer may rely on its being in the log, in front of all that he writes.
         for birth in births {
             host.report(birth);
+        }
+        // What replaces data: behind the permits, and with the claims that the births have moved.
+        for effect in snapshots {
+            host.snapshot(effect);
         }
         // F6: these entries were durable before this round began.
         for task in apply {

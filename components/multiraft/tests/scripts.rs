@@ -100,6 +100,11 @@ fn split_and_restart() -> std::io::Result<()> {
 }
 
 #[test]
+fn snapshot_to_a_follower_that_fell_behind() -> std::io::Result<()> {
+    run("snapshot_to_a_follower_that_fell_behind")
+}
+
+#[test]
 fn split_refused() -> std::io::Result<()> {
     run("split_refused")
 }

@@ -55,6 +55,8 @@ pub struct GroupLimits {
     pub outstanding_max: usize,
     /// Bytes of applied entries that stay in memory for slow followers.
     pub cache_bytes_max: usize,
+    /// How much of the log stays on disk, and for whom.
+    pub log: LogLimits,
 }
 
 impl Default for GroupLimits {
@@ -66,6 +68,53 @@ impl Default for GroupLimits {
             committed_bytes_max: 4 << 20,
             outstanding_max: 128,
             cache_bytes_max: 4 << 20,
+            log: LogLimits::default(),
+        }
+    }
+}
+
+/// How far a log reaches back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBound {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of entries; those which an earlier run of this peer appended are not counted.
+    pub bytes: u64,
+}
+
+impl LogBound {
+    /// As far as anybody needs it.
+    pub const NONE: Self = Self { entries: u64::MAX, bytes: u64::MAX };
+}
+
+/// How much of a log is kept for members that lack it, and when shortening it is worth a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// For a member that is heard. It is busy taking what it lacks, and a snapshot would only add to its work; but
+    /// one that never gets on must not fill the disks of the others.
+    pub slow: LogBound,
+    /// For a member that has fallen silent: as much as is surely cheaper to send than a snapshot.
+    pub silent: LogBound,
+    /// A member counts as silent after so many gates. Ten, which are eight seconds: a process that is started anew,
+    /// or a network that stutters, costs a few entries and not a snapshot of every region.
+    pub silent_after_gates: u64,
+    /// So many gates after its data has arrived, a receiver of a snapshot has installed it, or gets another one.
+    pub install_gates: u64,
+    /// So many entries are worth one batch of deletions, or so many bytes.
+    pub worth_entries: u64,
+    /// See above.
+    pub worth_bytes: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self {
+            slow: LogBound { entries: 65_536, bytes: 64 << 20 },
+            silent: LogBound { entries: 4_096, bytes: 16 << 20 },
+            silent_after_gates: 10,
+            install_gates: 75,
+            worth_entries: 256,
+            worth_bytes: 1 << 20,
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::message::{
     message_from_raft, message_to_raft,
 };
 use crate::read_index::ReadRounds;
+use crate::retention::Retention;
+use crate::snapshot::SnapshotOrder;
 use crate::transfer::Transfer;
 
 /// Number of a [`GroupReady`]; grows by one.
@@ -139,6 +141,8 @@ pub struct GroupReady {
     pub send_now: Vec<Message>,
     /// May leave once everything up to `number` is durable.
     pub send_after_persist: Vec<Message>,
+    /// To be sent with their data, at any time.
+    pub snapshots: Vec<SnapshotOrder>,
     /// Committed and durable here: to be applied.
     pub committed: Vec<Entry>,
     /// Confirmed reads.
@@ -197,7 +201,7 @@ impl Duties {
 
 /// One member of one raft group.
 pub struct Group {
-    config: GroupConfig,
+    pub(crate) config: GroupConfig,
     pub(crate) raw: RawNode<LogView>,
     clock: ElectionClock,
     duties: Duties,
@@ -209,6 +213,7 @@ pub struct Group {
     pub(crate) reading: ReadRounds,
     pub(crate) lease: LeaseClock,
     pub(crate) transfer: Option<Transfer>,
+    pub(crate) retention: Retention,
     last_change: RoleChange,
 }
 
@@ -235,7 +240,7 @@ impl Group {
         hard_state.commit = hard_state.commit.max(applied).min(last.index);
         let is_sole_voter = voters.voters == [config.peer];
         let start = LogStart { hard_state, voters, truncated, last };
-        let log = LogView::new(config.group, disk, start);
+        let log = LogView::new(config.group, disk, start).keeping(config.limits.log.slow.bytes);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut raw = RawNode::new(&raft_config(&config, applied), log, &logger)
             .map_err(|error| GroupError(error.to_string()))?;
@@ -260,6 +265,7 @@ impl Group {
             reading: ReadRounds::default(),
             lease: LeaseClock::new(config.timing.lease),
             transfer: None,
+            retention: Retention::default(),
             last_change: RoleChange { term: hard_state.term, ..RoleChange::default() },
             config,
             raw,
@@ -291,6 +297,7 @@ impl Group {
             _ => {}
         }
         let vote_before = (self.raw.raft.term, self.raw.raft.vote);
+        self.note_heard(from, now);
         // The crate's own errors say that a message has no place here (an unknown peer): dropped.
         let _unknown_peer_is_dropped = self.raw.step(message_to_raft(message));
         if self.has_bug(Bug::COMMIT_OLD_TERM_BY_COUNT) && self.is_leader() {
@@ -383,7 +390,7 @@ impl Group {
         }
         self.raw.mut_store().refill_reads();
         let mut ready = self.raw.ready();
-        assert!(ready.snapshot().is_empty(), "a snapshot passed the guard");
+        assert!(ready.snapshot().is_empty(), "the crate installs no snapshot");
         let entries = ready.take_entries();
         let old_last = self.raw.store().last().index;
         // The crate looks entries up in the log from the next line on.
@@ -402,6 +409,7 @@ impl Group {
             ..GroupReady::default()
         };
         self.grant_reads(ready.take_read_states(), &mut work);
+        self.take_snapshot_orders(&mut messages, &mut work);
         let messages = messages.into_iter().filter_map(message_from_raft);
         let own = self.reading.take_outbox();
         self.sort_messages(messages.chain(own), &mut work);
@@ -519,15 +527,6 @@ impl Group {
         Some(LogPosition { term: Term(term), index })
     }
 
-    /// The largest index that every member is known to hold, dead ones included; leaders only.
-    #[must_use]
-    pub fn matched_by_all(&self) -> Option<Index> {
-        if !self.is_leader() {
-            return None;
-        }
-        self.raw.raft.prs().iter().map(|(_, progress)| Index(progress.matched)).min()
-    }
-
     /// Readys that are not yet durable.
     #[must_use]
     pub fn outstanding(&self) -> usize {
@@ -569,7 +568,7 @@ impl Group {
         self.duties.awake_since
     }
 
-    fn guard_view(&self, message: &Message) -> GuardView {
+    pub(crate) fn guard_view(&self, message: &Message) -> GuardView {
         let raft = &self.raw.raft;
         GuardView {
             peer: self.config.peer,
@@ -673,6 +672,7 @@ impl Group {
             self.reading.lose_lead();
             self.lease.start_anew();
             self.transfer = None;
+            self.keep_log_anew(now);
         }
         if is_leader && !had_duties {
             let timing = self.timing();

@@ -36,8 +36,8 @@ pub enum StepError {
     /// The gate is closed: this peer heard its leader a moment ago.
     #[error("votes are not given while the leader was heard a moment ago")]
     GateClosed,
-    /// The kind is refused for now.
-    #[error("{0:?} is not served by this version")]
+    /// The kind is not for the crate.
+    #[error("{0:?} is not stepped")]
     Unsupported(MessageKind),
     /// The message contradicts itself or the state of this peer.
     #[error("message makes no sense: {0}")]
@@ -77,6 +77,7 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
         return Err(StepError::Senseless("a term or an index in it is beyond all that occur"));
     }
     match message.kind {
+        // They come with their data, and are installed around the crate.
         MessageKind::Snapshot => Err(StepError::Unsupported(message.kind)),
         MessageKind::TimeoutNow => check_handover(message, view),
         MessageKind::ReadIndex if !(view.is_leader && view.term.is_eq() && view.is_from_member) => {
@@ -140,6 +141,28 @@ fn check_handover(message: &Message, view: &GuardView) -> Result<(), StepError> 
     let end = LogPosition { term: message.log_term, index: message.index };
     if Some(end) != view.durable_end {
         return Err(StepError::Senseless("a hand-over that speaks of another end of the log"));
+    }
+    Ok(())
+}
+
+/// A snapshot must be of something that this peer does not know committed, and come from a leader of its term or a
+/// newer one.
+pub(crate) fn check_snapshot(message: &Message, view: &GuardView) -> Result<(), StepError> {
+    if message.to != view.peer || message.from.is_none() || message.from == view.peer {
+        return Err(StepError::Misaddressed);
+    }
+    if message.kind != MessageKind::Snapshot || view.term.is_lt() {
+        return Err(StepError::Senseless("no snapshot of a leader in this term"));
+    }
+    if !numbers(message).all(|number| number < NUMBER_END) {
+        return Err(StepError::Senseless("a term or an index in it is beyond all that occur"));
+    }
+    if message.log_term.is_none() || message.log_term > message.term || !message.entries.is_empty()
+    {
+        return Err(StepError::Senseless("a snapshot that contradicts itself"));
+    }
+    if message.index <= view.committed {
+        return Err(StepError::Senseless("a snapshot of what is committed here"));
     }
     Ok(())
 }

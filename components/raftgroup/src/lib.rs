@@ -14,7 +14,8 @@
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
 //! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`],
-//! [`read_index`], [`lease`], [`transfer`], `haste`, `unwritten`, [`proposals`], [`single`].
+//! [`read_index`], [`lease`], [`transfer`], [`retention`], [`snapshot`], `haste`, `unwritten`, [`proposals`],
+//! [`single`].
 #![warn(missing_docs)]
 
 pub mod config;
@@ -28,11 +29,13 @@ pub mod log;
 pub mod message;
 pub mod proposals;
 pub mod read_index;
+pub mod retention;
 pub mod single;
+pub mod snapshot;
 pub mod transfer;
 mod unwritten;
 
-pub use config::{GroupConfig, GroupLimits, Timing};
+pub use config::{GroupConfig, GroupLimits, LogBound, LogLimits, Timing};
 pub use disk::{ApplyState, RaftState};
 pub use group::{
     Group, GroupError, GroupReady, Initial, Origin, ProposeError, ReadError, ReadGrant,
@@ -43,4 +46,5 @@ pub use lease::Lease;
 pub use message::{Entry, EntryKind, HardState, LogPosition, Message, MessageKind, Voters};
 pub use proposals::Proposals;
 pub use single::{Single, SingleRound};
+pub use snapshot::{SnapshotNumber, SnapshotOrder, SnapshotOutcome, SnapshotWish};
 pub use transfer::TransferError;

@@ -1,6 +1,6 @@
 //! The group's view of its log: recent entries in memory, older ones read from disk.
 
-use std::cell::Cell;
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use raft::{GetEntriesContext, RaftState as RaftInitialState, Storage, StorageErr
 
 use crate::disk;
 use crate::message::{HardState, LogPosition, Voters, entry_to_raft};
+use crate::retention::LogSizes;
+use crate::snapshot::{self, Attempts};
 
 /// Bytes that are read from the disk for followers between two Readys; soft, one message always fits.
 const DISK_READS_BYTES: usize = 2 << 20;
@@ -32,6 +34,11 @@ pub(crate) struct LogView {
     before_cache: LogPosition,
     /// Bytes that may still be read from the disk for followers before the next Ready.
     reads_left: Cell<usize>,
+    sizes: LogSizes,
+    /// Sizes of the log up to this are asked for.
+    bytes_kept_max: u64,
+    /// The crate asks for snapshots here.
+    attempts: RefCell<Attempts>,
 }
 
 /// What a log starts from.
@@ -61,7 +68,32 @@ impl LogView {
             cache_bytes: 0,
             before_cache: truncated,
             reads_left: Cell::new(DISK_READS_BYTES),
+            sizes: LogSizes::default(),
+            bytes_kept_max: 0,
+            attempts: RefCell::default(),
         }
+    }
+
+    /// The same log, of which this many bytes are kept for others.
+    pub(crate) fn keeping(self, bytes_kept_max: u64) -> Self {
+        Self { bytes_kept_max, ..self }
+    }
+
+    pub(crate) const fn sizes(&self) -> &LogSizes {
+        &self.sizes
+    }
+
+    pub(crate) fn attempts(&mut self) -> &mut Attempts {
+        self.attempts.get_mut()
+    }
+
+    pub(crate) fn attempts_now(&self) -> Ref<'_, Attempts> {
+        self.attempts.borrow()
+    }
+
+    /// Where the state machine stands in the snapshot that `peer` is being sent.
+    pub(crate) fn snapshot_under_way(&self, peer: PeerId) -> Option<LogPosition> {
+        self.attempts.borrow().position(peer)
     }
 
     pub(crate) const fn truncated(&self) -> LogPosition {
@@ -81,6 +113,7 @@ impl LogView {
         }
         for entry in entries {
             self.cache_bytes += entry_bytes(entry);
+            self.sizes.note(Index(entry.index), entry_bytes(entry) as u64, self.bytes_kept_max);
             self.cache.push_back(entry.clone());
         }
         if let Some(entry) = entries.last() {
@@ -255,9 +288,9 @@ impl Storage for LogView {
         Ok(self.last.index.get())
     }
 
-    /// There are no snapshots: the log is never truncated past what every voter holds. The crate asks
-    /// again later; any other error would be fatal to it.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// Where there is none to be given, somebody is asked for one, and the crate asks again later.
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let position = self.attempts.borrow_mut().ask(PeerId(to), Index(request_index));
+        position.map(snapshot::without_data).ok_or_else(snapshot::not_now)
     }
 }

@@ -120,7 +120,7 @@ message_kinds! {
     RequestPreVoteResponse = 8 <-> MsgRequestPreVoteResponse,
     /// The leader asks its chosen successor to campaign.
     TimeoutNow = 9 <-> MsgTimeoutNow,
-    /// A snapshot; refused until snapshots exist.
+    /// The state machine at `index`, an entry of `log_term`; travels with its data.
     Snapshot = 10 <-> MsgSnapshot,
     /// A follower asks the leader for a read index.
     ReadIndex = 11 <-> MsgReadIndex,

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, Rng, ScanDirection, Tables};
 
+use crate::stages::Stages;
+
 /// What reads see: everything that was written, synced or not. Shared with the groups of a store, which
 /// ask for old log entries.
 #[derive(Debug, Default)]
@@ -84,7 +86,9 @@ pub struct SimDisk {
     is_full: bool,
     health: Health,
     /// What the disk held durably when it was copied.
-    copy: Option<Tables>,
+    copy: Option<(Tables, Stages)>,
+    /// Snapshots that arrive; files of their own.
+    pub stages: Stages,
 }
 
 /// Whether syncs work.
@@ -165,9 +169,22 @@ impl SimDisk {
         self.make_durable(kept);
         let lost = self.pending.len();
         self.pending.clear();
+        self.stages.crash();
         self.health = Health::Sound;
         self.show_synced();
         Loss { lost, kept, is_torn: lost > 0 && rng.chance(500) }
+    }
+
+    /// Whether writes are refused.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Whether what is synced is durable.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.health == Health::Sound
     }
 
     /// Refuses writes from now on, or takes them again.
@@ -195,13 +212,15 @@ impl SimDisk {
 
     /// Copies what is durable, as a backup of a data directory does.
     pub fn copy(&mut self) {
-        self.copy = Some(self.synced.clone());
+        self.copy = Some((self.synced.clone(), self.stages.clone()));
     }
 
     /// Puts the last copy in place of what is on the disk, where there is one. The store must not run.
     pub fn put_back(&mut self) {
-        if let Some(copy) = &self.copy {
-            self.synced.clone_from(copy);
+        if let Some((synced, stages)) = &self.copy {
+            self.synced.clone_from(synced);
+            self.stages.clone_from(stages);
+            self.stages.crash();
             self.pending.clear();
             self.show_synced();
         }

@@ -5,11 +5,13 @@ use std::fmt;
 
 use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId, Version};
 use flotilla_multiraft::{PeerMessage, Reply};
+use flotilla_raftgroup::SnapshotOutcome;
 
 use crate::fault::{Fault, Order};
 use crate::hands::LaneId;
 use crate::pd::PdEvent;
 use crate::reads::ReadKind;
+use crate::snapshots::ViewKey;
 
 /// A reply ticket: the number of a client's attempt, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +42,12 @@ pub enum Task {
     Serve(Ticket),
     /// The transport reports a lost message.
     Unreachable(RegionId, PeerId),
+    /// The sender of a snapshot hears what became of it.
+    SnapshotOver(ViewKey, SnapshotOutcome),
+    /// All of a snapshot is durable on its receiver's store.
+    Staged(u64),
+    /// A step of putting a snapshot in place.
+    Replace(RegionId),
 }
 
 /// A client's request.
@@ -83,6 +91,10 @@ pub enum Event {
     Bootstrap(StoreId, RegionId),
     /// A request reaches a store.
     Request(StoreId, Box<Request>),
+    /// A part of a snapshot reaches its store.
+    Part(StoreId, u64, u64),
+    /// A store finds that nothing more of a snapshot comes.
+    Broken(StoreId, u64),
     /// An answer reaches its client.
     Answer(Ticket, Answer),
     /// A client begins its next operation.
@@ -109,9 +121,11 @@ impl Event {
     pub const fn store(&self) -> Option<StoreId> {
         match self {
             Self::Message(message) => Some(message.to.store),
-            Self::Task(store, ..) | Self::Bootstrap(store, _) | Self::Request(store, _) => {
-                Some(*store)
-            }
+            Self::Task(store, ..)
+            | Self::Bootstrap(store, _)
+            | Self::Request(store, _)
+            | Self::Part(store, ..)
+            | Self::Broken(store, _) => Some(*store),
             Self::Pd(event) => event.store(),
             Self::Answer(..)
             | Self::Begin(_)
@@ -143,6 +157,10 @@ impl fmt::Display for Event {
                 let key = flotilla_base::key::display(key);
                 write!(f, "store {store} request {} {verb} {key} in region {region}", ticket.0)
             }
+            Self::Part(store, stream, part) => {
+                write!(f, "stream {stream}: part {part} reaches store {store}")
+            }
+            Self::Broken(store, stream) => write!(f, "stream {stream} ends at store {store}"),
             Self::Answer(ticket, answer) => write_answer(*ticket, answer, f),
             Self::Begin(client) => write!(f, "client {client} begins"),
             Self::Impatient(client, ticket) => write!(f, "client {client} gives up {}", ticket.0),

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use flotilla_base::limit::FIRST_INDEX;
 use flotilla_base::{
     Bug, Family, Index, Moment, Mutation, PeerId, Region, RegionId, Seeded, Span, StoreId, Term,
 };
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Birth, Delegate, Delivery, Host, Input,
-    LogWrite, PeerMessage, Reply, Report, RequestError, SplitDone,
+    LogWrite, PeerMessage, Reply, Report, RequestError, SnapshotEffect, SplitDone,
 };
 use flotilla_raftgroup::{ReadyNumber, Role, RoleChange, disk};
 
@@ -20,10 +21,12 @@ use crate::judge::deliveries::DeliveryJudge;
 use crate::judge::rounds::RoundJudge;
 use crate::judge::tickets::{Outcome, TicketJudge};
 use crate::judge::{
-    Judges, Place, Verdict, acknowledgements, answers, completeness, require, terms,
+    Judges, Place, Verdict, acknowledgements, answers, completeness, installs, require, state,
+    terms,
 };
 use crate::marks;
 use crate::reads::Readers;
+use crate::snapshots::{SnapshotWorks, View, ViewKey};
 
 /// What a store gives to the world.
 #[derive(Debug)]
@@ -40,6 +43,12 @@ pub enum Out {
     Role(RegionId, RoleChange),
     /// Entries of a region are handed to their applier.
     Applies(RegionId),
+    /// A view for a snapshot is open.
+    View(ViewKey),
+    /// A view is to be sent.
+    Stream(ViewKey, Box<PeerMessage>, Box<View>),
+    /// A snapshot is to be put in place.
+    Replace(RegionId),
 }
 
 /// What a store has in the works, besides its replicas.
@@ -61,6 +70,10 @@ pub struct Works {
     pub gate: Span,
     /// Regions that were split, and the peers that are born: not yet in the table.
     pub splits: Vec<(Region, Vec<Birth>)>,
+    /// Snapshots.
+    pub snapshots: SnapshotWorks,
+    /// What is wrong on purpose.
+    pub seeded: Seeded,
     /// Inputs for replicas, not yet in their inboxes.
     pub inputs: Vec<(RegionId, PeerId, Input<Ticket>)>,
 }
@@ -80,6 +93,8 @@ pub enum Step {
     Reply(Ticket, Reply),
     /// The store hears of a change.
     Report(Report),
+    /// Something is to be done about a snapshot.
+    Snapshot(SnapshotEffect),
     /// A region wants to be woken.
     Alarm(RegionId, Moment),
     /// The delivery of one replica's durable write begins.
@@ -186,6 +201,10 @@ impl Host<Ticket> for Lane {
         self.steps.push_back(Step::Report(report));
     }
 
+    fn snapshot(&mut self, effect: SnapshotEffect) {
+        self.steps.push_back(Step::Snapshot(effect));
+    }
+
     fn alarm(&mut self, region: RegionId, at: Moment) {
         self.steps.push_back(Step::Alarm(region, at));
     }
@@ -285,6 +304,7 @@ impl Bench<'_> {
                 return verdict;
             }
             Step::Report(report) => return self.report(report),
+            Step::Snapshot(effect) => return self.snapshot(effect),
             Step::Alarm(region, at) => self.out.push(Out::Alarm(region, at)),
             Step::Deliver => lane.delivery = DeliveryJudge::default(),
             Step::Persisted(region, peer, number) => {
@@ -334,7 +354,8 @@ impl Bench<'_> {
         for after in &write.after {
             self.judge_made(&after.messages)?;
         }
-        let is_conflict = deletes_entries(&write.batch);
+        let puts = |it: &Mutation| matches!(it, Mutation::Put(Family::RaftLog, ..));
+        let is_conflict = deletes_entries(&write.batch) && write.batch.iter().any(puts);
         self.judges.lookout.marks.reach_if(is_conflict, marks::CONFLICT);
         if let Some(number) = self.write(write.batch) {
             self.works.unsynced.push_back((number, write.after));
@@ -351,8 +372,12 @@ impl Bench<'_> {
                 let verdict = self.judges.epochs.on_region(self.store, &region);
                 self.judges.apply_order.on_start(place, apply.applied.index);
                 self.works.readers.visible.insert(region.id, apply.applied.index);
+                let judge = &self.judges.applied;
+                let is_begun = apply.applied.index > Index(FIRST_INDEX);
+                let data = |layer: &_| state::check(place, &region, layer, judge);
+                let data = if is_begun { self.disk.image().look(data) } else { Ok(()) };
                 self.works.appliers.insert(region.id, Applier::new(region, peer, apply));
-                verdict
+                verdict.and(data)
             }
             Report::Quarantined { region, damage } => {
                 self.works.quarantined.push(region);
@@ -415,16 +440,17 @@ impl Bench<'_> {
         }
     }
 
-    fn judge_message(&mut self, message: &PeerMessage) -> Verdict {
+    pub(crate) fn judge_message(&mut self, message: &PeerMessage) -> Verdict {
         let synced = acknowledgements::raft_state(self.disk.synced(), message)?;
         terms::check(message, &synced)?;
+        installs::check(message, self.disk.synced())?;
         acknowledgements::check(message, self.disk, &synced)?;
         self.judges.records.matching.on_message(message);
         self.judges.votes.election.on_message(message)
     }
 
     /// Writes a batch; where the disk refuses it the store dies on the spot.
-    fn write(&mut self, batch: Vec<Mutation>) -> Option<BatchNumber> {
+    pub(crate) fn write(&mut self, batch: Vec<Mutation>) -> Option<BatchNumber> {
         let image = self.disk.image();
         let verdict = self.judges.records.before_write(self.store, &batch, image.as_ref());
         self.judges.note(verdict);

@@ -9,8 +9,8 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`splits`], [`fault`], [`ambush`], [`partition`], [`judge`], [`marks`], [`lookout`],
-//! [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`].
+//! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`fault`], [`ambush`], [`partition`], [`judge`],
+//! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`].
 #![warn(missing_docs)]
 
 pub mod ambush;
@@ -30,7 +30,9 @@ pub mod partition;
 pub mod pd;
 pub mod plan;
 pub mod reads;
+pub mod snapshots;
 pub mod splits;
+pub mod stages;
 pub mod summary;
 pub mod trial;
 pub mod world;

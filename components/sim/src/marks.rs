@@ -58,7 +58,7 @@ marks! {
     SYNC_FAILED = "sync-failed", "a sync fails, and the store stops";
     DISK_FULL = "disk-full", "a write is refused, and the store stops";
     SYNCER_FULL = "syncer-full", "so much waits for a sync that nothing is collected";
-    LOG_TRUNCATED = "log-truncated", "entries that all voters hold leave a log";
+    LOG_TRUNCATED = "log-truncated", "entries that nobody needs leave a log";
     TRUNCATED_PROBE = "probe-after-truncation", "a follower refuses entries of a leader whose log was shortened";
     ALL_DOWN = "all-down", "no store runs";
     STORM = "restart-in-gate", "a store crashes before its gate opens";
@@ -69,6 +69,13 @@ marks! {
     SPLIT_AFTER_VOTE = "split-after-vote", "a split's child has voted here before the split is applied here";
     SPLIT_OF_OLD_SHAPE = "split-of-old-shape", "a split is refused since the region has another shape";
     SPLIT_LED_ELSEWHERE = "split-led-elsewhere", "a split's child is led by another store than its parent's leader";
+    FOLLOWER_BEHIND = "follower-behind-truncation", "a follower lacks entries that left its leader's log";
+    SNAPSHOT_SENT = "snapshot-sent", "all of a snapshot has arrived";
+    SNAPSHOT_INSTALLED = "snapshot-installed", "a peer has the data of a snapshot in place of its own";
+    SNAPSHOT_TO_NEW = "snapshot-to-new-peer", "a peer without data gets it with a snapshot";
+    SNAPSHOT_REFUSED = "snapshot-refused", "a snapshot arrives that is damaged, or whose keys are another's";
+    SNAPSHOT_CANCELLED = "snapshot-cancelled", "a snapshot is given up on its way";
+    INSTALL_RECOVERED = "install-recovered", "a store starts that crashed while data was put in place";
     HELD_BACK = "held-back", "a clogged message arrives";
 }
 
@@ -106,7 +113,7 @@ impl Marks {
         let mut table = String::new();
         for mark in ALL {
             let (count, Mark { name, what }) = (self.count(*mark), mark);
-            let _never_fails = writeln!(table, "{count:>10}  {name:<24}{what}");
+            let _never_fails = writeln!(table, "{count:>10}  {name:<28}{what}");
         }
         table
     }

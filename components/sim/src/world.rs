@@ -6,6 +6,7 @@ mod ending;
 mod faults;
 mod pd;
 mod reads;
+mod snapshots;
 mod splits;
 mod stores;
 
@@ -36,6 +37,7 @@ use crate::plan::Plan;
 use crate::reads::ReadChance;
 use crate::splits::{SplitChance, is_split};
 use crate::summary::Summary;
+use snapshots::Streams;
 
 /// The regions that the world makes by itself are numbered from here; the guard region is the last one.
 const FIRST_REGION: RegionId = RegionId(2);
@@ -67,6 +69,7 @@ pub struct World {
     /// The regions as they are, by the logs of all stores.
     regions: Vec<Region>,
     net: SimNet,
+    streams: Streams,
     pd: PdSide,
     clients: Vec<SimClient>,
     /// What clients asked for.
@@ -163,6 +166,7 @@ impl World {
             stores: stores_of(&plan),
             regions: Vec::new(),
             pd: PdSide::new(&plan),
+            streams: Streams::new(seed),
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
             attempts: Vec::new(),
@@ -338,6 +342,8 @@ impl World {
             }
             Event::Bootstrap(store, region) => self.bootstrap(store, region),
             Event::Request(store, request) => self.request(store, *request),
+            Event::Part(store, stream, part) => self.part(store, stream, part),
+            Event::Broken(store, stream) => self.slot(store).0.break_off(stream),
             Event::Answer(ticket, answer) => return self.answer(ticket, answer),
             Event::Begin(client) => self.ask(client),
             Event::Impatient(client, ticket) => self.lose_patience(client, ticket),
@@ -365,7 +371,15 @@ impl World {
             Task::Read(ticket, index) => return self.read(store, ticket, index),
             Task::View(ticket) => return self.view(store, ticket),
             Task::Serve(ticket) => return self.serve(store, ticket),
-            Task::Alarm(..) | Task::Unreachable(..) => {}
+            Task::Staged(stream) => {
+                self.staged(store, stream);
+                return Ok(());
+            }
+            Task::Replace(region) => {
+                self.replace(store, region);
+                return Ok(());
+            }
+            Task::Alarm(..) | Task::Unreachable(..) | Task::SnapshotOver(..) => {}
         }
         self.at_store(store, |node, desk| {
             match task {
@@ -376,7 +390,13 @@ impl World {
                 }
                 Task::Alarm(region, at) => node.ring(region, at),
                 Task::Unreachable(region, peer) => node.unreachable(region, peer),
-                Task::Synced | Task::Read(..) | Task::View(_) | Task::Serve(_) => {}
+                Task::SnapshotOver(key, outcome) => node.end_view(key, outcome, desk),
+                Task::Synced
+                | Task::Read(..)
+                | Task::View(_)
+                | Task::Serve(_)
+                | Task::Staged(_)
+                | Task::Replace(_) => {}
             }
             Ok(())
         });
@@ -434,6 +454,9 @@ impl World {
             Out::Answer(ticket, reply) if is_split(ticket) => self.on_split_answer(ticket, &reply),
             Out::Answer(ticket, reply) => self.tell(store, ticket, Answer::Reply(reply)),
             Out::Applies(_) => {}
+            Out::View(key) => self.view_opened(store, run, key),
+            Out::Stream(key, message, view) => self.stream((store, run), key, *message, *view),
+            Out::Replace(region) => self.replace_later(store, run, region),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
                 self.trace(|| {

@@ -52,6 +52,13 @@ pub(crate) fn recover(
             RecoveredPeer::Uninitialised { region, peer, .. } => {
                 table.create_uninitialised(*region, *peer).map_err(StoreError::Claim)?;
             }
+            RecoveredPeer::Installing { applying, .. } => {
+                // A version that takes snapshots has begun: only such a one can end it.
+                let region = applying.region.id;
+                tracing::error!(region = region.get(), "peer waits for the data of a snapshot");
+                table.quarantine(region, applying.peer);
+                continue;
+            }
             RecoveredPeer::Normal { peer, region, apply, .. } => {
                 table.initialise(*peer, region).map_err(StoreError::Claim)?;
                 let applier = Applier::new(region.clone(), *peer, *apply);

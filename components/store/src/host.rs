@@ -6,10 +6,10 @@ use flotilla_base::{Moment, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::{
     Applier, ApplyTask, Birth, Delegate, Delivery, Host, Input, LogWrite, PeerMessage, Reply,
-    Report,
+    Report, SnapshotEffect, SnapshotInput,
 };
 use flotilla_poller::{Alarm, SyncHost, Syncer};
-use flotilla_raftgroup::ReadyNumber;
+use flotilla_raftgroup::{LogBound, LogLimits, ReadyNumber};
 use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
 use flotilla_transport::Peers;
 
@@ -148,9 +148,24 @@ impl Host<Ticket> for StoreHost {
         (self.shared.reports)(&report);
     }
 
+    /// This shell sends no snapshots and takes none, so nothing is ever installed: whoever asks for a view is told that
+    /// there is none now, and asks again. [`log_limits`] keeps every log for as long as somebody lacks it.
+    fn snapshot(&mut self, effect: SnapshotEffect) {
+        if let SnapshotEffect::Take { region, peer, number, .. } = effect {
+            let refused = Input::Snapshot(Box::new(SnapshotInput::Refused(number)));
+            self.shared.router.notify(region, peer, refused);
+        }
+    }
+
     fn alarm(&mut self, region: RegionId, at: Moment) {
         self.alarm.set(region.get(), 0, at);
     }
+}
+
+/// How much of a log this store keeps: all that a member lacks, dead ones included, since without snapshots one that
+/// lacks more could never be brought up to date.
+pub(crate) fn log_limits() -> LogLimits {
+    LogLimits { slow: LogBound::NONE, silent: LogBound::NONE, ..LogLimits::default() }
 }
 
 /// A task of a peer that has no applier.

@@ -321,7 +321,7 @@ impl Assembly<'_> {
                 .next(),
             run,
             timing: self.config.timing,
-            limits: GroupLimits::default(),
+            limits: GroupLimits { log: crate::host::log_limits(), ..GroupLimits::default() },
             seeded: Seeded::NONE,
             disk: Arc::new(self.engine.clone()),
         }

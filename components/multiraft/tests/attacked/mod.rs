@@ -6,7 +6,8 @@
 mod store;
 
 use flotilla_base::{ConfVer, Epoch, Index, Peer, PeerId, RegionId, StoreId, Version};
-use flotilla_multiraft::PeerMessage;
+use flotilla_multiraft::{Arrival, PeerMessage, SnapshotMeta, StageNumber};
+use flotilla_raftgroup::{ApplyState, LogPosition, MessageKind};
 
 use crate::message;
 use crate::script::Script;
@@ -33,6 +34,10 @@ pub(crate) struct Tally {
     /// Splits that were answered with the regions, and regions that began here.
     pub(crate) split: u64,
     pub(crate) born: u64,
+    /// Snapshots that were refused, at the table or by the replica; that were put in place; and that were lost then.
+    pub(crate) turned_away: u64,
+    pub(crate) installed: u64,
+    pub(crate) lost: u64,
 }
 
 impl Tally {
@@ -49,11 +54,15 @@ impl Tally {
         self.refused += other.refused;
         self.split += other.split;
         self.born += other.born;
+        self.turned_away += other.turned_away;
+        self.installed += other.installed;
+        self.lost += other.lost;
     }
 
-    pub(crate) const fn seen(&self) -> [u64; 12] {
+    pub(crate) const fn seen(&self) -> [u64; 15] {
         let Self { delivered, created, dropped, quarantined, applied, stopped, .. } = *self;
         let Self { crashes, written, read, refused, split, born, .. } = *self;
+        let Self { turned_away, installed, lost, .. } = *self;
         [
             delivered,
             created,
@@ -67,6 +76,9 @@ impl Tally {
             refused,
             split,
             born,
+            turned_away,
+            installed,
+            lost,
         ]
     }
 }
@@ -80,7 +92,7 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
     let mut script = Script::new(bytes);
     let mut store = Store::met_in(script.choose(store::STATES));
     while !script.is_over() && !store.is_stopped {
-        match script.choose(25) {
+        match script.choose(27) {
             0..10 => {
                 let message = any_message(&store, &mut script);
                 store.receive(message);
@@ -93,6 +105,10 @@ pub(crate) fn play(bytes: &[u8]) -> Tally {
             20 => store.ask(script.byte()),
             21 => store.put(script.byte()),
             23 => store.split(script.byte()),
+            25 | 26 => {
+                let arrival = any_arrival(&store, &mut script);
+                store.bring(arrival);
+            }
             22 => store.transfer(PeerId(20 + u64::from(script.choose(5)))),
             _ if script.is_rare(32) => store.crash(usize::from(script.choose(4))),
             _ => store.settle(),
@@ -120,4 +136,35 @@ fn any_message(store: &Store, script: &mut Script<'_>) -> PeerMessage {
         matched_by_all: Index(if script.is_rare(64) { script.near(applied) } else { 0 }),
         message,
     }
+}
+
+/// A snapshot for one of the store's replicas, as a leader could send it, or nearly.
+fn any_arrival(store: &Store, script: &mut Script<'_>) -> Arrival {
+    let mut message = any_message(store, script);
+    message.message.kind = MessageKind::Snapshot;
+    if script.is_rare(200) {
+        message.message.entries.clear();
+        message.message.term = message.message.term.max(message.message.log_term);
+    }
+    let (index, term) = (message.message.index, message.message.log_term);
+    let index = if script.is_rare(200) { index } else { Index(script.near(index.get())) };
+    let apply = ApplyState::starting_at(LogPosition { index, term });
+    let mut region = store.shape(message.region);
+    if script.is_rare(32) {
+        region.id = RegionId(script.near(region.id.get()));
+    }
+    if script.is_rare(32) {
+        let (start, end) = [("", "m"), ("", "g"), ("g", "m"), ("m", ""), ("m", "b")]
+            [usize::from(script.choose(5))];
+        region.range = flotilla_base::KeyRange::new(start, end);
+    }
+    if script.is_rare(32) && !region.peers.is_empty() {
+        let peer = usize::from(script.byte()) % region.peers.len();
+        region.peers[peer].id = PeerId(script.near(region.peers[peer].id.get()));
+    }
+    if script.is_rare(32) {
+        region.epoch.version = Version(script.near(region.epoch.version.get()));
+    }
+    let stage = StageNumber(u64::from(script.byte()));
+    Arrival { message, meta: SnapshotMeta { region, apply }, stage }
 }

@@ -11,9 +11,10 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
-    Claims, Delivery, Effects, Host, Input, LogWrite, NewRegion, PeerMessage, Proposal,
-    ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report, RequestHeader,
-    Round, Slot, SplitCommand, SplitDone, SplitRequest, WriteCommand, recover_store,
+    Arrival, Claims, Delivery, Effects, Host, Input, InstallEffect, LogWrite, NewRegion,
+    PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply,
+    Report, RequestHeader, Round, Slot, SnapshotEffect, SnapshotInput, SplitCommand, SplitDone,
+    SplitRequest, WriteCommand, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -181,6 +182,33 @@ impl Store {
         self.inputs.push((message.region, Input::Message(Box::new(message))));
     }
 
+    /// What a region looks like to its peer here, or could.
+    pub(crate) fn shape(&self, id: RegionId) -> Region {
+        let known = self.replicas.get(&id).map(Replica::region);
+        if let Some(region) = known.filter(|region| !region.peers.is_empty()) {
+            return region.clone();
+        }
+        let peer = |store| Peer::voter(PeerId(id.get() * 10 + store), StoreId(store));
+        let (range, peers) = (KeyRange::new("", "g"), (1..=3).map(peer).collect());
+        Region { id, range, epoch: Epoch::FIRST, peers }
+    }
+
+    /// A snapshot is staged here, whatever it is of.
+    pub(crate) fn bring(&mut self, arrival: Arrival) {
+        match self.table.admit(&arrival.message) {
+            Admission::Deliver => {}
+            Admission::Create(peer) => self.create(arrival.message.region, peer),
+            Admission::Drop(_) => return,
+        }
+        if self.table.claim_install(&arrival).is_err() {
+            self.tally.turned_away += 1;
+            return;
+        }
+        let region = arrival.message.region;
+        let arrived = SnapshotInput::Arrived(Box::new(arrival));
+        self.inputs.push((region, Input::Snapshot(Box::new(arrived))));
+    }
+
     /// All replicas with inputs take them, and the round ends.
     pub(crate) fn turn(&mut self) {
         let mut effects = Effects::default();
@@ -308,6 +336,10 @@ impl Store {
                 RecoveredPeer::Uninitialised { region, peer, .. } => {
                     self.table.create_uninitialised(*region, *peer).expect("one peer a region");
                     *region
+                }
+                RecoveredPeer::Installing { applying, .. } => {
+                    self.table.claim_again(applying).expect("ranges do not overlap");
+                    applying.region.id
                 }
                 RecoveredPeer::Damaged { region, peer, cause } => {
                     assert!(cause.contains("in an earlier run"), "region {region}: {cause}");
@@ -478,6 +510,35 @@ impl Host<Ticket> for Store {
                 self.table.quarantine(region, self.replicas[&region].peer());
             }
             Report::Role { .. } => {}
+        }
+    }
+
+    fn snapshot(&mut self, effect: SnapshotEffect) {
+        match effect {
+            SnapshotEffect::Take { region, number, .. } => {
+                let refused = SnapshotInput::Refused(number);
+                self.inputs.push((region, Input::Snapshot(Box::new(refused))));
+            }
+            SnapshotEffect::Send { .. } => panic!("no view was taken"),
+            SnapshotEffect::Cancel { .. } => {}
+            SnapshotEffect::Install(InstallEffect::Replace { region, clean, stage, .. }) => {
+                self.disk.write(vec![Mutation::DeleteRange(Family::Raw, clean)]);
+                let is_lost = stage.0.is_multiple_of(5);
+                let end = match is_lost {
+                    true => SnapshotInput::StageLost(stage),
+                    false => SnapshotInput::Installed(stage),
+                };
+                self.tally.lost += u64::from(is_lost);
+                self.inputs.push((region, Input::Snapshot(Box::new(end))));
+            }
+            SnapshotEffect::Install(InstallEffect::Refused { region, peer, .. }) => {
+                self.tally.turned_away += 1;
+                self.table.release_claim(region, peer);
+            }
+            SnapshotEffect::Install(InstallEffect::Done { region, peer, .. }) => {
+                self.tally.installed += 1;
+                self.table.installed(&region, peer);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod disk;
 mod show;
+mod snapshots;
 mod store;
 
 use std::error::Error;
@@ -10,7 +11,7 @@ use flotilla_base::{
     Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
 use flotilla_multiraft::{Input, NewRegion, PeerMessage, SplitCommand};
-use flotilla_raftgroup::{Message, MessageKind};
+use flotilla_raftgroup::{LogLimits, Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use store::{Put, Store};
@@ -24,6 +25,8 @@ pub(crate) struct Stores {
     now: Moment,
     stores: Vec<Store>,
     network: Vec<PeerMessage>,
+    /// How much of a log new stores keep.
+    log: LogLimits,
 }
 
 impl Runner for Stores {
@@ -44,7 +47,7 @@ impl Stores {
             // stores COUNT: empty stores.
             "stores" => {
                 let count: u64 = number(args)?;
-                self.stores = (1..=count).map(|id| Store::new(StoreId(id))).collect();
+                self.stores = (1..=count).map(|id| Store::new(StoreId(id), self.log)).collect();
             }
             // bootstrap REGION [only=STORE]: the order reaches the stores; the first one is to lead.
             "bootstrap" => {
@@ -157,7 +160,7 @@ impl Stores {
             }
             // split STORE KEY CHILD [version=VERSION]: a region becomes two; peers of region 5 are 51 to 53.
             "split" => self.split(args)?,
-            name => return Err(format!("unknown command {name}").into()),
+            name => self.snapshot_command(name, args, lines)?,
         }
         Ok(())
     }
@@ -219,7 +222,10 @@ impl Stores {
                 self.network.extend(store.turn(self.now, &mut ignored));
                 self.network.extend(store.sync(&mut ignored));
                 store.apply(&mut ignored);
+                store.take_views(&mut ignored);
+                store.replace(&mut ignored);
             }
+            self.stream(&mut ignored).expect("a sound snapshot");
         }
     }
 

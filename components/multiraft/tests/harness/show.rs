@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use flotilla_base::{Epoch, Family, KvRead, Mutation, Region, RegionId, key::display};
-use flotilla_multiraft::{Delegate, PeerMessage, Permit, Reply, Report, SplitDone};
+use flotilla_multiraft::persist::{RegionState, read_region_state};
+use flotilla_multiraft::{
+    Delegate, InstallEffect, PeerMessage, Permit, Reply, Report, SnapshotEffect, SplitDone,
+};
 use flotilla_raftgroup::disk;
 
 pub(crate) fn message(message: &PeerMessage) -> String {
@@ -52,7 +55,12 @@ fn position(key: &Bytes) -> String {
 fn record(key: &Bytes, view: &dyn KvRead) -> String {
     let region = RegionId(number(&key[1..]));
     match key[0] {
-        0x10 => format!("region {region}"),
+        0x10 => match read_region_state(view, region).expect("sound") {
+            Some(RegionState::Applying(applying)) => {
+                format!("region {region} applying stage {}", applying.stage.0)
+            }
+            _ => format!("region {region}"),
+        },
         0x11 => format!("mark {region}"),
         0x20 => {
             let state = disk::read_raft_state(view, region).expect("sound").expect("written");
@@ -106,6 +114,25 @@ pub(crate) fn ranges(done: &SplitDone) -> String {
     let children = done.births.iter().map(|birth| &birth.region);
     let shapes: Vec<String> = children.chain([&done.parent]).map(shape).collect();
     shapes.join(", ")
+}
+
+pub(crate) fn snapshot(effect: &SnapshotEffect) -> String {
+    match effect {
+        SnapshotEffect::Take { region, to, .. } => {
+            format!("snapshot region {region}: a view for peer {}", to.id)
+        }
+        SnapshotEffect::Send { message: sent, .. } => format!("snapshot {}", message(sent)),
+        SnapshotEffect::Cancel { region, .. } => format!("snapshot region {region}: given up"),
+        SnapshotEffect::Install(InstallEffect::Replace { region, clean, stage, .. }) => {
+            format!("install region {region}: stage {} in place of {clean}", stage.0)
+        }
+        SnapshotEffect::Install(InstallEffect::Refused { region, stage, .. }) => {
+            format!("install region {region}: stage {} is refused", stage.0)
+        }
+        SnapshotEffect::Install(InstallEffect::Done { region, stage, .. }) => {
+            format!("install region {}: stage {} is done with", shape(region), stage.0)
+        }
+    }
 }
 
 pub(crate) fn report(report: &Report) -> String {

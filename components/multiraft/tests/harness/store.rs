@@ -10,13 +10,13 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, Claims, Delegate, Delivery,
-    Effects, Guard, Host, Input, LocalRead, LogWrite, PeerMessage, Proposal, ReadRequest,
-    RecoveredPeer, Replica, ReplicaConfig, Reply, Report, RequestHeader, Round, SplitCommand,
-    SplitDone, SplitRequest, WriteCommand, recover_store,
+    Effects, Guard, Host, Input, InstallEffect, LocalRead, LogWrite, PeerMessage, Proposal,
+    ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report, RequestHeader,
+    Round, SnapshotEffect, SplitCommand, SplitDone, SplitRequest, WriteCommand, recover_store,
 };
-use flotilla_raftgroup::{GroupLimits, ReadyNumber, Timing};
+use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing};
 
-use super::{disk::Disk, show};
+use super::{disk::Disk, show, snapshots::Snapshots};
 
 type Ticket = String;
 
@@ -34,8 +34,8 @@ pub(crate) struct Store {
     run: u64,
     /// Their slots stay taken, as in the region table: no message makes a new peer in them.
     damaged: BTreeSet<RegionId>,
-    disk: Disk,
-    replicas: BTreeMap<RegionId, Replica<Ticket>>,
+    pub(crate) disk: Disk,
+    pub(crate) replicas: BTreeMap<RegionId, Replica<Ticket>>,
     appliers: BTreeMap<RegionId, Applier>,
     inputs: Vec<(RegionId, Input<Ticket>)>,
     tasks: Vec<ApplyTask<Ticket>>,
@@ -44,6 +44,10 @@ pub(crate) struct Store {
     visible: BTreeMap<RegionId, Index>,
     reading: Option<LocalRead>,
     unsynced: Vec<AfterPersist>,
+    pub(crate) table: RegionTable,
+    pub(crate) snapshots: Snapshots,
+    /// How much of a log is kept.
+    pub(crate) log: LogLimits,
 }
 
 /// Writes down each call, in the order of the calls.
@@ -54,13 +58,14 @@ struct Recorder<'a> {
 }
 
 impl Store {
-    pub(crate) fn new(id: StoreId) -> Self {
-        Self { id, ..Self::default() }
+    pub(crate) fn new(id: StoreId, log: LogLimits) -> Self {
+        Self { id, log, table: RegionTable::new(id), ..Self::default() }
     }
 
     pub(crate) fn bootstrap(&mut self, region: &Region, now: Moment) -> Result<(), Box<dyn Error>> {
         let peer = region.peer_on(self.id).ok_or("not a member")?.id;
         self.create(region.id, peer, now)?;
+        self.table.initialise(peer, region)?;
         let leads = region.peers.first().is_some_and(|first| first.id == peer);
         self.post(region.id, Input::Bootstrap { region: Box::new(region.clone()), leads });
         Ok(())
@@ -207,7 +212,8 @@ impl Store {
             id: self.id,
             run: self.run,
             disk: std::mem::take(&mut self.disk),
-            ..Self::default()
+            snapshots: std::mem::take(&mut self.snapshots).crashed(),
+            ..Self::new(self.id, self.log)
         };
     }
 
@@ -220,6 +226,7 @@ impl Store {
         for found in recover_store(self.disk.view.as_ref())? {
             let region = match &found {
                 RecoveredPeer::Normal { peer, region, apply, .. } => {
+                    self.table.initialise(*peer, region)?;
                     let applier = Applier::new(region.clone(), *peer, *apply);
                     self.appliers.insert(region.id, applier);
                     self.visible.insert(region.id, apply.applied.index);
@@ -229,7 +236,14 @@ impl Store {
                     self.damaged.insert(*region);
                     *region
                 }
-                RecoveredPeer::Uninitialised { region, .. } => *region,
+                RecoveredPeer::Uninitialised { region, peer, .. } => {
+                    self.table.create_uninitialised(*region, *peer)?;
+                    *region
+                }
+                RecoveredPeer::Installing { applying, .. } => {
+                    self.table.claim_again(applying)?;
+                    applying.region.id
+                }
             };
             lines.push(match &found {
                 RecoveredPeer::Normal { region, raft, apply, is_fresh, .. } => format!(
@@ -240,6 +254,16 @@ impl Store {
                     raft.last.index,
                     apply.applied.index,
                     if *is_fresh { ", made up" } else { "" }
+                ),
+                RecoveredPeer::Installing { applying, raft, apply, .. } => format!(
+                    "region {}: term {} vote {} last {} applied {}, with the data of stage {} in place of {}",
+                    show::shape(&applying.region),
+                    raft.hard_state.term,
+                    raft.hard_state.vote,
+                    raft.last.index,
+                    apply.applied.index,
+                    applying.stage.0,
+                    applying.clean,
                 ),
                 other => format!("{other:?}"),
             });
@@ -268,10 +292,11 @@ impl Store {
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        !(self.inputs.is_empty() && self.tasks.is_empty() && self.unsynced.is_empty())
+        let is_idle = self.inputs.is_empty() && self.tasks.is_empty() && self.unsynced.is_empty();
+        !is_idle || self.snapshots.is_busy()
     }
 
-    fn create(
+    pub(crate) fn create(
         &mut self,
         region: RegionId,
         peer: PeerId,
@@ -280,6 +305,7 @@ impl Store {
         if !self.replicas.contains_key(&region) {
             let replica = Replica::uninitialised(self.config(), region, peer, now)?;
             self.replicas.insert(region, replica);
+            self.table.create_uninitialised(region, peer)?;
         }
         Ok(())
     }
@@ -290,17 +316,17 @@ impl Store {
             seed: self.id.get(),
             run: self.run,
             timing: Timing::default(),
-            limits: GroupLimits::default(),
+            limits: GroupLimits { log: self.log, ..GroupLimits::default() },
             seeded: Seeded::NONE,
             disk: Arc::clone(&self.disk.view) as _,
         }
     }
 
-    fn post(&mut self, region: RegionId, input: Input<Ticket>) {
+    pub(crate) fn post(&mut self, region: RegionId, input: Input<Ticket>) {
         self.inputs.push((region, input));
     }
 
-    fn write(&mut self, batch: Vec<Mutation>) -> String {
+    pub(crate) fn write(&mut self, batch: Vec<Mutation>) -> String {
         let copy = batch.clone();
         self.disk.write(batch);
         show::batch(&copy, self.disk.view.as_ref())
@@ -361,12 +387,32 @@ impl Host<Ticket> for Recorder<'_> {
                 self.store.visible.insert(region.id, apply.applied.index);
                 self.store.appliers.insert(region.id, Applier::new(region, peer, apply));
             }
-            Report::Split { births, .. } => {
+            Report::Split { parent, births, .. } => {
+                let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
+                self.store.table.split(&parent, &children).expect("ranges are disjoint");
                 for birth in births {
                     self.store.post(birth.region.id, Input::Born(Box::new(birth)));
                 }
             }
-            Report::Role { .. } | Report::Quarantined { .. } => {}
+            Report::Quarantined { region, .. } => {
+                let peer = self.store.replicas[&region].peer();
+                self.store.table.quarantine(region, peer);
+            }
+            Report::Role { .. } => {}
+        }
+    }
+
+    fn snapshot(&mut self, effect: SnapshotEffect) {
+        self.lines.push(show::snapshot(&effect));
+        match effect {
+            SnapshotEffect::Install(InstallEffect::Refused { region, peer, .. }) => {
+                self.store.table.release_claim(region, peer);
+            }
+            SnapshotEffect::Install(InstallEffect::Done { region, peer, stage }) => {
+                self.store.table.installed(&region, peer);
+                self.store.snapshots.stages.remove(&stage);
+            }
+            effect => self.store.snapshots.order(effect),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod election;
 pub mod epochs;
 pub mod gate;
 pub mod history;
+pub mod installs;
 pub mod lease;
 pub mod lineage;
 pub mod log_keys;
@@ -28,6 +29,7 @@ pub mod rounds;
 pub mod state;
 pub mod terms;
 pub mod tickets;
+pub mod views;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -76,6 +78,8 @@ pub struct Judges {
     pub apply_order: apply_order::ApplyOrderJudge,
     /// Reads.
     pub reads: ReadJudges,
+    /// Snapshots that are sent.
+    pub snapshots: SnapshotJudges,
     /// One answer a ticket.
     pub tickets: tickets::TicketJudge,
     /// An end for every call.
@@ -109,6 +113,13 @@ pub struct RecordJudges {
     pub promises: promises::PromiseJudge,
     /// Stores that were given an older disk: what they forgot is not their fault.
     pardoned: BTreeSet<StoreId>,
+}
+
+/// Judges of snapshots.
+#[derive(Debug, Default)]
+pub struct SnapshotJudges {
+    /// Attempts to send one.
+    pub views: views::ViewJudge,
 }
 
 /// Judges of reads.
@@ -152,6 +163,7 @@ impl Judges {
         self.reads.permits.on_crash(store);
         self.epochs.on_crash(store);
         self.calls.on_crash(store);
+        self.snapshots.views.on_crash(store);
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Backlog {
     pub readings: usize,
     /// Inputs that are not in their inboxes yet.
     pub notices: usize,
+    /// Views that are kept for snapshots.
+    pub views: usize,
+    /// Snapshots that are staged.
+    pub stages: usize,
 }
 
 impl Backlog {

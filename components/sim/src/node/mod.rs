@@ -2,7 +2,10 @@
 //! serves clients stand in the files below this one.
 
 mod serve;
+mod snapshots;
 mod start;
+
+pub use snapshots::PartFate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -61,6 +64,10 @@ pub struct StoreConfig {
     pub seeded: Seeded,
     /// Written rounds that may wait for a sync.
     pub rounds_max: usize,
+    /// Views for snapshots that may be open.
+    pub views_max: usize,
+    /// Snapshots that are received at once.
+    pub streams_max: usize,
     /// Threads that run replicas.
     pub workers: usize,
     /// Whether time passes between two effects.
@@ -383,6 +390,7 @@ impl StoreNode {
         let lives = bench.step(lane);
         let has_more = !lane.is_idle();
         desk.judges.note(process.take_splits());
+        process.take_claims();
         process.take_inputs();
         process.close_quarantined();
         lives && has_more
@@ -431,6 +439,8 @@ impl StoreNode {
             readys: cells.values().map(|cell| cell.replica.group().outstanding()).sum(),
             readings: works.readers.readings.len(),
             notices: works.inputs.len(),
+            views: works.snapshots.views.len(),
+            stages: self.disk.stages.count(),
         }
     }
 

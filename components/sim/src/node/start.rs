@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flotilla_base::{Moment, PeerRole, RegionId};
-use flotilla_multiraft::{Applier, RecoveredPeer, RegionTable, Replica, recover_store};
+use flotilla_multiraft::{
+    Applier, RecoveredPeer, RegionTable, Replica, StageNumber, recover_store,
+};
 
 use super::{Desk, Lanes, Process, StoreConfig, StoreNode};
 use crate::clock::LocalClock;
@@ -13,6 +15,7 @@ use crate::event::Run;
 use crate::hands::Works;
 use crate::judge::{Place, Verdict, require, state};
 use crate::marks;
+use crate::snapshots::SnapshotWorks;
 
 impl StoreNode {
     /// Starts from what the disk holds.
@@ -29,7 +32,15 @@ impl StoreNode {
         let mut process = Process {
             table: RegionTable::new(self.id),
             cells: BTreeMap::new(),
-            works: Works { gate: config.timing.gate, ..Works::default() },
+            works: Works {
+                gate: config.timing.gate,
+                snapshots: SnapshotWorks {
+                    views_max: config.views_max,
+                    ..SnapshotWorks::default()
+                },
+                seeded: config.seeded,
+                ..Works::default()
+            },
             lanes: Lanes::new(config.workers),
             clock,
             started_at: desk.now,
@@ -44,6 +55,7 @@ impl StoreNode {
         regions.extend(desk.judges.records.promises.regions(self.id));
         let regions: Vec<RegionId> = regions.into_iter().collect();
         desk.judges.records.on_synced(self.id, &regions, image.as_ref())?;
+        self.disk.stages.keep(&found.iter().filter_map(stage_of).collect());
         let now = clock.read(desk.now);
         for peer in found {
             self.revive(peer, &image, &mut process, now, desk)?;
@@ -86,6 +98,11 @@ impl StoreNode {
                 let claim = process.table.create_uninitialised(*region, *peer);
                 require(claim.is_ok(), "I6: one peer per region", || format!("{claim:?}"))?;
             }
+            RecoveredPeer::Installing { applying, .. } => {
+                desk.judges.lookout.reach(marks::INSTALL_RECOVERED);
+                let claim = process.table.claim_again(applying);
+                require(claim.is_ok(), "I5: ranges are disjoint", || format!("{claim:?}"))?;
+            }
             RecoveredPeer::Damaged { region, peer, cause } => {
                 let is_pardoned = desk.judges.records.is_pardoned(self.id);
                 require(is_pardoned, "I4: a crash damages nothing", || cause.clone())?;
@@ -111,5 +128,13 @@ fn region_of(peer: &RecoveredPeer) -> RegionId {
             *region
         }
         RecoveredPeer::Normal { region, .. } => region.id,
+        RecoveredPeer::Installing { applying, .. } => applying.region.id,
+    }
+}
+
+fn stage_of(peer: &RecoveredPeer) -> Option<StageNumber> {
+    match peer {
+        RecoveredPeer::Installing { applying, .. } => Some(applying.stage),
+        _ => None,
     }
 }

@@ -16,6 +16,7 @@ use crate::fault::Strike;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
+use crate::snapshots::SnapshotPlan;
 use crate::splits::SplitPlan;
 
 pub use change::{Change, Number, PlanError, SWITCHES, Switch};
@@ -256,6 +257,8 @@ pub struct Plan {
     pub reads: ReadPlan,
     /// How often regions are split.
     pub splits: SplitPlan,
+    /// How snapshots travel.
+    pub snapshots: SnapshotPlan,
     /// Faults.
     pub faults: FaultPlan,
     /// The placement driver.
@@ -327,6 +330,7 @@ impl Plan {
             },
             reads: ReadPlan::calm(),
             splits: SplitPlan::none(),
+            snapshots: SnapshotPlan::calm(),
             faults: FaultPlan::default(),
             pd: PdPlan::absent(),
             phases: Phases {

@@ -9,6 +9,7 @@ use crate::fault::{Order, Strike};
 use crate::pd::plan::PdFaultPlan;
 use crate::pd::{PdFamily, PdPlan};
 use crate::reads::ReadPlan;
+use crate::snapshots::SnapshotPlan;
 use crate::splits::SplitPlan;
 
 /// What is made common.
@@ -94,6 +95,8 @@ fn common(seed: u64, rng: &mut Rng) -> Plan {
         patience: millis(pick(rng, [100, 300])),
         ..plan.load
     };
+    plan.snapshots = SnapshotPlan::swarm(seed);
+    plan.groups.limits.log = SnapshotPlan::swarm_log(seed);
     plan.phases.safety = millis(20_000);
     plan.faults.length_max = millis(1_000);
     plan

@@ -10,6 +10,7 @@ use super::{
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
+use crate::snapshots::SnapshotPlan;
 use crate::splits::SplitPlan;
 
 /// First of the streams of this file.
@@ -31,10 +32,11 @@ impl Plan {
             load: swarm_load(&mut lane(5)),
             reads: ReadPlan::swarm(seed),
             splits: SplitPlan::swarm(seed),
+            snapshots: SnapshotPlan::swarm(seed),
             faults: swarm_faults(&mut lane(6)),
             pd: PdPlan::swarm(seed),
             phases,
-            groups: GroupPlan { limits: swarm_limits(&mut lane(7)), ..GroupPlan::default() },
+            groups: GroupPlan { limits: swarm_limits(seed, &mut lane(7)), ..GroupPlan::default() },
         }
     }
 }
@@ -140,7 +142,7 @@ fn swarm_faults(rng: &mut Rng) -> FaultPlan {
     }
 }
 
-fn swarm_limits(rng: &mut Rng) -> GroupLimits {
+fn swarm_limits(seed: u64, rng: &mut Rng) -> GroupLimits {
     GroupLimits {
         message_bytes_max: pick(rng, [0, 1 << 10, 1 << 20]),
         inflight_messages_max: to_usize(pick(rng, [1, 4, 128])),
@@ -148,5 +150,6 @@ fn swarm_limits(rng: &mut Rng) -> GroupLimits {
         committed_bytes_max: pick(rng, [1, 1 << 10, 4 << 20]),
         outstanding_max: to_usize(pick(rng, [1, 3, 16])),
         cache_bytes_max: to_usize(pick(rng, [0, 1 << 10, 4 << 20])),
+        log: SnapshotPlan::swarm_log(seed),
     }
 }

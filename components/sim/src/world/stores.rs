@@ -17,6 +17,7 @@ impl World {
         let loss = node.crash(rng, &mut self.judges);
         *due = Due::default();
         self.judges.on_crash(store, node.disk().image().as_ref());
+        self.break_streams(store);
         self.record.summary.crashes += 1;
         self.record.summary.lost_batches += loss.lost as u64;
         let is_early = self.now.since(started_at) < self.plan.groups.timing.gate;
@@ -49,6 +50,8 @@ impl World {
             limits: groups.limits,
             seeded: groups.seeded,
             rounds_max: disk.rounds_max,
+            views_max: self.plan.snapshots.views_max,
+            streams_max: self.plan.snapshots.streams_max,
             workers: disk.workers,
             is_stepped: disk.step_spread > Span::ZERO,
         };

@@ -1,0 +1,240 @@
+//! Claims: a peer that is given a snapshot has its range in the [`RegionTable`] before anything is destroyed, and
+//! while it is. What it owned stays its own, and what it is to own must be nobody else's: not a live region's that has
+//! not applied its split yet, not that of a peer out of service whose applier is still at work. Such a snapshot is
+//! refused, and its sender tries again later.
+
+use flotilla_base::{KeyRange, PeerId, Region, RegionId};
+
+use crate::install::Arrival;
+use crate::persist::Applying;
+use crate::region_table::{ClaimError, RegionTable, Slot};
+
+/// What a peer holds while it is being given a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Nobody else owns a key of it.
+    range: KeyRange,
+    /// What the peer was before; `None` without data.
+    before: Option<Region>,
+}
+
+impl RegionTable {
+    /// Claims the range of a snapshot that has arrived, for the peer that it is for.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; nothing changed then. The sender may try again later.
+    pub fn claim_install(&mut self, arrival: &Arrival) -> Result<(), ClaimError> {
+        let Arrival { message, meta, .. } = arrival;
+        let (peer, region) = (message.to.id, &meta.region);
+        let is_sane = region.id == message.region
+            && region.validate().is_ok()
+            && region.peers.iter().filter(|it| it.store == self.store()).count() == 1
+            && region.peer_on(self.store()).is_some_and(|it| it.id == peer)
+            && region.peer(message.from.id).is_some();
+        if !is_sane {
+            return Err(ClaimError::Senseless(message.region));
+        }
+        let before = match self.slots.get(&region.id) {
+            Some(Slot::Uninitialised(found)) if *found == peer => None,
+            Some(Slot::Live(found, before)) if *found == peer => Some(before.clone()),
+            slot => {
+                let found = slot.map_or(PeerId(0), Slot::peer);
+                return Err(ClaimError::OtherPeer { region: region.id, found, wanted: peer });
+            }
+        };
+        let range = match &before {
+            Some(before) if before.range.covers(&region.range) => before.range.clone(),
+            Some(_) => return Err(ClaimError::Senseless(region.id)),
+            None => self.check_free(region)?,
+        };
+        self.hold(peer, region.id, Claim { range, before });
+        Ok(())
+    }
+
+    /// Claims the range of an install that a crash interrupted.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; nothing changed then.
+    pub fn claim_again(&mut self, applying: &Applying) -> Result<(), ClaimError> {
+        let Applying { peer, region, clean, .. } = applying;
+        if let Some(slot) = self.slots.get(&region.id) {
+            let (found, wanted) = (slot.peer(), *peer);
+            return Err(ClaimError::OtherPeer { region: region.id, found, wanted });
+        }
+        if let Some(owner) = self.owner_of_any(clean) {
+            return Err(ClaimError::Overlap { region: region.id, owner });
+        }
+        self.hold(*peer, region.id, Claim { range: clean.clone(), before: None });
+        Ok(())
+    }
+
+    /// The peer is as it was.
+    pub fn release_claim(&mut self, region: RegionId, peer: PeerId) {
+        let Some(Slot::Installing(found, claim)) = self.slots.get(&region) else { return };
+        if *found != peer {
+            return;
+        }
+        let Claim { range, before } = claim.clone();
+        let slot = match before {
+            Some(before) => Slot::Live(peer, before),
+            None => {
+                self.ranges.remove(&range.start);
+                Slot::Uninitialised(peer)
+            }
+        };
+        self.slots.insert(region, slot);
+        self.debug_assert_sound();
+    }
+
+    /// The peer has the data of the snapshot, and owns what that says.
+    pub fn installed(&mut self, region: &Region, peer: PeerId) {
+        let Some(Slot::Installing(found, Claim { range, .. })) = self.slots.get(&region.id) else {
+            return;
+        };
+        if *found != peer {
+            return;
+        }
+        assert!(range.covers(&region.range), "an install takes keys that it did not claim");
+        let start = range.start.clone();
+        self.ranges.remove(&start);
+        self.ranges.insert(region.range.start.clone(), region.id);
+        self.slots.insert(region.id, Slot::Live(peer, region.clone()));
+        self.debug_assert_sound();
+    }
+
+    /// What a region owns or has claimed.
+    pub(crate) fn held(&self, region: RegionId) -> Option<&KeyRange> {
+        match self.slots.get(&region) {
+            Some(Slot::Live(_, live)) => Some(&live.range),
+            Some(Slot::Installing(_, claim)) => Some(&claim.range),
+            _ => None,
+        }
+    }
+
+    /// A region was split whose peer is about to be given a snapshot, or is out of service: its children have the
+    /// rest.
+    pub(crate) fn split_claim(&mut self, parent: &Region) {
+        if let Some(shadow) = self.shadows.get_mut(&parent.id) {
+            *shadow = parent.range.clone();
+        }
+        let Some(Slot::Installing(peer, claim)) = self.slots.get(&parent.id).cloned() else {
+            return;
+        };
+        self.ranges.remove(&claim.range.start);
+        let claim = Claim { range: parent.range.clone(), before: Some(parent.clone()) };
+        self.hold(peer, parent.id, claim);
+    }
+
+    fn check_free(&self, region: &Region) -> Result<KeyRange, ClaimError> {
+        let shadow = self.shadows.iter().find(|(_, range)| range.overlaps(&region.range));
+        let owner = self.owner_of_any(&region.range).or(shadow.map(|(owner, _)| *owner));
+        match owner {
+            Some(owner) => Err(ClaimError::Overlap { region: region.id, owner }),
+            None => Ok(region.range.clone()),
+        }
+    }
+
+    fn hold(&mut self, peer: PeerId, region: RegionId, claim: Claim) {
+        self.ranges.insert(claim.range.start.clone(), region);
+        self.slots.insert(region, Slot::Installing(peer, claim));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, Index, Peer, StoreId, Term};
+    use flotilla_raftgroup::{ApplyState, LogPosition, Message, MessageKind};
+
+    use super::*;
+    use crate::input::PeerMessage;
+    use crate::install::StageNumber;
+    use crate::snapshot::SnapshotMeta;
+
+    fn region(id: u64, start: &'static str, end: &'static str) -> Region {
+        let peer = |store| Peer::voter(PeerId(id * 10 + store), StoreId(store));
+        let (id, peers) = (RegionId(id), (1..=3).map(peer).collect());
+        Region { id, range: KeyRange::new(start, end), epoch: Epoch::FIRST, peers }
+    }
+
+    /// From the peer on store 2 to that on store 1.
+    fn arrival(region: Region) -> Arrival {
+        let (to, from) = (region.peers[0], region.peers[1]);
+        let message = PeerMessage {
+            region: region.id,
+            from,
+            to,
+            epoch: region.epoch,
+            matched_by_all: Index(0),
+            message: Message::new(MessageKind::Snapshot, from.id, to.id, Term(6)),
+        };
+        let apply = ApplyState::starting_at(LogPosition { term: Term(6), index: Index(9) });
+        Arrival { message, meta: SnapshotMeta { region, apply }, stage: StageNumber(1) }
+    }
+
+    fn table() -> RegionTable {
+        let mut table = RegionTable::new(StoreId(1));
+        table.initialise(PeerId(21), &region(2, "b", "p")).expect("free");
+        table
+    }
+
+    #[test]
+    fn a_live_region_keeps_its_range_until_it_has_less() {
+        let mut table = table();
+        table.claim_install(&arrival(region(2, "g", "p"))).expect("a part of its own");
+        assert_eq!(table.region_of(b"h"), None, "nobody reads it");
+        assert!(table.initialise(PeerId(31), &region(3, "c", "d")).is_err(), "it is held");
+        table.release_claim(RegionId(2), PeerId(21));
+        assert_eq!(table.region_of(b"c").map(|it| it.id), Some(RegionId(2)));
+        table.claim_install(&arrival(region(2, "g", "p"))).expect("again");
+        let again = table.claim_install(&arrival(region(2, "g", "p")));
+        assert!(matches!(again, Err(ClaimError::OtherPeer { .. })), "one at a time");
+        table.installed(&region(2, "g", "p"), PeerId(21));
+        assert_eq!(table.region_of(b"c"), None);
+        table.initialise(PeerId(31), &region(3, "c", "d")).expect("free now");
+    }
+
+    #[test]
+    fn what_others_own_or_owned_is_refused() {
+        let mut table = table();
+        table.create_uninitialised(RegionId(3), PeerId(31)).expect("absent");
+        let child = || arrival(region(3, "b", "g"));
+        let refused = table.claim_install(&child());
+        assert!(matches!(refused, Err(ClaimError::Overlap { owner: RegionId(2), .. })));
+        table.quarantine(RegionId(2), PeerId(21));
+        let refused = table.claim_install(&child());
+        assert!(matches!(refused, Err(ClaimError::Overlap { owner: RegionId(2), .. })));
+        table.split(&region(2, "g", "p"), &[]).expect("its applier goes on");
+        table.claim_install(&child()).expect("nobody writes there any more");
+        table.release_claim(RegionId(3), PeerId(31));
+        assert_eq!(table.slot(RegionId(3)), Some(&Slot::Uninitialised(PeerId(31))));
+        table.initialise(PeerId(41), &region(4, "b", "g")).expect("released");
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_for_the_peer_here_is_refused() {
+        let senseless = |change: fn(&mut Arrival)| {
+            let mut arrival = arrival(region(2, "b", "p"));
+            change(&mut arrival);
+            let refused = table().claim_install(&arrival);
+            assert!(matches!(refused, Err(ClaimError::Senseless(_))), "{refused:?}");
+        };
+        senseless(|it| it.meta.region.id = RegionId(3));
+        senseless(|it| it.meta.region.peers[0].id = PeerId(24));
+        senseless(|it| it.meta.region.peers[0].store = StoreId(4));
+        senseless(|it| it.meta.region.peers[1].id = PeerId(24));
+        senseless(|it| it.meta.region.range = KeyRange::new("p", "b"));
+        senseless(|it| it.meta.region.range = KeyRange::new("a", "p"));
+        senseless(|it| it.message.to.id = PeerId(22));
+    }
+
+    #[test]
+    fn a_split_leaves_a_claim_what_the_parent_keeps() {
+        let mut table = table();
+        table.claim_install(&arrival(region(2, "g", "p"))).expect("its own");
+        table.create_uninitialised(RegionId(3), PeerId(31)).expect("absent");
+        table.split(&region(2, "g", "p"), &[(PeerId(31), &region(3, "b", "g"))]).expect("sound");
+        assert_eq!(table.region_of(b"c").map(|it| it.id), Some(RegionId(3)));
+        table.installed(&region(2, "g", "p"), PeerId(21));
+        assert_eq!(table.regions().count(), 2);
+    }
+}

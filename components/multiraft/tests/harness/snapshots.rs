@@ -1,0 +1,176 @@
+//! Snapshots in scripts: views that are taken, data on its way, and stages that are put in place, each by a command.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flotilla_base::{Family, Key, KeyRange, KvRead, Mutation, PeerId, RegionId, ScanDirection};
+use flotilla_multiraft::{
+    Arrival, Input, InstallEffect, PeerMessage, SnapshotEffect, SnapshotInput, SnapshotMeta,
+    StageNumber,
+};
+use flotilla_raftgroup::{LogBound, LogLimits, SnapshotNumber, SnapshotOutcome};
+use goldenscript::ArgumentConsumer;
+
+use super::store::Store;
+use super::{Outcome, Stores, number, show};
+
+type Pairs = Vec<(Key, Bytes)>;
+
+/// What a store has in the works.
+#[derive(Default)]
+pub(crate) struct Snapshots {
+    wishes: VecDeque<(RegionId, SnapshotNumber)>,
+    views: BTreeMap<(RegionId, SnapshotNumber), (SnapshotMeta, Pairs)>,
+    outgoing: VecDeque<(SnapshotNumber, PeerMessage)>,
+    pub(crate) stages: BTreeMap<StageNumber, Pairs>,
+    last_stage: u64,
+    replaces: VecDeque<(RegionId, PeerId, KeyRange, StageNumber)>,
+}
+
+impl Snapshots {
+    /// What a crash leaves: stages are durable when a peer hears of them.
+    pub(crate) fn crashed(self) -> Self {
+        Self { stages: self.stages, last_stage: self.last_stage, ..Self::default() }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !(self.wishes.is_empty() && self.outgoing.is_empty() && self.replaces.is_empty())
+    }
+
+    pub(crate) fn order(&mut self, effect: SnapshotEffect) {
+        match effect {
+            SnapshotEffect::Take { region, number, .. } => self.wishes.push_back((region, number)),
+            SnapshotEffect::Send { number, message } => self.outgoing.push_back((number, *message)),
+            SnapshotEffect::Cancel { region, number, .. } => {
+                self.wishes.retain(|wish| *wish != (region, number));
+                self.views.remove(&(region, number));
+            }
+            SnapshotEffect::Install(InstallEffect::Replace { region, peer, clean, stage }) => {
+                self.replaces.push_back((region, peer, clean, stage));
+            }
+            SnapshotEffect::Install(_) => {}
+        }
+    }
+}
+
+impl Store {
+    /// Takes a view for each wish.
+    pub(crate) fn take_views(&mut self, lines: &mut Vec<String>) {
+        while let Some((region, number)) = self.snapshots.wishes.pop_front() {
+            let view = Arc::clone(&self.disk.view);
+            let meta = SnapshotMeta::read(view.as_ref(), region).expect("sound").expect("data");
+            let mut pairs = Vec::new();
+            let mut visit = |key: &[u8], value: &[u8]| {
+                pairs.push((Key::copy_from_slice(key), Bytes::copy_from_slice(value)));
+                true
+            };
+            let range = &meta.region.range;
+            view.scan(Family::Raw, range, ScanDirection::Forward, &mut visit).expect("memory");
+            let at = meta.apply.applied;
+            lines.push(format!("view of region {region} at {}/{}", at.term, at.index));
+            let taken = SnapshotInput::Taken(number, Box::new(meta.clone()));
+            self.snapshots.views.insert((region, number), (meta, pairs));
+            self.post(region, Input::Snapshot(Box::new(taken)));
+        }
+    }
+
+    /// Puts what is staged in place.
+    pub(crate) fn replace(&mut self, lines: &mut Vec<String>) {
+        while let Some((region, _, clean, stage)) = self.snapshots.replaces.pop_front() {
+            let end = if let Some(pairs) = self.snapshots.stages.get(&stage).cloned() {
+                let put = |(key, value)| Mutation::Put(Family::Raw, key, value);
+                let mut batch = vec![Mutation::DeleteRange(Family::Raw, clean)];
+                batch.extend(pairs.into_iter().map(put));
+                lines.push(format!("write {}", self.write(batch)));
+                SnapshotInput::Installed(stage)
+            } else {
+                lines.push(format!("stage {} is gone", stage.0));
+                SnapshotInput::StageLost(stage)
+            };
+            self.post(region, Input::Snapshot(Box::new(end)));
+        }
+    }
+
+    fn stage(&mut self, mut arrival: Arrival, pairs: Pairs, lines: &mut Vec<String>) -> bool {
+        self.snapshots.last_stage += 1;
+        arrival.stage = StageNumber(self.snapshots.last_stage);
+        if let Err(error) = self.table.claim_install(&arrival) {
+            lines.push(format!("refused: {error}"));
+            return false;
+        }
+        lines.push(format!("stage {} is whole", arrival.stage.0));
+        self.snapshots.stages.insert(arrival.stage, pairs);
+        let region = arrival.message.region;
+        let arrived = SnapshotInput::Arrived(Box::new(arrival));
+        self.post(region, Input::Snapshot(Box::new(arrived)));
+        true
+    }
+}
+
+impl Stores {
+    pub(crate) fn snapshot_command(
+        &mut self,
+        verb: &str,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        match verb {
+            // keep ENTRIES: stores that are made from now on keep so much of a log, for whomever.
+            "keep" => {
+                let bound = LogBound { entries: number(args)?, bytes: u64::MAX };
+                let (silent, slow, worth_entries) = (bound, bound, 1);
+                self.log = LogLimits { silent, slow, worth_entries, ..LogLimits::default() };
+            }
+            // view STORE: takes the views that its leaders wish for. refuse_view STORE: takes none.
+            "view" => self.at(args)?.take_views(lines),
+            "refuse_view" => {
+                let store = self.at(args)?;
+                while let Some((region, number)) = store.snapshots.wishes.pop_front() {
+                    let refused = SnapshotInput::Refused(number);
+                    store.post(region, Input::Snapshot(Box::new(refused)));
+                }
+            }
+            // stream: snapshots on their way arrive whole, or are refused. break: they are lost.
+            "stream" => self.stream(lines)?,
+            "break" => self.break_streams(lines),
+            // replace STORE: what is staged is put in place. lose_stages STORE: files are gone.
+            "replace" => self.at(args)?.replace(lines),
+            "lose_stages" => self.at(args)?.snapshots.stages.clear(),
+            name => return Err(format!("unknown command {name}").into()),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stream(&mut self, lines: &mut Vec<String>) -> Outcome<()> {
+        for from in 0..self.stores.len() {
+            while let Some((number, message)) = self.stores[from].snapshots.outgoing.pop_front() {
+                let (region, to) = (message.region, message.to.store.get());
+                let view = self.stores[from].snapshots.views.remove(&(region, number));
+                let Some((meta, pairs)) = view else { continue };
+                lines.push(format!("stream {}", show::message(&message)));
+                let now = self.now;
+                let receiver = self.store(to)?;
+                receiver.create(region, message.to.id, now)?;
+                let arrival = Arrival { message, meta, stage: StageNumber(0) };
+                let is_taken = receiver.stage(arrival, pairs, lines);
+                let outcome =
+                    if is_taken { SnapshotOutcome::Arrived } else { SnapshotOutcome::Failed };
+                let sent = SnapshotInput::Sent(number, outcome);
+                self.stores[from].post(region, Input::Snapshot(Box::new(sent)));
+            }
+        }
+        Ok(())
+    }
+
+    fn break_streams(&mut self, lines: &mut Vec<String>) {
+        for store in &mut self.stores {
+            while let Some((number, message)) = store.snapshots.outgoing.pop_front() {
+                lines.push(format!("broken {}", show::message(&message)));
+                store.snapshots.views.remove(&(message.region, number));
+                let sent = SnapshotInput::Sent(number, SnapshotOutcome::Failed);
+                store.post(message.region, Input::Snapshot(Box::new(sent)));
+            }
+        }
+    }
+}

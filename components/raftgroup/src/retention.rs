@@ -1,0 +1,152 @@
+//! How much of its log a leader keeps, and for whom.
+//!
+//! A member that lacks entries which are gone needs a snapshot, which costs as much as all of its data. So a member
+//! that is heard holds the log from what it has on; one that has fallen silent holds it only within a bound; and one
+//! that is being sent a snapshot holds it from that snapshot on, for it would otherwise need the next one. Nothing is
+//! ever given up that this leader itself has not applied.
+//!
+//! Who is heard is judged by real time, as everything else is. A member of which this lead knows nothing yet counts
+//! as heard when the lead began, and as lacking all of the log.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use flotilla_base::{Index, Moment, PeerId, Term};
+
+use crate::config::LogBound;
+use crate::group::{Group, Role, RoleChange};
+
+/// Sizes of the log are remembered at this many places within the largest bound.
+const PLACES: u64 = 16;
+
+/// What a leader knows of who needs its log.
+#[derive(Debug, Default)]
+pub(crate) struct Retention {
+    /// When each other member was last heard in this lead.
+    heard: BTreeMap<PeerId, Moment>,
+    led_since: Moment,
+}
+
+impl Retention {
+    fn last_heard(&self, peer: PeerId) -> Moment {
+        self.heard.get(&peer).copied().unwrap_or(self.led_since)
+    }
+}
+
+/// How many bytes of entries were appended up to some indices.
+#[derive(Debug, Default)]
+pub(crate) struct LogSizes {
+    appended: u64,
+    /// Ascending; an index that was replaced counts twice.
+    places: VecDeque<(Index, u64)>,
+}
+
+impl LogSizes {
+    /// An entry of so many bytes now stands at `index`; sizes up to `bytes_max` will be asked for.
+    pub(crate) fn note(&mut self, index: Index, bytes: u64, bytes_max: u64) {
+        self.appended = self.appended.saturating_add(bytes);
+        while self.places.back().is_some_and(|(last, _)| *last >= index) {
+            self.places.pop_back();
+        }
+        let before = self.places.back().map_or(0, |(_, appended)| *appended);
+        if self.places.is_empty() || self.appended - before > bytes_max / PLACES {
+            self.places.push_back((index, self.appended));
+        }
+        while self.places.get(1).is_some_and(|(_, then)| self.appended - then > bytes_max) {
+            self.places.pop_front();
+        }
+    }
+
+    /// The last remembered index behind which there are more than so many bytes; zero where there is none.
+    fn floor(&self, bytes: u64) -> Index {
+        let is_beyond = |place: &&(Index, u64)| self.appended - place.1 > bytes;
+        self.places.iter().take_while(is_beyond).last().map_or(Index(0), |(index, _)| *index)
+    }
+}
+
+impl Group {
+    /// A lead begins at `now`, or ends: nothing is known about its members.
+    pub(crate) fn keep_log_anew(&mut self, now: Moment) {
+        self.retention = Retention { heard: BTreeMap::new(), led_since: now };
+        let RoleChange { role, term, .. } = self.role();
+        let term = if role == Role::Leader { term } else { Term(0) };
+        self.raw.mut_store().attempts().start_anew(term);
+    }
+
+    /// A message came from another peer; a leader remembers when its members spoke.
+    pub(crate) fn note_heard(&mut self, peer: PeerId, now: Moment) {
+        if self.is_leader() && self.raw.raft.prs().get(peer.get()).is_some() {
+            self.retention.heard.insert(peer, now);
+        }
+    }
+
+    /// The largest index that every member is known to hold, dead ones included; leaders only.
+    #[must_use]
+    pub fn matched_by_all(&self) -> Option<Index> {
+        if !self.is_leader() {
+            return None;
+        }
+        self.raw.raft.prs().iter().map(|(_, progress)| Index(progress.matched)).min()
+    }
+
+    /// Nobody whom this leader cares for needs the log up to there, and it has applied all of it itself; `None` at a
+    /// peer that does not lead.
+    #[must_use]
+    pub fn needless_log(&self) -> Option<Index> {
+        if !self.is_leader() {
+            return None;
+        }
+        let applied = Index(self.raw.raft.raft_log.applied);
+        let others = self.raw.raft.prs().iter().filter(|(id, _)| **id != self.peer().get());
+        let held = others.map(|(id, it)| self.held_by(PeerId(*id), Index(it.matched), applied));
+        held.fold(Some(applied), |least, held| least.min(Some(held)))
+    }
+
+    fn held_by(&self, peer: PeerId, matched: Index, applied: Index) -> Index {
+        if let Some(snapshot) = self.raw.store().snapshot_under_way(peer) {
+            return matched.max(snapshot.index);
+        }
+        let limits = self.config.limits.log;
+        let bound = if self.is_silent(peer) { limits.silent } else { limits.slow };
+        matched.max(self.log_floor(bound, applied))
+    }
+
+    fn is_silent(&self, peer: PeerId) -> bool {
+        let allowed = self.timing().gate * self.config.limits.log.silent_after_gates;
+        self.seen_at().since(self.retention.last_heard(peer)) > allowed
+    }
+
+    fn log_floor(&self, bound: LogBound, applied: Index) -> Index {
+        let by_entries = Index(applied.get().saturating_sub(bound.entries));
+        let by_bytes = self.raw.store().sizes().floor(bound.bytes);
+        by_entries.max(by_bytes).min(applied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_count_back_from_the_end() {
+        let mut sizes = LogSizes::default();
+        for index in 6..=40 {
+            sizes.note(Index(index), 10, 160);
+        }
+        // Behind 30 there are 100 bytes.
+        assert_eq!(sizes.floor(99), Index(30));
+        assert_eq!(sizes.floor(100), Index(28));
+        assert_eq!(sizes.floor(0), Index(38));
+        assert_eq!(sizes.floor(1_000), Index(0));
+        assert!(sizes.places.len() <= usize::try_from(PLACES).expect("small") + 2);
+    }
+
+    #[test]
+    fn a_replaced_end_is_forgotten() {
+        let mut sizes = LogSizes::default();
+        for index in (6..=20).chain(10..=12) {
+            sizes.note(Index(index), 10, 16);
+        }
+        assert!(sizes.places.iter().all(|(index, _)| index.get() <= 12), "{sizes:?}");
+        assert_eq!(sizes.floor(0), Index(11));
+    }
+}
