@@ -91,11 +91,9 @@ fn collect_family(rocks: &DB, family: Family) -> FamilyStats {
     let figure = |name: &properties::PropName| {
         rocks.property_int_value_cf(handle, name).ok().flatten().unwrap_or(0)
     };
-    let level0 = properties::num_files_at_level(0);
-    let level0_files = rocks.property_value_cf(handle, &level0).ok().flatten();
     FamilyStats {
         family,
-        level0_files: level0_files.and_then(|text| text.trim().parse().ok()).unwrap_or(0),
+        level0_files: level0_files(rocks, family),
         memtable_bytes: figure(properties::CUR_SIZE_ALL_MEM_TABLES),
         immutable_memtables: figure(properties::NUM_IMMUTABLE_MEM_TABLE),
         pending_compaction_bytes: figure(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
@@ -105,8 +103,14 @@ fn collect_family(rocks: &DB, family: Family) -> FamilyStats {
     }
 }
 
+pub(crate) fn level0_files(rocks: &DB, family: Family) -> u64 {
+    let name = properties::num_files_at_level(0);
+    let text = rocks.property_value_cf(handle(rocks, family), &name).ok().flatten();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
 /// A figure that RocksDB does not know counts as 0: metrics must not stop a store.
-fn property(rocks: &DB, name: &properties::PropName) -> u64 {
+pub(crate) fn property(rocks: &DB, name: &properties::PropName) -> u64 {
     rocks.property_int_value(name).ok().flatten().unwrap_or(0)
 }
 
