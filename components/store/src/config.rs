@@ -14,7 +14,7 @@ use std::{
 
 use flotilla_base::ByteSize;
 use flotilla_engine::{EngineOptions, MemtableOptions};
-use flotilla_raftgroup::Timing;
+use flotilla_raftgroup::{LogLimits, Timing};
 use serde_json::{Value, json};
 
 pub use crate::split::sizes::SplitLimits;
@@ -68,6 +68,10 @@ pub struct Limits {
     pub answer_memory: ByteSize,
     /// How large a region grows before it is split.
     pub splits: SplitLimits,
+    /// How much of its log a region keeps for members that lack it, before they need a snapshot.
+    pub log: LogLimits,
+    /// Bytes a second that leave this store as snapshots.
+    pub snapshot_rate: ByteSize,
 }
 
 impl Default for Limits {
@@ -77,6 +81,8 @@ impl Default for Limits {
             write_memory: ByteSize::mib(256),
             answer_memory: ByteSize::mib(256),
             splits: SplitLimits::default(),
+            log: LogLimits::default(),
+            snapshot_rate: ByteSize::mib(100),
         }
     }
 }
@@ -181,6 +187,7 @@ impl StoreConfig {
             "region": {
                 "split-size": self.limits.splits.size.to_string(),
                 "split-keys": self.limits.splits.keys,
+                "snapshot-rate": self.limits.snapshot_rate.to_string(),
             },
             "log": { "level": self.log.level, "file": self.log.file },
         })
@@ -254,6 +261,7 @@ impl RawConfig {
             &mut config.limits.splits.keys,
             self.count("region.split-keys", 16..=u32::MAX).map(u64::from),
         );
+        set(&mut config.limits.snapshot_rate, self.size("region.snapshot-rate"));
         let threads = &mut config.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -271,6 +279,10 @@ impl RawConfig {
             let why =
                 "every region costs memory and messages: at least 1MiB, better 64MiB and more";
             self.wrong("region.split-size", &config.limits.splits.size.to_string(), why);
+        }
+        if config.limits.snapshot_rate < ByteSize::mib(1) {
+            let why = "a store that comes back would wait for hours: at least 1MiB a second";
+            self.wrong("region.snapshot-rate", &config.limits.snapshot_rate.to_string(), why);
         }
         if config.limits.answer_memory < ByteSize::mib(64) {
             let why = "one answer may take 64MiB, so there must be room for it";

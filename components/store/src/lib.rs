@@ -8,7 +8,8 @@
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
 //! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`raft_pool`], [`host`], [`apply_pool`],
-//! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`service`], [`pd_link`], [`metrics`], [`status`].
+//! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`snapshots`], [`service`], [`pd_link`], [`metrics`],
+//! [`status`].
 #![warn(missing_docs)]
 
 mod apply_pool;
@@ -25,6 +26,7 @@ mod raft_pool;
 pub mod router;
 pub mod service;
 mod silence;
+mod snapshots;
 mod split;
 mod status;
 pub mod value;

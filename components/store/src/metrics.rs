@@ -71,6 +71,24 @@ const WRITES_WAITING: Metric = Metric::new(
     "Bytes of writes and entries that wait for their replicas.",
 );
 
+const SNAPSHOTS: Metric = Metric::labelled(
+    "flotilla_snapshots_total",
+    "Snapshots of regions that were sent to other stores or received from them, by what became of them.",
+    &["type"],
+);
+const SNAPSHOT_BYTES: Metric =
+    Metric::labelled("flotilla_snapshot_bytes_total", "Bytes of data in snapshots.", &["type"]);
+const INSTALL_SECONDS: Metric = Metric::new(
+    "flotilla_snapshot_install_seconds",
+    "Time to put a snapshot in the place of a region's data, in seconds.",
+);
+const VIEWS: Metric = Metric::new(
+    "flotilla_snapshot_views",
+    "Views of the database that are held to be sent as snapshots.",
+);
+const OLDEST_VIEW: Metric =
+    Metric::new("flotilla_snapshot_oldest_view_seconds", "Age of the oldest of them, in seconds.");
+
 /// Numbers of one store. Owned by it; several stores of one process share nothing.
 pub struct StoreMetrics {
     registry: Registry,
@@ -82,6 +100,7 @@ pub struct StoreMetrics {
     leader_changes: IntCounterVec,
     dropped: IntCounterVec,
     apply_lag: Histogram,
+    install_seconds: Histogram,
     /// Written since the last sync.
     unsynced_entries: AtomicUsize,
 }
@@ -108,6 +127,7 @@ impl StoreMetrics {
             leader_changes: registry.counters(&LEADER_CHANGES),
             dropped: registry.counters(&DROPPED),
             apply_lag: registry.histogram(&APPLY_LAG, Buckets::Counts),
+            install_seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
             unsynced_entries: AtomicUsize::new(0),
         }
     }
@@ -161,6 +181,21 @@ impl StoreMetrics {
         self.apply_lag.observe(number(entries));
     }
 
+    /// A snapshot was put in place.
+    pub fn installed(&self, duration: Duration) {
+        self.install_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Shows how many views are held for snapshots, and the age of the oldest, asked at each scrape.
+    pub fn watch_views(&self, look: impl Fn() -> (usize, Duration) + Send + Sync + 'static) {
+        let (views, oldest) = (self.registry.gauge(&VIEWS), self.registry.gauge(&OLDEST_VIEW));
+        self.registry.on_scrape(move || {
+            let (count, age) = look();
+            views.set(signed(count as u64));
+            oldest.set(signed(age.as_secs()));
+        });
+    }
+
     /// Shows the numbers of regions and of those led from here, asked at each scrape.
     pub fn watch_regions(&self, count: impl Fn() -> (usize, usize) + Send + Sync + 'static) {
         let (regions, leaders) = (self.registry.gauge(&REGIONS), self.registry.gauge(&LEADERS));
@@ -186,7 +221,9 @@ impl StoreMetrics {
         let queued = self.registry.gauge(&QUEUED);
         type Read = fn(&TransportStats) -> u64;
         let dropped = &self.dropped;
-        let counters: [(IntCounter, Read); 8] = [
+        let snapshots = self.registry.counters(&SNAPSHOTS);
+        let snapshot_bytes = self.registry.counters(&SNAPSHOT_BYTES);
+        let counters: [(IntCounter, Read); 14] = [
             (messages.with_label_values(&["sent"]), |stats| stats.sent_messages.get()),
             (messages.with_label_values(&["received"]), |stats| stats.received_messages.get()),
             (dropped.with_label_values(&["full"]), |stats| stats.dropped_full.get()),
@@ -197,6 +234,16 @@ impl StoreMetrics {
             (streams.with_label_values(&["opened"]), |stats| stats.connects.get()),
             (streams.with_label_values(&["failed"]), |stats| stats.failures.get()),
             (streams.with_label_values(&["broken"]), |stats| stats.broken_streams.get()),
+            (snapshots.with_label_values(&["sent"]), |stats| stats.snapshots.sent.get()),
+            (snapshots.with_label_values(&["not_sent"]), |stats| stats.snapshots.send_failed.get()),
+            (snapshots.with_label_values(&["received"]), |stats| stats.snapshots.received.get()),
+            (snapshots.with_label_values(&["not_received"]), |stats| {
+                stats.snapshots.receive_failed.get()
+            }),
+            (snapshot_bytes.with_label_values(&["sent"]), |stats| stats.snapshots.sent_bytes.get()),
+            (snapshot_bytes.with_label_values(&["received"]), |stats| {
+                stats.snapshots.received_bytes.get()
+            }),
         ];
         // Each counter has one writer, this closure, and scrapes never run at the same time.
         self.registry.on_scrape(move || {

@@ -34,7 +34,7 @@ pub enum Form {
 }
 
 /// Every key there is.
-pub const KEYS: [(&str, Form); 23] = [
+pub const KEYS: [(&str, Form); 24] = [
     ("data-dir", Form::Text),
     ("pd", Form::List),
     ("labels", Form::Table),
@@ -56,6 +56,7 @@ pub const KEYS: [(&str, Form); 23] = [
     ("server.answer-memory", Form::Size),
     ("region.split-size", Form::Size),
     ("region.split-keys", Form::Count),
+    ("region.snapshot-rate", Form::Size),
     ("log.level", Form::Text),
     ("log.file", Form::Text),
 ];
