@@ -253,7 +253,7 @@ impl Stage {
         for family in self.families.iter().filter(|family| family.is_block) {
             for (path, _) in self.files(family) {
                 let block = fs::read(&path).map_err(|cause| io_error("read", &path, cause))?;
-                let pairs = manifest::decode_block(&block.into()).map_err(|cause| {
+                let pairs = decode_block(&block.into()).map_err(|cause| {
                     let reason = format!("{}: {cause}", path.display());
                     StageError::Damaged { number: self.number, reason }
                 })?;

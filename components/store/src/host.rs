@@ -18,7 +18,6 @@ use crate::metrics::StoreMetrics;
 use crate::network::{Inbound, send_all};
 use crate::raft_pool::RoundToken;
 use crate::router::{Router, Ticket};
-use crate::silence::Silence;
 use crate::snapshots::Snapshots;
 use crate::split::sizes::Sizes;
 
@@ -32,9 +31,8 @@ pub(crate) struct Shared {
     pub(crate) clock: MonotonicClock,
     pub(crate) apply_cells: Arc<ApplyCells>,
     pub(crate) apply_queue: ApplyQueue,
-    /// Makes peers without data.
+    /// Makes peers without data, and knows who is silent.
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) silence: Arc<Silence>,
     pub(crate) snapshots: Snapshots,
     /// What is written is counted in it.
     pub(crate) sizes: Arc<Sizes>,

@@ -13,7 +13,7 @@ use flotilla_base::{ByteSize, Family};
 use flotilla_engine::{Engine, EngineStats};
 use flotilla_raftgroup::{Role, RoleChange};
 use flotilla_telemetry::{Buckets, Metric, Registry};
-use flotilla_transport::{Peers, TransportStats};
+use flotilla_transport::{Peers, SnapshotStats, TransportStats};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 const READY_REGIONS: Metric = Metric::new(
@@ -221,9 +221,7 @@ impl StoreMetrics {
         let queued = self.registry.gauge(&QUEUED);
         type Read = fn(&TransportStats) -> u64;
         let dropped = &self.dropped;
-        let snapshots = self.registry.counters(&SNAPSHOTS);
-        let snapshot_bytes = self.registry.counters(&SNAPSHOT_BYTES);
-        let counters: [(IntCounter, Read); 14] = [
+        let counters: [(IntCounter, Read); 8] = [
             (messages.with_label_values(&["sent"]), |stats| stats.sent_messages.get()),
             (messages.with_label_values(&["received"]), |stats| stats.received_messages.get()),
             (dropped.with_label_values(&["full"]), |stats| stats.dropped_full.get()),
@@ -234,16 +232,6 @@ impl StoreMetrics {
             (streams.with_label_values(&["opened"]), |stats| stats.connects.get()),
             (streams.with_label_values(&["failed"]), |stats| stats.failures.get()),
             (streams.with_label_values(&["broken"]), |stats| stats.broken_streams.get()),
-            (snapshots.with_label_values(&["sent"]), |stats| stats.snapshots.sent.get()),
-            (snapshots.with_label_values(&["not_sent"]), |stats| stats.snapshots.send_failed.get()),
-            (snapshots.with_label_values(&["received"]), |stats| stats.snapshots.received.get()),
-            (snapshots.with_label_values(&["not_received"]), |stats| {
-                stats.snapshots.receive_failed.get()
-            }),
-            (snapshot_bytes.with_label_values(&["sent"]), |stats| stats.snapshots.sent_bytes.get()),
-            (snapshot_bytes.with_label_values(&["received"]), |stats| {
-                stats.snapshots.received_bytes.get()
-            }),
         ];
         // Each counter has one writer, this closure, and scrapes never run at the same time.
         self.registry.on_scrape(move || {
@@ -253,6 +241,28 @@ impl StoreMetrics {
                 counter.inc_by(read(stats).saturating_sub(counter.get()));
             }
             queued.set(signed(stats.queued_bytes.get()));
+        });
+    }
+
+    /// Shows what has become of snapshots, read at each scrape.
+    pub fn watch_snapshots(&self, peers: &Arc<Peers>) {
+        let peers = Arc::downgrade(peers);
+        let snapshots = self.registry.counters(&SNAPSHOTS);
+        let bytes = self.registry.counters(&SNAPSHOT_BYTES);
+        type Read = fn(&SnapshotStats) -> u64;
+        let counters: [(IntCounter, Read); 6] = [
+            (snapshots.with_label_values(&["sent"]), |stats| stats.sent.get()),
+            (snapshots.with_label_values(&["not_sent"]), |stats| stats.send_failed.get()),
+            (snapshots.with_label_values(&["received"]), |stats| stats.received.get()),
+            (snapshots.with_label_values(&["not_received"]), |stats| stats.receive_failed.get()),
+            (bytes.with_label_values(&["sent"]), |stats| stats.sent_bytes.get()),
+            (bytes.with_label_values(&["received"]), |stats| stats.received_bytes.get()),
+        ];
+        self.registry.on_scrape(move || {
+            let Some(peers) = peers.upgrade() else { return };
+            for (counter, read) in &counters {
+                counter.inc_by(read(peers.snapshot_stats()).saturating_sub(counter.get()));
+            }
         });
     }
 

@@ -264,14 +264,13 @@ impl Assembly<'_> {
         let recovered = boot::recover(&replicas, &mut table, clock)?;
         let router = Router::new(table, clock);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
-        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue: queue.clone(),
             replicas,
             clock,
             metrics: Arc::clone(&metrics),
-            silence: Arc::clone(&silence),
+            silence: Arc::new(Silence::default()),
         });
         let identity = Identity {
             cluster_id: data_dir.cluster_id(),
@@ -307,7 +306,6 @@ impl Assembly<'_> {
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
             inbound: Arc::clone(&inbound),
-            silence,
             snapshots: Snapshots::new(parts, stages),
             sizes: Arc::new(Sizes::new(self.config.limits.splits)),
             unfinished: Unfinished::default(),

@@ -32,4 +32,4 @@ pub use link::{
 pub use peers::Peers;
 pub use service::RaftService;
 pub use snapshot::{ReceiveSnapshot, SnapshotFailure, SnapshotPart, SnapshotSink, SnapshotSlot};
-pub use stats::TransportStats;
+pub use stats::{SnapshotStats, TransportStats};

@@ -11,7 +11,7 @@ use crate::{
     link::{Identity, Lane, Limits, LinkFilter, ResolveStore, TransportEvents},
     sender::LaneSender,
     snapshot::Traffic,
-    stats::TransportStats,
+    stats::{SnapshotStats, TransportStats},
 };
 
 /// What every task of a store's transport shares.
@@ -116,6 +116,12 @@ impl Peers {
     #[must_use]
     pub fn stats(&self) -> &TransportStats {
         &self.shared.stats
+    }
+
+    /// What has become of snapshots.
+    #[must_use]
+    pub fn snapshot_stats(&self) -> &SnapshotStats {
+        &self.shared.snapshots.stats
     }
 
     /// This store.

@@ -142,7 +142,7 @@ impl Raft for RaftService {
         request: Request<Streaming<SnapshotChunk>>,
     ) -> Result<Response<SnapshotDone>, Status> {
         let caller = request.remote_addr();
-        let stats = &self.peers.stats().snapshots;
+        let stats = &self.peers.snapshot_stats();
         match self.receive_snapshot(request).await {
             Ok(()) => {
                 stats.received.add(1);

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 pub(crate) use self::receive::receive;
-use crate::link::SnapshotLimits;
+use crate::{link::SnapshotLimits, stats::SnapshotStats};
 
 /// Format of the records in chunks: all that is known of them here.
 const BLOCK_VERSION: u8 = 1;
@@ -99,6 +99,7 @@ pub(crate) struct Traffic {
     limits: SnapshotLimits,
     sending: Arc<Mutex<HashMap<StoreId, usize>>>,
     receiving: Arc<Mutex<HashMap<StoreId, usize>>>,
+    pub(crate) stats: SnapshotStats,
     pace: Pace,
 }
 
@@ -120,7 +121,13 @@ struct Pace {
 impl Traffic {
     pub(crate) fn new(limits: SnapshotLimits) -> Self {
         let pace = Pace { bytes_a_second: limits.rate.max(1), free_at: Mutex::default() };
-        Self { limits, sending: Arc::default(), receiving: Arc::default(), pace }
+        Self {
+            limits,
+            sending: Arc::default(),
+            receiving: Arc::default(),
+            stats: SnapshotStats::default(),
+            pace,
+        }
     }
 
     /// A place among those that are sent; `None` where all are taken.

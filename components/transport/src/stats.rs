@@ -29,8 +29,6 @@ pub struct TransportStats {
     pub failures: Counter,
     /// Streams of others that were refused or broke off.
     pub broken_streams: Counter,
-    /// Snapshots.
-    pub snapshots: SnapshotStats,
 }
 
 /// What has become of snapshots.

@@ -116,13 +116,12 @@ impl OneStore {
         let (queue, ready) = ReadyQueue::new(QUOTA);
         let (apply_queue, apply_ready) = ReadyQueue::new(QUOTA);
         let replicas = replica_config(&engine);
-        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue,
             replicas,
             clock,
-            silence: Arc::clone(&silence),
+            silence: Arc::new(Silence::default()),
             metrics: Arc::clone(&metrics),
         });
         let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
@@ -148,7 +147,6 @@ impl OneStore {
             peers,
             metrics,
             clock,
-            silence,
             unfinished: flotilla_telemetry::Unfinished::default(),
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,

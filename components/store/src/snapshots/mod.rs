@@ -162,6 +162,7 @@ impl Snapshots {
     }
 
     fn watch(&self) {
+        self.shared.parts.metrics.watch_snapshots(&self.shared.parts.peers);
         let works = Arc::downgrade(&self.shared);
         let oldest = move || {
             let works = works.upgrade()?;

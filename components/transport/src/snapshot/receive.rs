@@ -42,7 +42,7 @@ pub(crate) async fn receive(
             Some(Part::Data(data)) => {
                 check(&data)?;
                 count += 1;
-                shared.stats.snapshots.received_bytes.add(data.block.len());
+                shared.snapshots.stats.received_bytes.add(data.block.len());
                 sink.take(data).await?;
             }
             Some(Part::Tail(tail)) => {

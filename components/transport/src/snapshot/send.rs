@@ -49,7 +49,7 @@ impl Peers {
             }
             () = shared.until_closed() => Err(SnapshotFailure::Closed),
         };
-        let stats = &shared.stats.snapshots;
+        let stats = &shared.snapshots.stats;
         let count = if sent.is_ok() { &stats.sent } else { &stats.send_failed };
         count.add(1);
         // Held to the end: nobody else has its place meanwhile.
@@ -116,7 +116,7 @@ async fn feed(
         if chunks.send(chunk(Part::Data(data))).await.is_err() {
             return Ok(());
         }
-        shared.stats.snapshots.sent_bytes.add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        shared.snapshots.stats.sent_bytes.add(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
     if !shared.passes(shared.identity.store_id, to, &envelope) {
         return Err(cut());

@@ -1,4 +1,5 @@
 //! Stores without anything but a transport, each on its own loopback address.
+#![allow(dead_code, reason = "every test program uses a part of it")]
 
 use std::{
     collections::HashMap,
