@@ -137,9 +137,10 @@ impl Bug {
         "only entries of the own term are committed by counting",
     );
 
-    /// A leader shortens its log past what a follower holds; without snapshots that one never catches up.
+    /// A leader shortens its log past what a follower holds that it hears: for want of a few entries that one needs
+    /// all of the data.
     pub const TRUNCATE_PAST_FOLLOWER: Self =
-        Self::new("truncate-past-follower", "a log keeps what a voter lacks");
+        Self::new("truncate-past-follower", "a log keeps what a member that is heard lacks");
 
     /// What a snapshot says of its data is read beside the view that gives the data: the state machine has gone on
     /// in between.

@@ -5,9 +5,11 @@
 
 use flotilla_base::{KeyRange, PeerId, Region, RegionId};
 
+use crate::input::PeerMessage;
 use crate::install::Arrival;
 use crate::persist::Applying;
 use crate::region_table::{ClaimError, RegionTable, Slot};
+use crate::snapshot::SnapshotMeta;
 
 /// What a peer holds while it is being given a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +26,21 @@ impl RegionTable {
     /// # Errors
     /// [`ClaimError`]; nothing changed then. The sender may try again later.
     pub fn claim_install(&mut self, arrival: &Arrival) -> Result<(), ClaimError> {
-        let Arrival { message, meta, .. } = arrival;
+        let claim = self.check_install(&arrival.message, &arrival.meta)?;
+        self.hold(arrival.message.to.id, arrival.meta.region.id, claim);
+        Ok(())
+    }
+
+    /// What [`Self::claim_install`] would claim: to be asked when a snapshot begins to arrive, too. What is refused then
+    /// need not be sent.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_install(
+        &self,
+        message: &PeerMessage,
+        meta: &SnapshotMeta,
+    ) -> Result<Claim, ClaimError> {
         let (peer, region) = (message.to.id, &meta.region);
         let is_sane = region.id == message.region
             && region.validate().is_ok()
@@ -47,8 +63,7 @@ impl RegionTable {
             Some(_) => return Err(ClaimError::Senseless(region.id)),
             None => self.check_free(region)?,
         };
-        self.hold(peer, region.id, Claim { range, before });
-        Ok(())
+        Ok(Claim { range, before })
     }
 
     /// Claims the range of an install that a crash interrupted.
@@ -146,9 +161,7 @@ mod tests {
     use flotilla_raftgroup::{ApplyState, LogPosition, Message, MessageKind};
 
     use super::*;
-    use crate::input::PeerMessage;
     use crate::install::StageNumber;
-    use crate::snapshot::SnapshotMeta;
 
     fn region(id: u64, start: &'static str, end: &'static str) -> Region {
         let peer = |store| Peer::voter(PeerId(id * 10 + store), StoreId(store));

@@ -135,7 +135,7 @@ impl<T> Replica<T> {
         let hard_state = Group::promise_behind_snapshot(self.hard_state, &message.message);
         let apply =
             ApplyState { clock_millis: meta.apply.clock_millis, ..ApplyState::starting_at(last) };
-        self.install = Some(Installing {
+        self.embryo.install = Some(Installing {
             clean: meta.region.range.clone(),
             had_data: self.life == Lifecycle::Active,
             raft: RaftState { hard_state, last },
@@ -151,7 +151,7 @@ impl<T> Replica<T> {
     fn brings_on(&self, message: &PeerMessage, meta: &SnapshotMeta) -> bool {
         let at = LogPosition { index: message.message.index, term: message.message.log_term };
         let is_for_this = message.to.id == self.peer && meta.region.id == self.region.id;
-        let is_idle = self.install.is_none() && self.embryo.awaited.is_none();
+        let is_idle = self.embryo.install.is_none() && self.embryo.awaited.is_none();
         let (new, old) = (meta.region.epoch, self.region.epoch);
         let is_newer = new.version >= old.version && new.conf_ver >= old.conf_ver;
         // What this peer has owned is given up with what it is given: it may not be given anything else.
@@ -185,18 +185,21 @@ impl<T> Replica<T> {
     }
 
     /// The next step of an install, where nothing has to be waited for.
-    pub(crate) fn go_on_installing(&mut self, effects: &mut Effects<T>) {
+    pub(crate) fn go_on_installing(&mut self, now: Moment, effects: &mut Effects<T>) {
         let is_drained = self.group.outstanding() == 0 && self.apply.tasks == 0;
-        let Some(install) = &mut self.install else { return };
+        let Some(install) = &mut self.embryo.install else { return };
         match install.phase {
-            Phase::Draining if is_drained => {
-                install.phase = Phase::Begun;
-                if install.had_data {
-                    // A split may have taken keys since the snapshot came.
-                    install.clean = self.region.range.clone();
+            Phase::Draining if is_drained && install.had_data => {
+                // A split may have taken keys since the snapshot came. One that is behind the split knows that.
+                let (new, own) = (&install.meta.region, &self.region);
+                if own.range.covers(&new.range) && new.epoch.version >= own.epoch.version {
+                    install.clean = own.range.clone();
+                    self.begin_install(now, effects);
+                } else {
+                    self.give_up_install(effects);
                 }
-                self.begin_install(effects);
             }
+            Phase::Draining if is_drained => self.begin_install(now, effects),
             Phase::Due => {
                 install.phase = Phase::Replacing;
                 let (region, peer, stage) = (self.region.id, self.peer, install.stage);
@@ -210,8 +213,21 @@ impl<T> Replica<T> {
         }
     }
 
-    fn begin_install(&mut self, effects: &mut Effects<T>) {
-        let Some(Installing { meta, stage, clean, raft, .. }) = &self.install else { return };
+    /// Takes part again, as if nothing had come.
+    fn give_up_install(&mut self, effects: &mut Effects<T>) {
+        let Some(Installing { stage, .. }) = self.embryo.install.take() else { return };
+        self.life = Lifecycle::Active;
+        let (region, peer) = (self.region.id, self.peer);
+        let refused = InstallEffect::Refused { region, peer, stage };
+        effects.snapshots.push(SnapshotEffect::Install(refused));
+    }
+
+    fn begin_install(&mut self, now: Moment, effects: &mut Effects<T>) {
+        let Some(install) = &mut self.embryo.install else { return };
+        install.phase = Phase::Begun;
+        let Some(Installing { meta, stage, clean, raft, .. }) = &self.embryo.install else {
+            return;
+        };
         assert!(raft.last.index > self.apply.applied, "{self:?}: a snapshot of the past");
         assert!(clean.covers(&meta.region.range), "{self:?}: data of keys that others own");
         let id = self.region.id;
@@ -226,7 +242,8 @@ impl<T> Replica<T> {
         if !self.has_bug(Bug::STALE_LOG_AFTER_INSTALL) {
             disk::delete_entries(id, first, last, &mut batch);
         }
-        self.hard_state = raft.hard_state;
+        let (region, apply, raft) = (meta.region.clone(), meta.apply, *raft);
+        self.begin_group(Start { region, ..self.start_at(raft, apply) }, now);
         self.write_install(batch, BEGUN, effects);
     }
 
@@ -243,7 +260,7 @@ impl<T> Replica<T> {
         number: ReadyNumber,
         effects: &mut Effects<T>,
     ) -> bool {
-        let Some(install) = &mut self.install else { return false };
+        let Some(install) = &mut self.embryo.install else { return false };
         match (install.phase, number) {
             (Phase::Begun, BEGUN) => {
                 install.phase = Phase::Due;
@@ -262,7 +279,7 @@ impl<T> Replica<T> {
     }
 
     pub(crate) fn handle_installed(&mut self, stage: StageNumber, effects: &mut Effects<T>) {
-        let Some(install) = &mut self.install else { return };
+        let Some(install) = &mut self.embryo.install else { return };
         if install.phase != Phase::Replacing || install.stage != stage {
             return;
         }
@@ -277,7 +294,9 @@ impl<T> Replica<T> {
 
     /// Both the old data and the new are gone: another peer has to take this one's place.
     pub(crate) fn handle_stage_lost(&mut self, stage: StageNumber, effects: &mut Effects<T>) {
-        let Some(install) = self.install.take_if(|install| install.stage == stage) else { return };
+        let Some(install) = self.embryo.install.take_if(|install| install.stage == stage) else {
+            return;
+        };
         self.life = Lifecycle::Quarantined;
         let state = RegionState::Quarantined(self.peer);
         effects.log.extend([put_region_state(self.region.id, &state)]);
@@ -286,19 +305,15 @@ impl<T> Replica<T> {
     }
 
     fn finish_install(&mut self, now: Moment, effects: &mut Effects<T>) {
-        let Some(Installing { meta, stage, raft, leader, .. }) = self.install.take() else {
+        let Some(Installing { meta, stage, raft, leader, .. }) = self.embryo.install.take() else {
             return;
         };
         let SnapshotMeta { region, apply } = meta;
-        let (peer, life) = (self.peer, Lifecycle::Active);
-        let start =
-            Start { region: region.clone(), peer, raft, apply, life, origin: Origin::Restarted };
-        self.group = new_group(&self.config, &start, now)
-            .expect("a region that was checked, and promises that a group kept, are sound");
-        self.life = life;
+        let peer = self.peer;
+        self.life = Lifecycle::Active;
         self.region = region.clone();
-        self.hard_state = raft.hard_state;
-        self.apply.begin_at(apply.applied.index);
+        // Once more: its gate is closed from now on.
+        self.begin_group(Start { region: region.clone(), ..self.start_at(raft, apply) }, now);
         if !leader.is_none() {
             self.group.acknowledge_to(leader);
         }
@@ -307,9 +322,22 @@ impl<T> Replica<T> {
         effects.births.push(Report::Initialised { region, peer, apply });
     }
 
+    /// A group of what was installed. What is written and what the group says agree at any time.
+    fn begin_group(&mut self, start: Start, now: Moment) {
+        self.group = new_group(&self.config, &start, now)
+            .expect("a region that was checked, and promises that a group kept, are sound");
+        self.hard_state = start.raft.hard_state;
+        self.apply.begin_at(start.apply.applied.index);
+    }
+
+    fn start_at(&self, raft: RaftState, apply: ApplyState) -> Start {
+        let (region, peer, life) = (self.region.clone(), self.peer, self.life);
+        Start { region, peer, raft, apply, life, origin: Origin::Restarted }
+    }
+
     /// What [`Bug::ANSWER_BEFORE_INSTALL`] does.
     fn acknowledge_too_early(&self, effects: &mut Effects<T>) {
-        let Some(Installing { raft, leader, .. }) = &self.install else { return };
+        let Some(Installing { raft, leader, .. }) = &self.embryo.install else { return };
         let HardState { term, commit, .. } = raft.hard_state;
         let kind = MessageKind::AppendResponse;
         let answer = Message::new(kind, self.peer, *leader, term);

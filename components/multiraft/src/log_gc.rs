@@ -18,8 +18,11 @@ pub(crate) struct LogGc {
 }
 
 impl LogGc {
+    /// A leader's newest word counts: whoever it cares for again may need what it had given up. Others say nothing.
     pub(crate) fn note_needless(&mut self, index: Index) {
-        self.needless = self.needless.max(index);
+        if !index.is_none() {
+            self.needless = index;
+        }
     }
 
     pub(crate) const fn note_applied_bytes(&mut self, bytes: usize) {

@@ -80,10 +80,8 @@ pub struct Replica<T> {
     pub(crate) reads: Reads<T>,
     pub(crate) apply: ApplyProgress,
     pub(crate) log_gc: LogGc,
-    /// What only matters before the peer has data.
+    /// What only matters where the peer waits for its data.
     pub(crate) embryo: Embryo,
-    /// The snapshot that it is given; there is one exactly in that life.
-    pub(crate) install: Option<Installing>,
     pub(crate) told: Told,
 }
 
@@ -109,7 +107,7 @@ pub(crate) struct ApplyProgress {
     pub(crate) split_handed: Index,
 }
 
-/// What a peer without data keeps.
+/// What a peer keeps that waits for its data.
 #[derive(Debug, Default)]
 pub(crate) struct Embryo {
     /// Whom it answers: it knows no members.
@@ -120,6 +118,8 @@ pub(crate) struct Embryo {
     pub(crate) is_marked: bool,
     /// What recovery made up, until it is written.
     pub(crate) recovered: Option<RaftState>,
+    /// The snapshot that it is given, in place of what it had; there is one exactly while it is installing.
+    pub(crate) install: Option<Installing>,
     /// Since when the peer is there.
     since: Moment,
 }
@@ -182,7 +182,7 @@ impl<T> Replica<T> {
             }
         };
         let mut replica = Self::start(config, start, now)?;
-        replica.install = install;
+        replica.embryo.install = install;
         replica.embryo.is_marked = is_marked;
         replica.embryo.recovered = recovered;
         Ok(Some(replica))
@@ -242,7 +242,7 @@ impl<T> Replica<T> {
         self.group.note_time(now);
         self.be_born(now, effects);
         self.finish_recovery(effects);
-        self.go_on_installing(effects);
+        self.go_on_installing(now, effects);
         if self.takes_part() {
             self.propose_waiting(effects);
             self.ask_for_replica_reads(now, effects);
@@ -362,7 +362,6 @@ impl<T> Replica<T> {
             },
             log_gc: LogGc::default(),
             embryo: Embryo { since: now, ..Embryo::default() },
-            install: None,
             told: Told { alarm_at: Moment::NEVER, delegate: Delegate::default() },
         })
     }

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 /// Scripts of one run; each brings some twenty messages.
-const SCRIPTS: u32 = 2_000;
+const SCRIPTS: u32 = 6_000;
 
 #[test]
 fn no_message_makes_a_store_panic_or_answer_twice() {
@@ -36,7 +36,7 @@ fn no_message_makes_a_store_panic_or_answer_twice() {
     assert!(!total.seen().contains(&0), "the scripts are blind: {total:?}");
 }
 
-/// Without its leader's word nobody knows what all voters hold.
+/// Without its leader's word nobody knows what others need.
 #[test]
 fn a_refused_message_shortens_no_log() {
     let mut store = Store::following(300);

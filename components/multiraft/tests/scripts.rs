@@ -105,6 +105,21 @@ fn snapshot_to_a_follower_that_fell_behind() -> std::io::Result<()> {
 }
 
 #[test]
+fn snapshot_to_a_new_peer() -> std::io::Result<()> {
+    run("snapshot_to_a_new_peer")
+}
+
+#[test]
+fn snapshot_refused_overlap() -> std::io::Result<()> {
+    run("snapshot_refused_overlap")
+}
+
+#[test]
+fn install_crash_at_each_step() -> std::io::Result<()> {
+    run("install_crash_at_each_step")
+}
+
+#[test]
 fn split_refused() -> std::io::Result<()> {
     run("split_refused")
 }

@@ -240,7 +240,7 @@ impl Group {
         hard_state.commit = hard_state.commit.max(applied).min(last.index);
         let is_sole_voter = voters.voters == [config.peer];
         let start = LogStart { hard_state, voters, truncated, last };
-        let log = LogView::new(config.group, disk, start).keeping(config.limits.log.slow.bytes);
+        let log = LogView::new(config.group, disk, start).keeping(&config.limits.log);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut raw = RawNode::new(&raft_config(&config, applied), log, &logger)
             .map_err(|error| GroupError(error.to_string()))?;

@@ -253,6 +253,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_snapshot_brings_something_new_and_comes_from_a_leader_of_now() {
+        let index = Index(6);
+        let sound = Message { index, log_term: Term(6), ..message(MessageKind::Snapshot) };
+        assert_eq!(check_snapshot(&sound, &follower()), Ok(()));
+        let newer = GuardView { term: Ordering::Greater, ..follower() };
+        assert_eq!(check_snapshot(&sound, &newer), Ok(()));
+        let older = GuardView { term: Ordering::Less, ..follower() };
+        let entries = vec![Entry { index: Index(7), term: Term(6), ..Entry::default() }];
+        let bad = [
+            Message { index: Index(5), ..sound.clone() },
+            Message { index: Index(NUMBER_END), ..sound.clone() },
+            Message { log_term: Term(0), ..sound.clone() },
+            Message { log_term: Term(7), ..sound.clone() },
+            Message { term: Term(NUMBER_END), ..sound.clone() },
+            Message { kind: MessageKind::Append, ..sound.clone() },
+            Message { entries, ..sound.clone() },
+            Message { to: PeerId(3), ..sound.clone() },
+        ];
+        for message in &bad {
+            assert!(check_snapshot(message, &follower()).is_err(), "{message:?}");
+        }
+        assert!(check_snapshot(&sound, &older).is_err());
+        assert_eq!(check(&sound, &follower()), Err(StepError::Unsupported(sound.kind)));
+    }
+
     /// To the crate an entry of term 0 behind the log is one that is there, and it would commit it.
     #[test]
     fn an_entry_without_a_term_is_refused() {

@@ -8,6 +8,7 @@ use flotilla_base::{Index, KvRead, PeerId, RegionId, Term};
 use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Snapshot};
 use raft::{GetEntriesContext, RaftState as RaftInitialState, Storage, StorageError};
 
+use crate::config::LogLimits;
 use crate::disk;
 use crate::message::{HardState, LogPosition, Voters, entry_to_raft};
 use crate::retention::LogSizes;
@@ -35,8 +36,6 @@ pub(crate) struct LogView {
     /// Bytes that may still be read from the disk for followers before the next Ready.
     reads_left: Cell<usize>,
     sizes: LogSizes,
-    /// Sizes of the log up to this are asked for.
-    bytes_kept_max: u64,
     /// The crate asks for snapshots here.
     attempts: RefCell<Attempts>,
 }
@@ -69,14 +68,13 @@ impl LogView {
             before_cache: truncated,
             reads_left: Cell::new(DISK_READS_BYTES),
             sizes: LogSizes::default(),
-            bytes_kept_max: 0,
             attempts: RefCell::default(),
         }
     }
 
-    /// The same log, of which this many bytes are kept for others.
-    pub(crate) fn keeping(self, bytes_kept_max: u64) -> Self {
-        Self { bytes_kept_max, ..self }
+    /// The same log, of which so much is kept for others.
+    pub(crate) fn keeping(self, limits: &LogLimits) -> Self {
+        Self { sizes: LogSizes::within(limits), ..self }
     }
 
     pub(crate) const fn sizes(&self) -> &LogSizes {
@@ -113,7 +111,7 @@ impl LogView {
         }
         for entry in entries {
             self.cache_bytes += entry_bytes(entry);
-            self.sizes.note(Index(entry.index), entry_bytes(entry) as u64, self.bytes_kept_max);
+            self.sizes.note(Index(entry.index), entry_bytes(entry) as u64, self.truncated.index);
             self.cache.push_back(entry.clone());
         }
         if let Some(entry) = entries.last() {

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use flotilla_base::{Index, Moment, PeerId, Term};
 
-use crate::config::LogBound;
+use crate::config::{LogBound, LogLimits};
 use crate::group::{Group, Role, RoleChange};
 
-/// Sizes of the log are remembered at this many places within the largest bound.
+/// Sizes of the log are remembered at this many places within the smaller bound.
 const PLACES: u64 = 16;
 
 /// What a leader knows of who needs its log.
@@ -36,22 +36,30 @@ impl Retention {
 #[derive(Debug, Default)]
 pub(crate) struct LogSizes {
     appended: u64,
+    /// Bytes between two places.
+    step: u64,
     /// Ascending; an index that was replaced counts twice.
     places: VecDeque<(Index, u64)>,
 }
 
 impl LogSizes {
-    /// An entry of so many bytes now stands at `index`; sizes up to `bytes_max` will be asked for.
-    pub(crate) fn note(&mut self, index: Index, bytes: u64, bytes_max: u64) {
+    /// Of a log of which so much will be asked for.
+    pub(crate) fn within(limits: &LogLimits) -> Self {
+        let step = limits.silent.bytes.min(limits.slow.bytes) / PLACES;
+        Self { step, ..Self::default() }
+    }
+
+    /// An entry of so many bytes now stands at `index`; the log begins behind `begin`.
+    pub(crate) fn note(&mut self, index: Index, bytes: u64, begin: Index) {
         self.appended = self.appended.saturating_add(bytes);
         while self.places.back().is_some_and(|(last, _)| *last >= index) {
             self.places.pop_back();
         }
         let before = self.places.back().map_or(0, |(_, appended)| *appended);
-        if self.places.is_empty() || self.appended - before > bytes_max / PLACES {
+        if self.places.is_empty() || self.appended - before > self.step {
             self.places.push_back((index, self.appended));
         }
-        while self.places.get(1).is_some_and(|(_, then)| self.appended - then > bytes_max) {
+        while self.places.get(1).is_some_and(|(second, _)| *second <= begin) {
             self.places.pop_front();
         }
     }
@@ -98,7 +106,7 @@ impl Group {
         let applied = Index(self.raw.raft.raft_log.applied);
         let others = self.raw.raft.prs().iter().filter(|(id, _)| **id != self.peer().get());
         let held = others.map(|(id, it)| self.held_by(PeerId(*id), Index(it.matched), applied));
-        held.fold(Some(applied), |least, held| least.min(Some(held)))
+        Some(held.min().map_or(applied, |held| held.min(applied)))
     }
 
     fn held_by(&self, peer: PeerId, matched: Index, applied: Index) -> Index {
@@ -128,23 +136,24 @@ mod tests {
 
     #[test]
     fn sizes_count_back_from_the_end() {
-        let mut sizes = LogSizes::default();
+        let mut sizes = LogSizes { step: 10, ..LogSizes::default() };
         for index in 6..=40 {
-            sizes.note(Index(index), 10, 160);
+            sizes.note(Index(index), 10, Index(5));
         }
         // Behind 30 there are 100 bytes.
         assert_eq!(sizes.floor(99), Index(30));
         assert_eq!(sizes.floor(100), Index(28));
         assert_eq!(sizes.floor(0), Index(38));
         assert_eq!(sizes.floor(1_000), Index(0));
-        assert!(sizes.places.len() <= usize::try_from(PLACES).expect("small") + 2);
+        sizes.note(Index(41), 10, Index(36));
+        assert!(sizes.places.iter().all(|(index, _)| *index >= Index(36)), "{sizes:?}");
     }
 
     #[test]
     fn a_replaced_end_is_forgotten() {
         let mut sizes = LogSizes::default();
         for index in (6..=20).chain(10..=12) {
-            sizes.note(Index(index), 10, 16);
+            sizes.note(Index(index), 10, Index(5));
         }
         assert!(sizes.places.iter().all(|(index, _)| index.get() <= 12), "{sizes:?}");
         assert_eq!(sizes.floor(0), Index(11));

@@ -101,19 +101,23 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// The crate asks for a snapshot for `to`, which must not be older than `least`.
     pub(crate) fn ask(&mut self, to: PeerId, least: Index) -> Option<LogPosition> {
-        let Some(attempt) = self.under_way.get_mut(&to) else {
-            self.started += 1;
-            let number = SnapshotNumber { term: self.term, count: self.started };
-            self.under_way.insert(to, Attempt { number, phase: Phase::Wished });
-            return None;
-        };
-        let Phase::Offered(position) = attempt.phase else { return None };
-        if position.index < least {
-            self.give_up(to);
-            return None;
+        match self.under_way.get(&to).map(|attempt| attempt.phase) {
+            // A peer that is being given a snapshot says nothing; one that lacks it still is not given it.
+            None | Some(Phase::Arrived(..)) => self.begin(to),
+            Some(Phase::Offered(position)) if position.index >= least => {
+                self.set(to, Phase::Sending(position));
+                return Some(position);
+            }
+            Some(Phase::Offered(_)) => self.give_up(to),
+            Some(Phase::Wished | Phase::Asked | Phase::Sending(_)) => {}
         }
-        attempt.phase = Phase::Sending(position);
-        Some(position)
+        None
+    }
+
+    fn begin(&mut self, to: PeerId) {
+        self.started += 1;
+        let number = SnapshotNumber { term: self.term, count: self.started };
+        self.under_way.insert(to, Attempt { number, phase: Phase::Wished });
     }
 
     pub(crate) fn position(&self, to: PeerId) -> Option<LogPosition> {
@@ -328,4 +332,73 @@ impl Group {
 /// The answer of the storage that has no snapshot now. Any other one ends the process.
 pub(crate) const fn not_now() -> raft::Error {
     raft::Error::Store(raft::StorageError::SnapshotTemporarilyUnavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TO: PeerId = PeerId(3);
+
+    fn at(index: u64) -> LogPosition {
+        LogPosition { term: Term(6), index: Index(index) }
+    }
+
+    fn leading() -> Attempts {
+        let mut attempts = Attempts::default();
+        attempts.start_anew(Term(6));
+        attempts
+    }
+
+    fn number(attempts: &Attempts) -> SnapshotNumber {
+        attempts.under_way[&TO].number
+    }
+
+    #[test]
+    fn a_snapshot_is_given_once_it_is_offered_and_is_new_enough() {
+        let mut attempts = leading();
+        assert_eq!(attempts.ask(TO, Index(0)), None);
+        assert_eq!(attempts.ask(TO, Index(0)), None, "asked for already");
+        let first = number(&attempts);
+        attempts.set(TO, Phase::Offered(at(9)));
+        assert_eq!(attempts.ask(TO, Index(10)), None, "too old");
+        assert_eq!(attempts.given_up, [first]);
+        assert_eq!(attempts.ask(TO, Index(10)), None);
+        assert!(number(&attempts) > first);
+        attempts.set(TO, Phase::Offered(at(12)));
+        assert_eq!(attempts.ask(TO, Index(10)), Some(at(12)));
+        assert_eq!(attempts.ask(TO, Index(10)), None, "it is on its way");
+        assert_eq!(attempts.position(TO), Some(at(12)));
+    }
+
+    /// It would have nothing else to say while it is given what has arrived.
+    #[test]
+    fn whoever_lacks_what_has_arrived_is_sent_another_one() {
+        let mut attempts = leading();
+        attempts.ask(TO, Index(0));
+        let first = number(&attempts);
+        attempts.set(TO, Phase::Arrived(at(9), Moment(100)));
+        assert_eq!(attempts.ask(TO, Index(0)), None);
+        assert!(number(&attempts) > first);
+        assert!(attempts.given_up.is_empty(), "its end was told");
+    }
+
+    #[test]
+    fn the_end_of_a_lead_gives_up_what_is_open() {
+        let mut attempts = leading();
+        for (peer, phase) in [
+            (2, Phase::Wished),
+            (3, Phase::Asked),
+            (4, Phase::Offered(at(9))),
+            (5, Phase::Sending(at(9))),
+            (6, Phase::Arrived(at(9), Moment(100))),
+        ] {
+            attempts.ask(PeerId(peer), Index(0));
+            attempts.set(PeerId(peer), phase);
+        }
+        attempts.start_anew(Term(0));
+        let counts: Vec<u64> = attempts.given_up.iter().map(|number| number.count).collect();
+        assert_eq!(counts, [2, 3, 4]);
+        assert!(attempts.under_way.is_empty());
+    }
 }

@@ -18,6 +18,7 @@ use crate::clock::LocalClock;
 use crate::disk::{BatchNumber, DiskError, SimDisk};
 use crate::event::Ticket;
 use crate::judge::deliveries::DeliveryJudge;
+use crate::judge::retention::Shortening;
 use crate::judge::rounds::RoundJudge;
 use crate::judge::tickets::{Outcome, TicketJudge};
 use crate::judge::{
@@ -68,6 +69,8 @@ pub struct Works {
     pub quarantined: Vec<RegionId>,
     /// How long a gate is.
     pub gate: Span,
+    /// Entries that are kept for a slow member.
+    pub slow_entries: u64,
     /// Regions that were split, and the peers that are born: not yet in the table.
     pub splits: Vec<(Region, Vec<Birth>)>,
     /// Snapshots.
@@ -420,10 +423,21 @@ impl Bench<'_> {
     }
 
     fn judge_task(&mut self, task: &ApplyTask<Ticket>, lane: &Lane) -> Verdict {
-        let Bench { store, judges, disk, .. } = self;
+        let Bench { store, judges, disk, works, .. } = self;
         let place = Place(*store, task.region);
         let (committed, term) = lane.committed.get(&task.region).copied().unwrap_or_default();
         judges.apply_order.on_hand_over(place, task, committed, disk.synced())?;
+        if let Some(position) = task.truncate {
+            let (now, clock) = self.time;
+            judges.records.retention.on_shorten(&Shortening {
+                place,
+                to: position.index,
+                applied: task.commit,
+                slow_entries: works.slow_entries,
+                now: clock.read(now),
+                heard_within: Span(works.gate.0 / 2),
+            })?;
+        }
         for ticket in judges.applied.on_hand_over(place, task, term)? {
             let position = judges.applied.position(ticket).unwrap_or_default();
             judges.tickets.on_effect(ticket)?;
@@ -489,6 +503,7 @@ impl Bench<'_> {
         let log = (state.unwrap_or_default().last.index, self.judges.applied.last(region.id));
         self.judges.lookout.on_role(place, peer, change, log);
         self.out.push(Out::Role(region.id, change));
+        self.judges.records.retention.on_role(place);
         self.judge_role(place, region, peer, change)
     }
 

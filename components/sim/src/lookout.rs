@@ -116,6 +116,10 @@ impl TurnWatch {
                 let is_refused = judges.votes.gate.on_request(self.place, message, self.now);
                 lookout.marks.reach_if(is_refused && !group.is_leader(), marks::GATE_REFUSED);
             }
+            MessageKind::HeartbeatResponse if group.is_leader() => {
+                let store = message.from.store;
+                judges.records.retention.on_heard(self.place, store, self.now);
+            }
             MessageKind::AppendResponse => {
                 let is_refusal = message.message.reject.is_some() && group.is_leader();
                 let is_short = group.truncated().index > Index(limit::FIRST_INDEX);

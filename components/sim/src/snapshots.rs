@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_base::{
-    Bug, Family, Key, KeyRange, KvRead, PeerId, RegionId, Rng, ScanDirection, Span,
+    Bug, Family, Key, KeyRange, KvRead, PeerId, RegionId, Rng, ScanDirection, Span, StoreId,
 };
 use flotilla_multiraft::{
     Input, InstallEffect, PeerMessage, SnapshotEffect, SnapshotInput, SnapshotMeta, StageNumber,
@@ -12,7 +12,7 @@ use flotilla_multiraft::{
 use flotilla_raftgroup::{LogBound, LogLimits, SnapshotNumber};
 
 use crate::hands::{Bench, Out};
-use crate::judge::Verdict;
+use crate::judge::{Place, Verdict};
 use crate::marks;
 use crate::stages::Pair;
 
@@ -74,7 +74,8 @@ impl SnapshotPlan {
         let mut pick = |choices: [u64; 4]| choices[to_usize(rng.below(4))];
         let silent =
             LogBound { entries: pick([0, 3, 20, 4_096]), bytes: pick([1, 20, 20, 20]) << 20 };
-        let slow = LogBound { entries: pick([5, 30, 30, 65_536]), bytes: 64 << 20 };
+        // A judge knows who is slow by entries alone.
+        let slow = LogBound { entries: pick([5, 30, 30, 65_536]), bytes: u64::MAX };
         LogLimits {
             silent: LogBound { entries: silent.entries.min(slow.entries), ..silent },
             slow,
@@ -160,8 +161,8 @@ impl Bench<'_> {
     /// Does something about a snapshot.
     pub(crate) fn snapshot(&mut self, effect: SnapshotEffect) -> Verdict {
         match effect {
-            SnapshotEffect::Take { region, peer, number, .. } => {
-                self.take_view(ViewKey { region, peer, number })
+            SnapshotEffect::Take { region, peer, number, to } => {
+                self.take_view(ViewKey { region, peer, number }, to.store)
             }
             SnapshotEffect::Send { number, message } => {
                 let key = ViewKey { region: message.region, peer: message.from.id, number };
@@ -174,7 +175,7 @@ impl Bench<'_> {
                     return Ok(());
                 }
                 self.judges.lookout.reach(marks::SNAPSHOT_CANCELLED);
-                self.judges.snapshots.views.on_over(self.store, key)
+                self.judges.records.views.on_over(self.store, key)
             }
             SnapshotEffect::Install(effect) => {
                 self.install(effect);
@@ -183,17 +184,19 @@ impl Bench<'_> {
         }
     }
 
-    fn take_view(&mut self, key: ViewKey) -> Verdict {
+    fn take_view(&mut self, key: ViewKey, to: StoreId) -> Verdict {
         let ViewKey { region, peer, number } = key;
         self.judges.lookout.reach(marks::FOLLOWER_BEHIND);
-        self.judges.snapshots.views.on_wish(self.store, key)?;
+        self.judges.records.views.on_wish(self.store, key)?;
         let has_room = self.works.snapshots.views.len() < self.works.snapshots.views_max;
         let view = self.view_of(region).filter(|_| has_room);
         let Some(view) = view else {
             let input = SnapshotInput::Refused(number);
             self.works.inputs.push((region, peer, Input::Snapshot(Box::new(input))));
-            return self.judges.snapshots.views.on_over(self.store, key);
+            return self.judges.records.views.on_over(self.store, key);
         };
+        let (place, at) = (Place(self.store, region), view.meta.apply.applied.index);
+        self.judges.records.retention.on_snapshot(place, to, at);
         let input = SnapshotInput::Taken(number, Box::new(view.meta.clone()));
         self.works.inputs.push((region, peer, Input::Snapshot(Box::new(input))));
         self.works.snapshots.views.insert(key, view);
@@ -206,6 +209,9 @@ impl Bench<'_> {
         let mut meta = SnapshotMeta::read(image.as_ref(), region).ok().flatten()?;
         if self.works.seeded.has(Bug::SNAPSHOT_BEFORE_APPLY_FLUSH) {
             meta.apply = *self.works.appliers.get(&region)?.state();
+            let tasks = self.works.tasks.iter().filter(|task| task.region == region);
+            let last = tasks.filter_map(|task| task.entries.last()).next_back();
+            meta.apply.applied = last.map_or(meta.apply.applied, |(entry, _)| entry.position());
         }
         let data = self.data_of(&meta.region.range);
         Some(View { meta, data })
@@ -232,7 +238,7 @@ impl Bench<'_> {
         }
         let verdict = self.judge_message(&message);
         self.out.push(Out::Stream(key, message, Box::new(view)));
-        verdict.and(self.judges.snapshots.views.on_send(self.store, key))
+        verdict.and(self.judges.records.views.on_send(self.store, key))
     }
 
     fn install(&mut self, effect: InstallEffect) {

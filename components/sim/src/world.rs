@@ -69,7 +69,6 @@ pub struct World {
     /// The regions as they are, by the logs of all stores.
     regions: Vec<Region>,
     net: SimNet,
-    streams: Streams,
     pd: PdSide,
     clients: Vec<SimClient>,
     /// What clients asked for.
@@ -88,7 +87,7 @@ struct Attempt {
     version: Version,
 }
 
-/// Draws of the world itself.
+/// Draws of the world itself, and what follows from them.
 #[derive(Debug)]
 struct Chance {
     schedule: Rng,
@@ -97,6 +96,7 @@ struct Chance {
     ambush: Ambusher,
     reads: ReadChance,
     splits: SplitChance,
+    streams: Streams,
 }
 
 /// What is kept of a run.
@@ -166,7 +166,6 @@ impl World {
             stores: stores_of(&plan),
             regions: Vec::new(),
             pd: PdSide::new(&plan),
-            streams: Streams::new(seed),
             net: SimNet::new(plan.net.clone(), Rng::lane(seed, 2)),
             clients,
             attempts: Vec::new(),
@@ -178,6 +177,7 @@ impl World {
                 ambush: Ambusher::new(plan.faults.ambush, Rng::lane(seed, 9)),
                 reads: ReadChance::new(plan.reads.clone(), seed),
                 splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
+                streams: Streams::new(seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
             plan,

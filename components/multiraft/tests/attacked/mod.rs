@@ -146,6 +146,18 @@ fn any_arrival(store: &Store, script: &mut Script<'_>) -> Arrival {
         message.message.entries.clear();
         message.message.term = message.message.term.max(message.message.log_term);
     }
+    if let Some(known) = store.known(message.region).filter(|_| script.is_rare(128)) {
+        // What a sound leader could send.
+        let (from, to) = (PeerId(known.peer.get() / 10 * 10 + 2), known.peer);
+        let term = known.group.role().term.next();
+        let index = Index(known.group.last().index.get() + 1 + u64::from(script.choose(4)));
+        (message.from, message.to) = (Peer::voter(from, StoreId(2)), Peer::voter(to, StoreId(1)));
+        message.message = flotilla_raftgroup::Message {
+            index,
+            log_term: term,
+            ..flotilla_raftgroup::Message::new(MessageKind::Snapshot, from, to, term)
+        };
+    }
     let (index, term) = (message.message.index, message.message.log_term);
     let index = if script.is_rare(200) { index } else { Index(script.near(index.get())) };
     let apply = ApplyState::starting_at(LogPosition { index, term });

@@ -11,7 +11,7 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
-    Arrival, Claims, Delivery, Effects, Host, Input, InstallEffect, LogWrite, NewRegion,
+    Arrival, Claims, Delivery, Effects, Host, Input, InstallEffect, Lifecycle, LogWrite, NewRegion,
     PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply,
     Report, RequestHeader, Round, Slot, SnapshotEffect, SnapshotInput, SplitCommand, SplitDone,
     SplitRequest, WriteCommand, recover_store,
@@ -358,7 +358,9 @@ impl Store {
             let (group, applied) = (replica.group(), replica.applied());
             assert!(applied <= group.committed(), "region {region}: {applied} is applied");
             assert!(group.committed() <= group.last().index, "region {region}: {replica:?}");
-            let applier = self.appliers.get(region);
+            // The applier of a peer that is given a snapshot ends with its data.
+            let is_old = replica.life() == Lifecycle::Installing;
+            let applier = self.appliers.get(region).filter(|_| !is_old);
             assert!(
                 applier.is_none_or(|applier| applied <= applier.state().applied.index),
                 "region {region}: the replica is ahead of its applier"
@@ -522,6 +524,7 @@ impl Host<Ticket> for Store {
             SnapshotEffect::Send { .. } => panic!("no view was taken"),
             SnapshotEffect::Cancel { .. } => {}
             SnapshotEffect::Install(InstallEffect::Replace { region, clean, stage, .. }) => {
+                self.appliers.remove(&region);
                 self.disk.write(vec![Mutation::DeleteRange(Family::Raw, clean)]);
                 let is_lost = stage.0.is_multiple_of(5);
                 let end = match is_lost {

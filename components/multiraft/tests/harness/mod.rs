@@ -100,7 +100,11 @@ impl Stores {
             // deliver / lose [to=STORE] [from=STORE]: what becomes of messages under way.
             "deliver" | "lose" => self.arrive(verb == "deliver", args, &mut lines)?,
             // settle: everything happens until nothing is left; not written down.
-            "settle" => self.settle(),
+            "settle" => {
+                // until=staged: until a store has staged a snapshot, of which its peer has not heard.
+                let is_stopped = args.take_key("until").is_some_and(|until| until == "staged");
+                self.settle_until(is_stopped);
+            }
             "crash" => {
                 let kept = args.take_key("keeps").map(str::parse).transpose()?;
                 self.at(args)?.crash(kept.unwrap_or(0), &mut lines);
@@ -211,6 +215,10 @@ impl Stores {
     }
 
     fn settle(&mut self) {
+        self.settle_until(false);
+    }
+
+    fn settle_until(&mut self, is_stopped: bool) {
         let mut ignored = Vec::new();
         while !self.network.is_empty() || self.stores.iter().any(Store::is_busy) {
             for message in std::mem::take(&mut self.network) {
@@ -226,6 +234,9 @@ impl Stores {
                 store.replace(&mut ignored);
             }
             self.stream(&mut ignored).expect("a sound snapshot");
+            if is_stopped && self.stores.iter().any(|store| !store.snapshots.stages.is_empty()) {
+                break;
+            }
         }
     }
 

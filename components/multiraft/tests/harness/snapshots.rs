@@ -34,6 +34,11 @@ impl Snapshots {
         Self { stages: self.stages, last_stage: self.last_stage, ..Self::default() }
     }
 
+    /// What no peer is being given is needed by nobody.
+    pub(crate) fn keep(&mut self, named: &[StageNumber]) {
+        self.stages.retain(|stage, _| named.contains(stage));
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         !(self.wishes.is_empty() && self.outgoing.is_empty() && self.replaces.is_empty())
     }
@@ -151,6 +156,9 @@ impl Stores {
                 lines.push(format!("stream {}", show::message(&message)));
                 let now = self.now;
                 let receiver = self.store(to)?;
+                if receiver.is_down {
+                    continue;
+                }
                 receiver.create(region, message.to.id, now)?;
                 let arrival = Arrival { message, meta, stage: StageNumber(0) };
                 let is_taken = receiver.stage(arrival, pairs, lines);

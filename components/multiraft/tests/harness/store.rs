@@ -34,6 +34,8 @@ pub(crate) struct Store {
     run: u64,
     /// Their slots stay taken, as in the region table: no message makes a new peer in them.
     damaged: BTreeSet<RegionId>,
+    /// It has crashed, and hears nothing.
+    pub(crate) is_down: bool,
     pub(crate) disk: Disk,
     pub(crate) replicas: BTreeMap<RegionId, Replica<Ticket>>,
     appliers: BTreeMap<RegionId, Applier>,
@@ -76,7 +78,7 @@ impl Store {
         message: PeerMessage,
         now: Moment,
     ) -> Result<(), Box<dyn Error>> {
-        if self.damaged.contains(&message.region) {
+        if self.is_down || self.damaged.contains(&message.region) {
             return Ok(());
         }
         self.create(message.region, message.to.id, now)?;
@@ -213,6 +215,7 @@ impl Store {
             run: self.run,
             disk: std::mem::take(&mut self.disk),
             snapshots: std::mem::take(&mut self.snapshots).crashed(),
+            is_down: true,
             ..Self::new(self.id, self.log)
         };
     }
@@ -223,6 +226,8 @@ impl Store {
         lines: &mut Vec<String>,
     ) -> Result<(), Box<dyn Error>> {
         self.run += 1;
+        self.is_down = false;
+        let mut named = Vec::new();
         for found in recover_store(self.disk.view.as_ref())? {
             let region = match &found {
                 RecoveredPeer::Normal { peer, region, apply, .. } => {
@@ -242,6 +247,7 @@ impl Store {
                 }
                 RecoveredPeer::Installing { applying, .. } => {
                     self.table.claim_again(applying)?;
+                    named.push(applying.stage);
                     applying.region.id
                 }
             };
@@ -271,6 +277,7 @@ impl Store {
                 self.replicas.insert(region, replica);
             }
         }
+        self.snapshots.keep(&named);
         Ok(())
     }
 

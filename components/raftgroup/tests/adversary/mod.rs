@@ -7,7 +7,7 @@ pub(crate) mod message;
 mod peer;
 pub(crate) mod script;
 
-use flotilla_raftgroup::{MessageKind, Role, StepError};
+use flotilla_raftgroup::{Group, HardState, MessageKind, Role, StepError};
 
 pub(crate) use peer::Peer;
 use script::Script;
@@ -29,6 +29,9 @@ pub(crate) struct Tally {
     pub(crate) crashes: u64,
     /// Reads that were granted.
     pub(crate) granted: u64,
+    /// Snapshots that were to be sent, and those that would have been installed.
+    pub(crate) snapshots: u64,
+    pub(crate) installable: u64,
 }
 
 impl Tally {
@@ -42,6 +45,8 @@ impl Tally {
         self.overwritten += other.overwritten;
         self.crashes += other.crashes;
         self.granted += other.granted;
+        self.snapshots += other.snapshots;
+        self.installable += other.installable;
     }
 }
 
@@ -80,6 +85,13 @@ fn hear(peer: &mut Peer, script: &mut Script<'_>) -> bool {
     let before = (peer.group.role(), peer.group.committed(), peer.group.last());
     let is_member = peer.is_member(message.from);
     let (kind, term, commit) = (message.kind, message.term, message.commit);
+    if peer.group.check_snapshot(&message).is_ok() {
+        assert!(message.index > before.1, "{message:?} brings nothing new");
+        let promised = HardState { term: before.0.term, ..HardState::default() };
+        let behind = Group::promise_behind_snapshot(promised, &message);
+        assert!(behind.term >= before.0.term, "{message:?} takes a promise back");
+        peer.tally.installable += 1;
+    }
     match peer.group.step(peer.now, message) {
         Ok(()) => {
             let role = match before.0.role {

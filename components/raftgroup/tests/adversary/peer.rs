@@ -7,8 +7,8 @@ use bytes::Bytes;
 use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Seeded, Span, Term};
 use flotilla_raftgroup::{
     ApplyState, Entry, Group, GroupConfig, GroupLimits, GroupReady, HardState, Initial,
-    LogPosition, Message, MessageKind, Origin, RaftState, ReadyNumber, Timing, Voters, disk,
-    single,
+    LogPosition, Message, MessageKind, Origin, RaftState, ReadyNumber, SnapshotOrder,
+    SnapshotOutcome, SnapshotWish, Timing, Voters, disk, single,
 };
 
 use super::Tally;
@@ -137,6 +137,7 @@ impl Peer {
             self.tally.granted += 1;
         }
         self.send(&std::mem::take(&mut ready.send_now));
+        self.send_snapshots(std::mem::take(&mut ready.snapshots));
         if let Some(append) = &ready.append {
             let first = append.entries[0].index;
             assert!(first > self.group.truncated().index, "{first} is in front of the log");
@@ -154,6 +155,30 @@ impl Peer {
             self.tally.committed += 1;
             self.committed.push_back(entry.clone());
         }
+    }
+
+    /// Snapshots leave, and end somehow; views are taken for most of the wishes.
+    fn send_snapshots(&mut self, orders: Vec<SnapshotOrder>) {
+        for SnapshotOrder { number, message } in orders {
+            self.tally.snapshots += 1;
+            assert_eq!(message.kind, MessageKind::Snapshot);
+            let applied = self.apply.applied;
+            assert!(message.index <= applied.index, "{message:?}, {applied:?} is applied");
+            self.send(&[message]);
+            match number.count % 3 {
+                0 => {}
+                1 => self.group.snapshot_sent(number, SnapshotOutcome::Arrived),
+                _ => self.group.snapshot_sent(number, SnapshotOutcome::Failed),
+            }
+        }
+        let (wishes, given_up) = self.group.take_snapshot_wishes();
+        for SnapshotWish { number, .. } in wishes {
+            match number.count % 4 {
+                0 => self.group.snapshot_refused(number),
+                _ => self.group.snapshot_taken(number, self.apply.applied),
+            }
+        }
+        given_up.into_iter().for_each(|number| self.group.snapshot_refused(number));
     }
 
     fn write(&mut self, ready: &mut GroupReady) {

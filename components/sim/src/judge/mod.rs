@@ -25,6 +25,7 @@ pub mod permits;
 pub mod promises;
 pub mod queues;
 pub mod register;
+pub mod retention;
 pub mod rounds;
 pub mod state;
 pub mod terms;
@@ -78,8 +79,6 @@ pub struct Judges {
     pub apply_order: apply_order::ApplyOrderJudge,
     /// Reads.
     pub reads: ReadJudges,
-    /// Snapshots that are sent.
-    pub snapshots: SnapshotJudges,
     /// One answer a ticket.
     pub tickets: tickets::TicketJudge,
     /// An end for every call.
@@ -104,22 +103,19 @@ pub struct VoteJudges {
     pub births: births::BirthJudge,
 }
 
-/// Judges of what stores write.
+/// Judges of what stores write, and keep for others.
 #[derive(Debug, Default)]
 pub struct RecordJudges {
     /// Logs of all stores.
     pub matching: log_matching::LogMatchingJudge,
     /// Terms and votes.
     pub promises: promises::PromiseJudge,
+    /// Logs that are kept for others.
+    pub retention: retention::RetentionJudge,
+    /// Attempts to send a snapshot.
+    pub views: views::ViewJudge,
     /// Stores that were given an older disk: what they forgot is not their fault.
     pardoned: BTreeSet<StoreId>,
-}
-
-/// Judges of snapshots.
-#[derive(Debug, Default)]
-pub struct SnapshotJudges {
-    /// Attempts to send one.
-    pub views: views::ViewJudge,
 }
 
 /// Judges of reads.
@@ -163,7 +159,8 @@ impl Judges {
         self.reads.permits.on_crash(store);
         self.epochs.on_crash(store);
         self.calls.on_crash(store);
-        self.snapshots.views.on_crash(store);
+        self.records.views.on_crash(store);
+        self.records.retention.on_crash(store);
     }
 }
 
@@ -199,6 +196,7 @@ impl RecordJudges {
         regions: &[RegionId],
         synced: &dyn KvRead,
     ) -> Verdict {
+        self.retention.on_synced(store, regions, synced);
         if self.is_pardoned(store) {
             return Ok(());
         }

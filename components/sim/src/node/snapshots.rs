@@ -6,6 +6,7 @@ use flotilla_raftgroup::SnapshotOutcome;
 
 use super::{Desk, Process, StoreNode};
 use crate::hands::Bench;
+use crate::judge::{Place, installs};
 use crate::marks;
 use crate::snapshots::{ClaimEnd, Incoming, Replacing, ViewKey};
 use crate::stages::Pair;
@@ -36,7 +37,7 @@ impl StoreNode {
         }
         let marks = &mut desk.judges.lookout.marks;
         marks.reach_if(outcome == SnapshotOutcome::Arrived, marks::SNAPSHOT_SENT);
-        let verdict = desk.judges.snapshots.views.on_over(self.id, key);
+        let verdict = desk.judges.records.views.on_over(self.id, key);
         desk.judges.note(verdict);
         let input = Input::Snapshot(Box::new(SnapshotInput::Sent(key.number, outcome)));
         process.works.inputs.push((key.region, key.peer, input));
@@ -49,7 +50,7 @@ impl StoreNode {
         stream: u64,
         arrival: &Arrival,
         (part, pairs): (u64, &[Pair]),
-        desk: &Desk<'_>,
+        desk: &mut Desk<'_>,
     ) -> PartFate {
         let Some(process) = &mut self.process else { return PartFate::Refused };
         if part == 0 && !process.works.snapshots.incoming.contains_key(&stream) {
@@ -64,6 +65,10 @@ impl StoreNode {
                     let config = process.replica_config(self.id, self.run, &self.disk);
                     process.create(arrival.message.region, peer, config, desk.now);
                 }
+            }
+            if process.table.check_install(&arrival.message, &arrival.meta).is_err() {
+                desk.judges.lookout.reach(marks::SNAPSHOT_REFUSED);
+                return PartFate::Refused;
             }
             let incoming = Incoming { stage: self.disk.stages.open(), due: 0 };
             process.works.snapshots.incoming.insert(stream, incoming);
@@ -148,6 +153,11 @@ impl StoreNode {
             };
             if bench.write(batch).is_none() {
                 return false;
+            }
+            if steps == 0 {
+                let place = Place(self.id, region);
+                let verdict = self.disk.image().look(|image| installs::check_deleted(place, image));
+                desk.judges.note(verdict);
             }
         }
         let end = match pairs {

@@ -39,6 +39,7 @@ impl StoreNode {
                     ..SnapshotWorks::default()
                 },
                 seeded: config.seeded,
+                slow_entries: config.limits.log.slow.entries,
                 ..Works::default()
             },
             lanes: Lanes::new(config.workers),

@@ -86,6 +86,8 @@ pub struct DiskPlan {
     pub workers: usize,
     /// Between two effects of a thread passes up to this much time; none passes where it is zero.
     pub step_spread: Span,
+    /// How snapshots travel and are put in place.
+    pub snapshots: SnapshotPlan,
 }
 
 /// What clients do.
@@ -257,8 +259,6 @@ pub struct Plan {
     pub reads: ReadPlan,
     /// How often regions are split.
     pub splits: SplitPlan,
-    /// How snapshots travel.
-    pub snapshots: SnapshotPlan,
     /// Faults.
     pub faults: FaultPlan,
     /// The placement driver.
@@ -318,6 +318,7 @@ impl Plan {
                 rounds_max: 64,
                 workers: 1,
                 step_spread: Span::ZERO,
+                snapshots: SnapshotPlan::calm(),
             },
             load: LoadPlan {
                 clients: 4,
@@ -330,7 +331,6 @@ impl Plan {
             },
             reads: ReadPlan::calm(),
             splits: SplitPlan::none(),
-            snapshots: SnapshotPlan::calm(),
             faults: FaultPlan::default(),
             pd: PdPlan::absent(),
             phases: Phases {

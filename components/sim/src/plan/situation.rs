@@ -95,7 +95,7 @@ fn common(seed: u64, rng: &mut Rng) -> Plan {
         patience: millis(pick(rng, [100, 300])),
         ..plan.load
     };
-    plan.snapshots = SnapshotPlan::swarm(seed);
+    plan.disk.snapshots = SnapshotPlan::swarm(seed);
     plan.groups.limits.log = SnapshotPlan::swarm_log(seed);
     plan.phases.safety = millis(20_000);
     plan.faults.length_max = millis(1_000);

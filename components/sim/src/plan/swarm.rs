@@ -28,11 +28,10 @@ impl Plan {
             topology,
             clocks: swarm_clocks(&mut lane(2)),
             net: swarm_net(&mut lane(3)),
-            disk: swarm_disk(&mut lane(4)),
+            disk: DiskPlan { snapshots: SnapshotPlan::swarm(seed), ..swarm_disk(&mut lane(4)) },
             load: swarm_load(&mut lane(5)),
             reads: ReadPlan::swarm(seed),
             splits: SplitPlan::swarm(seed),
-            snapshots: SnapshotPlan::swarm(seed),
             faults: swarm_faults(&mut lane(6)),
             pd: PdPlan::swarm(seed),
             phases,
@@ -106,6 +105,7 @@ fn swarm_disk(rng: &mut Rng) -> DiskPlan {
         rounds_max: to_usize(pick(rng, [1, 4, 64, 64])),
         workers: to_usize(pick(rng, [1, 2])),
         step_spread: Span::from_micros(pick(rng, [0, 0, 10, 1_000])),
+        snapshots: SnapshotPlan::calm(),
     }
 }
 

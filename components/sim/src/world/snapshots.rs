@@ -45,7 +45,7 @@ impl World {
     /// A view is open: it is given up in time.
     pub(super) fn view_opened(&mut self, store: StoreId, run: Run, key: ViewKey) {
         let task = Task::SnapshotOver(key, SnapshotOutcome::Failed);
-        self.schedule(self.plan.snapshots.view_max, Event::Task(store, run, task));
+        self.schedule(self.plan.disk.snapshots.view_max, Event::Task(store, run, task));
     }
 
     /// A view begins to be sent.
@@ -56,8 +56,8 @@ impl World {
         message: PeerMessage,
         view: View,
     ) {
-        self.streams.last += 1;
-        let stream = self.streams.last;
+        self.chance.streams.last += 1;
+        let stream = self.chance.streams.last;
         let View { meta, data } = view;
         let applied = meta.apply.applied.index;
         let arrival = Arrival { message, meta, stage: StageNumber(0) };
@@ -68,21 +68,22 @@ impl World {
                 from.0, key.region
             )
         });
-        self.streams.under_way.insert(stream, Stream { from, key, arrival, data });
+        self.chance.streams.under_way.insert(stream, Stream { from, key, arrival, data });
         self.send_part(stream, 0);
     }
 
     fn send_part(&mut self, stream: u64, part: u64) {
-        let Some(Stream { from, key, arrival, .. }) = self.streams.under_way.get(&stream) else {
+        let Some(Stream { from, key, arrival, .. }) = self.chance.streams.under_way.get(&stream)
+        else {
             return;
         };
         let ((from, run), to) = (*from, arrival.message.to.store);
         let lives = self.store(from).run() == Some(run) && self.store(from).has_view(key);
         match self.net.carry(from, to, self.now) {
             Fate::Arrives(delays) if lives => {
-                let spread = self.plan.snapshots.part_spread;
+                let spread = self.plan.disk.snapshots.part_spread;
                 for delay in delays {
-                    let delay = delay + Span(self.streams.rng.below(spread.0 + 1));
+                    let delay = delay + Span(self.chance.streams.rng.below(spread.0 + 1));
                     self.schedule(delay, Event::Part(to, stream, part));
                 }
             }
@@ -92,7 +93,8 @@ impl World {
 
     /// The connection of a stream is gone.
     fn break_stream(&mut self, stream: u64, is_noticed: bool) {
-        let Some(Stream { from, key, arrival, .. }) = self.streams.under_way.remove(&stream) else {
+        let Some(Stream { from, key, arrival, .. }) = self.chance.streams.under_way.remove(&stream)
+        else {
             return;
         };
         self.trace(|| format!("  stream {stream} is broken"));
@@ -105,8 +107,8 @@ impl World {
 
     /// A part arrives.
     pub(super) fn part(&mut self, store: StoreId, stream: u64, part: u64) {
-        let Some(under_way) = self.streams.under_way.remove(&stream) else { return };
-        let parts = self.plan.snapshots.parts.max(1);
+        let Some(under_way) = self.chance.streams.under_way.remove(&stream) else { return };
+        let parts = self.plan.disk.snapshots.parts.max(1);
         let count = under_way.data.len() as u64;
         let place = |part: u64| usize::try_from(part * count / parts).unwrap_or(0);
         let mut fate = PartFate::Refused;
@@ -115,7 +117,7 @@ impl World {
             fate = node.take_part(stream, &under_way.arrival, (part, pairs), desk);
             Ok(())
         });
-        self.streams.under_way.insert(stream, under_way);
+        self.chance.streams.under_way.insert(stream, under_way);
         match fate {
             PartFate::Ignored => {}
             PartFate::Refused => self.end_stream(stream, SnapshotOutcome::Failed),
@@ -123,7 +125,8 @@ impl World {
             PartFate::Taken => {
                 let Some(run) = self.store(store).run() else { return };
                 let plan = &self.plan.disk;
-                let sync = plan.sync_min + Span(self.streams.rng.below(plan.sync_spread.0 + 1));
+                let sync =
+                    plan.sync_min + Span(self.chance.streams.rng.below(plan.sync_spread.0 + 1));
                 self.schedule(sync, Event::Task(store, run, Task::Staged(stream)));
             }
         }
@@ -131,22 +134,23 @@ impl World {
 
     /// All of a snapshot is durable where it was sent.
     pub(super) fn staged(&mut self, store: StoreId, stream: u64) {
-        let Some(under_way) = self.streams.under_way.remove(&stream) else { return };
-        let permille = if self.record.is_healed { 0 } else { self.plan.snapshots.damage_permille };
-        let is_damaged = self.streams.rng.chance(permille);
+        let Some(under_way) = self.chance.streams.under_way.remove(&stream) else { return };
+        let permille =
+            if self.record.is_healed { 0 } else { self.plan.disk.snapshots.damage_permille };
+        let is_damaged = self.chance.streams.rng.chance(permille);
         let mut is_taken = false;
         self.at_store(store, |node, desk| {
             is_taken = node.staged(stream, &under_way.arrival, is_damaged, desk);
             Ok(())
         });
-        self.streams.under_way.insert(stream, under_way);
+        self.chance.streams.under_way.insert(stream, under_way);
         let outcome = if is_taken { SnapshotOutcome::Arrived } else { SnapshotOutcome::Failed };
         self.end_stream(stream, outcome);
     }
 
     /// The receiver says how it ended; that may be lost, too.
     fn end_stream(&mut self, stream: u64, outcome: SnapshotOutcome) {
-        let Some(under_way) = self.streams.under_way.remove(&stream) else { return };
+        let Some(under_way) = self.chance.streams.under_way.remove(&stream) else { return };
         let ((from, run), to) = (under_way.from, under_way.to());
         self.trace(|| format!("  stream {stream}: {outcome:?}"));
         if let Fate::Arrives(delays) = self.net.carry(to, from, self.now) {
@@ -157,7 +161,7 @@ impl World {
 
     /// A store is gone, and with it what it sent and received.
     pub(super) fn break_streams(&mut self, store: StoreId) {
-        let streams = self.streams.under_way.iter();
+        let streams = self.chance.streams.under_way.iter();
         let ends = |it: &Stream| it.from.0 == store || it.to() == store;
         let broken: Vec<u64> = streams.filter(|(_, it)| ends(it)).map(|(id, _)| *id).collect();
         for stream in broken {
@@ -167,8 +171,8 @@ impl World {
 
     /// A stage is to be put in place, step by step.
     pub(super) fn replace_later(&mut self, store: StoreId, run: Run, region: RegionId) {
-        let spread = self.plan.snapshots.install_spread;
-        let delay = Span(self.streams.rng.below(spread.0 + 1));
+        let spread = self.plan.disk.snapshots.install_spread;
+        let delay = Span(self.chance.streams.rng.below(spread.0 + 1));
         self.schedule(delay, Event::Task(store, run, Task::Replace(region)));
     }
 

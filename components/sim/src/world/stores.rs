@@ -50,8 +50,8 @@ impl World {
             limits: groups.limits,
             seeded: groups.seeded,
             rounds_max: disk.rounds_max,
-            views_max: self.plan.snapshots.views_max,
-            streams_max: self.plan.snapshots.streams_max,
+            views_max: disk.snapshots.views_max,
+            streams_max: disk.snapshots.streams_max,
             workers: disk.workers,
             is_stepped: disk.step_spread > Span::ZERO,
         };
