@@ -1,5 +1,6 @@
 //! What a store does before it serves: read its peers back, and take part in the cluster's bootstrap.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flotilla_base::codec::RecordWriter;
@@ -7,7 +8,8 @@ use flotilla_base::{Family, KvRead, Mutation, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{
-    Applier, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, recover_store,
+    Applier, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, StageNumber,
+    recover_store,
 };
 use flotilla_raftgroup::disk;
 use flotilla_telemetry::MonotonicClock;
@@ -33,6 +35,8 @@ pub(crate) struct Planned {
 pub(crate) struct Recovered {
     pub(crate) replicas: Vec<PeerState>,
     pub(crate) appliers: Vec<(RegionId, Applier)>,
+    /// What peers need that are given a snapshot.
+    pub(crate) stages: BTreeSet<StageNumber>,
 }
 
 /// Reads all peers back and claims their keys; damaged ones keep their slots and take part in nothing.
@@ -42,7 +46,8 @@ pub(crate) fn recover(
     clock: MonotonicClock,
 ) -> Result<Recovered, StoreError> {
     let found = recover_store(config.disk.as_ref()).map_err(StoreError::Read)?;
-    let mut recovered = Recovered { replicas: Vec::new(), appliers: Vec::new() };
+    let mut recovered =
+        Recovered { replicas: Vec::new(), appliers: Vec::new(), stages: BTreeSet::new() };
     for peer in found {
         match &peer {
             RecoveredPeer::Damaged { region, peer, cause } => {
@@ -53,11 +58,8 @@ pub(crate) fn recover(
                 table.create_uninitialised(*region, *peer).map_err(StoreError::Claim)?;
             }
             RecoveredPeer::Installing { applying, .. } => {
-                // A version that takes snapshots has begun: only such a one can end it.
-                let region = applying.region.id;
-                tracing::error!(region = region.get(), "peer waits for the data of a snapshot");
-                table.quarantine(region, applying.peer);
-                continue;
+                table.claim_again(applying).map_err(StoreError::Claim)?;
+                recovered.stages.insert(applying.stage);
             }
             RecoveredPeer::Normal { peer, region, apply, .. } => {
                 table.initialise(*peer, region).map_err(StoreError::Claim)?;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, Seeded, StoreId};
 use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
-use flotilla_engine::{Engine, EngineError, EngineOptions};
+use flotilla_engine::{Engine, EngineError, EngineOptions, StageError};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{Input, RegionTable, ReplicaConfig, Report};
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
 use flotilla_telemetry::{MonotonicClock, StatusServer, Unfinished, spawn_or_abort};
-use flotilla_transport::{Identity, Limits, Peers, RaftService};
+use flotilla_transport::{Identity, Limits, Peers, RaftService, SnapshotLimits};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -29,6 +29,7 @@ use crate::pd_link::PdLink;
 use crate::raft_pool::{RaftWorker, RoundToken};
 use crate::router::{PeerMail, PeerState, Router};
 use crate::silence::Silence;
+use crate::snapshots::{self, Snapshots};
 use crate::split::sizes::Sizes;
 use crate::split::splitter::{SplitRegions, Splitter};
 use crate::split::{GrownRegions, split_grown_regions};
@@ -56,6 +57,9 @@ pub enum StoreError {
     /// What is on disk cannot be read.
     #[error(transparent)]
     Read(ReadError),
+    /// Files of snapshots cannot be read or removed.
+    #[error(transparent)]
+    Stage(#[from] StageError),
     /// Two regions on disk own the same keys.
     #[error("regions on disk contradict each other: {0}")]
     Claim(ClaimError),
@@ -202,6 +206,7 @@ impl Store {
         raft_pool.shutdown();
         drop((alarm, syncer));
         apply_pool.shutdown();
+        shared.snapshots.close();
         // Replicas and appliers hold the engine; their cells would keep it open.
         for cell in shared.router.cells().drain() {
             drop(cell.dispose());
@@ -259,14 +264,13 @@ impl Assembly<'_> {
         let recovered = boot::recover(&replicas, &mut table, clock)?;
         let router = Router::new(table, clock);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
-        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue: queue.clone(),
             replicas,
             clock,
             metrics: Arc::clone(&metrics),
-            silence: Arc::clone(&silence),
+            silence: Arc::new(Silence::default()),
             brake: Arc::default(),
         });
         let identity = Identity {
@@ -278,9 +282,19 @@ impl Assembly<'_> {
             identity,
             self.link.resolver(),
             Arc::clone(&inbound) as Arc<_>,
-            Limits::default(),
+            self.transport_limits(),
             self.runtime.handle().clone(),
         );
+        let free_min = self.config.limits.free_min;
+        let stages = snapshots::open_stages(data_dir, &recovered.stages, free_min)?;
+        let parts = snapshots::Parts {
+            engine: self.engine.clone(),
+            router: router.clone(),
+            peers: Arc::clone(&peers),
+            inbound: Arc::clone(&inbound),
+            metrics: Arc::clone(&metrics),
+            runtime: self.runtime.handle().clone(),
+        };
         let (initialised_sender, initialised) = watch::channel(0_usize);
         let link = Arc::clone(&self.link);
         let (apply_queue, apply_ready) = ReadyQueue::new(INBOX_QUOTA);
@@ -293,7 +307,7 @@ impl Assembly<'_> {
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
             inbound: Arc::clone(&inbound),
-            silence,
+            snapshots: Snapshots::new(parts, stages),
             sizes: Arc::new(Sizes::new(self.config.limits.splits)),
             unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
@@ -315,6 +329,12 @@ impl Assembly<'_> {
         Ok((shared, threads, serving))
     }
 
+    fn transport_limits(&self) -> Limits {
+        let rate = self.config.limits.snapshot_rate.bytes();
+        let snapshots = SnapshotLimits { rate, ..SnapshotLimits::default() };
+        Limits { snapshots, ..Limits::default() }
+    }
+
     fn replica_config(&self, data_dir: &DataDir) -> ReplicaConfig {
         let run = data_dir.incarnation().get();
         ReplicaConfig {
@@ -323,7 +343,7 @@ impl Assembly<'_> {
                 .next(),
             run,
             timing: self.config.timing,
-            limits: GroupLimits { log: crate::host::log_limits(), ..GroupLimits::default() },
+            limits: GroupLimits { log: self.config.limits.log, ..GroupLimits::default() },
             seeded: Seeded::NONE,
             disk: Arc::new(self.engine.clone()),
         }
@@ -360,7 +380,8 @@ impl Assembly<'_> {
         sockets: Sockets,
         stopped: watch::Receiver<bool>,
     ) -> Result<JoinHandle<()>, StoreError> {
-        let raft = RaftService::server(Arc::clone(&shared.peers));
+        let receiver = Arc::new(shared.snapshots.clone());
+        let raft = RaftService::server(Arc::clone(&shared.peers), receiver);
         let splitter = Splitter::new(shared.router.clone(), Arc::clone(&self.link));
         let splitter: Arc<dyn SplitRegions> = Arc::new(splitter);
         let routes = service::routes(&self.config, shared, &self.link, &splitter, raft)?;

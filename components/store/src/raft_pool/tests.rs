@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use flotilla_base::{
-    ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region, RegionId,
-    Seeded, StoreId,
+    ByteSize, ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region,
+    RegionId, Seeded, StoreId,
 };
-use flotilla_engine::{Engine, EngineError, EngineOptions};
+use flotilla_engine::{Engine, EngineError, EngineOptions, Stages};
 use flotilla_multiraft::{
     Input, NewRegion, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader,
     SplitCommand, SplitRequest, WriteCommand,
@@ -29,6 +29,7 @@ use crate::{
     node::StoreError,
     router::{Router, WriteOutcome},
     silence::Silence,
+    snapshots::{self, Snapshots},
 };
 
 const REGION: RegionId = RegionId(2);
@@ -115,13 +116,12 @@ impl OneStore {
         let (queue, ready) = ReadyQueue::new(QUOTA);
         let (apply_queue, apply_ready) = ReadyQueue::new(QUOTA);
         let replicas = replica_config(&engine);
-        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue,
             replicas,
             clock,
-            silence: Arc::clone(&silence),
+            silence: Arc::new(Silence::default()),
             brake: Arc::default(),
             metrics: Arc::clone(&metrics),
         });
@@ -129,7 +129,18 @@ impl OneStore {
         let identity = Identity { cluster_id, store_id: STORE, incarnation };
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
+        let stages =
+            Stages::open(&directory.path().join("snap"), ByteSize(0)).expect("a directory");
+        let parts = snapshots::Parts {
+            engine: engine.clone(),
+            router: router.clone(),
+            peers: Arc::clone(&peers),
+            inbound: Arc::clone(&inbound),
+            metrics: Arc::clone(&metrics),
+            runtime: runtime.handle().clone(),
+        };
         let shared = Shared {
+            snapshots: Snapshots::new(parts, stages),
             sizes: Arc::new(Sizes::new(SplitLimits::default())),
             inbound: Arc::clone(&inbound),
             engine,
@@ -137,7 +148,6 @@ impl OneStore {
             peers,
             metrics,
             clock,
-            silence,
             unfinished: flotilla_telemetry::Unfinished::default(),
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,

@@ -132,8 +132,9 @@ impl Sizes {
         self.state.lock().regions.insert(region, size);
     }
 
-    /// Somebody else splits the region, if anybody does. Whoever leads it later measures it first.
-    pub(super) fn forget(&self, region: RegionId) {
+    /// Somebody else splits the region, if anybody does, or its data has changed as a whole. Whoever leads it later
+    /// measures it first.
+    pub(crate) fn forget(&self, region: RegionId) {
         self.state.lock().regions.remove(&region);
     }
 
