@@ -92,7 +92,7 @@ async fn all_of_it_arrives_in_order() {
     let (first, mut second) = pair().await;
     let sent = head(&first, 2);
     send(&first, sent.clone(), parts(20)).await.expect("taken");
-    assert_eq!(second.shelved().await, Shelved::Began(sent));
+    assert_eq!(second.shelved().await, Shelved::Began(Box::new(sent)));
     for number in 0..20 {
         assert_eq!(second.shelved().await, Shelved::Took(part(number).data));
     }

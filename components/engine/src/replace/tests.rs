@@ -194,17 +194,34 @@ fn nothing_that_is_written_later_survives_without_it() {
     assert!(all(&engine) == scene.expected, "a power cut right behind the call");
 }
 
+/// With tables that lie inside of the range as a whole, and would be dropped.
 #[test]
 fn a_view_from_before_keeps_what_it_saw() {
-    let scene = Scene::new();
-    let view = scene.engine.snapshot();
-    let read = || view.get(Family::Raw, &key(4)).expect("get");
-    let before = read();
-    assert!(before.is_some());
-    scene.replace(&mut |_step| {});
-    Family::DATA.into_iter().for_each(|family| scene.engine.compact(family));
-    assert!(read() == before, "its tables are still there");
-    assert!(all(&scene.engine) == scene.expected, "and nobody else sees them");
+    for is_held in [true, false] {
+        let root = tempfile::tempdir().expect("scratch directory");
+        let (engine, stages) = open(root.path());
+        let mut batch = WriteBatch::new();
+        (0..10).for_each(|number| batch.put(Family::Raw, key(number), value(1, number)));
+        engine.write(&batch).expect("write");
+        engine.flush().expect("flush");
+        engine.compact(Family::Raw);
+        let view = is_held.then(|| engine.snapshot());
+        let range = KeyRange::new("m", "n");
+        let stage = stages.begin(1, range.clone(), ByteSize(0)).expect("begin").finish();
+        let stage = stage.expect("an empty one");
+        let mut tables = None;
+        let look = &mut |step| {
+            if step == Step::Dropped {
+                tables = Some(engine.stats().family(Family::Raw).table_bytes);
+            }
+        };
+        engine.replace_step_by_step(&range, &stage, look).expect("replaced");
+        assert_eq!(tables == Some(0), !is_held, "dropped unless somebody may read them");
+        assert_eq!(all(&engine), []);
+        if let Some(view) = view {
+            assert_eq!(view.get(Family::Raw, &key(4)), Ok(Some(value(1, 4))));
+        }
+    }
 }
 
 #[test]

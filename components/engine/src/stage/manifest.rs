@@ -189,7 +189,7 @@ mod tests {
             assert_canonical(
                 &record,
                 |record| decode_block(&Bytes::copy_from_slice(record)),
-                |read| encode_block(&read).to_vec(),
+                |read| encode_block(read).to_vec(),
             );
         }
 

@@ -105,6 +105,24 @@ fn replica_config(engine: &Engine) -> ReplicaConfig {
     }
 }
 
+fn snapshots_of(
+    (directory, engine): (&std::path::Path, &Engine),
+    inbound: &Arc<Inbound>,
+    peers: &Arc<Peers>,
+    runtime: &Runtime,
+) -> Snapshots {
+    let stages = Stages::open(&directory.join("snap"), ByteSize(0)).expect("a directory");
+    let parts = snapshots::Parts {
+        engine: engine.clone(),
+        router: inbound.router.clone(),
+        peers: Arc::clone(peers),
+        inbound: Arc::clone(inbound),
+        metrics: Arc::clone(&inbound.metrics),
+        runtime: runtime.handle().clone(),
+    };
+    Snapshots::new(parts, stages)
+}
+
 impl OneStore {
     /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
     fn start() -> Self {
@@ -129,18 +147,10 @@ impl OneStore {
         let identity = Identity { cluster_id, store_id: STORE, incarnation };
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
-        let stages =
-            Stages::open(&directory.path().join("snap"), ByteSize(0)).expect("a directory");
-        let parts = snapshots::Parts {
-            engine: engine.clone(),
-            router: router.clone(),
-            peers: Arc::clone(&peers),
-            inbound: Arc::clone(&inbound),
-            metrics: Arc::clone(&metrics),
-            runtime: runtime.handle().clone(),
-        };
+        let disk = (directory.path(), &engine);
+        let snapshots = snapshots_of(disk, &inbound, &peers, &runtime);
         let shared = Shared {
-            snapshots: Snapshots::new(parts, stages),
+            snapshots,
             sizes: Arc::new(Sizes::new(SplitLimits::default())),
             inbound: Arc::clone(&inbound),
             engine,

@@ -93,7 +93,7 @@ impl TransportEvents for Recorder {
 /// What a store hears of snapshots.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Shelved {
-    Began(SnapshotHead),
+    Began(Box<SnapshotHead>),
     Took(SnapshotData),
     Finished(SnapshotTail),
     BrokenOff,
@@ -124,7 +124,7 @@ impl ReceiveSnapshot for Shelf {
         if let Some(refusal) = self.refusal.lock().take() {
             return Err(refusal);
         }
-        drop(self.events.send(Shelved::Began(head)));
+        drop(self.events.send(Shelved::Began(Box::new(head))));
         let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
         Ok(Box::new(Sink { events, permits, is_finished: false }))
     }
