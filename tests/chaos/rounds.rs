@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     arena::{Arena, Invalid, Outcome},
-    common::{LIVENESS, cluster::Cluster, http_get},
+    common::{LIVENESS, cluster::Cluster, http_get, metric},
     network::Cuts,
     shim::Sync,
     throttle::Throttle,
@@ -245,9 +245,10 @@ pub(crate) fn fill(arena: &mut Arena) -> Outcome {
         &format!("the disk of store {victim} is filled but for {left} bytes"),
     );
     volume(arena, victim)?.fill(left).map_err(Invalid)?;
-    arena.progress(MEANWHILE, "while a disk is full");
     let available = volume(arena, victim)?.available();
     ensure(available < 1 << 20, || "the disk was not full".to_owned())?;
+    notice_full(arena, victim)?;
+    arena.progress(MEANWHILE, "while a disk is full");
     let ended = arena.cluster.end_of(victim);
     volume(arena, victim)?.free();
     match ended {
@@ -260,6 +261,22 @@ pub(crate) fn fill(arena: &mut Arena) -> Outcome {
         }
     }
     arena.well("after a full disk");
+    Ok(())
+}
+
+/// Waits until a store knows that its disk is full; until it has ended of it, or has made room itself: it removes what it
+/// does not need any more.
+fn notice_full(arena: &mut Arena, victim: usize) -> Outcome {
+    let address = arena.cluster.status_address(victim);
+    let started = Instant::now();
+    while metric(&address, "flotilla_store_disk_room").is_some_and(|room| room > 0)
+        && volume(arena, victim)?.available() < 1 << 20
+    {
+        assert!(
+            started.elapsed() < LIVENESS,
+            "store {victim} does not notice that its disk is full"
+        );
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use flotilla_base::{KeyRange, PeerId, RegionId};
-use flotilla_engine::{ReplaceError, StageError};
+use flotilla_engine::ReplaceError;
 use flotilla_multiraft::{InstallEffect, SnapshotInput, StageNumber};
 
 use super::Snapshots;
@@ -48,8 +48,10 @@ impl Snapshots {
                 tracing::info!(region = region.get(), ?took, "a snapshot was installed");
                 SnapshotInput::Installed(stage)
             }
-            Err(ReplaceError::Stage(error @ StageError::Damaged { .. })) => {
+            // One region is lost here, and no other; the store goes on.
+            Err(ReplaceError::Stage(error)) => {
                 tracing::error!(region = region.get(), %error, "a snapshot was lost");
+                self.forget(stage);
                 SnapshotInput::StageLost(stage)
             }
             Err(error) => stop("install a snapshot", &error),

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::Snapshots;
+use crate::brake::Room;
 use crate::envelope::decode;
 
 /// What the thread of a snapshot is given.
@@ -40,6 +41,16 @@ struct Announced {
     expected: ByteSize,
 }
 
+impl Announced {
+    fn meta(&self) -> SnapshotMeta {
+        let message = &self.message.message;
+        let position = LogPosition { index: message.index, term: message.log_term };
+        let clock_millis = self.clock_millis;
+        let apply = ApplyState { clock_millis, ..ApplyState::starting_at(position) };
+        SnapshotMeta { region: self.region.clone(), apply }
+    }
+}
+
 #[tonic::async_trait]
 impl ReceiveSnapshot for Snapshots {
     async fn begin(
@@ -49,6 +60,7 @@ impl ReceiveSnapshot for Snapshots {
     ) -> Result<Box<dyn SnapshotSink>, Status> {
         let announced = read_head(head)?;
         self.admit(&announced.message)?;
+        self.check_place(&announced)?;
         let (works, given) = mpsc::channel(1);
         let (fails, failed) = oneshot::channel();
         let (begins, begun) = oneshot::channel();
@@ -102,6 +114,17 @@ impl Snapshots {
                 Err(Status::failed_precondition(format!("not admitted: {reason:?}")))
             }
         }
+    }
+
+    /// What would be refused when it is here need not be sent.
+    fn check_place(&self, announced: &Announced) -> Result<(), Status> {
+        let parts = &self.shared.parts;
+        if parts.inbound.brake.room() > Room::Enough {
+            return Err(Status::resource_exhausted("the disk is nearly full"));
+        }
+        let checked =
+            parts.router.table().read().check_install(&announced.message, &announced.meta());
+        checked.map(|_claim| ()).map_err(|error| Status::aborted(format!("busy: {error}")))
     }
 
     /// The thread of one snapshot.
@@ -167,11 +190,8 @@ impl Snapshots {
 
     /// Claims the range, and tells the peer that its data is here. From then on the peer decides.
     fn tell_peer(&self, announced: &Announced, stage: StageNumber) -> Result<(), Status> {
-        let Announced { message, region, clock_millis, .. } = announced;
-        let position = LogPosition { index: message.message.index, term: message.message.log_term };
-        let apply = ApplyState { clock_millis: *clock_millis, ..ApplyState::starting_at(position) };
-        let meta = SnapshotMeta { region: region.clone(), apply };
-        let arrival = Arrival { message: message.clone(), meta, stage };
+        let message = &announced.message;
+        let arrival = Arrival { message: message.clone(), meta: announced.meta(), stage };
         let (id, peer) = (message.region, message.to.id);
         let router = &self.shared.parts.router;
         let busy = |why: String| Status::aborted(format!("busy: {why}"));
