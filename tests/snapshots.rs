@@ -175,15 +175,21 @@ fn a_store_that_was_away_for_long_is_sent_a_snapshot() {
     }
 }
 
-#[test]
-fn a_receiver_that_dies_on_the_way_begins_again() {
-    let mut cluster = Cluster::start(slow);
+/// A cluster in which a store was away and is back, and in which snapshots take long.
+fn with_a_snapshot_on_its_way() -> Cluster {
+    let cluster = Cluster::start(slow);
     let client = cluster.client();
     fill(&cluster, &client, 300, 20_000);
     cluster.until_caught_up(BEHIND);
     cluster.cut_off();
     cluster.change_behind_its_back(&client, 1, 300, 20_000);
     cluster.let_back();
+    cluster
+}
+
+#[test]
+fn a_receiver_that_dies_on_the_way_begins_again() {
+    let mut cluster = with_a_snapshot_on_its_way();
     eventually("a part of a snapshot", || cluster.figure(BEHIND, RECEIVED_BYTES) > 0);
     assert_eq!(cluster.figure(BEHIND, RECEIVED), 0, "only a part");
     cluster.kill_and_start(BEHIND, slow);
@@ -193,13 +199,7 @@ fn a_receiver_that_dies_on_the_way_begins_again() {
 
 #[test]
 fn a_sender_that_dies_on_the_way_is_replaced() {
-    let mut cluster = Cluster::start(slow);
-    let client = cluster.client();
-    fill(&cluster, &client, 300, 20_000);
-    cluster.until_caught_up(BEHIND);
-    cluster.cut_off();
-    cluster.change_behind_its_back(&client, 1, 300, 20_000);
-    cluster.let_back();
+    let mut cluster = with_a_snapshot_on_its_way();
     let sends =
         |cluster: &Cluster| (0..2).find(|position| cluster.figure(*position, SENT_BYTES) > 1 << 20);
     eventually("a part of a snapshot", || sends(&cluster).is_some());
