@@ -233,6 +233,9 @@ mod tests {
             let refused = table().claim_install(&arrival);
             assert!(matches!(refused, Err(ClaimError::Senseless(_))), "{refused:?}");
         };
+        senseless(|it| {
+            it.meta.region.peers.iter_mut().for_each(|peer| peer.role = PeerRole::Learner);
+        });
         senseless(|it| it.meta.region.id = RegionId(3));
         senseless(|it| it.meta.region.peers[0].id = PeerId(24));
         senseless(|it| it.meta.region.peers[0].store = StoreId(4));
