@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     arena::{Arena, Invalid, Outcome},
-    common::{LIVENESS, cluster::Cluster, http_get},
+    common::{LIVENESS, cluster::Cluster, http_get, metric},
     network::Cuts,
     shim::Sync,
     throttle::Throttle,
@@ -235,7 +235,8 @@ fn volume(arena: &Arena, node: usize) -> Result<&Volume, Invalid> {
         .ok_or_else(|| Invalid(format!("node {node} has no disk of its own")))
 }
 
-/// A disk is full: its store ends, and loses nothing.
+/// A disk is full. Its store takes nothing any more, and goes on when there is room; where something else was just to be
+/// written, it ends. It loses nothing either way.
 pub(crate) fn fill(arena: &mut Arena) -> Outcome {
     let victim = if arena.rng.chance(500) { arena.leader() } else { arena.draw_stores(1)[0] };
     let left = arena.rng.below(256 << 10);
@@ -244,16 +245,38 @@ pub(crate) fn fill(arena: &mut Arena) -> Outcome {
         &format!("the disk of store {victim} is filled but for {left} bytes"),
     );
     volume(arena, victim)?.fill(left).map_err(Invalid)?;
-    let status = arena.cluster.wait_for_end(victim);
     let available = volume(arena, victim)?.available();
-    arena.note(&format!("store {victim} has ended ({status}), {available} bytes are free"));
-    assert!(!status.success(), "a store that cannot write does not end well");
     ensure(available < 1 << 20, || "the disk was not full".to_owned())?;
+    notice_full(arena, victim)?;
     arena.progress(MEANWHILE, "while a disk is full");
+    let ended = arena.cluster.end_of(victim);
     volume(arena, victim)?.free();
-    arena.cluster.revive(victim);
-    arena.note(&format!("store {victim} has room, and is up again"));
+    match ended {
+        None => arena.note(&format!("store {victim} lived with {available} bytes, and has room")),
+        Some(status) => {
+            assert!(!status.success(), "a store that cannot write does not end well");
+            arena.cluster.revive(victim);
+            let note = format!("store {victim} had ended ({status}), has room and is up again");
+            arena.note(&note);
+        }
+    }
     arena.well("after a full disk");
+    Ok(())
+}
+
+/// Waits until a store knows that its disk is full; until it has ended of it, or has made room itself: it removes what it
+/// does not need any more.
+fn notice_full(arena: &mut Arena, victim: usize) -> Outcome {
+    let address = arena.cluster.status_address(victim);
+    let started = Instant::now();
+    while metric(&address, "flotilla_store_disk_room").is_some_and(|room| room > 0)
+        && volume(arena, victim)?.available() < 1 << 20
+    {
+        assert!(
+            started.elapsed() < LIVENESS,
+            "store {victim} does not notice that its disk is full"
+        );
+    }
     Ok(())
 }
 

@@ -182,6 +182,12 @@ impl Cluster {
         status
     }
 
+    /// How a node has ended by itself, if it has.
+    pub fn end_of(&mut self, position: usize) -> Option<ExitStatus> {
+        let has_ended = self.process(position).has_ended();
+        has_ended.then(|| self.wait_for_end(position))
+    }
+
     /// Starts a node that is down, and returns when it serves.
     pub fn revive(&mut self, position: usize) {
         self.spawn(position);

@@ -24,16 +24,15 @@ impl Cluster {
         let address = |port: u16| format!("{}:{port}", sandbox.host).parse().expect("an address");
         let config = PdConfig::new("pd-1", sandbox.path().join("pd-1"), address(2379));
         let pd = runtime.block_on(Pd::start(config, &Registry::new())).expect("pd starts");
-        let start = |number: u16| {
-            let data = sandbox.path().join(format!("store-{number}"));
-            let mut config = StoreConfig::new(data, vec![sandbox.pd()]);
-            (config.listen, config.status_listen) =
-                (address(20159 + number), address(20179 + number));
-            change(&mut config);
-            Store::start(config).expect("a store starts")
-        };
-        let stores = (1..=3).map(start).collect();
+        let stores = (0..3).map(|position| start_store(&sandbox, position, &change)).collect();
         Self { sandbox, stores, pd, runtime }
+    }
+
+    /// Kills the store at this position, and starts it again on what it has on disk.
+    #[allow(dead_code, reason = "not every test program does it")]
+    pub fn kill_and_start(&mut self, position: usize, change: impl Fn(&mut StoreConfig)) {
+        self.stores.remove(position).kill();
+        self.stores.insert(position, start_store(&self.sandbox, position, &change));
     }
 
     /// A client that knows nothing yet.
@@ -50,4 +49,13 @@ impl Cluster {
         }
         self.runtime.block_on(self.pd.shutdown()).expect("pd stops");
     }
+}
+
+fn start_store(sandbox: &Sandbox, position: usize, change: &impl Fn(&mut StoreConfig)) -> Store {
+    let data = sandbox.path().join(format!("store-{}", position + 1));
+    let mut config = StoreConfig::new(data, vec![sandbox.pd()]);
+    let address = |port: usize| format!("{}:{port}", sandbox.host).parse().expect("an address");
+    (config.listen, config.status_listen) = (address(20160 + position), address(20180 + position));
+    change(&mut config);
+    Store::start(config).expect("a store starts")
 }

@@ -1,4 +1,4 @@
-//! The directory of a store or placement driver: `DIR/{db,LOCK,ident}`.
+//! The directory of a store or placement driver: `DIR/{db,snap,LOCK,ident}`.
 //!
 //! [`DataDir::open`] answers one question before anything is touched: may this process, in this
 //! role, with this format, use this directory now? It then counts one more run of it.
@@ -18,21 +18,18 @@ use std::{
 
 use flotilla_base::{ByteSize, ClusterId, Incarnation, StoreId};
 
-pub(crate) use create::sync_directory;
+pub(crate) use create::{create_durably, sync_directory};
 pub use error::DataDirError;
 pub use ident::{Ident, Role};
 
-use self::{
-    create::{create_durably, parent},
-    error::io_error,
-    lock::Lock,
-};
+use self::{create::parent, error::io_error, lock::Lock};
 use crate::LogDeletion;
 
 /// The newest format of data that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
 const DATABASE: &str = "db";
+const STAGES: &str = "snap";
 
 /// What the caller is, and what it demands of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +136,12 @@ impl DataDir {
     #[must_use]
     pub fn database_path(&self) -> PathBuf {
         self.path.join(DATABASE)
+    }
+
+    /// Where the data of snapshots is staged: what [`Stages::open`](crate::Stages::open) takes.
+    #[must_use]
+    pub fn stages_path(&self) -> PathBuf {
+        self.path.join(STAGES)
     }
 
     /// Everything the ident says.

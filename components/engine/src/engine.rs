@@ -43,6 +43,12 @@ impl Database {
     }
 }
 
+impl Engine {
+    pub(crate) fn rocks(&self) -> &DB {
+        self.database.rocks()
+    }
+}
+
 /// RocksDB over `dir`, where what stands in its logs is sound.
 fn open_checked(dir: &Path, options: &EngineOptions) -> Result<DB, String> {
     if log_mark::is_log_to_be_begun(dir)? {

@@ -9,9 +9,10 @@
 //! - [`Engine::sync`] makes every write that returned before it durable, without stopping writers;
 //! - a write or sync that fails leaves the outcome unknown: the caller ends the process.
 //!
-//! Entry types: [`Engine`], [`WriteBatch`], [`Snapshot`], [`DataDir`].
-//! Reading order: [`mod@data_dir`], `options`, `batch`, `engine`, `read`, `snapshot`, `stats`, `tuning` (what
-//! RocksDB is told, and why), `wal_check` and `log_mark` (before RocksDB reads its logs), `memory` (the twin for tests).
+//! Entry types: [`Engine`], [`WriteBatch`], [`Snapshot`], [`DataDir`], [`Stages`].
+//! Reading order: [`mod@data_dir`], `options`, `batch`, `engine`, `read`, `snapshot`, `range_reader`, [`mod@stage`] and
+//! `replace` (the data of a range from elsewhere), `stats`, `tuning` (what RocksDB is told, and why), `wal_check` and
+//! `log_mark` (before RocksDB reads its logs), `memory` (the twin for tests).
 #![warn(missing_docs)]
 
 pub mod data_dir;
@@ -22,8 +23,11 @@ mod error;
 mod log_mark;
 mod memory;
 mod options;
+mod range_reader;
 mod read;
+mod replace;
 mod snapshot;
+pub mod stage;
 mod stats;
 mod tuning;
 mod wal_check;
@@ -34,6 +38,9 @@ pub use engine::Engine;
 pub use error::{BatchError, EngineError};
 pub use memory::{MemEngine, MemSnapshot};
 pub use options::{EngineOptions, LogDeletion, MemtableOptions};
+pub use range_reader::{DataChunk, RangeReader};
+pub use replace::ReplaceError;
 pub use snapshot::Snapshot;
+pub use stage::{Stage, StageError, StageTotals, StageWriter, Stages};
 pub use stats::{CompactionDebt, EngineStats, FamilyStats};
 pub use wal_check::CutTail;

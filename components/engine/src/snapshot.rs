@@ -45,6 +45,22 @@ impl Snapshot {
         self.pinned.snapshot.sequence_number()
     }
 
+    /// Scans `range` upwards, as [`crate::Engine::scan_once`] does.
+    ///
+    /// # Errors
+    /// The disk fails, or its data is damaged.
+    pub fn scan_once(
+        &self,
+        family: Family,
+        range: &KeyRange,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut options = read::once();
+        options.set_snapshot(&self.pinned.snapshot);
+        let scan = read::Scan { family, range, direction: ScanDirection::Forward };
+        read::scan(self.rocks(), options, &scan, visit)
+    }
+
     fn rocks(&self) -> &DB {
         self.pinned.database.rocks()
     }

@@ -89,11 +89,6 @@ pub(crate) fn compaction_debt(rocks: &DB) -> CompactionDebt {
     }
 }
 
-fn level0_files(rocks: &DB, family: Family) -> u64 {
-    let files = rocks.property_value_cf(handle(rocks, family), properties::num_files_at_level(0));
-    files.ok().flatten().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
-}
-
 pub(crate) fn collect(rocks: &DB, path: &Path) -> EngineStats {
     // The cache is shared by all families, and a property of one.
     let any_family = handle(rocks, Family::Default);
@@ -131,8 +126,14 @@ fn collect_family(rocks: &DB, family: Family) -> FamilyStats {
     }
 }
 
+pub(crate) fn level0_files(rocks: &DB, family: Family) -> u64 {
+    let name = properties::num_files_at_level(0);
+    let text = rocks.property_value_cf(handle(rocks, family), &name).ok().flatten();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
 /// A figure that RocksDB does not know counts as 0: metrics must not stop a store.
-fn property(rocks: &DB, name: &properties::PropName) -> u64 {
+pub(crate) fn property(rocks: &DB, name: &properties::PropName) -> u64 {
     rocks.property_int_value(name).ok().flatten().unwrap_or(0)
 }
 

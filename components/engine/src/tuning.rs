@@ -110,6 +110,17 @@ fn data_family(memtables: MemtableOptions, cache: &Cache) -> Options {
     family
 }
 
+/// Options for tables that are written beside the database and become part of a data family.
+pub(crate) fn staged_tables() -> Options {
+    let mut tables = Options::default();
+    tables.set_compression_type(DBCompressionType::Lz4);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_size(BLOCK_BYTES);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    tables.set_block_based_table_factory(&table);
+    tables
+}
+
 fn log_family(memtables: MemtableOptions, cache: &Cache) -> Options {
     let mut family = any_family(memtables);
     // Two memtables are merged into one flush, so that entries and their deletions meet in memory.

@@ -5,7 +5,7 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -57,7 +57,7 @@ fn newest_of_prefix(engine: &Engine) -> u64 {
 fn crash_writer() {
     let Ok(dir) = std::env::var(CRASH_DIR) else { return };
     let engine = open(Path::new(&dir));
-    let mut stdout = std::io::stdout();
+    let mut stdout = io::stdout();
     for number in newest_of_prefix(&engine) + 1.. {
         engine.write(&numbered_batch(number)).expect("write");
         let word = if number % 5 == 0 {
@@ -114,11 +114,25 @@ fn newest_wal(path: &Path) -> (PathBuf, u64) {
     (newest, length)
 }
 
+/// Copies what is in `from` at one moment. RocksDB removes files in its own time: a copy in which one came or went says
+/// nothing, and is made anew.
 fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("create");
-    for entry in fs::read_dir(from).expect("list") {
-        let entry = entry.expect("entry");
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("copy");
+    let names = || {
+        let entries = fs::read_dir(from).expect("list").map(|entry| entry.expect("entry"));
+        entries.map(|entry| entry.file_name()).collect::<BTreeSet<_>>()
+    };
+    loop {
+        fs::create_dir(to).expect("create");
+        let before = names();
+        let is_copied = |name| match fs::copy(from.join(name), to.join(name)) {
+            Ok(_bytes) => true,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => false,
+            Err(cause) => panic!("copy: {cause}"),
+        };
+        if before.iter().all(is_copied) && names() == before {
+            return;
+        }
+        fs::remove_dir_all(to).expect("remove");
     }
 }
 
@@ -191,7 +205,7 @@ proptest! {
         let torn = after.join(wal.file_name().expect("a file"));
         let mut file = fs::OpenOptions::new().write(true).open(&torn).expect("open");
         file.set_len(kept).expect("cut");
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).expect("seek");
+        io::Seek::seek(&mut file, io::SeekFrom::End(0)).expect("seek");
         file.write_all(&rubbish).expect("rubbish");
         let (newest, _) = newest_behind_rubbish(&after, &rubbish);
         prop_assert!((synced_number..=batches).contains(&newest), "{synced_number} ≤ {newest}");

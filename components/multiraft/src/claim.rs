@@ -3,7 +3,7 @@
 //! not applied its split yet, not that of a peer out of service whose applier is still at work. Such a snapshot is
 //! refused, and its sender tries again later.
 
-use flotilla_base::{KeyRange, PeerId, Region, RegionId};
+use flotilla_base::{KeyRange, PeerId, PeerRole, Region, RegionId};
 
 use crate::input::PeerMessage;
 use crate::install::Arrival;
@@ -46,7 +46,9 @@ impl RegionTable {
             && region.validate().is_ok()
             && region.peers.iter().filter(|it| it.store == self.store()).count() == 1
             && region.peer_on(self.store()).is_some_and(|it| it.id == peer)
-            && region.peer(message.from.id).is_some();
+            && region.peer(message.from.id).is_some()
+            // Raft starts no group that nobody could lead.
+            && region.peers.iter().any(|it| it.role != PeerRole::Learner);
         if !is_sane {
             return Err(ClaimError::Senseless(message.region));
         }
@@ -254,6 +256,9 @@ mod tests {
             let refused = table().claim_install(&arrival);
             assert!(matches!(refused, Err(ClaimError::Senseless(_))), "{refused:?}");
         };
+        senseless(|it| {
+            it.meta.region.peers.iter_mut().for_each(|peer| peer.role = PeerRole::Learner);
+        });
         senseless(|it| it.meta.region.id = RegionId(3));
         senseless(|it| it.meta.region.peers[0].id = PeerId(24));
         senseless(|it| it.meta.region.peers[0].store = StoreId(4));

@@ -12,7 +12,15 @@ use flotilla_telemetry::WorkMark;
 use crate::host::{Shared, answer, stop};
 use crate::router::Ticket;
 
-pub(crate) type ApplyMail = ApplyTask<Ticket>;
+/// What an applier is given.
+#[derive(Debug)]
+pub(crate) enum ApplyMail {
+    /// Committed entries.
+    Task(ApplyTask<Ticket>),
+    /// Its peer has other data now, of which it knows nothing: this one takes its place.
+    Begin(Box<Applier>),
+}
+
 pub(crate) type ApplyCells = poller::Router<Applier, ApplyMail>;
 pub(crate) type ApplyQueue = poller::ReadyQueue<Applier, ApplyMail>;
 
@@ -35,7 +43,7 @@ impl ApplyWorker {
 
 impl Handler for ApplyWorker {
     type State = Applier;
-    type Message = ApplyTask<Ticket>;
+    type Message = ApplyMail;
 
     fn begin(&mut self) {
         self.mark.begin(self.shared.clock.now());
@@ -43,11 +51,18 @@ impl Handler for ApplyWorker {
 
     fn handle(
         &mut self,
-        _cell: &Mailbox<Applier, ApplyTask<Ticket>>,
+        _cell: &Mailbox<Applier, ApplyMail>,
         applier: &mut Applier,
-        tasks: &mut Vec<ApplyTask<Ticket>>,
+        mail: &mut Vec<ApplyMail>,
     ) -> After {
-        for task in tasks.drain(..) {
+        for task in mail.drain(..) {
+            let task = match task {
+                ApplyMail::Task(task) => task,
+                ApplyMail::Begin(other) => {
+                    *applier = *other;
+                    continue;
+                }
+            };
             let mut claims = StoreApplyHost(&self.shared);
             let (data, effects) = (&self.shared.engine, &mut self.effects);
             if let Err(fault) = applier.apply(task, data, effects, &mut claims) {
@@ -60,9 +75,9 @@ impl Handler for ApplyWorker {
         After::Keep
     }
 
-    fn closed(&mut self, _applier: &mut Applier, tasks: Vec<ApplyTask<Ticket>>) {
+    fn closed(&mut self, _applier: &mut Applier, mail: Vec<ApplyMail>) {
         // Dropped tickets say that the outcome is not known, which is the truth.
-        drop(tasks);
+        drop(mail);
     }
 
     fn is_full(&self) -> bool {

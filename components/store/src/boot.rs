@@ -1,5 +1,6 @@
 //! What a store does before it serves: read its peers back, and take part in the cluster's bootstrap.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flotilla_base::codec::RecordWriter;
@@ -7,7 +8,7 @@ use flotilla_base::{Family, KvRead, Mutation, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{
-    Applier, Cleanup, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot,
+    Applier, Cleanup, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, StageNumber,
     recover_remains, recover_store,
 };
 use flotilla_raftgroup::disk;
@@ -36,6 +37,8 @@ pub(crate) struct Recovered {
     pub(crate) appliers: Vec<(RegionId, Applier)>,
     /// What destroyed peers left.
     pub(crate) cleanups: Vec<Cleanup>,
+    /// What peers need that are given a snapshot.
+    pub(crate) stages: BTreeSet<StageNumber>,
 }
 
 /// Reads all peers back and claims their keys; damaged ones keep their slots and take part in nothing.
@@ -49,8 +52,12 @@ pub(crate) fn recover(
         table.bury(region, tombstone);
     }
     let found = recover_store(config.disk.as_ref()).map_err(StoreError::Read)?;
-    let cleanups = remains.cleanups;
-    let mut recovered = Recovered { replicas: Vec::new(), appliers: Vec::new(), cleanups };
+    let mut recovered = Recovered {
+        replicas: Vec::new(),
+        appliers: Vec::new(),
+        cleanups: remains.cleanups,
+        stages: BTreeSet::new(),
+    };
     for peer in found {
         match &peer {
             RecoveredPeer::Damaged { region, peer, cause } => {
@@ -61,11 +68,8 @@ pub(crate) fn recover(
                 table.create_uninitialised(*region, *peer).map_err(StoreError::Claim)?;
             }
             RecoveredPeer::Installing { applying, .. } => {
-                // A version that takes snapshots has begun: only such a one can end it.
-                let region = applying.region.id;
-                tracing::error!(region = region.get(), "peer waits for the data of a snapshot");
-                table.quarantine(region, applying.peer);
-                continue;
+                table.claim_again(applying).map_err(StoreError::Claim)?;
+                recovered.stages.insert(applying.stage);
             }
             RecoveredPeer::Normal { peer, region, apply, .. } => {
                 table.initialise(*peer, region).map_err(StoreError::Claim)?;

@@ -11,7 +11,7 @@ use std::{
 
 use flotilla_base::ByteSize;
 use flotilla_engine::{EngineOptions, MemtableOptions};
-use flotilla_raftgroup::Timing;
+use flotilla_raftgroup::{LogLimits, Timing};
 use flotilla_telemetry::{
     LogConfig,
     settings::{ConfigError, Form, RawConfig, Schema},
@@ -52,6 +52,7 @@ pub static SCHEMA: Schema = Schema {
         ("server.answer-memory", Form::Size),
         ("region.split-size", Form::Size),
         ("region.split-keys", Form::Count),
+        ("region.snapshot-rate", Form::Size),
         ("log.level", Form::Text),
         ("log.file", Form::Text),
     ],
@@ -108,6 +109,10 @@ pub struct Limits {
     pub answer_memory: ByteSize,
     /// How large a region grows before it is split.
     pub splits: SplitLimits,
+    /// How much of its log a region keeps for members that lack it, before they need a snapshot.
+    pub log: LogLimits,
+    /// Bytes a second that leave this store as snapshots.
+    pub snapshot_rate: ByteSize,
 }
 
 impl Default for Limits {
@@ -117,6 +122,8 @@ impl Default for Limits {
             write_memory: ByteSize::mib(256),
             answer_memory: ByteSize::mib(256),
             splits: SplitLimits::default(),
+            log: LogLimits::default(),
+            snapshot_rate: ByteSize::mib(100),
         }
     }
 }
@@ -212,6 +219,7 @@ impl StoreConfig {
             "region": {
                 "split-size": self.limits.splits.size.to_string(),
                 "split-keys": self.limits.splits.keys,
+                "snapshot-rate": self.limits.snapshot_rate.to_string(),
             },
             "log": { "level": self.log.level, "file": self.log.file },
         })
@@ -272,6 +280,7 @@ impl StoreConfig {
         set(&mut limits.splits.size, raw.size("region.split-size"));
         let keys = raw.count("region.split-keys", 16..=u32::MAX).map(u64::from);
         set(&mut limits.splits.keys, keys);
+        set(&mut limits.snapshot_rate, raw.size("region.snapshot-rate"));
         let threads = &mut self.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -294,6 +303,10 @@ impl StoreConfig {
             let why =
                 "every region costs memory and messages: at least 1MiB, better 64MiB and more";
             raw.wrong("region.split-size", &format!("\"{}\"", limits.splits.size), why);
+        }
+        if limits.snapshot_rate < ByteSize::mib(1) {
+            let why = "a store that comes back would wait for hours: at least 1MiB a second";
+            raw.wrong("region.snapshot-rate", &format!("\"{}\"", limits.snapshot_rate), why);
         }
     }
 }

@@ -78,6 +78,14 @@ impl Delegates {
         self.reached(region, peer, applied.index, applied.clock_millis);
     }
 
+    /// The peer is destroyed: nothing more comes from it.
+    pub(crate) fn forget(&self, region: RegionId, peer: PeerId) {
+        let mut slots = self.slots.write();
+        if slots.get(&region).is_some_and(|slot| slot.peer <= peer) {
+            slots.remove(&region);
+        }
+    }
+
     /// Steps 1 and 2 of a read in place.
     pub(crate) fn begin(
         &self,

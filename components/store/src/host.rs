@@ -5,20 +5,20 @@ use std::sync::Arc;
 use flotilla_base::{Moment, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::{
-    Applier, ApplyTask, Birth, Cleanup, Delegate, Delivery, Host, Input, LogWrite, MembershipInput,
-    PeerMessage, Reply, Report, SnapshotEffect, SnapshotInput, Tombstone, clean,
+    Applier, ApplyTask, Birth, Delegate, Delivery, Host, Input, LogWrite, MembershipInput,
+    PeerMessage, Reply, Report, SnapshotEffect, Tombstone,
 };
 use flotilla_poller::{Alarm, SyncHost, Syncer};
-use flotilla_raftgroup::{LogBound, LogLimits, ReadyNumber};
+use flotilla_raftgroup::ReadyNumber;
 use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
 use flotilla_transport::Peers;
 
-use crate::apply_pool::{ApplyCells, ApplyQueue};
+use crate::apply_pool::{ApplyCells, ApplyMail, ApplyQueue};
 use crate::metrics::StoreMetrics;
 use crate::network::{Inbound, send_all};
 use crate::raft_pool::RoundToken;
 use crate::router::{Router, Ticket};
-use crate::silence::Silence;
+use crate::snapshots::Snapshots;
 use crate::split::sizes::Sizes;
 
 /// What the threads of one store share.
@@ -31,9 +31,9 @@ pub(crate) struct Shared {
     pub(crate) clock: MonotonicClock,
     pub(crate) apply_cells: Arc<ApplyCells>,
     pub(crate) apply_queue: ApplyQueue,
-    /// Makes peers without data.
+    /// Makes peers without data, and knows who is silent.
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) silence: Arc<Silence>,
+    pub(crate) snapshots: Snapshots,
     /// What is written is counted in it.
     pub(crate) sizes: Arc<Sizes>,
     /// What the threads are about: whether this store is alive is judged by it.
@@ -86,6 +86,7 @@ impl StoreHost {
     fn let_go(&self, region: RegionId, peer: PeerId) {
         let may_go = self.shared.router.table().write().let_go(region, peer);
         if may_go {
+            self.shared.snapshots.claim_ended();
             let input = Input::Membership(Box::new(MembershipInput::MayLeave));
             self.shared.router.notify(region, peer, input);
         }
@@ -97,15 +98,29 @@ impl StoreHost {
         let (key, generation) = (region.get(), peer.get());
         drop((router.cells().remove(key, generation), apply_cells.remove(key, generation)));
         router.table().write().release(region, peer, tombstone);
+        router.delegates().forget(region, peer);
+        self.shared.sizes.forget(region);
         tracing::info!(region = key, peer = generation, "peer is destroyed");
     }
 
+    /// Starts the applier of a peer that has its data now. One that had other data before has an applier already, with
+    /// nothing left to do: it begins anew.
     fn start_applier(&self, applier: Applier, region: RegionId) {
         self.shared.router.show_applier(region, &applier);
         let (key, generation) = (region.get(), applier.peer().get());
-        let cell = self.shared.apply_queue.cell(key, generation, applier);
-        let is_first = self.shared.apply_cells.register(cell).is_ok();
-        debug_assert!(is_first, "a peer is initialised once");
+        let cells = &self.shared.apply_cells;
+        match cells.get(key).filter(|cell| cell.generation() == generation) {
+            Some(cell) => {
+                self.shared.sizes.forget(region);
+                let is_taken = cell.send(ApplyMail::Begin(Box::new(applier))).is_ok();
+                debug_assert!(is_taken, "appliers end with their store");
+            }
+            None => {
+                let cell = self.shared.apply_queue.cell(key, generation, applier);
+                let is_first = cells.register(cell).is_ok();
+                debug_assert!(is_first, "a peer is initialised once");
+            }
+        }
     }
 }
 
@@ -167,40 +182,20 @@ impl Host<Ticket> for StoreHost {
             Report::Leaving { region, peer } => self.let_go(*region, *peer),
             Report::Destroyed { region, peer, tombstone, cleanup } => {
                 self.destroy(*region, *peer, *tombstone);
-                cleanup.iter().for_each(|cleanup| carry_out(&self.shared, cleanup));
+                cleanup.iter().cloned().for_each(|cleanup| self.shared.snapshots.clean(cleanup));
             }
-            Report::Orphaned(cleanup) => carry_out(&self.shared, cleanup),
+            Report::Orphaned(cleanup) => self.shared.snapshots.clean(cleanup.clone()),
         }
         (self.shared.reports)(&report);
     }
 
-    /// This shell sends no snapshots and takes none, so nothing is ever installed: whoever asks for a view is told that
-    /// there is none now, and asks again. [`log_limits`] keeps every log for as long as somebody lacks it.
     fn snapshot(&mut self, effect: SnapshotEffect) {
-        if let SnapshotEffect::Take { region, peer, number, .. } = effect {
-            let refused = Input::Snapshot(Box::new(SnapshotInput::Refused(number)));
-            self.shared.router.notify(region, peer, refused);
-        }
+        self.shared.snapshots.perform(effect);
     }
 
     fn alarm(&mut self, region: RegionId, at: Moment) {
         self.alarm.set(region.get(), 0, at);
     }
-}
-
-/// How much of a log this store keeps: all that a member lacks, dead ones included, since without snapshots one that
-/// lacks more could never be brought up to date.
-pub(crate) fn log_limits() -> LogLimits {
-    LogLimits { slow: LogBound::NONE, silent: LogBound::NONE, ..LogLimits::default() }
-}
-
-/// Deletes what nobody owns. Nobody becomes the owner of a key of it meanwhile: that needs the table. What is claimed
-/// for a snapshot is cleaned after the next start.
-pub(crate) fn carry_out(shared: &Shared, cleanup: &Cleanup) {
-    let table = shared.router.table().write();
-    let Some(batch) = clean(&table, cleanup) else { return };
-    let batch = WriteBatch::from(batch);
-    shared.engine.write(&batch).unwrap_or_else(|error| stop("clean a range", &error));
 }
 
 /// A task of a peer that has no applier.
@@ -215,7 +210,7 @@ pub(crate) struct NoApplier {
 fn hand_over(cells: &ApplyCells, task: ApplyTask<Ticket>) -> Result<(), NoApplier> {
     let (region, peer) = (task.region, task.peer);
     let cell = cells.get(region.get()).filter(|cell| cell.generation() == peer.get());
-    let is_taken = cell.is_some_and(|cell| cell.send(task).is_ok());
+    let is_taken = cell.is_some_and(|cell| cell.send(ApplyMail::Task(task)).is_ok());
     is_taken.then_some(()).ok_or(NoApplier { region, peer })
 }
 

@@ -8,7 +8,8 @@
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
 //! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`raft_pool`], [`host`], [`apply_pool`],
-//! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`brake`], [`service`], [`pd_link`], [`metrics`], [`status`].
+//! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`snapshots`], [`brake`], [`service`], [`pd_link`],
+//! [`metrics`], [`status`].
 #![warn(missing_docs)]
 
 mod apply_pool;
@@ -26,6 +27,7 @@ mod raft_pool;
 pub mod router;
 pub mod service;
 mod silence;
+mod snapshots;
 mod split;
 mod status;
 pub mod value;

@@ -13,7 +13,7 @@ use flotilla_base::{ByteSize, Family};
 use flotilla_engine::{Engine, EngineStats};
 use flotilla_raftgroup::{Role, RoleChange};
 use flotilla_telemetry::{Buckets, Metric, Registry};
-use flotilla_transport::{Peers, TransportStats};
+use flotilla_transport::{Peers, SnapshotStats, TransportStats};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::brake::{Brake, Room};
@@ -81,6 +81,24 @@ const WRITES_WAITING: Metric = Metric::new(
     "Bytes of writes and entries that wait for their replicas.",
 );
 
+const SNAPSHOTS: Metric = Metric::labelled(
+    "flotilla_snapshots_total",
+    "Snapshots of regions that were sent to other stores or received from them, by what became of them.",
+    &["type"],
+);
+const SNAPSHOT_BYTES: Metric =
+    Metric::labelled("flotilla_snapshot_bytes_total", "Bytes of data in snapshots.", &["type"]);
+const INSTALL_SECONDS: Metric = Metric::new(
+    "flotilla_snapshot_install_seconds",
+    "Time to put a snapshot in the place of a region's data, in seconds.",
+);
+const VIEWS: Metric = Metric::new(
+    "flotilla_snapshot_views",
+    "Views of the database that are held to be sent as snapshots.",
+);
+const OLDEST_VIEW: Metric =
+    Metric::new("flotilla_snapshot_oldest_view_seconds", "Age of the oldest of them, in seconds.");
+
 /// Numbers of one store. Owned by it; several stores of one process share nothing.
 pub struct StoreMetrics {
     registry: Registry,
@@ -92,6 +110,7 @@ pub struct StoreMetrics {
     leader_changes: IntCounterVec,
     dropped: IntCounterVec,
     apply_lag: Histogram,
+    install_seconds: Histogram,
     /// Written since the last sync.
     unsynced_entries: AtomicUsize,
 }
@@ -118,6 +137,7 @@ impl StoreMetrics {
             leader_changes: registry.counters(&LEADER_CHANGES),
             dropped: registry.counters(&DROPPED),
             apply_lag: registry.histogram(&APPLY_LAG, Buckets::Counts),
+            install_seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
             unsynced_entries: AtomicUsize::new(0),
         }
     }
@@ -184,6 +204,21 @@ impl StoreMetrics {
         self.apply_lag.observe(number(entries));
     }
 
+    /// A snapshot was put in place.
+    pub fn installed(&self, duration: Duration) {
+        self.install_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Shows how many views are held for snapshots, and the age of the oldest, asked at each scrape.
+    pub fn watch_views(&self, look: impl Fn() -> (usize, Duration) + Send + Sync + 'static) {
+        let (views, oldest) = (self.registry.gauge(&VIEWS), self.registry.gauge(&OLDEST_VIEW));
+        self.registry.on_scrape(move || {
+            let (count, age) = look();
+            views.set(signed(count as u64));
+            oldest.set(signed(age.as_secs()));
+        });
+    }
+
     /// Shows the numbers of regions and of those led from here, asked at each scrape.
     pub fn watch_regions(&self, count: impl Fn() -> (usize, usize) + Send + Sync + 'static) {
         let (regions, leaders) = (self.registry.gauge(&REGIONS), self.registry.gauge(&LEADERS));
@@ -229,6 +264,28 @@ impl StoreMetrics {
                 counter.inc_by(read(stats).saturating_sub(counter.get()));
             }
             queued.set(signed(stats.queued_bytes.get()));
+        });
+    }
+
+    /// Shows what has become of snapshots, read at each scrape.
+    pub fn watch_snapshots(&self, peers: &Arc<Peers>) {
+        let peers = Arc::downgrade(peers);
+        let snapshots = self.registry.counters(&SNAPSHOTS);
+        let bytes = self.registry.counters(&SNAPSHOT_BYTES);
+        type Read = fn(&SnapshotStats) -> u64;
+        let counters: [(IntCounter, Read); 6] = [
+            (snapshots.with_label_values(&["sent"]), |stats| stats.sent.get()),
+            (snapshots.with_label_values(&["not_sent"]), |stats| stats.send_failed.get()),
+            (snapshots.with_label_values(&["received"]), |stats| stats.received.get()),
+            (snapshots.with_label_values(&["not_received"]), |stats| stats.receive_failed.get()),
+            (bytes.with_label_values(&["sent"]), |stats| stats.sent_bytes.get()),
+            (bytes.with_label_values(&["received"]), |stats| stats.received_bytes.get()),
+        ];
+        self.registry.on_scrape(move || {
+            let Some(peers) = peers.upgrade() else { return };
+            for (counter, read) in &counters {
+                counter.inc_by(read(peers.snapshot_stats()).saturating_sub(counter.get()));
+            }
         });
     }
 

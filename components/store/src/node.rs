@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, Seeded, StoreId};
 use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
-use flotilla_engine::{Engine, EngineError, EngineOptions};
+use flotilla_engine::{Engine, EngineError, EngineOptions, StageError};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{Input, RegionTable, ReplicaConfig, Report};
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
 use flotilla_telemetry::{MonotonicClock, StatusServer, Unfinished, spawn_or_abort};
-use flotilla_transport::{Identity, Limits, Peers, RaftService};
+use flotilla_transport::{Identity, Limits, Peers, RaftService, SnapshotLimits};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -22,13 +22,14 @@ use tokio::time::timeout;
 use crate::apply_pool::{ApplyCells, ApplyWorker};
 use crate::boot::{self, Planned, Recovered};
 use crate::config::StoreConfig;
-use crate::host::{Shared, StoreHost, SyncerHost, carry_out};
+use crate::host::{Shared, StoreHost, SyncerHost};
 use crate::metrics::StoreMetrics;
 use crate::network::Inbound;
 use crate::pd_link::PdLink;
 use crate::raft_pool::{RaftWorker, RoundToken};
 use crate::router::{PeerMail, PeerState, Router};
 use crate::silence::Silence;
+use crate::snapshots::{self, Snapshots};
 use crate::split::sizes::Sizes;
 use crate::split::splitter::{SplitRegions, Splitter};
 use crate::split::{GrownRegions, split_grown_regions};
@@ -59,6 +60,9 @@ pub enum StoreError {
     /// What destroyed peers left cannot be read.
     #[error(transparent)]
     Remains(#[from] flotilla_multiraft::RemainsError),
+    /// Files of snapshots cannot be read or removed.
+    #[error(transparent)]
+    Stage(#[from] StageError),
     /// Two regions on disk own the same keys.
     #[error("regions on disk contradict each other: {0}")]
     Claim(ClaimError),
@@ -205,6 +209,7 @@ impl Store {
         raft_pool.shutdown();
         drop((alarm, syncer));
         apply_pool.shutdown();
+        shared.snapshots.close();
         // Replicas and appliers hold the engine; their cells would keep it open.
         for cell in shared.router.cells().drain() {
             drop(cell.dispose());
@@ -262,30 +267,34 @@ impl Assembly<'_> {
         let recovered = boot::recover(&replicas, &mut table, clock)?;
         let router = Router::new(table, clock);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
-        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue: queue.clone(),
             replicas,
             clock,
             metrics: Arc::clone(&metrics),
-            silence: Arc::clone(&silence),
+            silence: Arc::new(Silence::default()),
             brake: Arc::default(),
             peers: OnceLock::new(),
         });
-        let identity = Identity {
-            cluster_id: data_dir.cluster_id(),
-            store_id: data_dir.store_id(),
-            incarnation: data_dir.incarnation(),
-        };
         let peers = Peers::new(
-            identity,
+            identity(data_dir),
             self.link.resolver(),
             Arc::clone(&inbound) as Arc<_>,
-            Limits::default(),
+            self.transport_limits(),
             self.runtime.handle().clone(),
         );
         let _is_set_once = inbound.peers.set(Arc::downgrade(&peers));
+        let free_min = self.config.limits.free_min;
+        let stages = snapshots::open_stages(data_dir, &recovered.stages, free_min)?;
+        let parts = snapshots::Parts {
+            engine: self.engine.clone(),
+            router: router.clone(),
+            peers: Arc::clone(&peers),
+            inbound: Arc::clone(&inbound),
+            metrics: Arc::clone(&metrics),
+            runtime: self.runtime.handle().clone(),
+        };
         let (initialised_sender, initialised) = watch::channel(0_usize);
         let link = Arc::clone(&self.link);
         let (apply_queue, apply_ready) = ReadyQueue::new(INBOX_QUOTA);
@@ -298,7 +307,7 @@ impl Assembly<'_> {
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
             inbound: Arc::clone(&inbound),
-            silence,
+            snapshots: Snapshots::new(parts, stages),
             sizes: Arc::new(Sizes::new(self.config.limits.splits)),
             unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
@@ -320,6 +329,12 @@ impl Assembly<'_> {
         Ok((shared, threads, serving))
     }
 
+    fn transport_limits(&self) -> Limits {
+        let rate = self.config.limits.snapshot_rate.bytes();
+        let snapshots = SnapshotLimits { rate, ..SnapshotLimits::default() };
+        Limits { snapshots, ..Limits::default() }
+    }
+
     fn replica_config(&self, data_dir: &DataDir) -> ReplicaConfig {
         let run = data_dir.incarnation().get();
         ReplicaConfig {
@@ -328,7 +343,7 @@ impl Assembly<'_> {
                 .next(),
             run,
             timing: self.config.timing,
-            limits: GroupLimits { log: crate::host::log_limits(), ..GroupLimits::default() },
+            limits: GroupLimits { log: self.config.limits.log, ..GroupLimits::default() },
             seeded: Seeded::NONE,
             disk: Arc::new(self.engine.clone()),
         }
@@ -365,7 +380,8 @@ impl Assembly<'_> {
         sockets: Sockets,
         stopped: watch::Receiver<bool>,
     ) -> Result<JoinHandle<()>, StoreError> {
-        let raft = RaftService::server(Arc::clone(&shared.peers));
+        let receiver = Arc::new(shared.snapshots.clone());
+        let raft = RaftService::server(Arc::clone(&shared.peers), receiver);
         let splitter = Splitter::new(shared.router.clone(), Arc::clone(&self.link));
         let splitter: Arc<dyn SplitRegions> = Arc::new(splitter);
         let routes = service::routes(&self.config, shared, &self.link, &splitter, raft)?;
@@ -424,6 +440,14 @@ impl Assembly<'_> {
     }
 }
 
+const fn identity(data_dir: &DataDir) -> Identity {
+    Identity {
+        cluster_id: data_dir.cluster_id(),
+        store_id: data_dir.store_id(),
+        incarnation: data_dir.incarnation(),
+    }
+}
+
 /// Puts recovered peers into their cells and wakes them once, which sets their first deadlines.
 fn start_peers(shared: &Shared, queue: &ReadyQueue<PeerState, PeerMail>, recovered: Recovered) {
     for (region, applier) in recovered.appliers {
@@ -432,7 +456,7 @@ fn start_peers(shared: &Shared, queue: &ReadyQueue<PeerState, PeerMail>, recover
         let is_first = shared.apply_cells.register(cell).is_ok();
         debug_assert!(is_first, "a region has one peer on a store");
     }
-    recovered.cleanups.iter().for_each(|cleanup| carry_out(shared, cleanup));
+    recovered.cleanups.into_iter().for_each(|cleanup| shared.snapshots.clean(cleanup));
     for replica in recovered.replicas {
         let (region, peer): (RegionId, _) = (replica.region().id, replica.peer());
         let cell = queue.cell(region.get(), peer.get(), replica);

@@ -105,6 +105,46 @@ pub struct Limits {
     pub first_backoff: Duration,
     /// The wait never grows beyond this.
     pub longest_backoff: Duration,
+    /// The same for snapshots.
+    pub snapshots: SnapshotLimits,
+}
+
+/// What bounds snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotLimits {
+    /// Bytes that leave a second, of all snapshots together.
+    pub rate: u64,
+    /// Snapshots that are sent at once, and that are received at once.
+    pub streams_max: usize,
+    /// The same for one other store.
+    pub streams_of_store_max: usize,
+    /// How long a snapshot may take; a large one longer, see [`Self::deadline`].
+    pub time_max: Duration,
+    /// How long the receiver waits for the next part.
+    pub silence_max: Duration,
+}
+
+impl SnapshotLimits {
+    /// Slower than that no snapshot needs to be, in bytes a second.
+    const SLOWEST_RATE: u64 = 1 << 20;
+
+    /// How long a snapshot of about so many bytes may take.
+    #[must_use]
+    pub fn deadline(&self, bytes: u64) -> Duration {
+        self.time_max.max(Duration::from_secs(bytes / Self::SLOWEST_RATE))
+    }
+}
+
+impl Default for SnapshotLimits {
+    fn default() -> Self {
+        Self {
+            rate: 100 << 20,
+            streams_max: 8,
+            streams_of_store_max: 2,
+            time_max: Duration::from_secs(600),
+            silence_max: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -118,6 +158,7 @@ impl Default for Limits {
             keep_alive_timeout: Duration::from_secs(2),
             first_backoff: Duration::from_millis(50),
             longest_backoff: Duration::from_secs(1),
+            snapshots: SnapshotLimits::default(),
         }
     }
 }

@@ -10,7 +10,8 @@ use tokio::{runtime::Handle, sync::watch};
 use crate::{
     link::{Identity, Lane, Limits, LinkFilter, ResolveStore, TransportEvents},
     sender::LaneSender,
-    stats::TransportStats,
+    snapshot::Traffic,
+    stats::{SnapshotStats, TransportStats},
 };
 
 /// What every task of a store's transport shares.
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn TransportEvents>,
     pub(crate) stats: TransportStats,
     pub(crate) filter: RwLock<Option<LinkFilter>>,
+    pub(crate) snapshots: Traffic,
     /// True once the transport is closed; every task ends with it.
     pub(crate) closed: watch::Sender<bool>,
 }
@@ -67,6 +69,7 @@ impl Peers {
             events,
             stats: TransportStats::default(),
             filter: RwLock::new(None),
+            snapshots: Traffic::new(limits.snapshots),
             closed: watch::Sender::new(false),
         });
         Arc::new(Self { shared, runtime, stores: RwLock::default() })
@@ -113,6 +116,12 @@ impl Peers {
     #[must_use]
     pub fn stats(&self) -> &TransportStats {
         &self.shared.stats
+    }
+
+    /// What has become of snapshots.
+    #[must_use]
+    pub fn snapshot_stats(&self) -> &SnapshotStats {
+        &self.shared.snapshots.stats
     }
 
     /// This store.

@@ -191,7 +191,10 @@ impl Stream for Batches {
     }
 }
 
-fn endpoint(address: &str, limits: &Limits) -> Result<Endpoint, tonic::transport::Error> {
+pub(crate) fn endpoint(
+    address: &str,
+    limits: &Limits,
+) -> Result<Endpoint, tonic::transport::Error> {
     // The pings find connections whose other end is silent: a killed machine, a partition, a stopped process.
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(limits.connect_timeout)
@@ -200,7 +203,7 @@ fn endpoint(address: &str, limits: &Limits) -> Result<Endpoint, tonic::transport
         .keep_alive_timeout(limits.keep_alive_timeout))
 }
 
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -4,13 +4,19 @@ use std::{collections::HashMap, pin::pin, sync::Arc};
 
 use flotilla_base::{Incarnation, StoreId};
 use flotilla_proto::raft::{
-    RaftBatch, RaftEnvelope, RaftMessageKind, StreamDone,
+    RaftBatch, RaftEnvelope, RaftMessageKind, SnapshotChunk, SnapshotDone, StreamDone,
     raft_server::{Raft, RaftServer},
 };
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{hello::Hello, link::Identity, peers::Peers, queue::kind_of};
+use crate::{
+    hello::Hello,
+    link::Identity,
+    peers::Peers,
+    queue::kind_of,
+    snapshot::{ReceiveSnapshot, receive},
+};
 
 /// Largest batch that is decoded, in bytes.
 const MAX_BATCH_BYTES: usize = 16 << 20;
@@ -20,13 +26,14 @@ pub struct RaftService {
     peers: Arc<Peers>,
     /// The latest run of each store that called.
     incarnations: Mutex<HashMap<StoreId, Incarnation>>,
+    snapshots: Arc<dyn ReceiveSnapshot>,
 }
 
 impl RaftService {
     /// The service, ready to be added to a gRPC server. Its streams end with [`Peers::close`].
     #[must_use]
-    pub fn server(peers: Arc<Peers>) -> RaftServer<Self> {
-        RaftServer::new(Self { peers, incarnations: Mutex::default() })
+    pub fn server(peers: Arc<Peers>, snapshots: Arc<dyn ReceiveSnapshot>) -> RaftServer<Self> {
+        RaftServer::new(Self { peers, incarnations: Mutex::default(), snapshots })
             .max_decoding_message_size(MAX_BATCH_BYTES)
     }
 
@@ -48,6 +55,23 @@ impl RaftService {
             // Once a later run of that store has called, what is left of the earlier one is void.
             self.admit(hello.from)?;
             self.deliver(hello.from, batch);
+        }
+    }
+
+    async fn receive_snapshot(
+        &self,
+        request: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<(), Status> {
+        let shared = self.peers.shared();
+        let hello = Hello::read(request.metadata())?;
+        hello.check(shared.identity)?;
+        self.admit(hello.from)?;
+        let chunks = request.into_inner();
+        tokio::select! {
+            received = receive(shared, hello.from.store_id, chunks, self.snapshots.as_ref()) => {
+                received
+            }
+            () = shared.until_closed() => Err(Status::unavailable("store is closing")),
         }
     }
 
@@ -108,6 +132,26 @@ impl Raft for RaftService {
                 let (code, reason) = (status.code(), status.message());
                 tracing::debug!(?caller, %code, reason, "ended a raft stream");
                 self.peers.stats().broken_streams.add(1);
+                Err(status)
+            }
+        }
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<SnapshotDone>, Status> {
+        let caller = request.remote_addr();
+        let stats = &self.peers.snapshot_stats();
+        match self.receive_snapshot(request).await {
+            Ok(()) => {
+                stats.received.add(1);
+                Ok(Response::new(SnapshotDone {}))
+            }
+            Err(status) => {
+                let (code, reason) = (status.code(), status.message());
+                tracing::info!(?caller, %code, reason, "a snapshot was not taken");
+                stats.receive_failed.add(1);
                 Err(status)
             }
         }

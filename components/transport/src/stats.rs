@@ -31,6 +31,23 @@ pub struct TransportStats {
     pub broken_streams: Counter,
 }
 
+/// What has become of snapshots.
+#[derive(Debug, Default)]
+pub struct SnapshotStats {
+    /// Sent, and kept by their receivers.
+    pub sent: Counter,
+    /// Not sent to their end, or not kept.
+    pub send_failed: Counter,
+    /// Bytes of keys and values handed to connections.
+    pub sent_bytes: Counter,
+    /// Received to their end, and kept.
+    pub received: Counter,
+    /// Refused, damaged or broken off.
+    pub receive_failed: Counter,
+    /// Bytes of blocks that were received.
+    pub received_bytes: Counter,
+}
+
 /// A number that any thread may change.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);

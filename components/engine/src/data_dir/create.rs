@@ -8,7 +8,7 @@ use std::{
 
 /// Makes `path` and what is missing above it. A directory is an entry of the one above, and is durable only with
 /// that: `sync` is called for the parent of each directory that was made, before it returns.
-pub(super) fn create_durably(
+pub(crate) fn create_durably(
     path: &Path,
     sync: &mut dyn FnMut(&Path) -> io::Result<()>,
 ) -> io::Result<()> {

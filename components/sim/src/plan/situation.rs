@@ -231,7 +231,8 @@ fn wrong_clocks(mut plan: Plan, rng: &mut Rng) -> Plan {
 }
 
 fn splits(mut plan: Plan, rng: &mut Rng) -> Plan {
-    plan.disk.apply_spread = millis(pick(rng, [10, 300, 900]));
+    // A child may be led elsewhere a gate and an election later: an applier must be further behind than that.
+    plan.disk.apply_spread = millis(pick(rng, [300, 2_500, 5_000]));
     let pause_max = millis(pick(rng, [0, 300]));
     plan.reads = ReadPlan { in_place_permille: 900, pause_max, ..ReadPlan::calm() };
     plan.splits = SplitPlan { interval: millis(700), count_max: 60 };

@@ -17,6 +17,8 @@ const LEVEL0_FILES: Limits = Limits { soft: 24, hard: 72 };
 const DEBT_BYTES: Limits = Limits { soft: 16 << 30, hard: 128 << 30 };
 /// However large the debt: a cluster that takes nothing in cannot be told from one that is down.
 const PACE_MIN: u64 = 1 << 20;
+/// What counts as usual for a store that starts with a debt.
+const PACE_UNKNOWN: u64 = 32 << 20;
 /// What one look counts for against all before it, when the usual pace is measured.
 const WEIGHT: u64 = 8;
 
@@ -68,8 +70,8 @@ pub(crate) struct Verdict {
 #[derive(Debug)]
 pub(crate) struct Judge {
     free_min: ByteSize,
-    /// Bytes a second that clients write where nothing slows them down.
-    usual: u64,
+    /// Bytes a second that clients write where nothing slows them down; `None` where that was not seen yet.
+    usual: Option<u64>,
     /// They were not slowed down since the last look.
     was_free: bool,
     room: Room,
@@ -78,13 +80,15 @@ pub(crate) struct Judge {
 impl Judge {
     /// A store does not start with less free space than `free_min`; so there is no room below it.
     pub(crate) const fn new(free_min: ByteSize) -> Self {
-        Self { free_min, usual: 0, was_free: false, room: Room::Enough }
+        Self { free_min, usual: None, was_free: false, room: Room::Enough }
     }
 
     /// The verdict on what is seen now; `written_per_second` bytes were let in since the last look.
     pub(crate) fn judge(&mut self, pressure: Pressure, written_per_second: u64) -> Verdict {
-        if self.was_free {
-            self.usual = (self.usual * (WEIGHT - 1) + written_per_second) / WEIGHT;
+        // Silence says nothing about what clients could write.
+        if self.was_free && written_per_second > 0 {
+            let before = self.usual.unwrap_or(written_per_second);
+            self.usual = Some((before * (WEIGHT - 1) + written_per_second) / WEIGHT);
         }
         let shares = [
             LEVEL0_FILES.share_permille(pressure.level0_files),
@@ -92,7 +96,8 @@ impl Judge {
         ];
         let share = shares.into_iter().flatten().min();
         self.was_free = share.is_none();
-        let pace = share.map(|share| (self.usual / 1000 * share).max(PACE_MIN));
+        let usual = self.usual.unwrap_or(PACE_UNKNOWN);
+        let pace = share.map(|share| (usual / 1000 * share).max(PACE_MIN));
         self.room = pressure.available.map_or(Room::Enough, |available| self.room_of(available));
         Verdict { room: self.room, pace }
     }
@@ -155,6 +160,18 @@ mod tests {
         let debt = Pressure { debt_bytes: 72 << 30, ..files(0) };
         assert_eq!(pace(&mut judge, debt, 0), Some(half));
         assert_eq!(pace(&mut judge, files(24), 0), None);
+    }
+
+    #[test]
+    fn a_store_that_starts_with_a_debt_is_not_shut() {
+        let pace = judge().judge(files(25), 0).pace.expect("slowed down");
+        assert!((30 << 20..33 << 20).contains(&pace), "{pace}");
+        let mut judge = judge();
+        for written in [64_000_000, 64_000_000, 0, 0, 0, 0, 0, 0, 0, 0] {
+            judge.judge(files(3), written);
+        }
+        let pace = judge.judge(files(48), 0).pace.expect("slowed down");
+        assert!(pace > 30_000_000, "what nobody writes is no measure: {pace}");
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl PdLink {
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = (*id, *run);
         let regions = regions::report_regions(Arc::clone(&leader), Arc::clone(&led), reporter);
-        let silence = regions::watch_silence(Arc::clone(&shared.silence), Arc::clone(&led));
+        let silence = regions::watch_silence(Arc::clone(&shared.inbound.silence), Arc::clone(&led));
         let figures = figures::report_store(leader, led, figures);
         let _they_live_as_long_as_the_store = (
             spawn_or_abort(runtime, "report-regions", regions),

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use flotilla_base::{
-    ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region, RegionId,
-    Seeded, StoreId,
+    ByteSize, ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region,
+    RegionId, Seeded, StoreId,
 };
-use flotilla_engine::{Engine, EngineError, EngineOptions};
+use flotilla_engine::{Engine, EngineError, EngineOptions, Stages};
 use flotilla_multiraft::{
     Input, NewRegion, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader,
     SplitCommand, SplitRequest, WriteCommand,
@@ -29,6 +29,7 @@ use crate::{
     node::StoreError,
     router::{Router, WriteOutcome},
     silence::Silence,
+    snapshots::{self, Snapshots},
 };
 
 const REGION: RegionId = RegionId(2);
@@ -104,6 +105,24 @@ fn replica_config(engine: &Engine) -> ReplicaConfig {
     }
 }
 
+fn snapshots_of(
+    (directory, engine): (&std::path::Path, &Engine),
+    inbound: &Arc<Inbound>,
+    peers: &Arc<Peers>,
+    runtime: &Runtime,
+) -> Snapshots {
+    let stages = Stages::open(&directory.join("snap"), ByteSize(0)).expect("a directory");
+    let parts = snapshots::Parts {
+        engine: engine.clone(),
+        router: inbound.router.clone(),
+        peers: Arc::clone(peers),
+        inbound: Arc::clone(inbound),
+        metrics: Arc::clone(&inbound.metrics),
+        runtime: runtime.handle().clone(),
+    };
+    Snapshots::new(parts, stages)
+}
+
 impl OneStore {
     /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
     fn start() -> Self {
@@ -115,13 +134,12 @@ impl OneStore {
         let (queue, ready) = ReadyQueue::new(QUOTA);
         let (apply_queue, apply_ready) = ReadyQueue::new(QUOTA);
         let replicas = replica_config(&engine);
-        let silence = Arc::new(Silence::default());
         let inbound = Arc::new(Inbound {
             router: router.clone(),
             queue,
             replicas,
             clock,
-            silence: Arc::clone(&silence),
+            silence: Arc::new(Silence::default()),
             brake: Arc::default(),
             metrics: Arc::clone(&metrics),
             peers: std::sync::OnceLock::new(),
@@ -130,7 +148,10 @@ impl OneStore {
         let identity = Identity { cluster_id, store_id: STORE, incarnation };
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
+        let disk = (directory.path(), &engine);
+        let snapshots = snapshots_of(disk, &inbound, &peers, &runtime);
         let shared = Shared {
+            snapshots,
             sizes: Arc::new(Sizes::new(SplitLimits::default())),
             inbound: Arc::clone(&inbound),
             engine,
@@ -138,7 +159,6 @@ impl OneStore {
             peers,
             metrics,
             clock,
-            silence,
             unfinished: flotilla_telemetry::Unfinished::default(),
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,

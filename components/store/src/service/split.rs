@@ -12,6 +12,7 @@ use super::{
     raw::RawService,
     read_pool::Patience,
     view::Reader,
+    write::check_key,
 };
 use crate::{
     pd_link::PdLinkError,
@@ -47,6 +48,8 @@ impl<R: Regions> RawService<R> {
         target: &Target,
         keys: Vec<Key>,
     ) -> Result<Vec<Region>, Rejection> {
+        // A border goes with every word about its region.
+        keys.iter().try_for_each(|key| check_key(key))?;
         // Whoever reads here leads, and knows the shape that is split.
         let target = &Target { is_for_any_replica: false, ..*target };
         let look = move |reader: &Reader<'_, R>, _patience: &Patience<'_>| reader.edges();

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use flotilla_base::{ReadError, RegionId};
 use flotilla_engine::Engine;
 use flotilla_multiraft::RequestError;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{pd_link::PdLink, router::Router};
 
@@ -28,6 +28,9 @@ use self::{
 
 /// A split that was refused for a passing reason is tried again after this.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A split has its outcome in moments, unless its region has no majority.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Splits regions that have grown too large.
 pub(crate) struct GrownRegions {
@@ -85,7 +88,13 @@ impl GrownRegions {
             tracing::warn!(region = id.get(), bytes = survey.bytes, "no border fits into a region");
             return Ok(Look::Done);
         }
-        match self.splitter.split(region, borders).await {
+        let split = timeout(PATIENCE, self.splitter.split(region, borders)).await;
+        // Others wait for their turn. Should it come about later, the region is small then.
+        let Ok(split) = split else {
+            tracing::warn!(region = id.get(), "a split has no outcome yet");
+            return Ok(Look::Again);
+        };
+        match split {
             Ok(regions) => {
                 let (bytes, parts) = (survey.bytes, regions.len());
                 tracing::info!(region = id.get(), bytes, parts, "a region was split");

@@ -56,6 +56,8 @@ struct Size {
     measured: Option<(u64, u64)>,
     /// Bytes and keys that were written since.
     grown: (u64, u64),
+    /// What of it was there when somebody began to look.
+    seen: (u64, u64),
 }
 
 impl Size {
@@ -112,7 +114,8 @@ impl Sizes {
         let parts = births.len() as u64 + 1;
         let whole = state.regions.get(&parent).copied().unwrap_or_default();
         let share = |(bytes, keys): (u64, u64)| (bytes / parts, keys / parts);
-        let size = Size { measured: whole.measured.map(share), grown: share(whole.grown) };
+        let size =
+            Size { measured: whole.measured.map(share), grown: share(whole.grown), seen: (0, 0) };
         let children = births.iter().map(|birth| (birth.region.id, size));
         state.regions.extend(children.chain([(parent, size)]));
     }
@@ -120,20 +123,37 @@ impl Sizes {
     /// The next region that is worth a look, as soon as there is one. For one waiter.
     pub(super) async fn next_due(&self) -> RegionId {
         loop {
-            if let Some(region) = self.state.lock().due.pop_first() {
+            if let Some(region) = self.take_due() {
                 return region;
             }
             self.is_due.notified().await;
         }
     }
 
-    pub(super) fn measured(&self, region: RegionId, survey: &Survey) {
-        let size = Size { measured: Some((survey.bytes, survey.keys)), grown: (0, 0) };
-        self.state.lock().regions.insert(region, size);
+    fn take_due(&self) -> Option<RegionId> {
+        let mut state = self.state.lock();
+        let region = state.due.pop_first()?;
+        // What is written from now on may be missed by who looks.
+        let size = state.regions.entry(region).or_default();
+        size.seen = size.grown;
+        Some(region)
     }
 
-    /// Somebody else splits the region, if anybody does. Whoever leads it later measures it first.
-    pub(super) fn forget(&self, region: RegionId) {
+    pub(super) fn measured(&self, region: RegionId, survey: &Survey) {
+        let mut state = self.state.lock();
+        let size = state.regions.entry(region).or_default();
+        // A split in between has left less.
+        let behind =
+            (size.grown.0.saturating_sub(size.seen.0), size.grown.1.saturating_sub(size.seen.1));
+        *size = Size { measured: Some((survey.bytes, survey.keys)), grown: behind, seen: (0, 0) };
+        if !size.is_due(&self.limits) {
+            state.due.remove(&region);
+        }
+    }
+
+    /// Somebody else splits the region, if anybody does, or its data has changed as a whole. Whoever leads it later
+    /// measures it first.
+    pub(crate) fn forget(&self, region: RegionId) {
         self.state.lock().regions.remove(&region);
     }
 
@@ -183,9 +203,20 @@ mod tests {
         assert!(!apply(&sizes, 15, 0));
         assert!(apply(&sizes, 1, 0), "half as much again as a part");
         sizes.measured(REGION, &found(0, 2000));
-        sizes.next_due().await;
         assert!(!apply(&sizes, 0, 399));
         assert!(apply(&sizes, 0, 1), "many small keys");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_during_a_look_counts_behind_it() {
+        let sizes = sizes();
+        assert!(apply(&sizes, 1, 0));
+        assert_eq!(sizes.next_due().await, REGION);
+        assert!(apply(&sizes, 5, 0), "unknown still");
+        sizes.measured(REGION, &found(2, 0));
+        let size = sizes.state.lock().regions[&REGION];
+        assert_eq!((size.measured, size.grown.0), (Some((2 << 20, 0)), 5 << 20));
+        assert!(sizes.state.lock().due.is_empty(), "one look is enough");
     }
 
     #[test]

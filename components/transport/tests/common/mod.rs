@@ -1,4 +1,5 @@
 //! Stores without anything but a transport, each on its own loopback address.
+#![allow(dead_code, reason = "every test program uses a part of it")]
 
 use std::{
     collections::HashMap,
@@ -11,19 +12,23 @@ use std::{
 };
 
 use flotilla_base::{ClusterId, Incarnation, StoreId};
-use flotilla_proto::raft::{RaftEntry, RaftEnvelope, RaftMessage, RaftMessageKind};
+use flotilla_proto::raft::{
+    RaftEntry, RaftEnvelope, RaftMessage, RaftMessageKind, SnapshotData, SnapshotHead, SnapshotTail,
+};
 use flotilla_transport::{
-    Identity, Lane, Limits, Peers, RaftService, ResolveStore, Resolved, Target, TransportEvents,
+    Identity, Lane, Limits, Peers, RaftService, ReceiveSnapshot, ResolveStore, Resolved,
+    SnapshotSink, Target, TransportEvents,
 };
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Status;
 
 /// Whatever must happen happens within this time, or the test fails.
 const LIVENESS: Duration = Duration::from_secs(30);
@@ -85,8 +90,73 @@ impl TransportEvents for Recorder {
     }
 }
 
+/// What a store hears of snapshots.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Shelved {
+    Began(Box<SnapshotHead>),
+    Took(SnapshotData),
+    Finished(SnapshotTail),
+    BrokenOff,
+}
+
+/// Takes snapshots, as fast as it is allowed to.
+pub(crate) struct Shelf {
+    events: mpsc::UnboundedSender<Shelved>,
+    /// One for each part that is taken.
+    pub(crate) permits: Arc<Semaphore>,
+    /// What the next snapshot is refused with.
+    pub(crate) refusal: Mutex<Option<Status>>,
+}
+
+struct Sink {
+    events: mpsc::UnboundedSender<Shelved>,
+    permits: Arc<Semaphore>,
+    is_finished: bool,
+}
+
+#[tonic::async_trait]
+impl ReceiveSnapshot for Shelf {
+    async fn begin(
+        &self,
+        _from: StoreId,
+        head: SnapshotHead,
+    ) -> Result<Box<dyn SnapshotSink>, Status> {
+        if let Some(refusal) = self.refusal.lock().take() {
+            return Err(refusal);
+        }
+        drop(self.events.send(Shelved::Began(Box::new(head))));
+        let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
+        Ok(Box::new(Sink { events, permits, is_finished: false }))
+    }
+}
+
+#[tonic::async_trait]
+impl SnapshotSink for Sink {
+    async fn take(&mut self, data: SnapshotData) -> Result<(), Status> {
+        self.permits.acquire().await.expect("never closed").forget();
+        drop(self.events.send(Shelved::Took(data)));
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>, tail: SnapshotTail) -> Result<(), Status> {
+        self.is_finished = true;
+        drop(self.events.send(Shelved::Finished(tail)));
+        Ok(())
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            drop(self.events.send(Shelved::BrokenOff));
+        }
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) peers: Arc<Peers>,
+    pub(crate) shelf: Arc<Shelf>,
+    shelved: mpsc::UnboundedReceiver<Shelved>,
     pub(crate) address: String,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
     unreachable: mpsc::UnboundedReceiver<(StoreId, Vec<Target>)>,
@@ -129,7 +199,14 @@ impl Node {
         let resolver = Arc::<Book>::clone(book);
         let peers = Peers::new(identity, resolver, events, limits, Handle::current());
         let listener = TcpListener::bind(&address).await.expect("an address of its own");
-        let service = RaftService::server(Arc::clone(&peers));
+        let (shelf_events, shelved) = mpsc::unbounded_channel();
+        let shelf = Arc::new(Shelf {
+            events: shelf_events,
+            permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            refusal: Mutex::default(),
+        });
+        let receiver = Arc::<Shelf>::clone(&shelf);
+        let service = RaftService::server(Arc::clone(&peers), receiver);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             tonic::transport::Server::builder()
@@ -141,7 +218,8 @@ impl Node {
                 .expect("server");
         });
         book.set(identity.store_id, &address);
-        Self { peers, address, deliveries: delivered, unreachable: reported, stop, server }
+        let (deliveries, unreachable) = (delivered, reported);
+        Self { peers, shelf, shelved, address, deliveries, unreachable, stop, server }
     }
 
     /// Ends transport and server; open streams must not hold it up.
@@ -157,6 +235,14 @@ impl Node {
 
     pub(crate) async fn reported(&mut self) -> (StoreId, Vec<Target>) {
         within("a report", self.unreachable.recv()).await.expect("the recorder lives")
+    }
+
+    pub(crate) async fn shelved(&mut self) -> Shelved {
+        within("a word about a snapshot", self.shelved.recv()).await.expect("the shelf lives")
+    }
+
+    pub(crate) fn has_shelved(&self) -> bool {
+        !self.shelved.is_empty()
     }
 
     pub(crate) fn has_delivery(&self) -> bool {
@@ -207,7 +293,7 @@ impl Node {
         envelope
     }
 
-    fn envelope(&self, to: u64, region_id: u64, kind: RaftMessageKind) -> RaftEnvelope {
+    pub(crate) fn envelope(&self, to: u64, region_id: u64, kind: RaftMessageKind) -> RaftEnvelope {
         let from = self.peers.identity().store_id.get();
         RaftEnvelope {
             region_id,

@@ -96,6 +96,17 @@ async fn a_region_with_transactions_takes_no_raw_key() {
     assert_eq!(ranges(&split(&fixture, &["d"], false).await).len(), 2);
 }
 
+/// It would go with every word about its region, for ever.
+#[tokio::test]
+async fn a_border_is_no_longer_than_keys_are() {
+    let fixture = Fixture::new();
+    let longest = |bytes| &*String::leak("d".repeat(bytes));
+    assert_eq!(ranges(&split(&fixture, &[longest(KEY_BYTES_MAX)], true).await).len(), 2);
+    let refused = split(&fixture, &[longest(KEY_BYTES_MAX + 1)], true).await;
+    let refused = refused.region_error.expect("refused").message;
+    assert!(refused.contains("exceeds the limit"), "{refused}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_split_is_told_with_a_reason() {
     let fixture = Fixture::new();
