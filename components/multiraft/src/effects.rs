@@ -1,6 +1,6 @@
 //! What a round of replicas wants done, as plain data.
 
-use flotilla_base::{Moment, Mutation, PeerId, Region, RegionId};
+use flotilla_base::{Moment, Mutation, Peer, PeerId, Region, RegionId};
 use flotilla_raftgroup::{ApplyState, Damage, ReadyNumber, RoleChange};
 
 use crate::apply::ApplyTask;
@@ -79,6 +79,13 @@ pub enum Report {
         region: Region,
         /// Its peer here.
         peer: PeerId,
+    },
+    /// Other members than before are far behind this leader's log. Nobody is, where nothing was said in its term.
+    Lagging {
+        /// The region.
+        region: RegionId,
+        /// They.
+        peers: Vec<Peer>,
     },
     /// The peer is no member any more, and has nothing under way. The region table is to let it go; where it does, the
     /// peer is to be told with [`crate::MembershipInput::MayLeave`].

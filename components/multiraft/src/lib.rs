@@ -24,6 +24,7 @@ pub mod destroy;
 pub mod effects;
 pub mod input;
 pub mod install;
+mod lagging;
 pub mod log_gc;
 pub mod membership;
 pub mod permit;

@@ -117,9 +117,8 @@ impl<T> Replica<T> {
         let is_learner = |id| self.region.peer(id).is_none_or(|it| it.role == PeerRole::Learner);
         let promoted = after.peers.iter().filter(|it| votes(it.role) && is_learner(it.id));
         for Peer { id: peer, .. } in promoted.copied() {
-            let (matched, committed) = (self.group.matched(peer), self.group.committed());
-            let lag = committed.get().saturating_sub(matched.get());
-            if lag > self.config.limits.promotion_lag_max {
+            if self.lag(peer) > self.config.limits.promotion_lag_max {
+                let (matched, committed) = (self.group.matched(peer), self.group.committed());
                 return Err(ChangeError::NotCaughtUp { peer, matched, committed });
             }
             if !self.group.is_heard(peer) {
@@ -127,6 +126,11 @@ impl<T> Replica<T> {
             }
         }
         Ok(())
+    }
+
+    /// How many committed entries a leader does not know on a member.
+    pub(crate) fn lag(&self, peer: PeerId) -> u64 {
+        self.group.committed().get().saturating_sub(self.group.matched(peer).get())
     }
 
     /// In both halves of what comes, those who answered lately are a majority.
@@ -185,5 +189,6 @@ impl<T> Replica<T> {
     pub(crate) fn mind_membership(&mut self, now: Moment, effects: &mut Effects<T>) {
         self.leave_joint();
         self.pursue_removed(now, effects);
+        self.tell_lagging(now, effects);
     }
 }

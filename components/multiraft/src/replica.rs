@@ -18,6 +18,7 @@ use crate::destroy::Leaving;
 use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
 use crate::install::Installing;
+use crate::lagging::Lagging;
 use crate::log_gc::LogGc;
 use crate::membership::voters_of;
 use crate::permit::Delegate;
@@ -99,6 +100,8 @@ pub(crate) struct Members {
     pub(crate) leaving: Option<Leaving>,
     /// The term in which this peer saw the last change.
     pub(crate) changed_in: Term,
+    /// Who is far behind this leader.
+    pub(crate) lagging: Lagging,
 }
 
 /// What the host was told last.

@@ -428,6 +428,8 @@ impl Bench<'_> {
                 self.works.news.cleanups.push(cleanup);
                 Ok(())
             }
+            // For whoever places replicas.
+            Report::Lagging { .. } => Ok(()),
             Report::Initialised { region, peer, apply } => {
                 let place = Place(self.store, region.id);
                 let verdict = self.judges.epochs.on_region(self.store, &region);

@@ -185,6 +185,7 @@ impl Host<Ticket> for StoreHost {
                 cleanup.iter().cloned().for_each(|cleanup| self.shared.snapshots.clean(cleanup));
             }
             Report::Orphaned(cleanup) => self.shared.snapshots.clean(cleanup.clone()),
+            Report::Lagging { .. } => {}
         }
         (self.shared.reports)(&report);
     }

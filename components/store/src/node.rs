@@ -395,7 +395,7 @@ impl Assembly<'_> {
         };
         let status = sockets.status.serve(routes, until);
         let _lives_as_long_as_the_store = spawn_or_abort(runtime, "status", status);
-        self.link.start_reporting(runtime, shared);
+        self.link.start_reporting(runtime, shared, Arc::clone(&splitter));
         let watch = brake::Watch {
             brake: Arc::clone(&shared.inbound.brake),
             engine: shared.engine.clone(),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use flotilla_base::{PeerId, Region, RegionId, StoreId, Version};
 use flotilla_multiraft::{
-    Applier, Input, NotInPlace, Proposal, ReadRequest, RegionTable, Replica, Reply, RequestError,
-    RequestHeader, SplitCommand, SplitRequest, WriteCommand,
+    Applier, ChangePeers, ChangeRequest, Input, MembershipInput, NotInPlace, Proposal, ReadRequest,
+    RegionTable, Replica, Reply, RequestError, RequestHeader, SplitCommand, SplitRequest,
+    WriteCommand,
 };
 use flotilla_poller as poller;
 use flotilla_telemetry::MonotonicClock;
@@ -72,6 +73,21 @@ impl Router {
         let (ticket, answer) = oneshot::channel();
         let request = SplitRequest { peer, command, ticket };
         if let Err(reply) = self.submit(region, Input::Split(Box::new(request)), 0) {
+            return WriteOutcome::Done(reply);
+        }
+        outcome(answer).await
+    }
+
+    /// Has `peer` change the members of its region, and waits until that is applied here.
+    pub(crate) async fn change_peers(
+        &self,
+        region: RegionId,
+        peer: PeerId,
+        command: ChangePeers,
+    ) -> WriteOutcome {
+        let (ticket, answer) = oneshot::channel();
+        let request = MembershipInput::ChangePeers(ChangeRequest { peer, command, ticket });
+        if let Err(reply) = self.submit(region, Input::Membership(Box::new(request)), 0) {
             return WriteOutcome::Done(reply);
         }
         outcome(answer).await

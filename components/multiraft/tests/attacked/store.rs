@@ -580,7 +580,7 @@ impl Host<Ticket> for Store {
                 }
             }
             Report::Orphaned(cleanup) => self.cleanups.push(cleanup),
-            Report::Role { .. } => {}
+            Report::Role { .. } | Report::Lagging { .. } => {}
         }
     }
 

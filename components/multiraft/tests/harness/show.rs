@@ -181,6 +181,10 @@ pub(crate) fn report(report: &Report) -> String {
             format!("report region {region} quarantined: {damage}")
         }
         Report::Members { region, .. } => format!("report {}", members(region)),
+        Report::Lagging { region, peers } => {
+            let peers: Vec<u64> = peers.iter().map(|peer| peer.id.get()).collect();
+            format!("report region {region}: peers {peers:?} are far behind")
+        }
         Report::Leaving { region, peer } => format!("report region {region}: peer {peer} leaves"),
         Report::Destroyed { region, peer, tombstone, cleanup } => {
             let cleanup = cleanup.as_ref().map_or_else(

@@ -530,7 +530,7 @@ impl Host<Ticket> for Recorder<'_> {
                 let peer = self.store.replicas[&region].peer();
                 self.store.table.quarantine(region, peer);
             }
-            Report::Role { .. } => {}
+            Report::Role { .. } | Report::Lagging { .. } => {}
         }
     }
 

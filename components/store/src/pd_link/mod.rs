@@ -4,11 +4,12 @@
 //! The placement driver may be away at any time: regions go on, reports wait (the latest of each region,
 //! no queue), and addresses that were known stay known.
 //!
-//! Reading order: [`leader`] (finding whom to ask), this file, [`regions`], [`figures`], [`addresses`].
+//! Reading order: [`leader`] (finding whom to ask), this file, [`regions`], [`orders`], [`figures`], [`addresses`].
 
 mod addresses;
 mod figures;
 mod leader;
+mod orders;
 mod regions;
 #[cfg(test)]
 mod tests;
@@ -37,9 +38,14 @@ use flotilla_transport::ResolveStore;
 use tokio::runtime::Handle;
 use tonic::Status;
 
-use crate::{boot::Planned, config::StoreConfig, host::Shared};
+use crate::{boot::Planned, config::StoreConfig, host::Shared, split::splitter::SplitRegions};
 
-use self::{addresses::StoreAddresses, leader::Leader, regions::LedRegions};
+use self::{
+    addresses::StoreAddresses,
+    leader::Leader,
+    orders::Orders,
+    regions::{LedRegions, TakeOrder},
+};
 
 pub use leader::PdLinkError;
 
@@ -258,7 +264,12 @@ impl PdLink {
     }
 
     /// Reports this store and the regions it leads, until `runtime` ends.
-    pub(crate) fn start_reporting(&self, runtime: &Handle, shared: &Shared) {
+    pub(crate) fn start_reporting(
+        &self,
+        runtime: &Handle,
+        shared: &Shared,
+        splitter: Arc<dyn SplitRegions>,
+    ) {
         let Some(Registered { id, run, data_dir, started_unix_seconds }) = self.store.get() else {
             debug_assert!(false, "a store registers before it reports");
             return;
@@ -272,7 +283,10 @@ impl PdLink {
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = (*id, *run);
-        let regions = regions::report_regions(Arc::clone(&leader), Arc::clone(&led), reporter);
+        let orders = Orders::new(shared.engine.clone(), shared.router.clone(), splitter);
+        let take_order: TakeOrder = Arc::new(move |order| orders.take(order));
+        let regions =
+            regions::report_regions(Arc::clone(&leader), Arc::clone(&led), take_order, reporter);
         let silence = regions::watch_silence(Arc::clone(&shared.inbound.silence), Arc::clone(&led));
         let figures = figures::report_store(leader, led, figures);
         let _they_live_as_long_as_the_store = (

@@ -38,6 +38,8 @@ struct Led {
     region: Region,
     leader: Peer,
     term: Term,
+    /// Members that are far behind.
+    lagging: Vec<Peer>,
     /// Bytes on disk when last looked; zero for not known.
     bytes: u64,
 }
@@ -83,6 +85,7 @@ impl LedRegions {
             // The children's leaders report themselves when they lead.
             Report::Split { parent, births, .. } => self.shrink(parent, births.len() as u64),
             Report::Members { region, .. } => self.reshape(region),
+            Report::Lagging { region, peers } => self.note_lagging(*region, peers),
             Report::Destroyed { region, .. } => self.forget(*region),
             Report::Initialised { .. } | Report::Leaving { .. } | Report::Orphaned(_) => {}
         }
@@ -91,7 +94,7 @@ impl LedRegions {
     fn lead(&self, region: &Region, leader: Peer, term: Term) {
         let mut state = self.state.lock();
         let bytes = state.regions.get(&region.id).map_or(0, |known| known.bytes);
-        let led = Led { region: region.clone(), leader, term, bytes };
+        let led = Led { region: region.clone(), leader, term, lagging: Vec::new(), bytes };
         state.regions.insert(region.id, led);
         state.changed.insert(region.id);
         drop(state);
@@ -104,7 +107,18 @@ impl LedRegions {
         let mut state = self.state.lock();
         let Some(led) = state.regions.get_mut(&region.id) else { return };
         led.region = region.clone();
+        led.leader = region.peer(led.leader.id).unwrap_or(led.leader);
+        led.lagging.retain(|lagging| region.peer(lagging.id).is_some());
         state.changed.insert(region.id);
+        drop(state);
+        self.has_changed.notify_one();
+    }
+
+    fn note_lagging(&self, region: RegionId, lagging: &[Peer]) {
+        let mut state = self.state.lock();
+        let Some(led) = state.regions.get_mut(&region) else { return };
+        led.lagging = lagging.to_vec();
+        state.changed.insert(region);
         drop(state);
         self.has_changed.notify_one();
     }
@@ -234,14 +248,18 @@ pub(super) async fn watch_silence(silence: Arc<Silence>, led: Arc<LedRegions>) {
     }
 }
 
+/// Takes what the placement driver orders; must not block.
+pub(super) type TakeOrder = Arc<dyn Fn(pdpb::RegionHeartbeatResponse) + Send + Sync>;
+
 /// Keeps a stream of reports open, for ever.
 pub(super) async fn report_regions(
     leader: Arc<Leader>,
     led: Arc<LedRegions>,
+    take_order: TakeOrder,
     reporter: (StoreId, Incarnation),
 ) {
     loop {
-        match report_on_one_stream(&leader, &led, reporter).await {
+        match report_on_one_stream(&leader, &led, &take_order, reporter).await {
             Ok(()) => tracing::debug!("the placement driver ended the stream of region reports"),
             Err(error) => tracing::debug!(%error, "region reports were interrupted"),
         }
@@ -253,6 +271,7 @@ pub(super) async fn report_regions(
 async fn report_on_one_stream(
     leader: &Leader,
     led: &LedRegions,
+    take_order: &TakeOrder,
     (store, run): (StoreId, Incarnation),
 ) -> Result<(), PdLinkError> {
     let channel = leader.channel().await?;
@@ -278,8 +297,8 @@ async fn report_on_one_stream(
         let call = PdClient::new(channel).region_heartbeat(ReceiverStream::new(stream)).await;
         let mut orders = call?.into_inner();
         while let Some(order) = orders.message().await? {
-            super::leader::check_header(order.header)?;
-            tracing::debug!(region = order.region_id, "an order that this version does not know");
+            super::leader::check_header(order.header.clone())?;
+            take_order(order);
         }
         Ok::<_, Status>(())
     };
@@ -321,6 +340,7 @@ fn request_of(due: Due, header: pdpb::RequestHeader) -> pdpb::RegionHeartbeatReq
         region: Some(led.region.into()),
         leader: Some(led.leader.into()),
         down_peers: down.collect(),
+        pending_peers: led.lagging.into_iter().map(Into::into).collect(),
         approximate_size: led.bytes,
         interval: Some(interval),
         term: led.term.get(),

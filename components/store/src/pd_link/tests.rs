@@ -285,7 +285,12 @@ async fn refusals_end_waiting_at_once() {
 /// Reports of a link, of which nobody knows that they end.
 fn report(link: &PdLink) -> tokio::task::JoinHandle<()> {
     let (leader, led) = (Arc::clone(&link.leader), Arc::clone(&link.led));
-    tokio::spawn(regions::report_regions(leader, led, (StoreId(1001), Incarnation(4))))
+    tokio::spawn(regions::report_regions(
+        leader,
+        led,
+        Arc::new(|_order| {}),
+        (StoreId(1001), Incarnation(4)),
+    ))
 }
 
 #[tokio::test]
