@@ -38,6 +38,7 @@ pub mod removal;
 pub mod replica;
 pub mod replica_read;
 pub mod round;
+pub mod ruin;
 pub mod slots;
 pub mod snapshot;
 pub mod split;

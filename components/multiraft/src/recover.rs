@@ -146,11 +146,16 @@ fn recover_normal(
             _ => damaged("its raft state is missing".to_owned()),
         };
     }
-    match disk::recover(reader, region.id) {
-        Ok(Some(Recovered { raft, apply })) => {
-            Ok(RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: false })
-        }
-        Ok(None) => damaged("its apply state is missing".to_owned()),
+    let (raft, apply) = match disk::recover(reader, region.id) {
+        Ok(Some(Recovered { raft, apply })) => (raft, apply),
+        Ok(None) => return damaged("its apply state is missing".to_owned()),
+        Err(error) => return failed(error),
+    };
+    // What is not applied will be needed, whatever comes. What is applied may be sent; who lacks it can be given a
+    // snapshot instead.
+    let behind = apply.applied.index.next()..raft.last.index.next();
+    match disk::read_entries(reader, region.id, behind, &mut |_sound| true) {
+        Ok(()) => Ok(RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: false }),
         Err(error) => failed(error),
     }
 }
@@ -250,6 +255,29 @@ mod tests {
         assert!(matches!(recovered(&batch), RecoveredPeer::Damaged { .. }), "a log without them");
         assert!(matches!(recovered(&[normal(), apply_at(9)]), RecoveredPeer::Damaged { .. }));
         assert!(matches!(recovered(&[normal(), vote(7)]), RecoveredPeer::Damaged { .. }));
+    }
+
+    /// One record of a log costs its own peer, wherever it stands.
+    #[test]
+    fn what_is_not_applied_is_whole() {
+        let entry = |index| {
+            let (term, index) = (Term(5), Index(index));
+            let entry = flotilla_raftgroup::Entry { term, index, ..Default::default() };
+            let key = disk::entry_key(RegionId(2), index);
+            Mutation::Put(Family::RaftLog, key, disk::encode_entry(&entry))
+        };
+        let last = LogPosition { term: Term(5), index: Index(8) };
+        let raft = RaftState { hard_state: HardState::default(), last };
+        let sound = [normal(), apply_at(5), disk::put_raft_state(RegionId(2), &raft)];
+        let with = |log: [Mutation; 3]| recovered(&[&sound[..], &log[..]].concat());
+        assert!(matches!(with([6, 7, 8].map(entry)), RecoveredPeer::Normal { .. }));
+        let Mutation::Put(family, key, _) = entry(7) else { panic!("a put") };
+        let spoilt = Mutation::Put(family, key.clone(), "damaged".into());
+        let missing = Mutation::Delete(family, key);
+        for seventh in [spoilt, missing] {
+            let found = with([entry(6), seventh, entry(8)]);
+            assert!(matches!(found, RecoveredPeer::Damaged { peer: PEER, .. }), "{found:?}");
+        }
     }
 
     /// The batch that says `Applying` holds all of it, and no log.

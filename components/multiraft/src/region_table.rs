@@ -37,6 +37,8 @@ pub enum Admission {
     Create(PeerId),
     /// It says that a peer is gone, and so it is: the answer is [`RegionTable::confirm`].
     Confirm,
+    /// It says that a peer is gone which was found damaged, and has no replica to end it: [`crate::ruin`] says how.
+    Clear,
     /// Forget it.
     Drop(DropReason),
 }
@@ -131,6 +133,12 @@ impl RegionTable {
         }
         match self.slots.get(&message.region) {
             Some(Slot::Quarantined(peer)) if *peer != message.to.id || !is_of_end(message) => {
+                Admission::Drop(DropReason::Quarantined)
+            }
+            Some(Slot::Quarantined(_)) if self.doors.is_to_be_cleared(message.region) => {
+                Admission::Clear
+            }
+            Some(Slot::Quarantined(_)) if self.doors.is_ruin(message.region) => {
                 Admission::Drop(DropReason::Quarantined)
             }
             Some(Slot::Quarantined(_)) => Admission::Deliver,

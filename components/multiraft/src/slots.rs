@@ -23,6 +23,8 @@ pub(crate) struct Doors {
     /// The peer is being destroyed.
     leaving: BTreeSet<RegionId>,
     tombstones: BTreeMap<RegionId, Tombstone>,
+    /// Their peers were damaged when the store started, and have no replica.
+    ruins: BTreeSet<RegionId>,
 }
 
 /// What a split finds in the slot of a child.
@@ -49,6 +51,19 @@ impl Doors {
     /// A split's children live.
     pub(crate) fn forget_claim(&mut self, region: RegionId) {
         self.claimed.remove(&region);
+    }
+
+    pub(crate) fn find_ruin(&mut self, region: RegionId) {
+        self.ruins.insert(region);
+    }
+
+    /// Whether somebody has to end the peer that has no replica to do it.
+    pub(crate) fn is_to_be_cleared(&self, region: RegionId) -> bool {
+        self.ruins.contains(&region) && !self.leaving.contains(&region)
+    }
+
+    pub(crate) fn is_ruin(&self, region: RegionId) -> bool {
+        self.ruins.contains(&region)
     }
 
     /// What a message to a peer finds that is gone.
@@ -99,6 +114,7 @@ impl RegionTable {
     pub fn release(&mut self, region: RegionId, peer: PeerId, tombstone: Tombstone) {
         debug_assert!(self.doors.leaving.contains(&region), "it was let go before");
         self.doors.leaving.remove(&region);
+        self.doors.ruins.remove(&region);
         if self.slots.get(&region).is_some_and(|slot| slot.peer() == peer) {
             if let Some(Slot::Live(_, live)) = self.slots.remove(&region) {
                 self.ranges.remove(&live.range.start);

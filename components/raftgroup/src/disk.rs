@@ -285,16 +285,26 @@ pub fn recover(reader: &dyn KvRead, group: RegionId) -> Result<Option<Recovered>
     Ok(Some(Recovered { raft, apply }))
 }
 
-fn last_entry(reader: &dyn KvRead, group: RegionId) -> Result<Option<LogPosition>, DiskError> {
+/// The keys that a group's log can have.
+#[must_use]
+pub fn log_range(group: RegionId) -> KeyRange {
     // Behind the last group there is no other; its range has no upper bound then, which is right as well.
     let next = group.get().checked_add(1).map(|next| entry_key(RegionId(next), Index(0)));
-    let range = KeyRange::new(entry_key(group, Index(0)), next.unwrap_or_default());
+    KeyRange::new(entry_key(group, Index(0)), next.unwrap_or_default())
+}
+
+fn last_entry(reader: &dyn KvRead, group: RegionId) -> Result<Option<LogPosition>, DiskError> {
     let mut found = None;
-    reader.scan(Family::RaftLog, &range, ScanDirection::Reverse, &mut |key, record| {
-        let index = key[8..].try_into().map_or(0, u64::from_be_bytes);
-        found = Some(decode_entry(Index(index), &Bytes::copy_from_slice(record)));
-        false
-    })?;
+    reader.scan(
+        Family::RaftLog,
+        &log_range(group),
+        ScanDirection::Reverse,
+        &mut |key, record| {
+            let index = key[8..].try_into().map_or(0, u64::from_be_bytes);
+            found = Some(decode_entry(Index(index), &Bytes::copy_from_slice(record)));
+            false
+        },
+    )?;
     found
         .transpose()
         .map(|entry| entry.map(|entry| entry.position()))

@@ -62,7 +62,7 @@ pub(crate) fn recover(
         match &peer {
             RecoveredPeer::Damaged { region, peer, cause } => {
                 tracing::error!(region = region.get(), %cause, "peer is damaged and stays out of service");
-                table.quarantine(*region, *peer);
+                table.find_ruin(*region, *peer);
             }
             RecoveredPeer::Uninitialised { region, peer, .. } => {
                 table.create_uninitialised(*region, *peer).map_err(StoreError::Claim)?;

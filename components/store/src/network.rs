@@ -27,6 +27,8 @@ pub(crate) struct Inbound {
     pub(crate) brake: Arc<Brake>,
     /// For answers about peers that are gone; set once there is a transport.
     pub(crate) peers: OnceLock<Weak<Peers>>,
+    /// Ends damaged peers that are said to be gone, without waiting for the disk; set once there is one.
+    pub(crate) clears: OnceLock<Box<dyn Fn(PeerMessage) + Send + Sync>>,
 }
 
 impl TransportEvents for Inbound {
@@ -63,6 +65,7 @@ impl Inbound {
                 }
                 return;
             }
+            Admission::Clear => return (self.clears.get()).map_or((), |clear| clear(message)),
             Admission::Drop(_) => return self.metrics.message_dropped("not admitted"),
         }
         let (region, bytes) = (message.region, message.message.size_bytes());

@@ -276,6 +276,7 @@ impl Assembly<'_> {
             silence: Arc::new(Silence::default()),
             brake: Arc::default(),
             peers: OnceLock::new(),
+            clears: OnceLock::new(),
         });
         let peers = Peers::new(
             identity(data_dir),

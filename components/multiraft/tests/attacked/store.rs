@@ -16,7 +16,7 @@ use flotilla_multiraft::{
     PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
     ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SnapshotEffect,
     SnapshotInput, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand, clean,
-    recover_remains, recover_store,
+    recover_remains, recover_store, ruin::clear,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -193,8 +193,22 @@ impl Store {
                 self.tally.dropped += 1;
                 return;
             }
+            Admission::Clear => return self.clear(&message),
         }
         self.inputs.push((message.region, Input::Message(Box::new(message))));
+    }
+
+    /// A peer that was found damaged is gone, they say.
+    fn clear(&mut self, message: &PeerMessage) {
+        let (region, peer) = (message.region, message.to.id);
+        assert!(self.table.let_go(region, peer), "nobody else ends it");
+        let view = self.disk.view.clone();
+        let cleared = clear(view.as_ref(), region, peer, message.epoch).expect("readable");
+        self.disk.write(cleared.batch);
+        self.disk.sync();
+        self.table.release(region, peer, cleared.tombstone);
+        self.cleanups.push(cleared.cleanup);
+        self.tally.destroyed += 1;
     }
 
     /// What a region looks like to its peer here, or could.
@@ -213,7 +227,7 @@ impl Store {
         match self.table.admit(&arrival.message) {
             Admission::Deliver => {}
             Admission::Create(peer) => self.create(arrival.message.region, peer),
-            Admission::Drop(_) | Admission::Confirm => return,
+            Admission::Drop(_) | Admission::Confirm | Admission::Clear => return,
         }
         if self.table.claim_install(&arrival).is_err() {
             self.tally.turned_away += 1;
@@ -386,7 +400,7 @@ impl Store {
                 }
                 RecoveredPeer::Damaged { region, peer, cause } => {
                     assert!(cause.contains("in an earlier run"), "region {region}: {cause}");
-                    self.table.quarantine(*region, *peer);
+                    self.table.find_ruin(*region, *peer);
                     *region
                 }
             };

@@ -3,6 +3,7 @@
 use flotilla_base::{Family, Key, PeerId, Region, RegionId};
 use flotilla_multiraft::{
     ChangeRequest, Input, MembershipInput, PeerMessage, Reply, RequestError, SnapshotInput, clean,
+    ruin::{Clearance, clear},
 };
 
 use super::{Desk, Process, StoreNode};
@@ -43,6 +44,25 @@ impl StoreNode {
                 return;
             }
         }
+    }
+
+    /// A peer that was found damaged is a member no more.
+    pub(super) fn clear(&mut self, message: &PeerMessage) {
+        let Some(process) = &mut self.process else { return };
+        let (region, peer) = (message.region, message.to.id);
+        if !process.table.let_go(region, peer) {
+            return;
+        }
+        let clearance = clear(self.disk.image().as_ref(), region, peer, message.epoch);
+        let Clearance { batch, tombstone, cleanup } = clearance.expect("images are readable");
+        let written = self.disk.write(batch).and_then(|number| self.disk.sync(number));
+        if written.is_err() {
+            self.doom = Some(0);
+            return;
+        }
+        process.table.release(region, peer, tombstone);
+        process.works.quarantined.retain(|it| *it != region);
+        process.works.news.cleanups.push(cleanup);
     }
 
     /// A key on the disk that belongs to no region with a member here.

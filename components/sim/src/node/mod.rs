@@ -185,6 +185,7 @@ impl StoreNode {
         match process.table.admit(&message) {
             Admission::Drop(_) => return,
             Admission::Confirm => return process.confirm(&message, desk),
+            Admission::Clear => return self.clear(&message),
             Admission::Deliver => {}
             Admission::Create(peer) => {
                 let config = process.replica_config(self.id, self.run, &self.disk);

@@ -59,7 +59,9 @@ impl StoreNode {
                 return PartFate::Refused;
             }
             match process.table.admit(&arrival.message) {
-                Admission::Drop(_) | Admission::Confirm => return PartFate::Refused,
+                Admission::Drop(_) | Admission::Confirm | Admission::Clear => {
+                    return PartFate::Refused;
+                }
                 Admission::Deliver => {}
                 Admission::Create(peer) => {
                     let config = process.replica_config(self.id, self.run, &self.disk);

@@ -114,7 +114,7 @@ impl StoreNode {
             RecoveredPeer::Damaged { region, peer, cause } => {
                 let is_pardoned = desk.judges.records.is_pardoned(self.id);
                 require(is_pardoned, "I4: a crash damages nothing", || cause.clone())?;
-                process.table.quarantine(*region, *peer);
+                process.table.find_ruin(*region, *peer);
                 process.works.quarantined.push(*region);
             }
         }

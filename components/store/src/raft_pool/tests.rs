@@ -143,6 +143,7 @@ impl OneStore {
             brake: Arc::default(),
             metrics: Arc::clone(&metrics),
             peers: std::sync::OnceLock::new(),
+            clears: std::sync::OnceLock::new(),
         });
         let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
         let identity = Identity { cluster_id, store_id: STORE, incarnation };

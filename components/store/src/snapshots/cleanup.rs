@@ -4,7 +4,10 @@
 //! the data there, or does not, decides what is left to be cleaned.
 
 use flotilla_engine::WriteBatch;
-use flotilla_multiraft::{Cleanup, clean};
+use flotilla_multiraft::{
+    Cleanup, PeerMessage, clean,
+    ruin::{Clearance, clear},
+};
 
 use super::Snapshots;
 use crate::host::stop;
@@ -17,6 +20,27 @@ impl Snapshots {
         if !self.clean_now(&cleanup) {
             postponed.push(cleanup);
         }
+    }
+
+    /// Ends a damaged peer that `message` says to be gone: without waiting for the disk, and once.
+    pub(super) fn clear_soon(&self, message: PeerMessage) {
+        let router = &self.shared.parts.router;
+        if router.table().write().let_go(message.region, message.to.id) {
+            self.run("clear a damaged peer", move |snapshots| snapshots.clear(&message));
+        }
+    }
+
+    fn clear(&self, message: &PeerMessage) {
+        let (parts, region, peer) = (&self.shared.parts, message.region, message.to.id);
+        let cleared = clear(&parts.engine, region, peer, message.epoch);
+        let cleared = cleared.unwrap_or_else(|error| stop("read a damaged peer", &error));
+        let Clearance { batch, tombstone, cleanup } = cleared;
+        let written = parts.engine.write(&WriteBatch::from(batch));
+        let written = written.and_then(|()| parts.engine.sync());
+        written.unwrap_or_else(|error| stop("clear a damaged peer", &error));
+        parts.router.table().write().release(region, peer, tombstone);
+        tracing::info!(region = region.get(), peer = peer.get(), "a damaged peer is cleared");
+        self.clean(cleanup);
     }
 
     /// To be called behind each end of a claim.

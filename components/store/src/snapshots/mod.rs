@@ -98,7 +98,19 @@ impl Snapshots {
         let shared = Works { parts, stages, next_stage, views, postponed, working };
         let snapshots = Self { shared: Arc::new(shared) };
         snapshots.watch();
+        snapshots.clear_what_is_gone();
         snapshots
+    }
+
+    fn clear_what_is_gone(&self) {
+        // Weakly: the one who receives lives in what it would hold.
+        let works = Arc::downgrade(&self.shared);
+        let clears = move |message| {
+            if let Some(shared) = works.upgrade() {
+                Self { shared }.clear_soon(message);
+            }
+        };
+        let _is_set_once = self.shared.parts.inbound.clears.set(Box::new(clears));
     }
 
     /// Does something about a snapshot, without waiting for it.

@@ -111,7 +111,7 @@ impl Snapshots {
                 parts.inbound.create(message.region, peer);
                 Ok(())
             }
-            refused @ (Admission::Confirm | Admission::Drop(_)) => {
+            refused @ (Admission::Confirm | Admission::Clear | Admission::Drop(_)) => {
                 Err(Status::failed_precondition(format!("not admitted: {refused:?}")))
             }
         }

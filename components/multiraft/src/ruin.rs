@@ -1,0 +1,164 @@
+//! Peers whose records were found damaged when their store started: they have no replica, and take part in nothing.
+//!
+//! Such a peer ends as others do, when its region's leader says that it is no member any more: somebody has put another
+//! one in its place. Its id says enough, since ids are used once; so nothing of what is damaged needs to be believed.
+//! [`RegionTable::admit`] tells the host to clear it:
+//!
+//! 1. the table lets it go ([`RegionTable::let_go`]);
+//! 2. the batch of [`clear`] is written and made durable;
+//! 3. the table releases the slot ([`RegionTable::release`]), and the keys are cleaned ([`crate::clean`]).
+//!
+//! The leader asks again, and is answered by the tombstone.
+
+use flotilla_base::{Epoch, Family, Index, KvRead, Mutation, PeerId, ReadError, RegionId};
+use flotilla_base::{KeyRange, ScanDirection};
+use flotilla_raftgroup::disk::{self, DiskError};
+
+use crate::destroy::{Cleanup, Tombstone, put_cleanup, put_tombstone};
+use crate::persist::{PEER_MARK_KIND, REGION_STATE_KIND, RegionState, read_region_state};
+use crate::region_table::RegionTable;
+use crate::removal::put_removed;
+
+/// What ends a peer that has no replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clearance {
+    /// To be written in one batch, and to be durable before the slot is released.
+    pub batch: Vec<Mutation>,
+    /// What is left of it.
+    pub tombstone: Tombstone,
+    /// What is to be cleaned then.
+    pub cleanup: Cleanup,
+}
+
+/// Ends `peer` of `region`, which `epoch` knows to be a member no more. Where its own range cannot be read, whatever
+/// nobody owns on this store is cleaned.
+///
+/// # Errors
+/// The engine fails.
+pub fn clear(
+    reader: &dyn KvRead,
+    region: RegionId,
+    peer: PeerId,
+    epoch: Epoch,
+) -> Result<Clearance, ReadError> {
+    let range = match read_region_state(reader, region) {
+        Ok(Some(RegionState::Normal(_, shape))) => shape.range,
+        Ok(Some(RegionState::Applying(applying))) => applying.clean,
+        Ok(_) | Err(DiskError::Record { .. } | DiskError::Contradiction { .. }) => KeyRange::all(),
+        Err(DiskError::Read(error)) => return Err(error),
+    };
+    let tombstone = Tombstone { min_next: peer.next(), epoch };
+    let cleanup = Cleanup { region, peer, range };
+    let mut batch = vec![put_tombstone(region, &tombstone)];
+    // The log is whatever is there: what its records say of it is not to be trusted.
+    reader.scan(
+        Family::RaftLog,
+        &disk::log_range(region),
+        ScanDirection::Forward,
+        &mut |key, _| {
+            batch.push(Mutation::Delete(Family::RaftLog, key.to_vec().into()));
+            true
+        },
+    )?;
+    disk::delete_group(region, Index(0), Index(0), &mut batch);
+    let records = [REGION_STATE_KIND, PEER_MARK_KIND].map(|kind| disk::meta_key(kind, region));
+    batch.extend(records.map(|key| Mutation::Delete(Family::RaftMeta, key)));
+    batch.push(put_removed(region, &[]));
+    batch.push(put_cleanup(&cleanup));
+    Ok(Clearance { batch, tombstone, cleanup })
+}
+
+impl RegionTable {
+    /// A peer was found damaged when the store started. Nothing takes its place here until it is removed.
+    pub fn find_ruin(&mut self, region: RegionId, peer: PeerId) {
+        self.quarantine(region, peer);
+        self.doors.find_ruin(region);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use flotilla_base::{Peer, Region, StoreId, Tables};
+    use flotilla_raftgroup::{Message, MessageKind};
+
+    use super::*;
+    use crate::destroy::recover_remains;
+    use crate::input::PeerMessage;
+    use crate::persist::put_region_state;
+    use crate::recover::recover_store;
+    use crate::region_table::{Admission, DropReason};
+
+    const REGION: RegionId = RegionId(2);
+    const PEER: PeerId = PeerId(21);
+
+    fn epoch() -> Epoch {
+        Epoch { conf_ver: flotilla_base::ConfVer(7), ..Epoch::FIRST }
+    }
+
+    fn gone(to: PeerId) -> PeerMessage {
+        PeerMessage {
+            region: REGION,
+            from: Peer::voter(PeerId(22), StoreId(2)),
+            to: Peer::voter(to, StoreId(1)),
+            epoch: epoch(),
+            matched_by_all: Index(0),
+            message: Message::new(MessageKind::PeerGone, PeerId(22), to, flotilla_base::Term(0)),
+        }
+    }
+
+    fn table() -> RegionTable {
+        let mut table = RegionTable::new(StoreId(1));
+        table.find_ruin(REGION, PEER);
+        table
+    }
+
+    #[test]
+    fn a_ruin_is_cleared_when_its_very_peer_is_gone() {
+        let mut table = table();
+        let refused = Admission::Drop(DropReason::Quarantined);
+        assert_eq!(table.admit(&gone(PeerId(20))), refused, "another peer");
+        let vote = Message::new(MessageKind::RequestVote, PeerId(22), PEER, flotilla_base::Term(9));
+        assert_eq!(table.admit(&PeerMessage { message: vote, ..gone(PEER) }), refused);
+        assert_eq!(table.admit(&gone(PEER)), Admission::Clear);
+        assert!(table.let_go(REGION, PEER));
+        assert_eq!(table.admit(&gone(PEER)), refused, "it is under way");
+        table.release(REGION, PEER, Tombstone { min_next: PEER.next(), epoch: epoch() });
+        assert_eq!(table.admit(&gone(PEER)), Admission::Confirm);
+        assert_eq!(table.slot(REGION), None, "another peer may live here");
+    }
+
+    #[test]
+    fn nothing_but_a_tombstone_is_left() {
+        let peers = vec![Peer::voter(PEER, StoreId(1))];
+        let range = KeyRange::new("b", "p");
+        let region = Region { id: REGION, range: range.clone(), epoch: Epoch::FIRST, peers };
+        let normal = put_region_state(REGION, &RegionState::Normal(PEER, region));
+        let spoilt =
+            |kind| Mutation::Put(Family::RaftMeta, disk::meta_key(kind, REGION), "damaged".into());
+        let entry =
+            |index| Mutation::Put(Family::RaftLog, disk::entry_key(REGION, index), "x".into());
+        let log = [entry(Index(6)), entry(Index(9))];
+        let marked = put_region_state(REGION, &RegionState::Quarantined(PEER));
+        let cases = [
+            (vec![normal.clone(), marked], range.clone()),
+            (vec![normal, spoilt(PEER_MARK_KIND)], range),
+            (vec![spoilt(REGION_STATE_KIND)], KeyRange::all()),
+            (vec![], KeyRange::all()),
+        ];
+        for (records, range) in cases {
+            let disk = Mutex::new(Tables::default());
+            disk.lock().expect("nobody else").apply(&records);
+            disk.lock().expect("nobody else").apply(&log);
+            let clearance = clear(&disk, REGION, PEER, epoch()).expect("readable");
+            assert_eq!(clearance.cleanup.range, range);
+            disk.lock().expect("nobody else").apply(&clearance.batch);
+            assert_eq!(recover_store(&disk), Ok(vec![]));
+            let remains = recover_remains(&disk).expect("sound");
+            assert_eq!(remains.tombstones[&REGION].min_next, PEER.next());
+            assert_eq!(remains.cleanups, [clearance.cleanup]);
+            assert_eq!(disk.lock().expect("nobody else").family(Family::RaftLog).len(), 0);
+        }
+    }
+}
