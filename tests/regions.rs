@@ -11,10 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{eventually, in_process::Cluster};
-use flotilla_base::{ByteSize, Region, Rng, key::decode_memcomparable};
-use flotilla_client::{Bytes, Client, ClientOptions, KeyRange, RegionInfo};
-use flotilla_store::StoreConfig;
+use common::{
+    eventually,
+    in_process::{Cluster, data_of},
+};
+use flotilla_base::{ByteSize, Peer, PeerRole, Region, Rng, StoreId, key::decode_memcomparable};
+use flotilla_client::{Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo};
+use flotilla_store::{Store, StoreConfig};
 
 /// What each call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -124,6 +127,9 @@ struct Churn<'a> {
     scans: AtomicU64,
     writes: AtomicU64,
     splits: AtomicU64,
+    moves: AtomicU64,
+    transfers: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl Churn<'_> {
@@ -175,11 +181,94 @@ impl Churn<'_> {
     }
 }
 
+impl Churn<'_> {
+    /// A peer of some region goes to a store that has none.
+    fn move_a_peer(&self, client: &Client) {
+        let mut rng = Rng::lane(11, self.moves.load(Ordering::Relaxed));
+        let Some(info) = self.any_region(client, &mut rng) else { return };
+        let members: BTreeSet<StoreId> = info.region.peers.iter().map(|peer| peer.store).collect();
+        let of = |is_member| {
+            let stores = self.cluster.stores.iter().map(|store| store.router().store_id());
+            stores.filter(|store| members.contains(store) == is_member).collect::<Vec<_>>()
+        };
+        let (from, to) = (pick(&of(true), &mut rng), pick(&of(false), &mut rng));
+        let (Some(from), Some(to)) = (from, to) else { return };
+        self.change(client, &info, RegionChange::MovePeer { from, to }, &self.moves);
+    }
+
+    fn transfer(&self, client: &Client) {
+        let mut rng = Rng::lane(13, self.transfers.load(Ordering::Relaxed));
+        let Some(info) = self.any_region(client, &mut rng) else { return };
+        let is_other_voter = |peer: &&Peer| {
+            peer.role == PeerRole::Voter && Some(peer.id) != info.leader.map(|it| it.id)
+        };
+        let others: Vec<StoreId> =
+            info.region.peers.iter().filter(is_other_voter).map(|peer| peer.store).collect();
+        let Some(to) = pick(&others, &mut rng) else { return };
+        self.change(client, &info, RegionChange::TransferLeader(to), &self.transfers);
+    }
+
+    fn any_region(&self, client: &Client, rng: &mut Rng) -> Option<RegionInfo> {
+        let regions = client.admin().regions(KeyRange::all(), usize::MAX);
+        let regions = self.cluster.runtime.block_on(regions).expect("regions are known");
+        pick(&regions, rng)
+    }
+
+    /// Has a region changed, and waits until that has ended. Another change of it may be under way, or it was split
+    /// since it was looked at: that is refused, and nothing is changed.
+    fn change(&self, client: &Client, info: &RegionInfo, change: RegionChange, done: &AtomicU64) {
+        let admin = client.admin();
+        let region = info.region.id;
+        let asked = self.cluster.runtime.block_on(admin.change_region(region, change));
+        let Ok(operator) = asked else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        eventually("the end of an operator", || {
+            let operators = self.cluster.runtime.block_on(admin.operators()).expect("an answer");
+            !operators.running.iter().any(|running| running.id == operator.id)
+        });
+        let operators = self.cluster.runtime.block_on(admin.operators()).expect("an answer");
+        let ended = operators.ended.iter().find(|ended| ended.id == operator.id);
+        let ending = ended.and_then(|ended| ended.ending.clone()).expect("it is remembered");
+        let count = if ending.outcome == "finished" { done } else { &self.refused };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn pick<T: Clone>(from: &[T], rng: &mut Rng) -> Option<T> {
+    let count = u64::try_from(from.len()).expect("small");
+    (count > 0).then(|| from[usize::try_from(rng.below(count)).expect("small")].clone())
+}
+
+/// What is on the disks is what the map says: each key on the stores of its region and nowhere else, equal on all.
+fn assert_no_orphans(
+    paths: &[(StoreId, std::path::PathBuf)],
+    regions: &[RegionInfo],
+    keys: &[Bytes],
+) {
+    let data: Vec<_> = paths.iter().map(|(store, path)| (*store, data_of(path))).collect();
+    let owner = |key: &[u8]| {
+        let info = regions.iter().find(|info| info.region.range.contains(key));
+        &info.expect("the map is whole").region
+    };
+    for (store, pairs) in &data {
+        let stray = pairs.keys().find(|key| owner(key).peer_on(*store).is_none());
+        assert!(stray.is_none(), "store {store} has {stray:?} of a region that is not there");
+    }
+    for key in keys {
+        let peers = &owner(key).peers;
+        let values = data.iter().filter(|(store, _)| peers.iter().any(|peer| peer.store == *store));
+        let values: BTreeSet<_> = values.map(|(_, pairs)| pairs.get(&key[..])).collect();
+        assert!(values.len() == 1 && !values.contains(&None), "{key:?}: {values:?}");
+    }
+}
+
 const KEYS: u64 = 3_000;
 
 #[test]
-fn clients_notice_nothing_of_splits() {
-    let cluster = Cluster::start(|_config| {});
+fn clients_notice_nothing_of_splits_moves_and_transfers() {
+    let cluster = Cluster::of(5, |_config| {});
     let raw = cluster.client().raw();
     // Every other key: borders lie at keys that exist, and between them.
     let keys: Vec<Bytes> = (0..KEYS).map(|number| user(2 * number)).collect();
@@ -191,10 +280,28 @@ fn clients_notice_nothing_of_splits() {
     });
     let zero = || AtomicU64::new(0);
     let (scans, writes, splits) = (zero(), zero(), zero());
+    let (moves, transfers, refused) = (zero(), zero(), zero());
     let is_over = AtomicBool::new(false);
-    let churn = Churn { cluster: &cluster, keys, is_over, scans, writes, splits };
+    let churn = Churn {
+        cluster: &cluster,
+        keys,
+        is_over,
+        scans,
+        writes,
+        splits,
+        moves,
+        transfers,
+        refused,
+    };
     thread::scope(|scope| {
-        let works = [Churn::scan, Churn::scan_downwards, Churn::write, Churn::split];
+        let works = [
+            Churn::scan,
+            Churn::scan_downwards,
+            Churn::write,
+            Churn::split,
+            Churn::move_a_peer,
+            Churn::transfer,
+        ];
         let workers = works.map(|work| {
             let churn = &churn;
             scope.spawn(move || churn.repeat(work))
@@ -205,12 +312,40 @@ fn clients_notice_nothing_of_splits() {
         }
         churn.is_over.store(true, Ordering::Relaxed);
     });
-    let regions = cluster.regions(&cluster.client()).len();
-    let Churn { scans, writes, splits, .. } = churn;
-    let [scans, writes, splits] = [scans, writes, splits].map(AtomicU64::into_inner);
-    common::say(&format!("{scans} scans over {regions} regions, {writes} writes, {splits} splits"));
-    assert!(scans > 3 && writes > 3 && regions > 20);
-    cluster.stop();
+    let Churn { keys, scans, writes, splits, moves, transfers, refused, .. } = churn;
+    let counts = [scans, writes, splits, moves, transfers, refused].map(AtomicU64::into_inner);
+    let [scans, writes, splits, moves, transfers, refused] = counts;
+    let client = cluster.client();
+    let is_settled = |info: &RegionInfo| {
+        let peers = &info.region.peers;
+        peers.len() == 3 && peers.iter().all(|peer| peer.role == PeerRole::Voter)
+    };
+    eventually("three voters", || cluster.regions(&client).iter().all(is_settled));
+    let regions = cluster.regions(&client);
+    common::say(&format!(
+        "{scans} scans over {} regions, {writes} writes, {splits} splits, {moves} moves, {transfers} transfers, \
+         {refused} refused",
+        regions.len()
+    ));
+    assert!(scans > 3 && writes > 3 && regions.len() > 20 && moves > 3 && transfers > 3);
+    let is_there = |position: usize| {
+        let (store, router) = (&cluster.stores[position], cluster.stores[position].router());
+        let own = regions.iter().filter(|info| info.region.peer_on(router.store_id()).is_some());
+        let own: BTreeSet<_> = own.map(|info| info.region.id).collect();
+        own == store.router().regions().iter().map(|region| region.id).collect()
+    };
+    eventually("removed peers are gone", || (0..5).all(is_there));
+    eventually("what is acknowledged is applied everywhere", || {
+        (0..5).all(|position| cluster.has_caught_up(position))
+    });
+    let path = |(position, store): (usize, &Store)| {
+        let path = cluster.sandbox.path().join(format!("store-{}", position + 1));
+        (store.router().store_id(), path)
+    };
+    let paths: Vec<_> = cluster.stores.iter().enumerate().map(path).collect();
+    let sandbox = cluster.stop();
+    assert_no_orphans(&paths, &regions, &keys);
+    drop(sandbox);
 }
 
 /// What cannot be cut says why, and stays as it is.

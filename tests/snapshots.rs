@@ -7,18 +7,18 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use common::{eventually, in_process::Cluster};
-use flotilla_base::{ByteSize, Family, KvRead as _, ScanDirection};
-use flotilla_client::{Bytes, Client, KeyRange};
-use flotilla_engine::{Engine, EngineOptions};
+use common::{
+    eventually,
+    in_process::{Cluster, data_of},
+};
+use flotilla_base::ByteSize;
+use flotilla_client::{Bytes, Client};
 use flotilla_raftgroup::{LogBound, LogLimits};
-use flotilla_store::{RequestHeader, StoreConfig};
+use flotilla_store::StoreConfig;
 
 /// The store that is cut off.
 const BEHIND: usize = 2;
@@ -95,18 +95,9 @@ impl Cluster {
 
     /// Waits until the store at this position has applied all that was acknowledged.
     fn until_caught_up(&self, position: usize) {
-        let is_caught_up = || {
-            let router = self.stores[position].router();
-            let regions = router.regions();
-            let barrier = |region: &flotilla_base::Region| {
-                let header =
-                    RequestHeader { version: region.epoch.version, ..RequestHeader::default() };
-                let reply = self.runtime.block_on(router.replica_barrier(region.id, header));
-                format!("{reply:?}").starts_with("ReadAt")
-            };
-            // The usual one and the guard.
-            regions.len() == 2 && regions.iter().all(barrier)
-        };
+        // The usual region and the guard.
+        let is_caught_up =
+            || self.stores[position].router().regions().len() == 2 && self.has_caught_up(position);
         eventually("the store has caught up", is_caught_up);
     }
 
@@ -117,9 +108,7 @@ impl Cluster {
         }
         let paths: Vec<_> =
             (1..=3).map(|number| self.sandbox.path().join(format!("store-{number}"))).collect();
-        let Self { sandbox, stores, pd, runtime } = self;
-        stores.into_iter().for_each(flotilla_store::Store::shutdown);
-        runtime.block_on(pd.shutdown()).expect("pd stops");
+        let sandbox = self.stop();
         let data: Vec<_> = paths.iter().map(|path| data_of(path)).collect();
         assert!(data[0].len() > 100, "{} keys", data[0].len());
         assert!(data[0] == data[1] && data[1] == data[2], "three equal replicas");
@@ -129,19 +118,6 @@ impl Cluster {
         }
         drop(sandbox);
     }
-}
-
-/// All raw data of a store that has stopped.
-fn data_of(store: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let engine = Engine::open(&store.join("db"), &EngineOptions::default()).expect("opened");
-    let mut data = BTreeMap::new();
-    engine
-        .scan(Family::Raw, &KeyRange::all(), ScanDirection::Forward, &mut |key, value| {
-            data.insert(key.to_vec(), value.to_vec());
-            true
-        })
-        .expect("read");
-    data
 }
 
 fn fill(cluster: &Cluster, client: &Client, keys: u64, bytes: usize) {

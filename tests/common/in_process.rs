@@ -1,10 +1,12 @@
-//! A cluster of three stores and a placement driver in the process of the test.
+//! A cluster of stores and a placement driver in the process of the test.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use flotilla_base::{Family, KeyRange, KvRead as _, Region, ScanDirection};
 use flotilla_client::{Client, ClientOptions};
+use flotilla_engine::{Engine, EngineOptions};
 use flotilla_pd::{Pd, PdConfig};
-use flotilla_store::{Store, StoreConfig};
+use flotilla_store::{RequestHeader, Store, StoreConfig};
 use flotilla_telemetry::Registry;
 
 use super::Sandbox;
@@ -17,14 +19,19 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Stores whose settings are the usual ones but for what `change` makes of them.
+    /// Three stores whose settings are the usual ones but for what `change` makes of them.
     pub fn start(change: impl Fn(&mut StoreConfig)) -> Self {
+        Self::of(3, change)
+    }
+
+    /// So many stores.
+    pub fn of(stores: usize, change: impl Fn(&mut StoreConfig)) -> Self {
         let sandbox = Sandbox::new();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         let address = |port: u16| format!("{}:{port}", sandbox.host).parse().expect("an address");
         let config = PdConfig::new("pd-1", sandbox.path().join("pd-1"), address(2379));
         let pd = runtime.block_on(Pd::start(config, &Registry::new())).expect("pd starts");
-        let stores = (0..3).map(|position| start_store(&sandbox, position, &change)).collect();
+        let stores = (0..stores).map(|position| start_store(&sandbox, position, &change)).collect();
         Self { sandbox, stores, pd, runtime }
     }
 
@@ -43,12 +50,41 @@ impl Cluster {
         self.runtime.block_on(Client::connect(&pd, options)).expect("the cluster answers")
     }
 
-    pub fn stop(self) {
+    /// Whether the store at this position has applied all that was acknowledged.
+    #[allow(dead_code, reason = "not every test program does it")]
+    pub fn has_caught_up(&self, position: usize) -> bool {
+        let router = self.stores[position].router();
+        let is_at_the_end = |region: &Region| {
+            let header =
+                RequestHeader { version: region.epoch.version, ..RequestHeader::default() };
+            let reply = self.runtime.block_on(router.replica_barrier(region.id, header));
+            format!("{reply:?}").starts_with("ReadAt")
+        };
+        router.regions().iter().all(is_at_the_end)
+    }
+
+    /// Ends all of it; the directories are there as long as what is returned.
+    pub fn stop(self) -> Sandbox {
         for store in self.stores {
             store.shutdown();
         }
         self.runtime.block_on(self.pd.shutdown()).expect("pd stops");
+        self.sandbox
     }
+}
+
+/// All raw data of a store that has stopped.
+#[allow(dead_code, reason = "not every test program does it")]
+pub fn data_of(store: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let engine = Engine::open(&store.join("db"), &EngineOptions::default()).expect("opened");
+    let mut data = BTreeMap::new();
+    engine
+        .scan(Family::Raw, &KeyRange::all(), ScanDirection::Forward, &mut |key, value| {
+            data.insert(key.to_vec(), value.to_vec());
+            true
+        })
+        .expect("read");
+    data
 }
 
 fn start_store(sandbox: &Sandbox, position: usize, change: &impl Fn(&mut StoreConfig)) -> Store {

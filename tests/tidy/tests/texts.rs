@@ -102,6 +102,27 @@ fn every_library_introduces_itself() {
     assert_clean("purpose, ignorance, entry types, reading order", &complaints);
 }
 
+/// A page of promises is worth what its tests are.
+#[test]
+fn tests_that_are_named_exist() {
+    let known: Vec<SourceFile> =
+        other_than_tidy().filter(|file| !file.path.ends_with(".md")).collect();
+    let is_known = |name: &str| {
+        let (function, bug) = (format!("fn {name}("), format!("\"{name}\""));
+        let is_script = |file: &SourceFile| file.path.ends_with(&format!("/testscripts/{name}"));
+        known.iter().any(|file| {
+            is_script(file) || file.text.contains(&function) || file.text.contains(&bug)
+        })
+    };
+    let page = std::fs::read_to_string(root().join("docs/pitfalls.md")).expect("the page is there");
+    let rows = markdown::table(&page);
+    assert!(rows.len() >= 19, "pitfalls 10 to 28");
+    let tests = rows.iter().filter_map(|row| row.last());
+    let names = tests.flat_map(|tests| tests.split('`').skip(1).step_by(2));
+    let unknown: Vec<String> = names.filter(|name| !is_known(name)).map(str::to_owned).collect();
+    assert_clean("tests that do not exist", &unknown);
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut complaints = Vec::new();

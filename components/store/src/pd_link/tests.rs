@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use flotilla_base::{Epoch, KeyRange, Peer, RegionId, Term};
+use flotilla_base::{ConfVer, Epoch, KeyRange, Peer, RegionId, Term};
 use flotilla_damage::damaged;
 use flotilla_proto::{
     pdpb::pd_server::{Pd, PdServer},
@@ -314,6 +314,27 @@ async fn led_regions_are_reported_at_once_and_again_to_a_new_listener() {
     link.report(&role(2, Role::Leader, 10));
     let _server = played.start();
     while next().await != Some((2, 10, vec![])) {}
+    reporting.abort();
+}
+
+#[tokio::test]
+async fn a_change_of_members_keeps_the_lead_that_is_reported() {
+    let (played, mut heard) = Played::new(CLUSTER);
+    let _server = played.start();
+    let link = played.connect().await.expect("connected");
+    let reporting = report(&link);
+    let mut next = async || timeout(LIVENESS, heard.recv()).await.expect("in time");
+    link.report(&role(2, Role::Leader, 6));
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    let changed = Region { epoch: Epoch { conf_ver: ConfVer(9), ..Epoch::FIRST }, ..region(2) };
+    link.report(&Report::Members { region: changed, peer: PeerId(4) });
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    let lagging = |region, peers| Report::Lagging { region: RegionId(region), peers };
+    // Nobody leads this one here.
+    link.report(&lagging(3, vec![Peer::voter(PeerId(5), StoreId(1002))]));
+    assert_eq!(link.led_regions(), 1);
+    link.report(&lagging(2, vec![Peer::voter(PeerId(5), StoreId(1002))]));
+    assert_eq!(next().await, Some((2, 6, vec![])));
     reporting.abort();
 }
 
