@@ -246,7 +246,7 @@ fn status(error: &StageError) -> Status {
     let text = error.to_string();
     match error {
         StageError::NoSpace { .. } => Status::resource_exhausted(text),
-        StageError::Refused(_) => Status::invalid_argument(text),
+        StageError::Refused(_) | StageError::TooLarge { .. } => Status::invalid_argument(text),
         StageError::Damaged { .. } | StageError::Table(_) | StageError::Io { .. } => {
             Status::internal(text)
         }

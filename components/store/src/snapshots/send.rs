@@ -54,20 +54,12 @@ impl Snapshots {
     fn open_view(&self, key: ViewKey, slot: SnapshotSlot) {
         // Both records and all data from one instant.
         let snapshot = self.shared.parts.engine.snapshot();
-        let meta = match SnapshotMeta::read(&snapshot, key.region) {
-            Ok(meta) => meta,
-            Err(error) => {
-                tracing::error!(region = key.region.get(), %error, "no snapshot can be taken");
-                None
-            }
-        };
-        let Some(meta) = meta else {
+        let Some((meta, bytes)) = measured(&snapshot, key.region) else {
             if self.take_out(&key).is_some() {
                 self.tell(key.region, key.peer, SnapshotInput::Refused(key.number));
             }
             return;
         };
-        let bytes = self.shared.parts.engine.approximate_size(&meta.region.range);
         let taken = SnapshotInput::Taken(key.number, Box::new(meta.clone()));
         {
             let mut views = self.shared.views.lock();
@@ -163,6 +155,17 @@ impl Snapshots {
             }
         }
     }
+}
+
+/// What stands in a view, and how much a receiver has to set aside for it; `None` where it holds nothing to send, or cannot
+/// be read.
+fn measured(snapshot: &Snapshot, region: RegionId) -> Option<(SnapshotMeta, u64)> {
+    let fails = |error: &dyn std::fmt::Display| {
+        tracing::error!(region = region.get(), %error, "no snapshot can be taken");
+    };
+    let meta = SnapshotMeta::read(snapshot, region).map_err(|error| fails(&error)).ok()??;
+    let bytes = snapshot.size_as_tables(&meta.region.range).map_err(|error| fails(&error)).ok()?;
+    Some((meta, bytes))
 }
 
 /// The data of a view in the form in which it travels.
