@@ -86,6 +86,8 @@ pub struct RegionTable {
     pub(crate) ranges: BTreeMap<Key, RegionId>,
     /// What damaged peers owned when this run took them out of service: their appliers may still be at work.
     pub(crate) shadows: BTreeMap<RegionId, KeyRange>,
+    /// How often the data of a region was about to be replaced here: [`RegionTable::installs`].
+    pub(crate) installs: BTreeMap<RegionId, u64>,
 }
 
 impl RegionTable {

@@ -2,19 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region,
-    RegionId, Seeded, StoreId,
+    ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Mutation, Peer, PeerId,
+    Region, RegionId, Seeded, StoreId, Term,
 };
-use flotilla_engine::{Engine, EngineError, EngineOptions, Stages};
+use flotilla_engine::{Engine, EngineError, EngineOptions, Stages, stage};
 use flotilla_multiraft::{
-    Input, NewRegion, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader,
-    SplitCommand, SplitRequest, WriteCommand,
+    Input, NewRegion, NotInPlace, PeerMessage, RegionTable, ReplicaConfig, Reply, RequestError,
+    RequestHeader, SplitCommand, SplitRequest, WriteCommand,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
-use flotilla_raftgroup::{GroupLimits, Timing};
+use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
+use flotilla_raftgroup::{GroupLimits, Message, MessageKind, Timing};
 use flotilla_telemetry::MonotonicClock;
-use flotilla_transport::{Identity, Limits, Peers, ResolveStore, Resolved};
+use flotilla_transport::{Identity, Limits, Peers, ReceiveSnapshot as _, ResolveStore, Resolved};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Runtime, sync::oneshot, time::timeout};
 
@@ -23,6 +25,7 @@ use crate::split::sizes::{Sizes, SplitLimits};
 use crate::{
     apply_pool::{ApplyCells, ApplyWorker},
     boot::{self, Planned},
+    envelope::encode,
     host::{Shared, SyncerHost},
     metrics::StoreMetrics,
     network::Inbound,
@@ -90,7 +93,7 @@ struct OneStore {
     shared: Shared,
     inbound: Arc<Inbound>,
     runtime: Runtime,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 fn replica_config(engine: &Engine) -> ReplicaConfig {
@@ -191,7 +194,7 @@ impl OneStore {
             shared,
             inbound,
             runtime,
-            _directory: directory,
+            directory,
         };
         store.until(|| matches!(store.read(), Reply::ReadAt(_)));
         store
@@ -317,6 +320,69 @@ fn a_region_that_was_split_serves_in_parts() {
     let begin = |region, header| store.router.begin_in_place(region, header);
     store.until(|| begin(CHILD, &now).is_ok() && begin(REGION, &now).is_ok());
     assert!(begin(REGION, &header()).is_err());
+}
+
+/// What a store says of the snapshots that it sends: one of a region with these keys, for its peer on this store.
+fn announced(region: RegionId, range: KeyRange) -> SnapshotHead {
+    let peers = [1, 2].map(|it| Peer::voter(PeerId(region.get() * 10 + it), StoreId(it))).to_vec();
+    let (to, from) = (peers[0], peers[1]);
+    let message = Message::new(MessageKind::Snapshot, from.id, to.id, Term(6));
+    let message = Message { index: Index(9), log_term: Term(6), ..message };
+    let epoch = Epoch::FIRST;
+    let message = PeerMessage { region, from, to, epoch, matched_by_all: Index(0), message };
+    SnapshotHead {
+        envelope: Some(encode(message)),
+        region: Some(Region { id: region, range, epoch, peers }.into()),
+        clock_millis: 1,
+        expected_bytes: 1 << 20,
+    }
+}
+
+/// What would be refused when it is here is not sent.
+#[test]
+fn a_snapshot_of_keys_that_have_an_owner_is_refused_as_it_begins() {
+    let store = OneStore::start();
+    let begin = |head| store.wait(store.shared.snapshots.begin(StoreId(2), head)).map(|_sink| ());
+    let refused = begin(announced(CHILD, KeyRange::new("b", "g"))).expect_err("an owner");
+    assert_eq!(refused.code(), tonic::Code::Aborted, "{refused}");
+    assert!(refused.message().contains("overlaps region 2"), "{refused}");
+    store.split("m");
+    store.until(|| store.router.regions().len() == 2);
+    let refused = begin(announced(RegionId(7), KeyRange::new("b", "g"))).expect_err("an owner");
+    assert!(refused.message().contains("overlaps region 5"), "{refused}");
+}
+
+/// A sender keeps its place for what it brings. Whoever is refused in the middle leaves nothing.
+#[test]
+fn a_snapshot_that_brings_nothing_ends() {
+    let store = OneStore::start();
+    let guarded = KeyRange::new("b", "g");
+    store.router.table().write().quarantine(REGION, PEER);
+    store
+        .router
+        .table()
+        .write()
+        .split(&Region { id: REGION, range: KeyRange::new("x", ""), ..Region::default() }, &[])
+        .expect("its applier is done");
+    let sink = store.wait(store.shared.snapshots.begin(StoreId(2), announced(CHILD, guarded)));
+    let mut sink = sink.unwrap_or_else(|refused| panic!("{refused}"));
+    let stages = store.directory.path().join("snap");
+    let staged = || std::fs::read_dir(&stages).expect("listed").count();
+    assert_eq!(staged(), 1);
+    let part = |pairs: &[(Key, Bytes)]| SnapshotData {
+        family: SnapshotFamily::Raw.into(),
+        block: stage::encode_block(pairs),
+    };
+    store.wait(sink.take(part(&[("c".into(), "value".into())]))).expect("taken");
+    let ended = store.wait(async {
+        loop {
+            if let Err(refused) = sink.take(part(&[])).await {
+                return refused;
+            }
+        }
+    });
+    assert_eq!(ended.code(), tonic::Code::InvalidArgument, "{ended}");
+    store.until(|| staged() == 0);
 }
 
 /// A mark that is written all the same would keep the region away from this store for ever.
