@@ -1,13 +1,20 @@
 //! The threads of one store around one region with one peer, on a disk whose syncs a test can hold up.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use flotilla_base::{
     ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Mutation, Peer, PeerId,
     Region, RegionId, Seeded, StoreId, Term,
 };
-use flotilla_engine::{Engine, EngineError, EngineOptions, Stages, stage};
+use flotilla_engine::{
+    Engine, EngineError, EngineOptions, Stages,
+    stage::{self, FreeBytes},
+};
 use flotilla_multiraft::{
     Input, NewRegion, NotInPlace, PeerMessage, RegionTable, ReplicaConfig, Reply, RequestError,
     RequestHeader, SplitCommand, SplitRequest, WriteCommand,
@@ -109,12 +116,12 @@ fn replica_config(engine: &Engine) -> ReplicaConfig {
 }
 
 fn snapshots_of(
-    (directory, engine): (&std::path::Path, &Engine),
+    (directory, engine, free): (&Path, &Engine, FreeBytes),
     inbound: &Arc<Inbound>,
     peers: &Arc<Peers>,
     runtime: &Runtime,
 ) -> Snapshots {
-    let stages = Stages::open(&directory.join("snap"), ByteSize(0)).expect("a directory");
+    let stages = Stages::open_on(&directory.join("snap"), ByteSize(0), free).expect("a directory");
     let parts = snapshots::Parts {
         engine: engine.clone(),
         router: inbound.router.clone(),
@@ -129,6 +136,11 @@ fn snapshots_of(
 impl OneStore {
     /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
     fn start() -> Self {
+        Self::start_on(|_volume| Ok(ByteSize(u64::MAX)))
+    }
+
+    /// On a volume that has so much left for snapshots.
+    fn start_on(free: FreeBytes) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
         let runtime = Runtime::new().expect("a runtime");
@@ -150,7 +162,7 @@ impl OneStore {
         let identity = Identity { cluster_id, store_id: STORE, incarnation };
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
-        let disk = (directory.path(), &engine);
+        let disk = (directory.path(), &engine, free);
         let snapshots = snapshots_of(disk, &inbound, &peers, &runtime);
         let shared = Shared {
             snapshots,
@@ -238,6 +250,19 @@ impl OneStore {
             Reply::Split(division) => division.regions().cloned().collect(),
             reply => panic!("{reply:?}"),
         }
+    }
+
+    /// The region is out of service, and its applier at work on the last keys only.
+    fn give_up_keys(&self) {
+        let mut table = self.router.table().write();
+        table.quarantine(REGION, PEER);
+        let rest = Region { id: REGION, range: KeyRange::new("x", ""), ..Region::default() };
+        table.split(&rest, &[]).expect("a range of its own");
+    }
+
+    /// Stages that are there, whole or not.
+    fn staged(&self) -> usize {
+        std::fs::read_dir(self.directory.path().join("snap")).expect("listed").count()
     }
 
     /// Holds up the disk, and fills the queue to it.
@@ -352,27 +377,56 @@ fn a_snapshot_of_keys_that_have_an_owner_is_refused_as_it_begins() {
     assert!(refused.message().contains("overlaps region 5"), "{refused}");
 }
 
+/// What the volume of the next test has left.
+static FREE: AtomicU64 = AtomicU64::new(100 << 20);
+
+/// The disk fills up while a snapshot arrives: the sender is told, nothing is left, and the peer takes the next one.
+#[test]
+fn a_snapshot_that_finds_the_disk_full_ends() {
+    let store = OneStore::start_on(|_volume| Ok(ByteSize(FREE.load(Ordering::Relaxed))));
+    store.give_up_keys();
+    let begin = || {
+        let head = announced(CHILD, KeyRange::new("b", "g"));
+        store.wait(store.shared.snapshots.begin(StoreId(2), head))
+    };
+    let mut sink = begin().unwrap_or_else(|refused| panic!("{refused}"));
+    FREE.store(1 << 20, Ordering::Relaxed);
+    let refused = begin().map(|_sink| ()).expect_err("no room");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    let mut state = 1_u64 << 40;
+    let mut noise = || {
+        let next = |_byte| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        Bytes::from((0..1 << 20).map(next).collect::<Vec<u8>>())
+    };
+    let refused = (0..60).find_map(|count| {
+        let key = Key::from(format!("c{count:02}"));
+        store.wait(sink.take(part(&[(key, noise())]))).err()
+    });
+    let refused = refused.expect("no room for what comes");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    store.until(|| store.staged() == 0);
+    FREE.store(100 << 20, Ordering::Relaxed);
+    drop(begin().unwrap_or_else(|refused| panic!("{refused}")));
+}
+
+fn part(pairs: &[(Key, Bytes)]) -> SnapshotData {
+    SnapshotData { family: SnapshotFamily::Raw.into(), block: stage::encode_block(pairs) }
+}
+
 /// A sender keeps its place for what it brings. Whoever is refused in the middle leaves nothing.
 #[test]
 fn a_snapshot_that_brings_nothing_ends() {
     let store = OneStore::start();
-    let guarded = KeyRange::new("b", "g");
-    store.router.table().write().quarantine(REGION, PEER);
-    store
-        .router
-        .table()
-        .write()
-        .split(&Region { id: REGION, range: KeyRange::new("x", ""), ..Region::default() }, &[])
-        .expect("its applier is done");
-    let sink = store.wait(store.shared.snapshots.begin(StoreId(2), announced(CHILD, guarded)));
+    store.give_up_keys();
+    let head = announced(CHILD, KeyRange::new("b", "g"));
+    let sink = store.wait(store.shared.snapshots.begin(StoreId(2), head));
     let mut sink = sink.unwrap_or_else(|refused| panic!("{refused}"));
-    let stages = store.directory.path().join("snap");
-    let staged = || std::fs::read_dir(&stages).expect("listed").count();
-    assert_eq!(staged(), 1);
-    let part = |pairs: &[(Key, Bytes)]| SnapshotData {
-        family: SnapshotFamily::Raw.into(),
-        block: stage::encode_block(pairs),
-    };
+    assert_eq!(store.staged(), 1);
     store.wait(sink.take(part(&[("c".into(), "value".into())]))).expect("taken");
     let ended = store.wait(async {
         loop {
@@ -382,7 +436,7 @@ fn a_snapshot_that_brings_nothing_ends() {
         }
     });
     assert_eq!(ended.code(), tonic::Code::InvalidArgument, "{ended}");
-    store.until(|| staged() == 0);
+    store.until(|| store.staged() == 0);
 }
 
 /// A mark that is written all the same would keep the region away from this store for ever.

@@ -104,13 +104,18 @@ impl Snapshots {
             let Some(view) = views.get_mut(&key) else { return };
             let sending = ViewState::Sending { _ends: ends };
             match std::mem::replace(&mut view.state, sending) {
-                ViewState::Open(open) => open,
+                ViewState::Open(open) => Some(open),
                 ViewState::Taking | ViewState::Sending { .. } => {
-                    debug_assert!(false, "{key:?} is sent before it is taken, or twice");
                     views.remove(&key);
-                    return;
+                    None
                 }
             }
+        };
+        let Some(open) = open else {
+            // A fault of the replica's; it waits for a word, and asks for another view then.
+            tracing::error!(?key, "a view is to be sent before it is taken, or twice");
+            let failed = SnapshotInput::Sent(key.number, SnapshotOutcome::Failed);
+            return self.tell(key.region, key.peer, failed);
         };
         let snapshots = self.clone();
         let send = async move {
