@@ -22,6 +22,8 @@ use flotilla_store::StoreConfig;
 
 /// The store that is cut off.
 const BEHIND: usize = 2;
+const INSTALLING: &str = "flotilla_snapshots_installing";
+const INSTALLED: &str = "flotilla_snapshot_install_seconds_count";
 const SENT: &str = "flotilla_snapshots_total{type=\"sent\"}";
 const RECEIVED: &str = "flotilla_snapshots_total{type=\"received\"}";
 const RECEIVED_BYTES: &str = "flotilla_snapshot_bytes_total{type=\"received\"}";
@@ -170,6 +172,35 @@ fn a_receiver_that_dies_on_the_way_begins_again() {
     assert_eq!(cluster.figure(BEHIND, RECEIVED), 0, "only a part");
     cluster.kill_and_start(BEHIND, slow);
     eventually("a whole one", || cluster.figure(BEHIND, RECEIVED) > 0);
+    cluster.stop_and_compare();
+}
+
+/// Behind the batch that says so, and before the one that says that it is over: the old data is gone, or a part of it, and
+/// all that is new lies in the stage.
+#[test]
+fn a_store_that_dies_while_it_installs_goes_on_with_it() {
+    let mut cluster = Cluster::start(short_logs);
+    let client = cluster.client();
+    let (keys, bytes) = (300, 200_000);
+    fill(&cluster, &client, keys, bytes);
+    // A disk may be so quick that the install is over before the store is dead: then it says so, and it is tried again.
+    let goes_on = (1..=5).any(|turn| {
+        cluster.until_caught_up(BEHIND);
+        let before = cluster.figure(BEHIND, INSTALLED);
+        cluster.cut_off();
+        cluster.change_behind_its_back(&client, turn, keys, bytes);
+        cluster.let_back();
+        eventually("an install", || {
+            cluster.figure(BEHIND, INSTALLING) > 0 || cluster.figure(BEHIND, INSTALLED) > before
+        });
+        cluster.kill_and_start(BEHIND, short_logs);
+        cluster.until_caught_up(BEHIND);
+        // This run installed what an earlier one had received.
+        let (received, installed) =
+            (cluster.figure(BEHIND, RECEIVED), cluster.figure(BEHIND, INSTALLED));
+        (received, installed) == (0, 1)
+    });
+    assert!(goes_on, "no install was interrupted");
     cluster.stop_and_compare();
 }
 

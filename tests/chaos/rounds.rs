@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     arena::{Arena, Invalid, Outcome},
-    common::{LIVENESS, cluster::Cluster, http_get, metric},
+    common::{LIVENESS, cluster::Cluster, eventually, http_get, metric},
     network::Cuts,
     shim::Sync,
     throttle::Throttle,
@@ -268,15 +268,11 @@ pub(crate) fn fill(arena: &mut Arena) -> Outcome {
 /// does not need any more.
 fn notice_full(arena: &mut Arena, victim: usize) -> Outcome {
     let address = arena.cluster.status_address(victim);
-    let started = Instant::now();
-    while metric(&address, "flotilla_store_disk_room").is_some_and(|room| room > 0)
-        && volume(arena, victim)?.available() < 1 << 20
-    {
-        assert!(
-            started.elapsed() < LIVENESS,
-            "store {victim} does not notice that its disk is full"
-        );
-    }
+    let volume = volume(arena, victim)?;
+    eventually("a store notices that its disk is full", || {
+        let room = metric(&address, "flotilla_store_disk_room");
+        room.is_none_or(|room| room == 0) || volume.available() >= 1 << 20
+    });
     Ok(())
 }
 

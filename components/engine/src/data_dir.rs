@@ -23,7 +23,10 @@ pub use error::DataDirError;
 pub use ident::{Ident, Role};
 
 use self::{create::parent, error::io_error, lock::Lock};
-use crate::LogDeletion;
+use crate::{
+    LogDeletion,
+    stage::{free_bytes, remove_unfinished},
+};
 
 /// The newest format of data that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -67,7 +70,8 @@ pub struct DataDir {
 
 impl DataDir {
     /// Takes the directory at `path`, creating it where it is missing, and makes the new incarnation
-    /// durable. Without effect on an existing directory where it fails.
+    /// durable. Without effect on an existing directory where it fails, but that stages which were not finished may be
+    /// gone.
     ///
     /// # Errors
     /// [`DataDirError`] says what is wrong, why it matters, and what to do.
@@ -90,6 +94,9 @@ impl DataDir {
             let (expected, found) = (expect.role, ident.role);
             return Err(DataDirError::OtherRole { path: path.to_owned(), expected, found });
         }
+        // Before the space is asked for: a store that filled its disk with them is to start again.
+        remove_unfinished(&path.join(STAGES))
+            .map_err(|(path, cause)| io_error("remove", &path, cause))?;
         check_free_space(path, expect.free_min)?;
         ident.incarnation = ident.incarnation.next();
         ident.save(path)?;
@@ -185,9 +192,8 @@ fn is_empty_but_for_ours(path: &Path) -> Result<bool, DataDirError> {
 }
 
 fn check_free_space(path: &Path, needed: ByteSize) -> Result<(), DataDirError> {
-    let volume = rustix::fs::statvfs(path)
-        .map_err(|cause| io_error("ask for the free space of", path, cause.into()))?;
-    let available = ByteSize(volume.f_bavail.saturating_mul(volume.f_frsize));
+    let available =
+        free_bytes(path).map_err(|cause| io_error("ask for the free space of", path, cause))?;
     if available < needed {
         return Err(DataDirError::TooLittleDisk { path: path.to_owned(), available, needed });
     }

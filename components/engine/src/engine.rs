@@ -12,12 +12,9 @@ use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, Options, Range, Wri
 use crate::{
     CompactionDebt, CutTail, EngineError, EngineOptions, EngineStats, LogDeletion, Snapshot,
     WriteBatch, log_mark,
-    read::{self, handle},
+    read::{self, ABOVE_EVERY_KEY, handle},
     stats, tuning, wal_check,
 };
-
-/// Stands for "no upper bound" where RocksDB insists on one: above every key that is estimated.
-const ABOVE_EVERY_KEY: [u8; 64] = [0xff; 64];
 
 /// One database with all families. Clones share it; it is closed when the last clone and the last
 /// [`Snapshot`] are gone.
@@ -40,6 +37,33 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn rocks(&self) -> &DB {
         &self.rocks
+    }
+
+    /// What [`Engine::approximate_size`] says.
+    pub(crate) fn approximate_size(&self, range: &KeyRange) -> u64 {
+        if range.is_empty() {
+            return 0;
+        }
+        let rocks = &self.rocks;
+        let is_bounded = !range.end.is_empty();
+        let end = if is_bounded { range.end.as_ref() } else { ABOVE_EVERY_KEY.as_slice() };
+        let of_family = |family| {
+            let ranges = [Range::new(&range.start, end)];
+            rocks.get_approximate_sizes_cf(handle(rocks, family), &ranges).iter().sum::<u64>()
+        };
+        Family::DATA.into_iter().map(of_family).sum()
+    }
+}
+
+/// Proves that all writes up to a sequence number are durable: only a sync makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Durable {
+    up_to: u64,
+}
+
+impl Durable {
+    pub(crate) const fn covers(self, sequence: u64) -> bool {
+        sequence <= self.up_to
     }
 }
 
@@ -132,8 +156,15 @@ impl Engine {
     /// [`EngineError::Fatal`]: what is on disk is unknown and stays so; a second try may succeed
     /// without the data being there. End the process.
     pub fn sync(&self) -> Result<(), EngineError> {
+        self.make_durable().map(|_proof| ())
+    }
+
+    /// As [`Self::sync`], with a proof of it for whatever must not come before.
+    pub(crate) fn make_durable(&self) -> Result<Durable, EngineError> {
+        let up_to = self.database.rocks.latest_sequence_number();
         let synced = self.database.rocks.flush_wal(true);
-        synced.map_err(|cause| EngineError::fatal("sync", &cause))
+        synced.map_err(|cause| EngineError::fatal("sync", &cause))?;
+        Ok(Durable { up_to })
     }
 
     /// The state of this instant.
@@ -168,17 +199,7 @@ impl Engine {
     /// the tables' indexes: memtables are not counted.
     #[must_use]
     pub fn approximate_size(&self, range: &KeyRange) -> u64 {
-        if range.is_empty() {
-            return 0;
-        }
-        let rocks = &self.database.rocks;
-        let is_bounded = !range.end.is_empty();
-        let end = if is_bounded { range.end.as_ref() } else { ABOVE_EVERY_KEY.as_slice() };
-        let of_family = |family| {
-            let ranges = [Range::new(&range.start, end)];
-            rocks.get_approximate_sizes_cf(handle(rocks, family), &ranges).iter().sum::<u64>()
-        };
-        Family::DATA.into_iter().map(of_family).sum()
+        self.database.approximate_size(range)
     }
 
     /// Scans `range` upwards, as [`KvRead::scan`] does, for a reader that comes once: what is read takes the place of

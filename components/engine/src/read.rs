@@ -1,11 +1,14 @@
 //! Reading, the same for the latest state and for snapshots.
 
 use bytes::Bytes;
-use flotilla_base::{Family, KeyRange, ReadError, ScanDirection};
+use flotilla_base::{Family, KeyRange, ReadError, ScanDirection, limit::KEY_BYTES_MAX};
 use rocksdb::{ColumnFamily, DB, ReadOptions};
 
 use crate::error::read_error;
 
+/// Stands for "no upper bound" where RocksDB insists on one: behind every key that a region without an end may hold, in
+/// whatever form it is stored.
+pub(crate) static ABOVE_EVERY_KEY: [u8; 2 * KEY_BYTES_MAX] = [0xff; 2 * KEY_BYTES_MAX];
 /// Bytes that are read at once by who reads much.
 const READAHEAD_BYTES: usize = 1 << 20;
 

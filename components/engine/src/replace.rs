@@ -26,12 +26,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flotilla_base::{Family, KeyRange, KvRead as _, ReadError, ScanDirection};
+use flotilla_base::{Family, KeyRange, KvRead as _, ScanDirection};
 use rocksdb::{IngestExternalFileOptions, properties};
 
 use crate::{
-    Engine, EngineError, Stage, StageError, WriteBatch, range_reader::behind, read::handle,
-    stage::io_error, stats,
+    Engine, EngineError, Stage, StageError, WriteBatch,
+    engine::Durable,
+    range_reader::behind,
+    read::{ABOVE_EVERY_KEY, handle},
+    stage::io_error,
+    stats,
 };
 
 /// No table is ingested while a family has so many files in level 0, all of which a read looks through.
@@ -50,9 +54,6 @@ pub enum ReplaceError {
     /// The database failed: the process is to end.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The database cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
 }
 
 /// How far a replacement has come.
@@ -60,7 +61,7 @@ pub enum ReplaceError {
 enum Step {
     Dropped,
     Written,
-    Synced,
+    Synced(Durable),
     Flushed,
     Linked,
     Ingested,
@@ -94,7 +95,7 @@ impl Engine {
         }
         after(Step::Dropped);
         for family in Family::DATA {
-            if let Some(range) = self.bounded(family, range)? {
+            if let Some(range) = self.bounded(family, range) {
                 batch.delete_range(family, range);
             }
         }
@@ -103,8 +104,10 @@ impl Engine {
         }
         self.write(&batch)?;
         after(Step::Written);
-        self.sync()?;
-        after(Step::Synced);
+        let written = self.rocks().latest_sequence_number();
+        let durable = self.make_durable()?;
+        after(Step::Synced(durable));
+        assert!(durable.covers(written), "tables are ingested in front of the deletion");
         for (family, tables) in stage.tables() {
             let rocks = self.rocks();
             rocks
@@ -140,16 +143,20 @@ impl Engine {
         Ok(())
     }
 
-    /// What is to be deleted of a family, with an upper bound: nothing where it holds nothing.
-    fn bounded(&self, family: Family, range: &KeyRange) -> Result<Option<KeyRange>, ReadError> {
+    /// What is to be deleted of a family, with an upper bound: nothing where it holds nothing. Old data that cannot be
+    /// read is deleted like any other: what is damaged goes, and need not be looked at.
+    fn bounded(&self, family: Family, range: &KeyRange) -> Option<KeyRange> {
         let mut found = None;
-        self.scan(family, range, ScanDirection::Reverse, &mut |key, _value| {
+        let looked = self.scan(family, range, ScanDirection::Reverse, &mut |key, _value| {
             found = Some(behind(key));
             false
-        })?;
-        let Some(end) = found else { return Ok(None) };
-        let end = if range.end.is_empty() { end } else { range.end.clone() };
-        Ok(Some(KeyRange { start: range.start.clone(), end }))
+        });
+        let last = match looked {
+            Ok(()) => found?,
+            Err(_unreadable) => ABOVE_EVERY_KEY.as_slice().into(),
+        };
+        let end = if range.end.is_empty() { last } else { range.end.clone() };
+        Some(KeyRange { start: range.start.clone(), end })
     }
 
     fn wait_for_level0(&self, family: Family) {

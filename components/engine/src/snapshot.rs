@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flotilla_base::{Family, KeyRange, KvRead, ReadError, ScanDirection};
-use rocksdb::{DB, ReadOptions};
+use rocksdb::{DB, ReadOptions, ReadTier};
 
 use crate::{engine::Database, read};
 
@@ -59,6 +59,26 @@ impl Snapshot {
         options.set_snapshot(&self.pinned.snapshot);
         let scan = read::Scan { family, range, direction: ScanDirection::Forward };
         read::scan(self.rocks(), options, &scan, visit)
+    }
+
+    /// Bytes that data of `range` is going to take in tables, over all data families, about: what the tables' indexes say,
+    /// and every pair that memtables hold. Reads memtables and indexes, no data.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn size_as_tables(&self, range: &KeyRange) -> Result<u64, ReadError> {
+        let mut bytes = self.pinned.database.approximate_size(range);
+        for family in Family::DATA {
+            let mut options = ReadOptions::default();
+            options.set_read_tier(ReadTier::Memtable);
+            options.set_snapshot(&self.pinned.snapshot);
+            let scan = read::Scan { family, range, direction: ScanDirection::Forward };
+            read::scan(self.rocks(), options, &scan, &mut |key, value| {
+                bytes += (key.len() + value.len()) as u64;
+                true
+            })?;
+        }
+        Ok(bytes)
     }
 
     fn rocks(&self) -> &DB {

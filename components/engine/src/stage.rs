@@ -1,7 +1,7 @@
 //! The data of one snapshot in files of its own, until it takes the place of what a range holds.
 //!
 //! ```text
-//! DIR/snap/<number>.new/      being written, or being removed: counts for nothing, and goes at the next start
+//! DIR/snap/<number>.new/      being written, or being removed: counts for nothing, and goes first at the next start
 //! DIR/snap/<number>/          whole and durable
 //!     manifest                what belongs to it, with lengths and checksums; written last
 //!     <family>.block          a family of less than 2 MiB: one record
@@ -12,6 +12,7 @@
 //! is noticed by [`Stages::load`], which reads all of it.
 
 mod manifest;
+mod room;
 mod writer;
 
 use std::{
@@ -24,9 +25,13 @@ use bytes::Bytes;
 use flotilla_base::{ByteSize, Family, Key, KeyRange};
 use rocksdb::Options;
 
-use self::manifest::{Manifest, StagedFamily, StagedFile};
+use self::{
+    manifest::{Manifest, StagedFamily, StagedFile},
+    room::Room,
+};
 pub use self::{
     manifest::{decode_block, encode_block},
+    room::FreeBytes,
     writer::StageWriter,
 };
 use crate::{
@@ -42,13 +47,21 @@ const READ_BYTES: usize = 256 << 10;
 /// Why a stage cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The volume has too little room. Nothing was begun.
-    #[error("a snapshot needs {needed} of free space, {available} are left; nothing of it is kept")]
+    /// The volume has too little room. Nothing was begun, or what was begun is to be dropped.
+    #[error("snapshots need {needed} of free space, {available} are left; nothing of it is kept")]
     NoSpace {
         /// Free space.
         available: ByteSize,
-        /// What the snapshot may take, and what must be left behind it.
+        /// What all snapshots that are being staged may still take, and what must be left behind them.
         needed: ByteSize,
+    },
+    /// More comes than was announced: a fault of whoever sent it.
+    #[error("a snapshot that was announced with {announced} takes more than {limit}")]
+    TooLarge {
+        /// The sender's word.
+        announced: ByteSize,
+        /// What it may take at most.
+        limit: ByteSize,
     },
     /// What was to be staged can be no snapshot: a fault of whoever sent it.
     #[error("no snapshot holds {0}")]
@@ -90,8 +103,7 @@ pub struct StageTotals {
 pub struct Stages {
     dir: PathBuf,
     tables: Options,
-    /// What must be left of the volume behind each stage.
-    free_min: ByteSize,
+    room: Room,
 }
 
 /// A whole stage, whose files were checked.
@@ -109,14 +121,23 @@ impl Stages {
     /// # Errors
     /// [`StageError::Io`].
     pub fn open(dir: &Path, free_min: ByteSize) -> Result<Self, StageError> {
+        Self::open_on(dir, free_min, free_bytes)
+    }
+
+    /// As [`Self::open`], on a volume of which another one says how much is free: for tests of full disks.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn open_on(dir: &Path, free_min: ByteSize, free: FreeBytes) -> Result<Self, StageError> {
         create_durably(dir, &mut sync_directory).map_err(|cause| io_error("create", dir, cause))?;
-        let stages = Self { dir: dir.to_owned(), tables: tuning::staged_tables(), free_min };
-        for path in stages.paths()? {
-            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
-                fs::remove_dir_all(&path).map_err(|cause| io_error("remove", &path, cause))?;
-            }
-        }
-        Ok(stages)
+        remove_unfinished(dir).map_err(|(path, cause)| io_error("remove", &path, cause))?;
+        let path = dir.to_owned();
+        let asked = move || match free(&path) {
+            Ok(free) => Ok(free.bytes()),
+            Err(cause) => Err(io_error("ask for the free space of", &path, cause)),
+        };
+        let room = Room::new(free_min, asked);
+        Ok(Self { dir: dir.to_owned(), tables: tuning::staged_tables(), room })
     }
 
     /// The stages that count, by number.
@@ -131,8 +152,8 @@ impl Stages {
         Ok(numbers)
     }
 
-    /// Begins a stage for data of `range`, which takes about `expected` bytes. `number` was never used before in this
-    /// directory.
+    /// Begins a stage for data of `range`, which is announced to take about `expected` bytes of the disk. `number` was
+    /// never used before in this directory.
     ///
     /// # Errors
     /// [`StageError::NoSpace`], or [`StageError::Io`].
@@ -142,14 +163,8 @@ impl Stages {
         range: KeyRange,
         expected: ByteSize,
     ) -> Result<StageWriter<'_>, StageError> {
-        let volume = rustix::fs::statvfs(&self.dir)
-            .map_err(|cause| io_error("ask for the free space of", &self.dir, cause.into()))?;
-        let available = ByteSize(volume.f_bavail.saturating_mul(volume.f_frsize));
-        let needed = ByteSize(expected.bytes().saturating_add(self.free_min.bytes()));
-        if available < needed {
-            return Err(StageError::NoSpace { available, needed });
-        }
-        StageWriter::begin(self, number, range)
+        let share = self.room.begin(expected.bytes())?;
+        StageWriter::begin((self, share), number, range)
     }
 
     /// A stage that was finished, after reading all of it.
@@ -212,10 +227,30 @@ impl Stages {
     }
 
     fn paths(&self) -> Result<Vec<PathBuf>, StageError> {
-        let listed = fs::read_dir(&self.dir);
-        let paths = listed.and_then(|listed| listed.map(|entry| Ok(entry?.path())).collect());
-        paths.map_err(|cause| io_error("list", &self.dir, cause))
+        paths_in(&self.dir).map_err(|cause| io_error("list", &self.dir, cause))
     }
+}
+
+/// Removes what was not finished in `dir`, which need not be there. A store does so before it asks whether it has room to
+/// start: stages may be what has filled its disk.
+///
+/// # Errors
+/// Which path, and why.
+pub(crate) fn remove_unfinished(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let paths = match paths_in(dir) {
+        Ok(paths) => paths,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err((dir.to_owned(), cause)),
+    };
+    let is_unfinished = |path: &PathBuf| path.extension().is_some_and(|it| it == UNFINISHED);
+    for path in paths.into_iter().filter(is_unfinished) {
+        fs::remove_dir_all(&path).map_err(|cause| (path, cause))?;
+    }
+    Ok(())
+}
+
+fn paths_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 impl Stage {
@@ -285,6 +320,12 @@ fn file_name(family: Family, table: Option<usize>) -> String {
         Some(number) => format!("{}-{number}.sst", family.name()),
         None => format!("{}.block", family.name()),
     }
+}
+
+/// What the volume of `dir` has left for this process.
+pub(crate) fn free_bytes(dir: &Path) -> io::Result<ByteSize> {
+    let volume = rustix::fs::statvfs(dir)?;
+    Ok(ByteSize(volume.f_bavail.saturating_mul(volume.f_frsize)))
 }
 
 /// Length and checksum of a file as it is.

@@ -215,6 +215,22 @@ fn a_full_volume_is_refused() {
     assert!(!scratch.path().join("ident").exists(), "nothing was created");
 }
 
+/// Stages that were not finished may be what has filled it.
+#[test]
+fn what_was_not_finished_goes_before_a_full_volume_is_refused() {
+    let scratch = scratch();
+    let stages = open(scratch.path()).stages_path();
+    for name in ["3.new", "4"] {
+        fs::create_dir_all(stages.join(name)).expect("create");
+        fs::write(stages.join(name).join("raw-1.sst"), "data").expect("write");
+    }
+    let greedy = Expect { free_min: ByteSize(u64::MAX), ..store() };
+    let error = refusal(scratch.path(), &greedy);
+    assert!(matches!(error, DataDirError::TooLittleDisk { .. }));
+    assert!(!stages.join("3.new").exists(), "its room is free");
+    assert!(stages.join("4").exists(), "a peer may need it");
+}
+
 #[test]
 fn a_file_in_the_way_is_named() {
     let scratch = scratch();

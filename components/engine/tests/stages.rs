@@ -2,8 +2,13 @@
 
 mod common;
 
-use std::fs;
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
+use bytes::Bytes;
 use common::{pairs, scratch_engine};
 use flotilla_base::{ByteSize, Family, Key, KeyRange, ScanDirection};
 use flotilla_engine::{DataChunk, RangeReader, StageError, StageTotals, Stages, WriteBatch};
@@ -123,6 +128,59 @@ fn room_is_asked_for_first() {
     let refused = greedy.begin(1, KeyRange::all(), ByteSize(1));
     assert!(matches!(refused.err(), Some(StageError::NoSpace { .. })));
     assert_eq!(fs::read_dir(scratch.path().join("snap")).expect("list").count(), 0);
+}
+
+/// What the volume of the next test has left.
+static FREE: AtomicU64 = AtomicU64::new(0);
+
+#[test]
+fn a_stage_that_others_leave_no_room_ends_and_leaves_nothing() {
+    let scratch = tempfile::tempdir().expect("scratch directory");
+    let dir = scratch.path().join("snap");
+    let free = |_: &Path| Ok(ByteSize(FREE.load(Ordering::Relaxed)));
+    let stages = Stages::open_on(&dir, ByteSize::mib(10), free).expect("stages");
+    FREE.store(50 << 20, Ordering::Relaxed);
+    let mut writer = stages.begin(1, KeyRange::all(), ByteSize::mib(30)).expect("room");
+    let both = stages.begin(2, KeyRange::all(), ByteSize::mib(30));
+    assert!(matches!(both.err(), Some(StageError::NoSpace { .. })), "each alone would have room");
+    let mut state = 1_u64 << 40;
+    let mut noise = || {
+        let next = |_byte| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        Bytes::from((0..64 << 10).map(next).collect::<Vec<u8>>())
+    };
+    let mut put = |count| writer.put(Family::Raw, key(count), noise());
+    (0..100).for_each(|count| put(count).expect("its own room"));
+    FREE.store(20 << 20, Ordering::Relaxed);
+    let refused = (100..300).find_map(|count| put(count).err());
+    assert!(matches!(refused, Some(StageError::NoSpace { .. })), "{refused:?}");
+    drop(writer);
+    assert_eq!(fs::read_dir(&dir).expect("list").count(), 0);
+    FREE.store(50 << 20, Ordering::Relaxed);
+    stages.begin(3, KeyRange::all(), ByteSize::mib(40)).expect("all of it is given back");
+}
+
+/// What a store says about a region before it sends it must not leave out what no table holds yet.
+#[test]
+fn memtables_count_for_what_is_announced() {
+    let (_scratch, engine) = scratch_engine();
+    let mut batch = WriteBatch::new();
+    for (family, key) in [(Family::Raw, "k1"), (Family::Lock, "k2"), (Family::Raw, "l")] {
+        batch.put(family, key, vec![7; 10_000]);
+    }
+    engine.write(&batch).expect("write");
+    let range = KeyRange::new("k", "l");
+    assert_eq!(engine.approximate_size(&range), 0, "nothing is in a table");
+    let view = engine.snapshot();
+    engine.write(&batch).expect("write");
+    assert_eq!(view.size_as_tables(&range), Ok(2 * 10_002), "what the view shows, once");
+    engine.flush().expect("flush");
+    let flushed = engine.snapshot().size_as_tables(&range).expect("read");
+    assert!((10_000..100_000).contains(&flushed), "{flushed}");
 }
 
 #[test]

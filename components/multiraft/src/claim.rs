@@ -87,6 +87,14 @@ impl RegionTable {
         Ok(())
     }
 
+    /// Counts the installs that have begun here; grows before anything of the region's data is deleted. A reader that
+    /// finds the same number before it asks for leave to read, and behind its view, has no view of an install's middle:
+    /// none began in between, and while one was under way nobody gave leave.
+    #[must_use]
+    pub fn installs(&self, region: RegionId) -> u64 {
+        self.installs.get(&region).copied().unwrap_or(0)
+    }
+
     /// The peer is as it was.
     pub fn release_claim(&mut self, region: RegionId, peer: PeerId) {
         let Some(Slot::Installing(found, claim)) = self.slots.get(&region) else { return };
@@ -173,6 +181,7 @@ impl RegionTable {
     }
 
     fn hold(&mut self, peer: PeerId, region: RegionId, claim: Claim) {
+        *self.installs.entry(region).or_default() += 1;
         self.ranges.insert(claim.range.start.clone(), region);
         self.slots.insert(region, Slot::Installing(peer, claim));
     }
@@ -229,6 +238,25 @@ mod tests {
         table.installed(&region(2, "g", "p"), PeerId(21));
         assert_eq!(table.region_of(b"c"), None);
         table.initialise(PeerId(31), &region(3, "c", "d")).expect("free now");
+    }
+
+    /// By hand: a reader looks, is preempted over a whole install, takes its view somewhere in the middle, and looks again.
+    #[test]
+    fn a_reader_that_slept_through_an_install_is_told() {
+        let mut table = table();
+        let (region_2, peer) = (region(2, "b", "p"), PeerId(21));
+        let shape = |table: &RegionTable| table.slot(RegionId(2)).cloned();
+        let before = (table.installs(RegionId(2)), shape(&table));
+        table.claim_install(&arrival(region_2.clone())).expect("its own");
+        table.installed(&region_2, peer);
+        assert_eq!(shape(&table), before.1, "the shape says nothing");
+        assert_ne!(table.installs(RegionId(2)), before.0);
+        // One that came to nothing counts as well: nobody can tell, and the reader asks again.
+        let before = table.installs(RegionId(2));
+        table.claim_install(&arrival(region_2)).expect("its own");
+        table.release_claim(RegionId(2), peer);
+        assert_ne!(table.installs(RegionId(2)), before);
+        assert_eq!(table.installs(RegionId(3)), 0, "others are not held up");
     }
 
     #[test]

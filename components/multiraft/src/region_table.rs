@@ -103,6 +103,8 @@ pub struct RegionTable {
     pub(crate) shadows: BTreeMap<RegionId, KeyRange>,
     /// Who may begin and end.
     pub(crate) doors: Doors,
+    /// How often the data of a region was about to be replaced here: [`RegionTable::installs`].
+    pub(crate) installs: BTreeMap<RegionId, u64>,
 }
 
 impl RegionTable {

@@ -12,7 +12,9 @@
 
 use std::collections::BTreeSet;
 
-use flotilla_base::{KeyRange, PeerId, PeerRole, Region, RegionId, Version, key};
+use flotilla_base::{
+    KeyRange, PeerId, PeerRole, Region, RegionId, Version, key, limit::KEY_BYTES_MAX,
+};
 use flotilla_raftgroup::ApplyState;
 
 use crate::command::{NewRegion, SplitCommand};
@@ -33,6 +35,9 @@ pub enum SplitError {
     /// A split key is not strictly inside the range.
     #[error("key {} is outside of the region's range, or at its border", key::display(.0))]
     Outside(key::Key),
+    /// A split key is longer than keys are: it would go with every word about its region.
+    #[error("a key of {0} bytes is longer than keys may be, which are {KEY_BYTES_MAX} bytes")]
+    Long(usize),
     /// The split keys do not ascend.
     #[error("key {} comes again, or behind a larger one", key::display(.0))]
     Order(key::Key),
@@ -140,6 +145,9 @@ fn check(region: &Region, split: &SplitCommand) -> Result<(), SplitError> {
     let mut peers: BTreeSet<PeerId> = region.peers.iter().map(|peer| peer.id).collect();
     peers.insert(PeerId(0));
     for child in &split.children {
+        if child.end.len() > KEY_BYTES_MAX {
+            return Err(SplitError::Long(child.end.len()));
+        }
         if !region.range.contains(&child.end) || child.end == region.range.start {
             return Err(SplitError::Outside(child.end.clone()));
         }
@@ -294,6 +302,9 @@ mod tests {
             let children = vec![child("f", 3), child(second, 4)];
             assert_eq!(refusal(&split(children)), SplitError::Order(second.into()));
         }
+        let long = |bytes| child(vec![b'c'; bytes], 3);
+        assert_eq!(refusal(&split(vec![long(KEY_BYTES_MAX + 1)])), SplitError::Long(8_193));
+        divide(&region(), &split(vec![long(KEY_BYTES_MAX)])).expect("as long as keys may be");
         let few = NewRegion { peers: vec![PeerId(31), PeerId(32)], ..child("m", 3) };
         let none = NewRegion { peers: vec![PeerId(31), PeerId(0), PeerId(33)], ..child("m", 3) };
         let old = NewRegion { peers: vec![PeerId(21), PeerId(32), PeerId(33)], ..child("m", 3) };

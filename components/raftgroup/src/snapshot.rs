@@ -8,12 +8,13 @@
 //! before.
 //!
 //! An attempt ends early when its lead or its term does, when the receiver leaves the group, and when it no longer
-//! needs the snapshot. That is no failure, and nothing counts failures: the crate asks again with the receiver's next
-//! answer to a heartbeat.
+//! needs the snapshot. That is no failure: the crate asks again with the receiver's next answer to a heartbeat. Where a
+//! receiver did not take what was sent, the next wish for it waits for a gate, then for two, and so on: whoever refuses a
+//! snapshot has a reason that lasts, and a view of the database is not taken for nothing.
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Index, Moment, PeerId, Term};
+use flotilla_base::{Index, Moment, PeerId, Span, Term};
 use raft::SnapshotStatus;
 use raft::eraftpb::{Message as RaftMessage, MessageType, Snapshot};
 
@@ -87,6 +88,17 @@ impl Phase {
     }
 }
 
+/// The wait behind failures does not grow beyond so many gates.
+const WAIT_GATES_MAX: u64 = 16;
+
+/// What a receiver did not take.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// No wish is handed out for it before.
+    until: Moment,
+    gates: u64,
+}
+
 /// The attempts of a lead: one for each receiver.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
@@ -94,6 +106,8 @@ pub(crate) struct Attempts {
     term: Term,
     started: u64,
     under_way: BTreeMap<PeerId, Attempt>,
+    /// Receivers that have taken nothing since.
+    failed: BTreeMap<PeerId, Failed>,
     /// Given up, and nobody was told yet.
     given_up: Vec<SnapshotNumber>,
 }
@@ -128,12 +142,35 @@ impl Attempts {
     pub(crate) fn start_anew(&mut self, term: Term) {
         self.given_up.extend(self.under_way.values().filter_map(Attempt::open_number));
         self.under_way.clear();
+        self.failed.clear();
         (self.term, self.started) = (term, 0);
     }
 
     fn give_up(&mut self, to: PeerId) {
         let attempt = self.under_way.remove(&to);
         self.given_up.extend(attempt.as_ref().and_then(Attempt::open_number));
+    }
+
+    /// `to` has not taken what was sent.
+    fn fail(&mut self, to: PeerId, now: Moment, gate: Span) {
+        self.under_way.remove(&to);
+        let before = self.failed.get(&to).map_or(0, |failed| failed.gates);
+        let gates = (2 * before).clamp(1, WAIT_GATES_MAX);
+        self.failed.insert(to, Failed { until: now + gate * gates, gates });
+    }
+
+    /// Hands out the wishes that need not wait.
+    fn take_wishes(&mut self, now: Moment) -> Vec<SnapshotWish> {
+        let failed = &self.failed;
+        let waits = |to: &PeerId| failed.get(to).is_some_and(|failed| now < failed.until);
+        let mut wishes = Vec::new();
+        for (to, attempt) in &mut self.under_way {
+            if matches!(attempt.phase, Phase::Wished) && !waits(to) {
+                attempt.phase = Phase::Asked;
+                wishes.push(SnapshotWish { number: attempt.number, to: *to });
+            }
+        }
+        wishes
     }
 
     fn receiver(&self, number: SnapshotNumber) -> Option<(PeerId, Phase)> {
@@ -171,15 +208,9 @@ impl Group {
     /// is collected.
     pub fn take_snapshot_wishes(&mut self) -> (Vec<SnapshotWish>, Vec<SnapshotNumber>) {
         self.give_up_needless();
+        let now = self.seen_at();
         let attempts = self.raw.mut_store().attempts();
-        let mut wishes = Vec::new();
-        for (to, attempt) in &mut attempts.under_way {
-            if matches!(attempt.phase, Phase::Wished) {
-                attempt.phase = Phase::Asked;
-                wishes.push(SnapshotWish { number: attempt.number, to: *to });
-            }
-        }
-        (wishes, std::mem::take(&mut attempts.given_up))
+        (attempts.take_wishes(now), std::mem::take(&mut attempts.given_up))
     }
 
     /// Gives up all attempts: this peer sends nothing more.
@@ -219,17 +250,19 @@ impl Group {
 
     /// What became of an attempt, its view being gone.
     pub fn snapshot_sent(&mut self, number: SnapshotNumber, outcome: SnapshotOutcome) {
-        let until = self.seen_at() + self.timing().gate * self.config.limits.log.install_gates;
+        let (now, gate) = (self.seen_at(), self.timing().gate);
+        let until = now + gate * self.config.limits.log.install_gates;
         let attempts = self.raw.mut_store().attempts();
         let Some((to, phase)) = attempts.receiver(number) else { return };
         let status = match (phase, outcome) {
             (Phase::Sending(position), SnapshotOutcome::Arrived) => {
                 attempts.set(to, Phase::Arrived(position, until));
+                attempts.failed.remove(&to);
                 SnapshotStatus::Finish
             }
             (Phase::Arrived(..), _) => return,
             _ => {
-                attempts.under_way.remove(&to);
+                attempts.fail(to, now, gate);
                 SnapshotStatus::Failure
             }
         };
@@ -381,6 +414,25 @@ mod tests {
         assert_eq!(attempts.ask(TO, Index(0)), None);
         assert!(number(&attempts) > first);
         assert!(attempts.given_up.is_empty(), "its end was told");
+    }
+
+    #[test]
+    fn whoever_takes_nothing_is_tried_ever_more_seldom() {
+        let (mut attempts, gate) = (leading(), Span(10));
+        let mut tried = Vec::new();
+        for now in (0..1_000).map(Moment) {
+            attempts.ask(TO, Index(0));
+            if let [SnapshotWish { to: TO, .. }] = attempts.take_wishes(now)[..] {
+                tried.push(now.0);
+                attempts.fail(TO, now, gate);
+            }
+        }
+        assert_eq!(tried, [0, 10, 30, 70, 150, 310, 470, 630, 790, 950]);
+        attempts.ask(PeerId(4), Index(0));
+        assert_eq!(attempts.take_wishes(Moment(951)).len(), 1, "others do not wait for it");
+        attempts.start_anew(Term(7));
+        attempts.ask(TO, Index(0));
+        assert_eq!(attempts.take_wishes(Moment(952)).len(), 1, "a new lead asks at once");
     }
 
     #[test]

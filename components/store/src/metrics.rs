@@ -92,6 +92,10 @@ const INSTALL_SECONDS: Metric = Metric::new(
     "flotilla_snapshot_install_seconds",
     "Time to put a snapshot in the place of a region's data, in seconds.",
 );
+const INSTALLING: Metric = Metric::new(
+    "flotilla_snapshots_installing",
+    "Regions whose data a snapshot takes the place of now.",
+);
 const VIEWS: Metric = Metric::new(
     "flotilla_snapshot_views",
     "Views of the database that are held to be sent as snapshots.",
@@ -111,6 +115,8 @@ pub struct StoreMetrics {
     dropped: IntCounterVec,
     apply_lag: Histogram,
     install_seconds: Histogram,
+    /// Snapshots that are being put in place.
+    pub(crate) installing: IntGauge,
     /// Written since the last sync.
     unsynced_entries: AtomicUsize,
 }
@@ -138,6 +144,7 @@ impl StoreMetrics {
             dropped: registry.counters(&DROPPED),
             apply_lag: registry.histogram(&APPLY_LAG, Buckets::Counts),
             install_seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
+            installing: registry.gauge(&INSTALLING),
             unsynced_entries: AtomicUsize::new(0),
         }
     }

@@ -153,6 +153,12 @@ impl Router {
         }
     }
 
+    /// How often the region's data here was about to be replaced by a snapshot, since the start.
+    #[must_use]
+    pub fn installs(&self, region: RegionId) -> u64 {
+        self.table.read().installs(region)
+    }
+
     /// Every region that lives on this store, by start key.
     #[must_use]
     pub fn regions(&self) -> Vec<Region> {

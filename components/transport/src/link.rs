@@ -118,20 +118,24 @@ pub struct SnapshotLimits {
     pub streams_max: usize,
     /// The same for one other store.
     pub streams_of_store_max: usize,
-    /// How long a snapshot may take; a large one longer, see [`Self::deadline`].
+    /// How long a small snapshot may take; a larger one longer, see [`Self::deadline`].
     pub time_max: Duration,
     /// How long the receiver waits for the next part.
     pub silence_max: Duration,
 }
 
 impl SnapshotLimits {
-    /// Slower than that no snapshot needs to be, in bytes a second.
+    /// Slower than that all snapshots of a store need not be together, in bytes a second: networks and disks are faster.
     const SLOWEST_RATE: u64 = 1 << 20;
 
-    /// How long a snapshot of about so many bytes may take.
+    /// How long a snapshot of about so many bytes may take: as long as it takes at the slowest of all rates, shared by as
+    /// many as may be under way, and a while.
     #[must_use]
     pub fn deadline(&self, bytes: u64) -> Duration {
-        self.time_max.max(Duration::from_secs(bytes / Self::SLOWEST_RATE))
+        let together = self.rate.clamp(1, Self::SLOWEST_RATE);
+        let seconds = u128::from(bytes) * self.streams_max as u128 / u128::from(together);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.time_max.saturating_add(Duration::from_secs(seconds.into()))
     }
 }
 

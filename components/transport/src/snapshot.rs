@@ -8,6 +8,7 @@
 //! An attempt has exactly one outcome, the value of [`crate::Peers::send_snapshot`]. An error does not say that the receiver has
 //! kept nothing: its answer may be lost.
 
+mod deadline;
 mod receive;
 mod send;
 
@@ -215,7 +216,12 @@ mod tests {
     #[test]
     fn large_snapshots_have_more_time() {
         let limits = SnapshotLimits::default();
-        assert_eq!(limits.deadline(1 << 20), Duration::from_secs(600));
-        assert_eq!(limits.deadline(2_000 << 20), Duration::from_secs(2_000));
+        assert_eq!(limits.deadline(0), Duration::from_secs(600));
+        // All places are taken, and none is faster than the slowest.
+        assert_eq!(limits.deadline(1_000 << 20), Duration::from_secs(600 + 8_000));
+        let slow = SnapshotLimits { rate: 1 << 19, ..limits };
+        assert_eq!(slow.deadline(1_000 << 20), Duration::from_secs(600 + 16_000));
+        let nothing = SnapshotLimits { rate: 0, ..limits };
+        assert!(nothing.deadline(u64::MAX) > slow.deadline(1 << 40));
     }
 }

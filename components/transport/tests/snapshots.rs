@@ -28,9 +28,13 @@ async fn pair() -> (Node, Node) {
 }
 
 async fn pair_with(limits: Limits) -> (Node, Node) {
+    pair_of([limits; 2]).await
+}
+
+async fn pair_of([first, second]: [Limits; 2]) -> (Node, Node) {
     let book = Arc::new(Book::default());
-    let first = Node::with_limits(identity(1, 1), own_address(), &book, limits).await;
-    let second = Node::with_limits(identity(2, 1), own_address(), &book, limits).await;
+    let first = Node::with_limits(identity(1, 1), own_address(), &book, first).await;
+    let second = Node::with_limits(identity(2, 1), own_address(), &book, second).await;
     (first, second)
 }
 
@@ -226,17 +230,44 @@ async fn a_slow_receiver_holds_up_the_reader() {
 
 #[tokio::test]
 async fn whoever_is_too_slow_is_given_up() {
-    let snapshots = SnapshotLimits {
-        time_max: Duration::from_secs(2),
-        silence_max: Duration::from_secs(20),
-        ..SnapshotLimits::default()
-    };
-    let (first, mut second) = pair_with(Limits { snapshots, ..limits() }).await;
+    let (time_max, streams_max) = (Duration::from_secs(2), 1);
+    let snapshots = SnapshotLimits { time_max, streams_max, ..SnapshotLimits::default() };
+    let (first, mut second) = pair_of([Limits { snapshots, ..limits() }, limits()]).await;
     second.shelf.permits.forget_permits(Semaphore::MAX_PERMITS);
     let failure = send(&first, head(&first, 2), parts(3)).await;
     assert!(matches!(failure, Err(SnapshotFailure::TooSlow(_))), "{failure:?}");
     broken_off(&mut second).await;
     second.shelf.permits.add_permits(9);
+    another_one_passes(&first, &mut second).await;
+}
+
+/// A rate that is set low is no fault of the snapshot.
+#[tokio::test]
+async fn a_low_rate_has_its_time() {
+    let (rate, time_max) = (512 << 10, Duration::from_millis(500));
+    let snapshots = SnapshotLimits { rate, time_max, ..SnapshotLimits::default() };
+    let (first, mut second) = pair_with(Limits { snapshots, ..limits() }).await;
+    let began = std::time::Instant::now();
+    send(&first, head(&first, 2), parts(4)).await.expect("taken");
+    assert!(began.elapsed() > 2 * time_max, "three parts had to wait for half a second each");
+    while !matches!(second.shelved().await, Shelved::Finished(_)) {}
+}
+
+/// It is never silent, and never comes to an end.
+#[tokio::test]
+async fn a_sender_that_sends_next_to_nothing_is_given_up() {
+    let with = |snapshots| Limits { snapshots, ..limits() };
+    let (rate, time_max) = (1 << 20, Duration::from_secs(2));
+    let first = with(SnapshotLimits { rate, ..SnapshotLimits::default() });
+    let second = with(SnapshotLimits { time_max, ..SnapshotLimits::default() });
+    let (first, mut second) = pair_of([first, second]).await;
+    let trickle = (0..).map(|_number| {
+        let data = SnapshotData { block: RecordWriter::new(1).finish(), ..part(0).data };
+        Ok(SnapshotPart { data, ..part(0) })
+    });
+    let failure = send(&first, head(&first, 2), Box::new(trickle)).await.expect_err("given up");
+    assert_eq!(code(&failure), Code::DeadlineExceeded, "{failure}");
+    broken_off(&mut second).await;
     another_one_passes(&first, &mut second).await;
 }
 

@@ -134,10 +134,18 @@ fn newest_log(database: &Path) -> (PathBuf, u64) {
 #[test]
 fn the_range_is_replaced_and_its_neighbours_are_not() {
     let scene = Scene::new();
-    let mut steps = Vec::new();
-    scene.replace(&mut |step| steps.push(step));
+    let (mut steps, mut written) = (Vec::new(), u64::MAX);
+    scene.replace(&mut |step| {
+        if step == Step::Written {
+            written = scene.engine.snapshot().sequence();
+        }
+        steps.push(step);
+    });
     use Step::{Dropped, Flushed, Ingested, Linked, Synced, Written};
-    assert_eq!(steps, [Dropped, Written, Synced, Flushed, Linked, Ingested]);
+    let [Dropped, Written, Synced(durable), Flushed, Linked, Ingested] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert!(durable.covers(written), "the deletion is durable before anything is ingested");
     assert!(all(&scene.engine) == scene.expected, "the new data, and nothing else in the range");
     // As often as one likes, also over itself.
     scene.replace(&mut |_step| {});
@@ -155,11 +163,11 @@ fn a_crash_at_any_step_is_made_good_by_doing_it_again() {
     let mut synced = newest_log(&database);
     let mut count = 0;
     scene.replace(&mut |step| {
-        if matches!(step, Step::Synced | Step::Flushed) {
+        if matches!(step, Step::Synced(_) | Step::Flushed) {
             synced = newest_log(&database);
         }
         for is_cut in [false, true] {
-            let to = copies.path().join(format!("{step:?}-{is_cut}"));
+            let to = copies.path().join(format!("{count}-{is_cut}"));
             copy(scene.root.path(), &to, is_cut.then_some(&synced));
         }
         count += 1;
@@ -181,7 +189,7 @@ fn nothing_that_is_written_later_survives_without_it() {
     let database = scene.root.path().join("db");
     let mut synced = newest_log(&database);
     scene.replace(&mut |step| {
-        if step == Step::Synced {
+        if matches!(step, Step::Synced(_)) {
             synced = newest_log(&database);
         }
     });
@@ -192,6 +200,61 @@ fn nothing_that_is_written_later_survives_without_it() {
     copy(&database, &to.join("db"), Some(&cut));
     let (engine, _stages) = open(&to);
     assert!(all(&engine) == scene.expected, "a power cut right behind the call");
+}
+
+/// Bytes that nothing compresses: they stand in a table as they are.
+fn noise(seed: u64) -> Bytes {
+    let mut state = seed | 1 << 40;
+    let next = |_byte| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..VALUE_BYTES).map(next).collect::<Vec<u8>>().into()
+}
+
+/// Flips bytes of `value` in the table that holds it.
+fn damage(database: &Path, value: &Bytes) {
+    let tables = fs::read_dir(database).expect("list").map(|entry| entry.expect("entry").path());
+    for path in tables.filter(|path| path.extension().is_some_and(|it| it == "sst")) {
+        let mut bytes = fs::read(&path).expect("read");
+        let found = bytes.windows(64).position(|window| window == &value[1_000..1_064]);
+        let Some(place) = found else { continue };
+        bytes[place] ^= 1;
+        return fs::write(&path, bytes).expect("damaged");
+    }
+    panic!("no table holds the value");
+}
+
+/// What is replaced may be replaced because the disk has spoilt it.
+#[test]
+fn old_data_that_cannot_be_read_is_replaced_like_any_other() {
+    for end in ["n", ""] {
+        let root = tempfile::tempdir().expect("scratch directory");
+        let (engine, stages) = open(root.path());
+        // Neighbours in the same table: it is not dropped as a whole.
+        let beside = if end.is_empty() { vec!["a"] } else { vec!["a", "z"] };
+        let mut batch = WriteBatch::new();
+        beside.iter().for_each(|key| batch.put(Family::Raw, *key, "kept"));
+        (0..10).for_each(|number| batch.put(Family::Raw, key(number), noise(number)));
+        engine.write(&batch).expect("write");
+        engine.flush().expect("flush");
+        engine.compact(Family::Raw);
+        // Not the first ones: they share a block with a neighbour.
+        (5..10).for_each(|number| damage(&root.path().join("db"), &noise(number)));
+        let range = KeyRange::new("m", end);
+        let looked = engine.scan(Family::Raw, &range, ScanDirection::Reverse, &mut |_, _| true);
+        looked.expect_err("a damaged block");
+        let mut writer = stages.begin(1, range.clone(), ByteSize(0)).expect("begin");
+        writer.put(Family::Raw, key(3), "new".into()).expect("put");
+        engine.replace_range(&range, &writer.finish().expect("finish")).expect("replaced");
+        for kept in beside {
+            assert_eq!(engine.get(Family::Raw, kept.as_bytes()), Ok(Some("kept".into())));
+        }
+        assert_eq!(engine.get(Family::Raw, &key(3)), Ok(Some("new".into())));
+        assert_eq!(engine.get(Family::Raw, b"mm"), Ok(None));
+    }
 }
 
 /// With tables that lie inside of the range as a whole, and would be dropped.

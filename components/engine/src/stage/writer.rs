@@ -13,6 +13,7 @@ use rocksdb::SstFileWriter;
 use super::{
     MANIFEST, Stage, StageError, StageTotals, Stages, file_name, io_error, look_at,
     manifest::{Manifest, StagedFamily, encode_block},
+    room::Share,
 };
 use crate::data_dir::sync_directory;
 
@@ -30,6 +31,8 @@ pub struct StageWriter<'a> {
     dir: PathBuf,
     open: Option<OpenFamily<'a>>,
     families: Vec<StagedFamily>,
+    /// What is set aside for the rest of it.
+    share: Share<'a>,
     is_finished: bool,
 }
 
@@ -41,6 +44,8 @@ struct OpenFamily<'a> {
     bytes: u64,
     body: Body<'a>,
     tables: usize,
+    /// Bytes of the tables that are closed.
+    closed_bytes: u64,
 }
 
 enum Body<'a> {
@@ -53,21 +58,22 @@ enum Body<'a> {
 
 impl<'a> StageWriter<'a> {
     pub(super) fn begin(
-        stages: &'a Stages,
+        (stages, share): (&'a Stages, Share<'a>),
         number: u64,
         range: KeyRange,
     ) -> Result<Self, StageError> {
         let dir = stages.unfinished_path(number);
         fs::create_dir(&dir).map_err(|cause| io_error("create", &dir, cause))?;
         let (open, families) = (None, Vec::new());
-        Ok(Self { stages, number, range, dir, open, families, is_finished: false })
+        Ok(Self { stages, number, range, dir, open, families, share, is_finished: false })
     }
 
     /// Appends a pair: families in the order of [`Family::DATA`], the keys of each upwards.
     ///
     /// # Errors
-    /// [`StageError::Refused`] for a pair out of order or out of range; [`StageError::Table`] or [`StageError::Io`]
-    /// where the disk fails or is full. The stage is to be dropped then.
+    /// [`StageError::Refused`] for a pair out of order or out of range; [`StageError::NoSpace`] or
+    /// [`StageError::TooLarge`] where it grows too large; [`StageError::Table`] or [`StageError::Io`] where the disk fails
+    /// or is full. The stage is to be dropped then.
     pub fn put(&mut self, family: Family, key: Key, value: Bytes) -> Result<(), StageError> {
         let place = |family| Family::DATA.iter().position(|it| *it == family);
         if place(family).is_none() {
@@ -91,7 +97,15 @@ impl<'a> StageWriter<'a> {
             }
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.put(key, value, (&self.dir, self.stages))
+        open.put(key, value, (&self.dir, self.stages))?;
+        self.share.grow(self.disk_bytes())
+    }
+
+    /// What the files take, about.
+    fn disk_bytes(&self) -> u64 {
+        let files = self.families.iter().flat_map(|family| &family.files);
+        let closed: u64 = files.map(|file| file.length).sum();
+        closed + self.open.as_ref().map_or(0, OpenFamily::disk_bytes)
     }
 
     /// What was put so far.
@@ -152,7 +166,7 @@ impl Drop for StageWriter<'_> {
 impl<'a> OpenFamily<'a> {
     const fn new(family: Family) -> Self {
         let body = Body::Block(Vec::new());
-        Self { family, last: Key::new(), pairs: 0, bytes: 0, body, tables: 0 }
+        Self { family, last: Key::new(), pairs: 0, bytes: 0, body, tables: 0, closed_bytes: 0 }
     }
 
     fn put(
@@ -194,9 +208,19 @@ impl<'a> OpenFamily<'a> {
         table.put(key, value).map_err(table_error)?;
         if table.file_size() >= TABLE_BYTES {
             table.finish().map_err(table_error)?;
+            self.closed_bytes += table.file_size();
             self.body = Body::Closed;
         }
         Ok(())
+    }
+
+    /// What it takes on disk, or will once it is closed.
+    fn disk_bytes(&self) -> u64 {
+        match &self.body {
+            Body::Block(_) => self.bytes,
+            Body::Closed => self.closed_bytes,
+            Body::Table(table) => self.closed_bytes + table.file_size(),
+        }
     }
 
     fn close(mut self, dir: &Path) -> Result<StagedFamily, StageError> {

@@ -382,15 +382,8 @@ impl StoreNode {
     /// A thread carries out its next step. Returns whether there is another one.
     pub fn step(&mut self, id: LaneId, desk: &mut Desk<'_>) -> bool {
         let Some(process) = &mut self.process else { return false };
-        let mut bench = Bench {
-            store: self.id,
-            disk: &mut self.disk,
-            works: &mut process.works,
-            doom: &mut self.doom,
-            judges: desk.judges,
-            out: desk.out,
-            time: (desk.now, process.clock),
-        };
+        let body = (self.id, &mut self.disk, &mut self.doom);
+        let mut bench = bench(body, (&mut process.works, process.clock), desk);
         let lane = process.lanes.lane(id);
         let lives = bench.step(lane);
         let has_more = !lane.is_idle();
@@ -610,4 +603,14 @@ fn message_header(
 ) -> Option<(flotilla_raftgroup::MessageKind, PeerId, flotilla_base::Term)> {
     let Input::Message(message) = input else { return None };
     Some((message.message.kind, message.message.from, message.message.term))
+}
+
+/// What a step of a store may touch: the store, what its process has in the works, and the world's desk.
+fn bench<'a>(
+    (store, disk, doom): (StoreId, &'a mut SimDisk, &'a mut Option<u64>),
+    (works, clock): (&'a mut Works, LocalClock),
+    desk: &'a mut Desk<'_>,
+) -> Bench<'a> {
+    let time = (desk.now, clock);
+    Bench { store, disk, works, doom, judges: desk.judges, out: desk.out, time }
 }

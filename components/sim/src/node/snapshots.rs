@@ -4,8 +4,7 @@ use flotilla_base::{Family, Mutation, RegionId};
 use flotilla_multiraft::{Admission, Arrival, Input, Slot, SnapshotInput};
 use flotilla_raftgroup::SnapshotOutcome;
 
-use super::{Desk, Process, StoreNode};
-use crate::hands::Bench;
+use super::{Desk, Process, StoreNode, bench};
 use crate::judge::{Place, installs};
 use crate::marks;
 use crate::snapshots::{ClaimEnd, Incoming, Replacing, ViewKey};
@@ -144,15 +143,8 @@ impl StoreNode {
             (Some(pairs), _) => pairs[half..].iter().map(put).collect(),
         };
         if !batch.is_empty() {
-            let mut bench = Bench {
-                store: self.id,
-                disk: &mut self.disk,
-                works: &mut process.works,
-                doom: &mut self.doom,
-                judges: desk.judges,
-                out: desk.out,
-                time: (desk.now, process.clock),
-            };
+            let body = (self.id, &mut self.disk, &mut self.doom);
+            let mut bench = bench(body, (&mut process.works, process.clock), desk);
             if bench.write(batch).is_none() {
                 return false;
             }

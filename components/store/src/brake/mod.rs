@@ -1,8 +1,10 @@
 //! Slows clients down before the disk has to: looks at database and volume now and then, and lets writes in by that.
 //!
-//! [`verdict`] decides; a task of the store looks ([`watch`]); the service asks before a write is proposed
-//! ([`Brake::pass`]), and so does whoever brings entries of other stores ([`Brake::room`]).
+//! [`verdict`] decides; a task of the store looks ([`watch`]) and hands leads over ([`hand_over`]); the service asks before
+//! a write is proposed ([`Brake::pass`]), and so does whoever brings entries of other stores ([`Brake::room`]): these are
+//! refused where there is no room, and not paced.
 
+mod hand_over;
 mod verdict;
 
 use std::{
@@ -25,6 +27,7 @@ use tokio::{
 
 use crate::{metrics::Volume, pd_link::PdLink, router::Router};
 
+use hand_over::HandOver;
 pub(crate) use verdict::Room;
 use verdict::{Judge, Pressure, Verdict};
 
@@ -46,11 +49,21 @@ struct State {
     next: Option<Instant>,
 }
 
-/// A write that would have to wait for too long.
+/// What a client wants to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooSlow {
-    /// After so long it might pass.
-    pub(crate) wait: Duration,
+pub(crate) struct Write {
+    pub(crate) bytes: usize,
+    /// It brings values; otherwise it removes some.
+    pub(crate) adds: bool,
+}
+
+/// Why a write does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Braked {
+    /// The disk has so little room.
+    NoRoom(Room),
+    /// It would have to wait for too long; after so long it might pass.
+    TooSlow(Duration),
 }
 
 impl Brake {
@@ -64,12 +77,12 @@ impl Brake {
         self.state.lock().verdict.pace
     }
 
-    /// Waits until `bytes` may be written, in the order of arrival.
+    /// Waits until `write` may be proposed, in the order of arrival.
     ///
     /// # Errors
-    /// That would not be before `deadline`; nothing is waited for.
-    pub(crate) async fn pass(&self, bytes: usize, deadline: Instant) -> Result<(), TooSlow> {
-        if let Some(turn) = self.turn(bytes as u64, Instant::now(), deadline)? {
+    /// The disk has no room for it, or it would not pass before `deadline`; nothing is waited for.
+    pub(crate) async fn pass(&self, write: Write, deadline: Instant) -> Result<(), Braked> {
+        if let Some(turn) = self.turn(write, Instant::now(), deadline)? {
             sleep_until(turn).await;
         }
         Ok(())
@@ -77,17 +90,23 @@ impl Brake {
 
     fn turn(
         &self,
-        bytes: u64,
+        write: Write,
         now: Instant,
         deadline: Instant,
-    ) -> Result<Option<Instant>, TooSlow> {
+    ) -> Result<Option<Instant>, Braked> {
+        let bytes = write.bytes as u64;
         let mut state = self.state.lock();
+        match state.verdict.room {
+            Room::Enough => {}
+            Room::Scarce if !write.adds => {}
+            room => return Err(Braked::NoRoom(room)),
+        }
         let turn = match state.verdict.pace {
             None => None,
             Some(pace) => {
                 let turn = state.next.map_or(now, |next| next.max(now));
                 if turn > deadline {
-                    return Err(TooSlow { wait: turn - now });
+                    return Err(Braked::TooSlow(turn - now));
                 }
                 let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(pace.max(1));
                 let length = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
@@ -133,6 +152,7 @@ pub(crate) async fn watch(watch: Watch) {
     let mut ticks = interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Instant::now();
+    let mut hand_over = HandOver::default();
     loop {
         let now = ticks.tick().await;
         let Some(pressure) = watch.look().await else { return };
@@ -142,8 +162,8 @@ pub(crate) async fn watch(watch: Watch) {
         let verdict = judge.judge(pressure, written.saturating_mul(1000) / span_millis);
         let before = watch.brake.set(verdict);
         watch.tell(before, verdict, pressure);
-        if before.room == Room::Enough && verdict.room > Room::Enough {
-            watch.hand_leads_over();
+        for (region, peer) in hand_over.due(verdict.room, now, || watch.link.transferable()) {
+            watch.router.notify(region, peer, Input::StepAside);
         }
     }
 }
@@ -178,13 +198,6 @@ impl Watch {
             tracing::warn!(is_slow, files, bytes, "writes are slowed down by what compactions owe");
         }
     }
-
-    /// A store with room takes writes that this one would refuse. Where no other has any, the leads stay.
-    fn hand_leads_over(&self) {
-        for (region, peer) in self.link.transferable() {
-            self.router.notify(region, peer, Input::StepAside);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -197,16 +210,30 @@ mod tests {
         let start = Instant::now();
         let late = start + Duration::from_secs(1);
         let turn = |bytes| {
-            brake.turn(bytes, start, late).map(|turn| turn.map_or(Duration::ZERO, |it| it - start))
+            let turn = brake.turn(Write { bytes, adds: true }, start, late);
+            turn.map(|turn| turn.map_or(Duration::ZERO, |it| it - start))
         };
         assert_eq!(turn(1 << 30), Ok(Duration::ZERO), "nothing slows it down");
         brake.set(Verdict { pace: Some(1 << 20), ..Verdict::default() });
         let turns: Vec<_> = (0..4).map(|_| turn(256 << 10).expect("in time")).collect();
         assert_eq!(turns, [0, 250, 500, 750].map(Duration::from_millis));
         assert_eq!(turn(5 << 20), Ok(Duration::from_secs(1)), "it may begin");
-        assert_eq!(turn(1), Err(TooSlow { wait: Duration::from_secs(6) }));
+        assert_eq!(turn(1), Err(Braked::TooSlow(Duration::from_secs(6))));
         assert_eq!(brake.written.load(Ordering::Relaxed), (1 << 30) + (6 << 20));
         brake.set(Verdict::default());
         assert_eq!(turn(1 << 30), Ok(Duration::ZERO), "nothing slows it down");
+    }
+
+    #[test]
+    fn what_is_refused_for_lack_of_room_takes_no_turn() {
+        let brake = Brake::default();
+        let start = Instant::now();
+        let verdict = |room| Verdict { room, pace: Some(1 << 20) };
+        let turn = |adds| brake.turn(Write { bytes: 1 << 20, adds }, start, start);
+        brake.set(verdict(Room::Scarce));
+        assert_eq!(turn(true), Err(Braked::NoRoom(Room::Scarce)));
+        assert_eq!(turn(false), Ok(None), "a deletion makes room");
+        brake.set(verdict(Room::None));
+        assert_eq!([true, false].map(turn), [Err(Braked::NoRoom(Room::None)); 2]);
     }
 }

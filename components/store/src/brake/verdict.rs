@@ -5,7 +5,8 @@
 //! - **debt**: the more files wait in level 0, or bytes for a compaction, between a soft and a hard limit, the smaller is
 //!   the part of the usual pace that is let in;
 //! - **room**: where the disk gets full, values are refused and deletions are not; where it is full, so is everything
-//!   that a client writes, and entries of leaders elsewhere. What raft itself notes is small, and has the rest.
+//!   that a client writes, and entries of leaders elsewhere, which no debt slows down (decision 0022). What raft itself
+//!   notes is small, and has the rest.
 //!
 //! **Knows nothing of** clocks, disks, and who is slowed down.
 

@@ -1,20 +1,29 @@
 //! The threads of one store around one region with one peer, on a disk whose syncs a test can hold up.
 
-use std::time::{Duration, Instant};
-
-use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region,
-    RegionId, Seeded, StoreId,
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
 };
-use flotilla_engine::{Engine, EngineError, EngineOptions, Stages};
+
+use bytes::Bytes;
+use flotilla_base::{
+    ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Mutation, Peer, PeerId,
+    Region, RegionId, Seeded, StoreId, Term,
+};
+use flotilla_engine::{
+    Engine, EngineError, EngineOptions, Stages,
+    stage::{self, FreeBytes},
+};
 use flotilla_multiraft::{
-    Input, NewRegion, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader,
-    SplitCommand, SplitRequest, WriteCommand,
+    Input, NewRegion, NotInPlace, PeerMessage, RegionTable, ReplicaConfig, Reply, RequestError,
+    RequestHeader, SplitCommand, SplitRequest, WriteCommand,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
-use flotilla_raftgroup::{GroupLimits, Timing};
+use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
+use flotilla_raftgroup::{GroupLimits, Message, MessageKind, Timing};
 use flotilla_telemetry::MonotonicClock;
-use flotilla_transport::{Identity, Limits, Peers, ResolveStore, Resolved};
+use flotilla_transport::{Identity, Limits, Peers, ReceiveSnapshot as _, ResolveStore, Resolved};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Runtime, sync::oneshot, time::timeout};
 
@@ -23,6 +32,7 @@ use crate::split::sizes::{Sizes, SplitLimits};
 use crate::{
     apply_pool::{ApplyCells, ApplyWorker},
     boot::{self, Planned},
+    envelope::encode,
     host::{Shared, SyncerHost},
     metrics::StoreMetrics,
     network::Inbound,
@@ -90,7 +100,7 @@ struct OneStore {
     shared: Shared,
     inbound: Arc<Inbound>,
     runtime: Runtime,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 fn replica_config(engine: &Engine) -> ReplicaConfig {
@@ -106,12 +116,12 @@ fn replica_config(engine: &Engine) -> ReplicaConfig {
 }
 
 fn snapshots_of(
-    (directory, engine): (&std::path::Path, &Engine),
+    (directory, engine, free): (&Path, &Engine, FreeBytes),
     inbound: &Arc<Inbound>,
     peers: &Arc<Peers>,
     runtime: &Runtime,
 ) -> Snapshots {
-    let stages = Stages::open(&directory.join("snap"), ByteSize(0)).expect("a directory");
+    let stages = Stages::open_on(&directory.join("snap"), ByteSize(0), free).expect("a directory");
     let parts = snapshots::Parts {
         engine: engine.clone(),
         router: inbound.router.clone(),
@@ -123,9 +133,23 @@ fn snapshots_of(
     Snapshots::new(parts, stages)
 }
 
+/// The region of all tests, with this store's peer alone.
+fn begin_first_region(inbound: &Inbound, router: &Router) {
+    let peers = vec![Peer::voter(PEER, STORE)];
+    let region = Region { id: REGION, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
+    inbound.create(REGION, PEER);
+    router.table().write().initialise(PEER, &region).expect("nobody owns a key");
+    router.notify(REGION, PEER, Input::Bootstrap { region: Box::new(region), leads: true });
+}
+
 impl OneStore {
     /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
     fn start() -> Self {
+        Self::start_on(|_volume| Ok(ByteSize(u64::MAX)))
+    }
+
+    /// On a volume that has so much left for snapshots.
+    fn start_on(free: FreeBytes) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
         let runtime = Runtime::new().expect("a runtime");
@@ -149,7 +173,7 @@ impl OneStore {
         let identity = Identity { cluster_id, store_id: STORE, incarnation };
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
-        let disk = (directory.path(), &engine);
+        let disk = (directory.path(), &engine, free);
         let snapshots = snapshots_of(disk, &inbound, &peers, &runtime);
         let shared = Shared {
             snapshots,
@@ -178,11 +202,7 @@ impl OneStore {
             let host = StoreHost::new(shared.clone(), Arc::clone(&syncer), Arc::clone(&alarm));
             RaftWorker::new(host, Arc::clone(&syncer))
         });
-        let peers = vec![Peer::voter(PEER, STORE)];
-        let region = Region { id: REGION, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
-        inbound.create(REGION, PEER);
-        router.table().write().initialise(PEER, &region).expect("nobody owns a key");
-        router.notify(REGION, PEER, Input::Bootstrap { region: Box::new(region), leads: true });
+        begin_first_region(&inbound, &router);
         let store = Self {
             _raft: raft.expect("a thread"),
             _alarm: alarm,
@@ -193,7 +213,7 @@ impl OneStore {
             shared,
             inbound,
             runtime,
-            _directory: directory,
+            directory,
         };
         store.until(|| matches!(store.read(), Reply::ReadAt(_)));
         store
@@ -237,6 +257,19 @@ impl OneStore {
             Reply::Split(division) => division.regions().cloned().collect(),
             reply => panic!("{reply:?}"),
         }
+    }
+
+    /// The region is out of service, and its applier at work on the last keys only.
+    fn give_up_keys(&self) {
+        let mut table = self.router.table().write();
+        table.quarantine(REGION, PEER);
+        let rest = Region { id: REGION, range: KeyRange::new("x", ""), ..Region::default() };
+        table.split(&rest, &[]).expect("a range of its own");
+    }
+
+    /// Stages that are there, whole or not.
+    fn staged(&self) -> usize {
+        std::fs::read_dir(self.directory.path().join("snap")).expect("listed").count()
     }
 
     /// Holds up the disk, and fills the queue to it.
@@ -319,6 +352,99 @@ fn a_region_that_was_split_serves_in_parts() {
     let begin = |region, header| store.router.begin_in_place(region, header);
     store.until(|| begin(CHILD, &now).is_ok() && begin(REGION, &now).is_ok());
     assert!(begin(REGION, &header()).is_err());
+}
+
+/// What a store says of the snapshots that it sends: one of a region with these keys, for its peer on this store.
+fn announced(region: RegionId, range: KeyRange) -> SnapshotHead {
+    let peers = [1, 2].map(|it| Peer::voter(PeerId(region.get() * 10 + it), StoreId(it))).to_vec();
+    let (to, from) = (peers[0], peers[1]);
+    let message = Message::new(MessageKind::Snapshot, from.id, to.id, Term(6));
+    let message = Message { index: Index(9), log_term: Term(6), ..message };
+    let epoch = Epoch::FIRST;
+    let message = PeerMessage { region, from, to, epoch, matched_by_all: Index(0), message };
+    SnapshotHead {
+        envelope: Some(encode(message)),
+        region: Some(Region { id: region, range, epoch, peers }.into()),
+        clock_millis: 1,
+        expected_bytes: 1 << 20,
+        removed: Vec::new(),
+    }
+}
+
+/// What would be refused when it is here is not sent.
+#[test]
+fn a_snapshot_of_keys_that_have_an_owner_is_refused_as_it_begins() {
+    let store = OneStore::start();
+    let begin = |head| store.wait(store.shared.snapshots.begin(StoreId(2), head)).map(|_sink| ());
+    let refused = begin(announced(CHILD, KeyRange::new("b", "g"))).expect_err("an owner");
+    assert_eq!(refused.code(), tonic::Code::Aborted, "{refused}");
+    assert!(refused.message().contains("overlaps region 2"), "{refused}");
+    store.split("m");
+    store.until(|| store.router.regions().len() == 2);
+    let refused = begin(announced(RegionId(7), KeyRange::new("b", "g"))).expect_err("an owner");
+    assert!(refused.message().contains("overlaps region 5"), "{refused}");
+}
+
+/// What the volume of the next test has left.
+static FREE: AtomicU64 = AtomicU64::new(100 << 20);
+
+/// The disk fills up while a snapshot arrives: the sender is told, nothing is left, and the peer takes the next one.
+#[test]
+fn a_snapshot_that_finds_the_disk_full_ends() {
+    let store = OneStore::start_on(|_volume| Ok(ByteSize(FREE.load(Ordering::Relaxed))));
+    store.give_up_keys();
+    let begin = || {
+        let head = announced(CHILD, KeyRange::new("b", "g"));
+        store.wait(store.shared.snapshots.begin(StoreId(2), head))
+    };
+    let mut sink = begin().unwrap_or_else(|refused| panic!("{refused}"));
+    FREE.store(1 << 20, Ordering::Relaxed);
+    let refused = begin().map(|_sink| ()).expect_err("no room");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    let mut state = 1_u64 << 40;
+    let mut noise = || {
+        let next = |_byte| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        Bytes::from((0..1 << 20).map(next).collect::<Vec<u8>>())
+    };
+    let refused = (0..60).find_map(|count| {
+        let key = Key::from(format!("c{count:02}"));
+        store.wait(sink.take(part(&[(key, noise())]))).err()
+    });
+    let refused = refused.expect("no room for what comes");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    store.until(|| store.staged() == 0);
+    FREE.store(100 << 20, Ordering::Relaxed);
+    drop(begin().unwrap_or_else(|refused| panic!("{refused}")));
+}
+
+fn part(pairs: &[(Key, Bytes)]) -> SnapshotData {
+    SnapshotData { family: SnapshotFamily::Raw.into(), block: stage::encode_block(pairs) }
+}
+
+/// A sender keeps its place for what it brings. Whoever is refused in the middle leaves nothing.
+#[test]
+fn a_snapshot_that_brings_nothing_ends() {
+    let store = OneStore::start();
+    store.give_up_keys();
+    let head = announced(CHILD, KeyRange::new("b", "g"));
+    let sink = store.wait(store.shared.snapshots.begin(StoreId(2), head));
+    let mut sink = sink.unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(store.staged(), 1);
+    store.wait(sink.take(part(&[("c".into(), "value".into())]))).expect("taken");
+    let ended = store.wait(async {
+        loop {
+            if let Err(refused) = sink.take(part(&[])).await {
+                return refused;
+            }
+        }
+    });
+    assert_eq!(ended.code(), tonic::Code::InvalidArgument, "{ended}");
+    store.until(|| store.staged() == 0);
 }
 
 /// A mark that is written all the same would keep the region away from this store for ever.

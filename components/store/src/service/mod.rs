@@ -89,6 +89,10 @@ pub(crate) trait Regions: Clone + Send + Sync + 'static {
     /// The region as it lives on this store.
     fn region(&self, region: RegionId) -> Option<Region>;
 
+    /// How often the region's data here was about to be replaced by a snapshot: whoever finds the same number before a
+    /// barrier and behind its view has no view of the middle.
+    fn installs(&self, region: RegionId) -> u64;
+
     /// Every region that lives on this store, by start key.
     fn regions(&self) -> Vec<Region>;
 }
@@ -143,6 +147,10 @@ impl Regions for Router {
 
     fn region(&self, region: RegionId) -> Option<Region> {
         Self::region(self, region)
+    }
+
+    fn installs(&self, region: RegionId) -> u64 {
+        Self::installs(self, region)
     }
 
     fn regions(&self) -> Vec<Region> {

@@ -19,6 +19,10 @@ use crate::{
     split::{borders::cut_at, splitter::SplitFailure},
 };
 
+/// Keys of one request: as many as public clients send at once. Each 64 of them are an entry, and each makes its stores a
+/// group.
+const SPLIT_KEYS_MAX: usize = 2_048;
+
 /// What a request asks for, in the keys that regions have.
 pub(super) fn wishes(request: SplitRegionRequest) -> Vec<Key> {
     let SplitRegionRequest { split_key, mut split_keys, is_raw_kv, .. } = request;
@@ -48,7 +52,12 @@ impl<R: Regions> RawService<R> {
         target: &Target,
         keys: Vec<Key>,
     ) -> Result<Vec<Region>, Rejection> {
-        // A border goes with every word about its region.
+        let count = keys.len();
+        if count > SPLIT_KEYS_MAX {
+            let text = format!("{count} split keys; {SPLIT_KEYS_MAX} are the most at once");
+            return Err(Rejection::Refused(text));
+        }
+        // Every split is refused for it; here, before ids are asked for.
         keys.iter().try_for_each(|key| check_key(key))?;
         // Whoever reads here leads, and knows the shape that is split.
         let target = &Target { is_for_any_replica: false, ..*target };

@@ -59,6 +59,8 @@ enum Fate {
     Lost,
     /// This is written first.
     Overtaken(Mutation),
+    /// The region's data is replaced between a barrier and the view.
+    Replaced,
 }
 
 /// What becomes of a read in place.
@@ -80,6 +82,8 @@ struct Script {
     meanwhile: Vec<Mutation>,
     /// The largest clock that was applied, in milliseconds.
     clock_millis: u64,
+    /// How often the region's data was replaced.
+    installs: u64,
 }
 
 impl Default for Script {
@@ -93,6 +97,7 @@ impl Default for Script {
             ends: VecDeque::new(),
             meanwhile: Vec::new(),
             clock_millis: 0,
+            installs: 0,
         }
     }
 }
@@ -160,7 +165,8 @@ impl Played {
     async fn barrier(&self, region: RegionId, header: RequestHeader) -> Reply {
         match self.meet().await {
             Some(Fate::Refused(refusal)) => Reply::Failed(refusal),
-            Some(Fate::Unknown | Fate::Lost | Fate::Overtaken(_)) | None => {
+            fate => {
+                self.script.lock().installs += u64::from(matches!(fate, Some(Fate::Replaced)));
                 match self.check(region, header) {
                     Ok(_) => Reply::ReadAt(Index(7)),
                     Err(refusal) => Reply::Failed(refusal),
@@ -186,7 +192,7 @@ impl Regions for Played {
             Some(Fate::Overtaken(mutation)) => {
                 self.engine.write(&WriteBatch::from(vec![mutation])).expect("written");
             }
-            None => {}
+            Some(Fate::Replaced) | None => {}
         }
         let reply = self.apply(region, header, command);
         WriteOutcome::Done(reply.unwrap_or_else(Reply::Failed))
@@ -231,6 +237,10 @@ impl Regions for Played {
 
     fn region(&self, region: RegionId) -> Option<Region> {
         self.regions.lock().iter().find(|known| known.id == region).cloned()
+    }
+
+    fn installs(&self, _region: RegionId) -> u64 {
+        self.script.lock().installs
     }
 
     fn regions(&self) -> Vec<Region> {

@@ -18,7 +18,7 @@ use super::{
     raw::{RawService, Source, get_response, rejected},
     read_pool::{NotRead, Patience},
     rpc_metrics::{Op, Outcome, Way},
-    view::Reader,
+    view::{Begun, Reader},
 };
 
 /// Reads of one thread in a row. Each may meet a disk, and those behind it wait.
@@ -153,7 +153,7 @@ fn serve<R: Regions>(
 fn serve_one<R: Regions>(source: &Source<R>, call: &RawGetRequest) -> Option<RawGetResponse> {
     let target = source.identity.check(call.context.as_ref(), &call.cf).ok()?;
     let begun = source.regions.begin_in_place(target.region, &target.header).ok()?;
-    let reader = Reader::new(source, target, Some(begun));
+    let reader = Reader::new(source, target, Begun::InPlace(begun));
     let found = reader.get(&call.key).ok()?;
     // What this store's clock alone hides is hidden from everybody first, which takes an entry.
     reader.judged_alone().is_none().then(|| get_response(found))

@@ -38,10 +38,25 @@ pub(super) struct Reader<'a, R: Regions> {
     pub(super) source: &'a Source<R>,
     pub(super) target: Target,
     /// Until the view is taken.
-    begun: Cell<Option<R::InPlace>>,
+    begun: Cell<Option<Begun<R::InPlace>>>,
     now: OnceCell<Now>,
     /// Something was left out that is gone by this store's clock alone.
     has_judged_alone: Cell<bool>,
+}
+
+/// How a read came to take its view.
+pub(super) enum Begun<P> {
+    /// A permit allows it.
+    InPlace(P),
+    /// A barrier was passed.
+    Behind(Barrier),
+}
+
+/// A barrier that was passed.
+#[derive(Clone, Copy)]
+pub(super) struct Barrier {
+    /// [`Regions::installs`] from before it was asked for.
+    installs: u64,
 }
 
 /// The time by which values end, read once for each read, after it began.
@@ -95,16 +110,16 @@ impl<R: Regions> RawService<R> {
             return self.settle(target, seen).await;
         }
         if target.is_for_any_replica {
-            self.replica_barrier(target).await?;
-            let seen = self.read_behind_barrier(target, &read, Way::Replica).await?;
+            let barrier = self.replica_barrier(target).await?;
+            let seen = self.read_behind(target, barrier, &read, Way::Replica).await?;
             if seen.alone_millis.is_none() {
                 return Ok(seen.value);
             }
             // Only a leader's clock can become everybody's: where this peer does not lead, the client is told
             // who does.
         }
-        self.barrier(target).await?;
-        let seen = self.read_behind_barrier(target, &read, Way::Barrier).await?;
+        let barrier = self.barrier(target).await?;
+        let seen = self.read_behind(target, barrier, &read, Way::Barrier).await?;
         self.settle(target, seen).await
     }
 
@@ -119,7 +134,7 @@ impl<R: Regions> RawService<R> {
     {
         let metrics = &self.source().metrics;
         let done = match self.source().regions.begin_in_place(target.region, &target.header) {
-            Ok(begun) => self.on_pool(target, Some(begun), read.clone()).await?,
+            Ok(begun) => self.on_pool(target, Begun::InPlace(begun), read.clone()).await?,
             Err(why) => Err(why),
         };
         match done {
@@ -137,9 +152,10 @@ impl<R: Regions> RawService<R> {
         }
     }
 
-    async fn read_behind_barrier<T, F>(
+    async fn read_behind<T, F>(
         &self,
         target: &Target,
+        barrier: Barrier,
         read: &F,
         way: Way,
     ) -> Result<Seen<T>, Rejection>
@@ -147,7 +163,7 @@ impl<R: Regions> RawService<R> {
         T: Send + 'static,
         F: Fn(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Clone + Send + 'static,
     {
-        let done = self.on_pool(target, None, read.clone()).await?;
+        let done = self.on_pool(target, Begun::Behind(barrier), read.clone()).await?;
         let seen = done.map_err(|_nothing_had_begun| internal("a barrier was not enough"))?;
         self.source().metrics.read(way);
         Ok(seen)
@@ -161,13 +177,16 @@ impl<R: Regions> RawService<R> {
         Ok(seen.value)
     }
 
-    async fn barrier(&self, target: &Target) -> Result<(), Rejection> {
+    async fn barrier(&self, target: &Target) -> Result<Barrier, Rejection> {
+        let installs = self.source().regions.installs(target.region);
         let barrier = self.source().regions.read_barrier(target.region, target.header);
         let reply = timeout_at(target.deadline, barrier).await;
-        self.is_passed(target, reply.map_err(|_elapsed| Rejection::deadline())?)
+        self.is_passed(target, reply.map_err(|_elapsed| Rejection::deadline())?)?;
+        Ok(Barrier { installs })
     }
 
-    async fn replica_barrier(&self, target: &Target) -> Result<(), Rejection> {
+    async fn replica_barrier(&self, target: &Target) -> Result<Barrier, Rejection> {
+        let installs = self.source().regions.installs(target.region);
         let barrier = self.source().regions.replica_barrier(target.region, target.header);
         let reply = timeout_at(target.deadline, barrier).await;
         match reply.map_err(|_elapsed| Rejection::deadline())? {
@@ -175,7 +194,7 @@ impl<R: Regions> RawService<R> {
                 let reason = "no leader is known that could be asked for a read index";
                 Err(Rejection::region(error::read_index_not_ready(region, reason)))
             }
-            reply => self.is_passed(target, reply),
+            reply => self.is_passed(target, reply).map(|()| Barrier { installs }),
         }
     }
 
@@ -194,7 +213,7 @@ impl<R: Regions> RawService<R> {
     async fn on_pool<T: Send + 'static>(
         &self,
         target: &Target,
-        begun: Option<R::InPlace>,
+        begun: Begun<R::InPlace>,
         read: impl FnOnce(&Reader<'_, R>, &Patience<'_>) -> Result<T, Stop> + Send + 'static,
     ) -> Result<Result<Seen<T>, NotInPlace>, Rejection> {
         let (source, target) = (Arc::clone(self.source()), *target);
@@ -214,20 +233,28 @@ impl<R: Regions> RawService<R> {
 }
 
 impl<'a, R: Regions> Reader<'a, R> {
-    /// A read in place has `begun`; without, a barrier was passed.
-    pub(super) fn new(source: &'a Source<R>, target: Target, begun: Option<R::InPlace>) -> Self {
-        let (begun, now, has_judged_alone) = (Cell::new(begun), OnceCell::new(), Cell::new(false));
+    /// A read that has `begun`, and takes one view.
+    pub(super) fn new(source: &'a Source<R>, target: Target, begun: Begun<R::InPlace>) -> Self {
+        let begun = Cell::new(Some(begun));
+        let (now, has_judged_alone) = (OnceCell::new(), Cell::new(false));
         Self { source, target, begun, now, has_judged_alone }
     }
 
     /// To be called after the view of the data is taken, and before anything of it is used.
     ///
     /// # Errors
-    /// [`Stop::NotInPlace`].
+    /// [`Stop`]. Behind a barrier, a thread that stood still over a whole install may have taken its view in the middle
+    /// of it, and finds the region as it was.
     pub(super) fn confirm(&self) -> Result<(), Stop> {
+        let (regions, region) = (&self.source.regions, self.target.region);
         match self.begun.take() {
-            Some(begun) => self.source.regions.finish_in_place(begun).map_err(Stop::NotInPlace),
-            None => Ok(()),
+            Some(Begun::InPlace(begun)) => regions.finish_in_place(begun).map_err(Stop::NotInPlace),
+            Some(Begun::Behind(Barrier { installs })) if installs != regions.installs(region) => {
+                let refusal = RequestError::NotInitialised(region);
+                let refusal = error::region_error(refusal, &self.target.header, regions);
+                Err(Rejection::region(refusal).into())
+            }
+            Some(Begun::Behind(_)) | None => Ok(()),
         }
     }
 

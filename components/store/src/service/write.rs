@@ -18,7 +18,7 @@ use super::{
     rpc_metrics::Proposed,
 };
 use crate::{
-    brake::{Room, TooSlow},
+    brake::{self, Braked, Room},
     router::WriteOutcome,
 };
 
@@ -202,20 +202,24 @@ impl<R: Regions> RawService<R> {
         }
         let source = self.source();
         let adds = command.mutations.iter().any(|change| matches!(change, Mutation::Put(..)));
-        let refused = match source.brake.room() {
-            Room::Scarce if adds => "there is room for deletions only",
-            Room::None => "there is no room for anything",
-            Room::Enough | Room::Scarce => {
-                let passed = source.brake.pass(command.size_bytes(), wait_until).await;
-                return passed.map_err(|TooSlow { wait }| {
-                    let reason = "compactions are behind, writes are slowed down";
-                    Unwritten::Refused(Rejection::region(error::server_is_busy_for(reason, wait)))
-                });
+        let write = brake::Write { bytes: command.size_bytes(), adds };
+        let refusal = match source.brake.pass(write, wait_until).await {
+            Ok(()) => return Ok(()),
+            Err(Braked::TooSlow(wait)) => {
+                error::server_is_busy_for("compactions are behind, writes are slowed down", wait)
+            }
+            Err(Braked::NoRoom(room)) => {
+                source.metrics.proposed(Proposed::Refused);
+                let is_for_deletions = room < Room::None;
+                let reason = if is_for_deletions {
+                    "there is room for deletions only"
+                } else {
+                    "there is no room for anything"
+                };
+                error::disk_full(source.identity.store, reason)
             }
         };
-        source.metrics.proposed(Proposed::Refused);
-        let full = error::disk_full(source.identity.store, refused);
-        Err(Unwritten::Refused(Rejection::region(full)))
+        Err(Unwritten::Refused(Rejection::region(refusal)))
     }
 
     /// The range of a deletion with the bounds that its region gives it. No stored key lies behind the

@@ -37,16 +37,19 @@ impl Snapshots {
 
     fn replace(&self, region: RegionId, peer: PeerId, clean: &KeyRange, stage: StageNumber) {
         let started = Instant::now();
+        let metrics = &self.shared.parts.metrics;
+        metrics.installing.inc();
         let replaced = self
             .shared
             .stages
             .load(stage.0)
             .map_err(ReplaceError::Stage)
             .and_then(|staged| self.shared.parts.engine.replace_range(clean, &staged));
+        metrics.installing.dec();
         let input = match replaced {
             Ok(()) => {
                 let took = started.elapsed();
-                self.shared.parts.metrics.installed(took);
+                metrics.installed(took);
                 tracing::info!(region = region.get(), ?took, "a snapshot was installed");
                 SnapshotInput::Installed(stage)
             }

@@ -241,7 +241,12 @@ fn put(writer: &mut StageWriter<'_>, data: SnapshotData) -> Result<(), Status> {
         }
     };
     let spoilt = |cause: CodecError| Status::data_loss(format!("data of a snapshot: {cause}"));
-    for (key, value) in stage::decode_block(&data.block).map_err(spoilt)? {
+    let pairs = stage::decode_block(&data.block).map_err(spoilt)?;
+    // It would keep its sender's place, and bring nothing.
+    if pairs.is_empty() {
+        return Err(Status::invalid_argument("a part of a snapshot that holds nothing"));
+    }
+    for (key, value) in pairs {
         writer.put(family, key, value).map_err(|error| status(&error))?;
     }
     Ok(())
@@ -251,7 +256,7 @@ fn status(error: &StageError) -> Status {
     let text = error.to_string();
     match error {
         StageError::NoSpace { .. } => Status::resource_exhausted(text),
-        StageError::Refused(_) => Status::invalid_argument(text),
+        StageError::Refused(_) | StageError::TooLarge { .. } => Status::invalid_argument(text),
         StageError::Damaged { .. } | StageError::Table(_) | StageError::Io { .. } => {
             Status::internal(text)
         }

@@ -54,20 +54,12 @@ impl Snapshots {
     fn open_view(&self, key: ViewKey, slot: SnapshotSlot) {
         // Both records and all data from one instant.
         let snapshot = self.shared.parts.engine.snapshot();
-        let meta = match SnapshotMeta::read(&snapshot, key.region) {
-            Ok(meta) => meta,
-            Err(error) => {
-                tracing::error!(region = key.region.get(), %error, "no snapshot can be taken");
-                None
-            }
-        };
-        let Some(meta) = meta else {
+        let Some((meta, bytes)) = measured(&snapshot, key.region) else {
             if self.take_out(&key).is_some() {
                 self.tell(key.region, key.peer, SnapshotInput::Refused(key.number));
             }
             return;
         };
-        let bytes = self.shared.parts.engine.approximate_size(&meta.region.range);
         let taken = SnapshotInput::Taken(key.number, Box::new(meta.clone()));
         {
             let mut views = self.shared.views.lock();
@@ -112,13 +104,18 @@ impl Snapshots {
             let Some(view) = views.get_mut(&key) else { return };
             let sending = ViewState::Sending { _ends: ends };
             match std::mem::replace(&mut view.state, sending) {
-                ViewState::Open(open) => open,
+                ViewState::Open(open) => Some(open),
                 ViewState::Taking | ViewState::Sending { .. } => {
-                    debug_assert!(false, "{key:?} is sent before it is taken, or twice");
                     views.remove(&key);
-                    return;
+                    None
                 }
             }
+        };
+        let Some(open) = open else {
+            // A fault of the replica's; it waits for a word, and asks for another view then.
+            tracing::error!(?key, "a view is to be sent before it is taken, or twice");
+            let failed = SnapshotInput::Sent(key.number, SnapshotOutcome::Failed);
+            return self.tell(key.region, key.peer, failed);
         };
         let snapshots = self.clone();
         let send = async move {
@@ -164,6 +161,17 @@ impl Snapshots {
             }
         }
     }
+}
+
+/// What stands in a view, and how much a receiver has to set aside for it; `None` where it holds nothing to send, or cannot
+/// be read.
+fn measured(snapshot: &Snapshot, region: RegionId) -> Option<(SnapshotMeta, u64)> {
+    let fails = |error: &dyn std::fmt::Display| {
+        tracing::error!(region = region.get(), %error, "no snapshot can be taken");
+    };
+    let meta = SnapshotMeta::read(snapshot, region).map_err(|error| fails(&error)).ok()??;
+    let bytes = snapshot.size_as_tables(&meta.region.range).map_err(|error| fails(&error)).ok()?;
+    Some((meta, bytes))
 }
 
 /// The data of a view in the form in which it travels.

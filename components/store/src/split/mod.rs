@@ -13,7 +13,7 @@ pub(crate) mod survey;
 
 use std::{sync::Arc, time::Duration};
 
-use flotilla_base::{ReadError, RegionId};
+use flotilla_base::{Key, ReadError, Region, RegionId};
 use flotilla_engine::Engine;
 use flotilla_multiraft::RequestError;
 use tokio::time::{sleep, timeout};
@@ -88,23 +88,70 @@ impl GrownRegions {
             tracing::warn!(region = id.get(), bytes = survey.bytes, "no border fits into a region");
             return Ok(Look::Done);
         }
-        let split = timeout(PATIENCE, self.splitter.split(region, borders)).await;
-        // Others wait for their turn. Should it come about later, the region is small then.
-        let Ok(split) = split else {
-            tracing::warn!(region = id.get(), "a split has no outcome yet");
-            return Ok(Look::Again);
-        };
-        match split {
-            Ok(regions) => {
-                let (bytes, parts) = (survey.bytes, regions.len());
-                tracing::info!(region = id.get(), bytes, parts, "a region was split");
-                Ok(Look::Done)
-            }
-            Err(SplitFailure::Refused(RequestError::NotLeader { .. })) => Ok(Look::NotHere),
-            Err(failure) => {
-                tracing::warn!(region = id.get(), %failure, "a region is not split yet");
-                Ok(Look::Again)
+        Ok(carry_out(self.splitter.as_ref(), region, borders, PATIENCE).await)
+    }
+}
+
+/// Has a region split, and waits no longer than `patience`.
+async fn carry_out(
+    splitter: &dyn SplitRegions,
+    region: Region,
+    borders: Vec<Key>,
+    patience: Duration,
+) -> Look {
+    let id = region.id;
+    // Others wait for their turn. Should it come about later, the region is small then.
+    let Ok(split) = timeout(patience, splitter.split(region, borders)).await else {
+        tracing::warn!(region = id.get(), "a split has no outcome yet");
+        return Look::Again;
+    };
+    match split {
+        Ok(regions) => {
+            tracing::info!(region = id.get(), parts = regions.len(), "a region was split");
+            Look::Done
+        }
+        Err(SplitFailure::Refused(RequestError::NotLeader { .. })) => Look::NotHere,
+        Err(failure) => {
+            tracing::warn!(region = id.get(), %failure, "a region is not split yet");
+            Look::Again
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, future::BoxFuture};
+
+    use super::*;
+
+    /// Answers with what it holds, or never.
+    struct Fixed(Option<RequestError>);
+
+    impl SplitRegions for Fixed {
+        fn split(
+            &self,
+            _region: Region,
+            _borders: Vec<Key>,
+        ) -> BoxFuture<'_, Result<Vec<Region>, SplitFailure>> {
+            match self.0.clone() {
+                Some(refusal) => async { Err(SplitFailure::Refused(refusal)) }.boxed(),
+                None => std::future::pending().boxed(),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_split_without_an_outcome_holds_up_no_other_one() {
+        let look = async |splitter: Fixed| {
+            let borders = vec!["m".into()];
+            let carried =
+                carry_out(&splitter, Region::default(), borders, Duration::from_millis(1));
+            timeout(Duration::from_secs(30), carried).await.expect("it is not waited for")
+        };
+        assert!(matches!(look(Fixed(None)).await, Look::Again));
+        let region = RegionId(2);
+        let elsewhere = RequestError::NotLeader { region, leader: None };
+        assert!(matches!(look(Fixed(Some(elsewhere))).await, Look::NotHere));
+        assert!(matches!(look(Fixed(Some(RequestError::Busy(region)))).await, Look::Again));
     }
 }

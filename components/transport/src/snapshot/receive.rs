@@ -7,7 +7,7 @@ use flotilla_proto::raft::{
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use super::{BLOCK_VERSION, ReceiveSnapshot};
+use super::{BLOCK_VERSION, ReceiveSnapshot, SnapshotSink, deadline::Deadline};
 use crate::{link::SnapshotLimits, peers::Shared, queue::kind_of};
 
 /// # Errors
@@ -33,7 +33,25 @@ pub(crate) async fn receive(
         if is_cut { Err(Status::unavailable("the network lets nothing pass")) } else { Ok(()) }
     };
     passes()?;
-    let mut sink = receiver.begin(from, head).await?;
+    let deadline = Deadline::new(*limits, head.expected_bytes);
+    let sink = receiver.begin(from, head).await?;
+    tokio::select! {
+        received = hand_on((shared, &deadline), chunks, sink, &passes) => received,
+        // Or whoever sends a little now and then would keep its place for ever.
+        time_max = deadline.over() => {
+            Err(Status::deadline_exceeded(format!("a snapshot took longer than {time_max:?}")))
+        }
+    }
+}
+
+/// Hands the parts to `sink`, up to the last one.
+async fn hand_on(
+    (shared, deadline): (&Shared, &Deadline),
+    mut chunks: Streaming<SnapshotChunk>,
+    mut sink: Box<dyn SnapshotSink>,
+    passes: &(dyn Fn() -> Result<(), Status> + Sync),
+) -> Result<(), Status> {
+    let limits = &shared.limits.snapshots;
     let mut count = 0;
     loop {
         let part = next(&mut chunks, limits).await?;
@@ -42,6 +60,7 @@ pub(crate) async fn receive(
             Some(Part::Data(data)) => {
                 check(&data)?;
                 count += 1;
+                deadline.passed(data.block.len() as u64);
                 shared.snapshots.stats.received_bytes.add(data.block.len());
                 sink.take(data).await?;
             }

@@ -6,11 +6,11 @@ use flotilla_base::StoreId;
 use flotilla_proto::raft::{
     SnapshotChunk, SnapshotHead, SnapshotTail, raft_client::RaftClient, snapshot_chunk::Part,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 
-use super::{SnapshotFailure, SnapshotPart, SnapshotSlot};
+use super::{SnapshotFailure, SnapshotPart, SnapshotSlot, deadline::Deadline};
 use crate::{
     hello::Hello,
     link::Resolved,
@@ -42,11 +42,10 @@ impl Peers {
         parts: Parts,
     ) -> Result<(), SnapshotFailure> {
         let shared = self.shared();
-        let time_max = shared.limits.snapshots.deadline(head.expected_bytes);
+        let deadline = Deadline::new(shared.limits.snapshots, head.expected_bytes);
         let sent = tokio::select! {
-            sent = timeout(time_max, send(shared, slot.to, head, parts)) => {
-                sent.unwrap_or(Err(SnapshotFailure::TooSlow(time_max)))
-            }
+            sent = send((shared, &deadline), slot.to, head, parts) => sent,
+            time_max = deadline.over() => Err(SnapshotFailure::TooSlow(time_max)),
             () = shared.until_closed() => Err(SnapshotFailure::Closed),
         };
         let stats = &shared.snapshots.stats;
@@ -59,7 +58,7 @@ impl Peers {
 }
 
 async fn send(
-    shared: &Shared,
+    (shared, deadline): (&Shared, &Deadline),
     to: StoreId,
     head: SnapshotHead,
     parts: Parts,
@@ -80,7 +79,7 @@ async fn send(
     let mut call = pin!(client.snapshot(request));
     let answer = tokio::select! {
         answer = &mut call => answer,
-        fed = feed(shared, to, head, parts, chunks) => {
+        fed = feed((shared, deadline), to, head, parts, chunks) => {
             fed?;
             call.await
         }
@@ -90,7 +89,7 @@ async fn send(
 
 /// Hands all parts to the connection. Ends early where that is gone: the call says why.
 async fn feed(
-    shared: &Shared,
+    (shared, deadline): (&Shared, &Deadline),
     to: StoreId,
     head: SnapshotHead,
     parts: Parts,
@@ -116,6 +115,7 @@ async fn feed(
         if chunks.send(chunk(Part::Data(data))).await.is_err() {
             return Ok(());
         }
+        deadline.passed(bytes);
         shared.snapshots.stats.sent_bytes.add(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
     if !shared.passes(shared.identity.store_id, to, &envelope) {

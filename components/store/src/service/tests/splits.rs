@@ -107,6 +107,18 @@ async fn a_border_is_no_longer_than_keys_are() {
     assert!(refused.contains("exceeds the limit"), "{refused}");
 }
 
+/// Each is a group for its stores.
+#[tokio::test]
+async fn so_many_keys_and_no_more_split_a_region_at_once() {
+    let fixture = Fixture::new();
+    let keys: Vec<&str> = (0..2_049).map(|it| &*String::leak(format!("d{it:04}"))).collect();
+    let refused = split(&fixture, &keys, true).await.region_error.expect("refused").message;
+    assert!(refused.contains("2049 split keys; 2048 are the most"), "{refused}");
+    // The played splitter makes one entry of them, which would be too many for that.
+    let refused = split(&fixture, &keys[1..], true).await.region_error.expect("refused").message;
+    assert!(refused.contains("2048 new regions"), "{refused}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_split_is_told_with_a_reason() {
     let fixture = Fixture::new();

@@ -53,6 +53,29 @@ async fn a_permit_needs_no_barrier() {
     assert_eq!((fixture.barriers(), fixture.counted(IN_PLACE)), ([3, 0], 3));
 }
 
+/// The thread that reads stood still over a whole install: its view may be of the middle, and the region looks as before.
+#[tokio::test]
+async fn a_view_of_an_installs_middle_is_not_used() {
+    let fixture = Fixture::new();
+    fixture.put(b"c", b"1", 0).await;
+    let is_refused = |error: Option<errorpb::Error>| {
+        error.is_some_and(|error| error.region_not_initialized.is_some())
+    };
+    fixture.expect([Fate::Replaced]);
+    assert!(is_refused(fixture.get_anywhere(b"c").await.region_error));
+    fixture.expect([Fate::Replaced]);
+    assert!(is_refused(fixture.get(b"c").await.region_error));
+    let keys = vec!["c".into()];
+    let request = RawBatchGetRequest { context: Some(context()), keys, ..Default::default() };
+    fixture.expect([Fate::Replaced]);
+    let batch = done(fixture.service.raw_batch_get(Request::new(request)).await);
+    assert!(is_refused(batch.region_error) && batch.pairs.is_empty());
+    fixture.expect([Fate::Replaced]);
+    let scan = done(fixture.service.raw_scan(Request::new(scan_request("b", ""))).await);
+    assert!(is_refused(scan.region_error) && scan.kvs.is_empty());
+    assert_eq!(fixture.get_anywhere(b"c").await.value, "1", "the next one is served");
+}
+
 #[tokio::test]
 async fn a_view_that_may_not_be_used_is_not_used() {
     let reasons = [
