@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use common::{pairs, scratch_engine};
-use flotilla_base::{ByteSize, Family, Key, KeyRange, ScanDirection};
+use flotilla_base::{ByteSize, Family, Key, KeyRange, Rng, ScanDirection};
 use flotilla_engine::{DataChunk, RangeReader, StageError, StageTotals, Stages, WriteBatch};
 use tempfile::TempDir;
 
@@ -143,16 +143,8 @@ fn a_stage_that_others_leave_no_room_ends_and_leaves_nothing() {
     let mut writer = stages.begin(1, KeyRange::all(), ByteSize::mib(30)).expect("room");
     let both = stages.begin(2, KeyRange::all(), ByteSize::mib(30));
     assert!(matches!(both.err(), Some(StageError::NoSpace { .. })), "each alone would have room");
-    let mut state = 1_u64 << 40;
-    let mut noise = || {
-        let next = |_byte| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        };
-        Bytes::from((0..64 << 10).map(next).collect::<Vec<u8>>())
-    };
+    let mut rng = Rng::new(7);
+    let mut noise = || (0..8 << 10).flat_map(|_| rng.next().to_le_bytes()).collect::<Bytes>();
     let mut put = |count| writer.put(Family::Raw, key(count), noise());
     (0..100).for_each(|count| put(count).expect("its own room"));
     FREE.store(20 << 20, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 use std::fs;
 
 use bytes::Bytes;
-use flotilla_base::{ByteSize, Key};
+use flotilla_base::{ByteSize, Key, Rng};
 use tempfile::TempDir;
 
 use super::*;
@@ -136,7 +136,7 @@ fn the_range_is_replaced_and_its_neighbours_are_not() {
     let scene = Scene::new();
     let (mut steps, mut written) = (Vec::new(), u64::MAX);
     scene.replace(&mut |step| {
-        if step == Step::Written {
+        if step == Written {
             written = scene.engine.snapshot().sequence();
         }
         steps.push(step);
@@ -204,14 +204,8 @@ fn nothing_that_is_written_later_survives_without_it() {
 
 /// Bytes that nothing compresses: they stand in a table as they are.
 fn noise(seed: u64) -> Bytes {
-    let mut state = seed | 1 << 40;
-    let next = |_byte| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..VALUE_BYTES).map(next).collect::<Vec<u8>>().into()
+    let mut rng = Rng::new(seed);
+    (0..VALUE_BYTES / 8).flat_map(|_| rng.next().to_le_bytes()).collect()
 }
 
 /// Flips bytes of `value` in the table that holds it.

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use flotilla_base::{
     ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Mutation, Peer, PeerId,
-    Region, RegionId, Seeded, StoreId, Term,
+    Region, RegionId, Rng, Seeded, StoreId, Term,
 };
 use flotilla_engine::{
     Engine, EngineError, EngineOptions, Stages,
@@ -401,16 +401,8 @@ fn a_snapshot_that_finds_the_disk_full_ends() {
     FREE.store(1 << 20, Ordering::Relaxed);
     let refused = begin().map(|_sink| ()).expect_err("no room");
     assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
-    let mut state = 1_u64 << 40;
-    let mut noise = || {
-        let next = |_byte| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        };
-        Bytes::from((0..1 << 20).map(next).collect::<Vec<u8>>())
-    };
+    let mut rng = Rng::new(7);
+    let mut noise = || (0..1 << 17).flat_map(|_| rng.next().to_le_bytes()).collect::<Bytes>();
     let refused = (0..60).find_map(|count| {
         let key = Key::from(format!("c{count:02}"));
         store.wait(sink.take(part(&[(key, noise())]))).err()
