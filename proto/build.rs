@@ -6,8 +6,9 @@ use prost::Message as _;
 
 const ROOTS: [&str; 3] = ["kvproto", "health", "flotilla"];
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "metapb.proto",
+    "eraftpb.proto",
     "errorpb.proto",
     "kvrpcpb.proto",
     "tikvpb.proto",

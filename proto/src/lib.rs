@@ -3,7 +3,7 @@
 //! **Knows nothing of** sockets, servers, raft's own types, storage, or what any message means to a store.
 //!
 //! Three families, compiled from the `.proto` files beside this crate: the public protocol of
-//! TiKV ([`tikvpb`], [`kvrpcpb`], [`pdpb`], [`keyspacepb`], [`metapb`], [`errorpb`]: packages, paths, numbers and
+//! TiKV ([`tikvpb`], [`kvrpcpb`], [`pdpb`], [`keyspacepb`], [`metapb`], [`eraftpb`], [`errorpb`]: packages, paths, numbers and
 //! types are a contract with clients that nobody here writes), the standard [`health`] service, and
 //! Flotilla's own [`raft`], [`store_link`] and [`cluster`]. Methods that a server does not implement answer UNIMPLEMENTED.
 //! A golden test holds every field's number and type.
@@ -37,7 +37,7 @@ pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub use convert::ConvertError;
 pub use generated::{
-    errorpb,
+    eraftpb, errorpb,
     flotilla::{cluster, pd as store_link, raft},
     grpc::health::v1 as health,
     keyspacepb, kvrpcpb, metapb, pdpb, tikvpb,
