@@ -187,3 +187,33 @@ fn what_has_ended_is_forgotten_some_time() {
     assert_eq!((list.running.len(), list.ended.len()), (0, controller::ENDED_MAX));
     assert!(list.ended[0].operator.id > list.ended[1].operator.id, "the last one first");
 }
+
+/// A vote of somebody who lacks the data costs what the region stands.
+#[test]
+fn only_who_has_caught_up_counts() {
+    let mut scene = Scene::new("1v 2v 3v");
+    scene.begin(&Change::AddLearner(StoreId(4))).expect("begins");
+    set(&mut scene, "1v 2v 3v 4l");
+    scene.pending = vec![scene.peer_on(4)];
+    assert_eq!(scene.after(10_000), [], "it lacks the data");
+    scene.pending.clear();
+    scene.down = vec![scene.peer_on(4)];
+    assert_eq!(scene.after(10_000), [], "it does not answer");
+    scene.down.clear();
+    assert_eq!(ending(&scene.after(10_000)), Some(Ending::Finished));
+
+    for change in [
+        Change::AddPeer(StoreId(4)),
+        Change::MoveRegion([1, 2, 4].into_iter().map(StoreId).collect()),
+    ] {
+        let begun = scene.begin(&change).expect("begins");
+        assert!(order(&begun).is_some(), "{change:?}");
+        // The order was lost, and the learner has fallen behind since.
+        scene.pending = vec![scene.peer_on(4)];
+        assert_eq!(scene.after(10_000), [], "{change:?}");
+        scene.pending.clear();
+        assert!(order(&scene.after(10_000)).is_some(), "{change:?}");
+        let at = scene.stamp();
+        scene.controller.cancel(REGION, at).expect("runs");
+    }
+}
