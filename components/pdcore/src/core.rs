@@ -186,6 +186,12 @@ impl<T> PdCore<T> {
         &self.view
     }
 
+    /// How many regions are being changed by this member.
+    #[must_use]
+    pub fn operators(&self) -> usize {
+        self.reign.as_ref().map_or(0, |reign| reign.operators.len())
+    }
+
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {
         self.config.seeded.has(bug)
     }
