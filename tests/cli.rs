@@ -259,6 +259,19 @@ fn cluster_views(sandbox: &Sandbox) {
     let store = stores[0]["id"].to_string();
     assert_eq!(sandbox.json(&["ctl", "regions", "--store", &store])["total"], 2);
     assert_eq!(sandbox.run(&["ctl", "regions", "--store", "4711"]).code, 2);
+    assert_eq!(sandbox.json(&["ctl", "operators", "--history"])["operators"], Value::Array(vec![]));
+    assert!(sandbox.ok(&["ctl", "operators"]).contains("CHANGE"));
+    let region = regions["regions"][0]["id"].to_string();
+    let change = |verb: &'static str, store: &str| {
+        let words = ["ctl", "region", verb, "--region", &region, "--store", store];
+        words.map(str::to_owned)
+    };
+    let costly = sandbox.fails(&change("remove-peer", &store), 6, "FLT-3002");
+    assert!(costly.contains("2 voters would stay"), "{costly}");
+    let refused = sandbox.fails(&change("add-peer", "4711"), 1, "FLT-2106");
+    assert!(refused.contains("there is no store 4711"), "{refused}");
+    let idle = sandbox.fails(&["ctl", "region", "cancel", "--region", &region], 1, "FLT-2106");
+    assert!(idle.contains("nothing is being done to region"), "{idle}");
     assert!(sandbox.ok(&["ctl", "regions"]).contains("LEADER"));
     assert!(sandbox.ok(&["ctl", "stores"]).contains("ADDRESS"));
 }

@@ -209,7 +209,8 @@ impl Churn<'_> {
     }
 
     fn any_region(&self, client: &Client, rng: &mut Rng) -> Option<RegionInfo> {
-        let regions = client.admin().regions(KeyRange::all(), usize::MAX);
+        let admin = client.admin();
+        let regions = admin.regions(KeyRange::all(), usize::MAX);
         let regions = self.cluster.runtime.block_on(regions).expect("regions are known");
         pick(&regions, rng)
     }

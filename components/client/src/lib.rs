@@ -1,4 +1,4 @@
-//! The Rust client of Flotilla: raw keys, scans, and a read-only view of the placement driver.
+//! The Rust client of Flotilla: raw keys, scans, and a view of the placement driver, which changes regions as well.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), flotilla_client::Error> {
@@ -26,7 +26,7 @@
 //!
 //! Entry types: [`Client`], [`RawKv`], [`Scan`], [`Admin`], [`Error`].
 //! Reading order: [`raw`], `call`, `core`, `pd`, `links`, `flight`, `wire`, `batch`, [`scan`],
-//! [`admin`], [`health`], [`error`], [`stats`].
+//! [`admin`], [`health`], [`operators`], [`error`], [`stats`].
 #![warn(missing_docs)]
 
 pub mod admin;
@@ -38,6 +38,7 @@ pub mod error;
 mod flight;
 pub mod health;
 mod links;
+pub mod operators;
 mod options;
 mod pd;
 pub mod raw;
@@ -56,6 +57,7 @@ pub use crate::{
     admin::{Admin, Member, Members, RegionInfo, StoreInfo, StoreState, Timestamp},
     error::{Error, ErrorKind},
     health::{ClusterHealth, Contact},
+    operators::{OperatorEnding, OperatorInfo, Operators, RegionChange},
     options::{ClientOptions, ReadFrom},
     raw::{KeyValue, RawKv, Swap},
     scan::Scan,
@@ -93,7 +95,7 @@ impl Client {
         RawKv::new(Arc::clone(&self.core), CallOptions::from(&self.core.options))
     }
 
-    /// The read-only view of members, stores, regions and time.
+    /// Members, stores, regions and time, and changes of regions.
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(Arc::clone(&self.core))

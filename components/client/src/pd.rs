@@ -153,6 +153,21 @@ impl PdLink {
         self.ask_on(question).await
     }
 
+    /// Asks one question beyond the public protocol.
+    pub(crate) async fn ask_cluster<T, F>(
+        &self,
+        question: impl FnOnce(ClusterClient<Channel>, u64) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let cluster = self.cluster().get();
+        let question = |channel, _header| async {
+            Ok((None, question(ClusterClient::new(channel), cluster).await?))
+        };
+        self.ask_on(question).await
+    }
+
     async fn ask_on<T, F>(
         &self,
         question: impl FnOnce(Channel, Option<pdpb::RequestHeader>) -> F,

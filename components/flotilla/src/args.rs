@@ -437,6 +437,8 @@ Examples:
     /// Change one region
     #[command(subcommand)]
     Region(RegionCommand),
+    /// Changes of regions that are under way
+    Operators(OperatorsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -450,6 +452,98 @@ Examples:
   flotilla ctl region split --at user:5000
   flotilla ctl region split --at b --at m --at t")]
     Split(SplitArgs),
+    /// Let another store lead a region
+    #[command(after_help = "\
+Nothing is copied, and the region stands still for a moment at most. The way back is the same command with the store
+that led before.
+
+Examples:
+  flotilla ctl region transfer-leader --region 2 --to 3")]
+    TransferLeader {
+        #[command(flatten)]
+        region: RegionArg,
+        /// Store that is to lead; it holds a peer that votes
+        #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 3))]
+        to: u64,
+    },
+    /// Put a region on one more store
+    #[command(after_help = "\
+The region's data is copied first; the new peer votes once it has all of it.
+
+Examples:
+  flotilla ctl region add-peer --region 2 --store 4
+  flotilla ctl region add-peer --region 2 --store 4 --learner      it never votes")]
+    AddPeer {
+        #[command(flatten)]
+        region: RegionArg,
+        /// Store that is to hold a peer
+        #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 4))]
+        store: u64,
+        /// The peer gets the data and does not vote
+        #[arg(long)]
+        learner: bool,
+    },
+    /// Take a region from a store, and stand fewer failures from then on
+    #[command(after_help = "\
+The copy on that store is deleted. To keep as many copies, move it instead: flotilla ctl region move-peer.
+
+Examples:
+  flotilla ctl region remove-peer --region 2 --store 4 --yes")]
+    RemovePeer {
+        #[command(flatten)]
+        region: RegionArg,
+        /// Store that is to hold none any more
+        #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 4))]
+        store: u64,
+        /// Do it, knowing what it costs
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Move a region from one store to another
+    #[command(after_help = "\
+The data is copied first, then both peers change places in one step; at no time does the region stand fewer failures.
+
+Examples:
+  flotilla ctl region move-peer --region 2 --from 1 --to 4")]
+    MovePeer {
+        #[command(flatten)]
+        region: RegionArg,
+        /// Store that holds a peer now
+        #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 1))]
+        from: u64,
+        /// Store that is to hold it
+        #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 4))]
+        to: u64,
+    },
+    /// Give up what is being done to a region
+    #[command(after_help = "\
+What was ordered last may still happen; the steps behind it do not.
+
+Examples:
+  flotilla ctl region cancel --region 2")]
+    Cancel(RegionArg),
+}
+
+/// Which region is meant.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct RegionArg {
+    /// The region's id; flotilla ctl regions lists them
+    #[arg(long, value_name = "ID", value_parser = text::whole::<u64>(1..=u64::MAX, 2))]
+    pub region: u64,
+}
+
+/// Which changes of regions are listed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+They belong to the placement driver that leads; what an earlier one had under way is gone.
+
+Examples:
+  flotilla ctl operators
+  flotilla ctl operators --history")]
+pub(crate) struct OperatorsArgs {
+    /// Those that have ended as well, the last one first
+    #[arg(long)]
+    pub history: bool,
 }
 
 #[derive(Debug, Args)]

@@ -206,6 +206,10 @@ catalogue! {
         "A store is not up, or a region has no leader or too few replicas. Without a majority of its stores a \
          region serves nothing.",
         "Start what is down; the stores are listed by flotilla ctl stores, the regions by flotilla ctl regions.";
+    UNCONFIRMED: "FLT-3002", "unconfirmed", Unsafe,
+        "ACTION needs to be confirmed",
+        "The action deletes a copy of data, so that fewer failures can be stood afterwards. Nothing was done.",
+        "Read what it would cost, then give the command again with --yes, or choose another way.";
     STORAGE: "FLT-4001", "storage", Failed,
         "the database of NODE cannot be opened",
         "The files of the database are damaged, or were written by something else.",

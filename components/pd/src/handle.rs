@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    core::{RegionLookup, Reply, Request},
+    core::{Look, RegionLookup, Reply, Request},
     status::Status,
     tso::TsoGate,
 };
@@ -61,12 +61,12 @@ impl CoreHandle {
     }
 
     /// Asks the owner.
-    pub(crate) async fn ask<T>(
+    pub(crate) async fn ask<T, R: Into<Request>>(
         &self,
-        request: impl FnOnce(Reply<T>) -> Request,
+        request: impl FnOnce(Reply<T>) -> R,
     ) -> Result<T, Denied> {
         let (reply, answer) = oneshot::channel();
-        self.tell(request(reply)).await?;
+        self.tell(request(reply).into()).await?;
         answer.await.map_err(|_owner_is_gone| Denied::Stopped)?
     }
 
@@ -86,7 +86,7 @@ impl CoreHandle {
         loop {
             regions.mark_unchanged();
             let asked = lookup.clone();
-            let found = self.ask(|reply| Request::Region { lookup: asked, reply }).await?;
+            let found = self.ask(|reply| Look::Region { lookup: asked, reply }).await?;
             // The first region has none before it, and an unknown id may never come: only keys must
             // have an owner.
             let is_led = found.as_ref().is_some_and(|info| info.leader.is_some());

@@ -85,7 +85,10 @@ impl<T> PdCore<T> {
         effects: &mut Effects<T>,
     ) -> Result<(), CoreError> {
         match input {
-            Input::Wake => self.single.wake(clocks.now),
+            Input::Wake => {
+                self.single.wake(clocks.now);
+                self.end_late_operators(clocks, effects);
+            }
             Input::Persisted(number) => self.on_persisted(number, effects),
             Input::Message(message) => {
                 // Refused for any other reason: late, or not for this member. Something newer will come.
@@ -108,12 +111,19 @@ impl<T> PdCore<T> {
             Input::RegionHeartbeat(report) => self.region_heartbeat(clocks, *report, effects),
             Input::AskSplit { region, children, ticket } => {
                 match self.check_split(clocks, &region, children) {
-                    Ok(ids) => self.wait_for_ids(ids, ticket, effects),
+                    Ok(ids) => self.wait_for_ids(clocks, ids, ticket, effects),
                     Err(denied) => effects.replies.push((ticket, Err(denied))),
                 }
             }
             Input::ReportSplit { pieces, ticket } => {
                 let outcome = self.report_split(clocks, pieces, effects);
+                effects.replies.push((ticket, outcome));
+            }
+            Input::AddOperator { asked, ticket } => {
+                self.add_operator(clocks, &asked, ticket, effects);
+            }
+            Input::CancelOperator { region, ticket } => {
+                let outcome = self.cancel_operator(clocks, region, effects);
                 effects.replies.push((ticket, outcome));
             }
         }
@@ -142,7 +152,9 @@ impl<T> PdCore<T> {
     pub fn next_deadline(&self, now: Moment) -> Moment {
         // Also when a lease runs out, so that those who wait for the end of the lead hear of it.
         let lease_ends = self.lease.filter(|end| *end > now).unwrap_or(Moment::NEVER);
-        self.single.group().next_deadline().min(lease_ends)
+        let operators = self.reign.as_ref().map(|reign| reign.operators.next_deadline());
+        let operators = operators.unwrap_or(Moment::NEVER);
+        self.single.group().next_deadline().min(lease_ends).min(operators)
     }
 
     /// Whether this member may say at `now` that it leads. The clock must have been read after the
@@ -172,6 +184,12 @@ impl<T> PdCore<T> {
     #[must_use]
     pub const fn view(&self) -> &ClusterView {
         &self.view
+    }
+
+    /// How many regions are being changed by this member.
+    #[must_use]
+    pub fn operators(&self) -> usize {
+        self.reign.as_ref().map_or(0, |reign| reign.operators.len())
     }
 
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {

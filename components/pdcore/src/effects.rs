@@ -16,7 +16,8 @@
 
 use flotilla_base::{Incarnation, Mutation, RegionId, StoreId, Term};
 use flotilla_placement::{
-    Cluster, IdBatch, Refusal, StaleReport, StoreHealth, TsoChange, view::ReportEffect,
+    Cluster, IdBatch, OperatorEvent, Refusal, StaleReport, StoreHealth, TsoChange,
+    view::ReportEffect,
 };
 use flotilla_raftgroup::{Message, ProposeError, ReadyNumber, RoleChange};
 
@@ -108,6 +109,11 @@ pub trait PdHost<T> {
     fn reply(&mut self, ticket: T, outcome: Outcome);
     /// Tells what changed.
     fn report(&mut self, report: Report);
+    /// Hands an order to a region's leader, and tells what became of operators. Orders may be lost: a host that
+    /// reaches no leaders loses all of them.
+    fn operator(&mut self, event: OperatorEvent) {
+        drop(event);
+    }
 }
 
 /// What is to be done.
@@ -129,6 +135,9 @@ pub struct Effects<T> {
     pub replies: Vec<(T, Outcome)>,
     /// What may be of interest.
     pub reports: Vec<Report>,
+    /// Orders for leaders, and what became of operators. Last of all: the ids in them are from windows that were
+    /// applied.
+    pub operators: Vec<OperatorEvent>,
 }
 
 impl<T> Default for Effects<T> {
@@ -142,6 +151,7 @@ impl<T> Default for Effects<T> {
             tso: Vec::new(),
             replies: Vec::new(),
             reports: Vec::new(),
+            operators: Vec::new(),
         }
     }
 }
@@ -152,7 +162,8 @@ impl<T> Effects<T> {
     /// # Errors
     /// Those of the host; what follows is not done then, and the member must not go on.
     pub fn finish<H: PdHost<T>>(&mut self, host: &mut H) -> Result<(), H::Error> {
-        let Self { stop, send, log, records, claim, tso, replies, reports } = std::mem::take(self);
+        let Self { stop, send, log, records, claim, tso, replies, reports, operators } =
+            std::mem::take(self);
         // P1.
         let is_over = matches!(stop, Some(TsoChange::Close));
         assert!(!is_over || tso.is_empty(), "timestamps would go on behind the end of their reign");
@@ -182,6 +193,9 @@ impl<T> Effects<T> {
         }
         for report in reports {
             host.report(report);
+        }
+        for event in operators {
+            host.operator(event);
         }
         Ok(())
     }

@@ -1,8 +1,12 @@
 //! What a member is told, and what it answers.
 
-use flotilla_base::{Incarnation, Moment, Region, StoreId};
-use flotilla_placement::{Answer, Refusal, RegionReport, SplitRefusal, StoreRecord, StoreStats};
+use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
+use flotilla_placement::{
+    Answer, OperatorRefusal, Refusal, RegionReport, SplitRefusal, StoreRecord, StoreStats,
+};
 use flotilla_raftgroup::{Message, ReadyNumber};
+
+use crate::operators::AskedChange;
 
 /// The time, by both clocks of the process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,6 +90,20 @@ pub enum Input<T> {
         /// Who reports.
         ticket: T,
     },
+    /// A region is to be changed; answered with [`Answer::Done`] when the first step is about to be ordered.
+    AddOperator {
+        /// What is asked for.
+        asked: Box<AskedChange>,
+        /// Who asks.
+        ticket: T,
+    },
+    /// What is being done to a region is given up; answered with [`Answer::Done`].
+    CancelOperator {
+        /// The region.
+        region: RegionId,
+        /// Who asks.
+        ticket: T,
+    },
 }
 
 /// What an asker is told.
@@ -106,6 +124,12 @@ pub enum Denied {
     /// No split is to be, or was.
     #[error(transparent)]
     Split(#[from] SplitRefusal),
+    /// A region is not changed.
+    #[error(transparent)]
+    Operator(#[from] OperatorRefusal),
+    /// Nothing is being done to the region.
+    #[error("nothing is being done to region {0}")]
+    NoOperator(RegionId),
     /// No such store.
     #[error("invalid store ID {0}, not found")]
     UnknownStore(StoreId),

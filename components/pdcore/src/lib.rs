@@ -13,13 +13,15 @@
 //! **Knows nothing of** databases, threads, sockets, clocks, randomness, protobuf, or who sent a request.
 //!
 //! Entry types: [`PdCore`], [`Input`], [`Effects`], [`PdHost`].
-//! Reading order: [`input`], [`effects`], [`open`], [`core`], [`round`], [`reign`], [`serve`].
+//! Reading order: [`input`], [`effects`], [`open`], [`core`], [`round`], [`reign`], [`serve`],
+//! [`operators`].
 #![warn(missing_docs)]
 
 pub mod core;
 pub mod effects;
 pub mod input;
 pub mod open;
+pub mod operators;
 pub mod reign;
 pub mod round;
 pub mod serve;
@@ -28,4 +30,5 @@ pub use crate::core::PdCore;
 pub use effects::{Effects, LogWrite, PdHost, Report};
 pub use input::{Clocks, Denied, Input, Outcome};
 pub use open::{CoreConfig, CoreError, GROUP, birth};
+pub use operators::AskedChange;
 pub use serve::{ClusterHealth, Leading, StoreEntry};

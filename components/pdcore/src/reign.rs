@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 
 use flotilla_base::{Bug, Term};
 use flotilla_placement::{
-    Answer, Cluster, IdBatch, IdPool, MetaChange, MetaCommand, Refusal, TsoChange, TsoReign,
-    bootstrap_ids, bootstrap_stores, plan_bootstrap,
+    Answer, Cluster, IdBatch, IdPool, MetaChange, MetaCommand, OperatorController, Refusal,
+    TsoChange, TsoReign, bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
 use flotilla_raftgroup::RoleChange;
 
 use crate::core::PdCore;
 use crate::effects::{Effects, Report};
 use crate::input::{Clocks, Denied};
+use crate::operators::Planned;
 
 /// What a proposal is for: completed when its entry is applied, or lost.
 #[derive(Debug)]
@@ -30,6 +31,22 @@ pub(crate) enum Asked {
     Bootstrap,
 }
 
+/// Who waits for ids.
+#[derive(Debug)]
+enum IdWaiter<T> {
+    Asker(T),
+    Operator(Box<Planned<T>>),
+}
+
+impl<T> IdWaiter<T> {
+    fn into_ticket(self) -> T {
+        match self {
+            Self::Asker(ticket) => ticket,
+            Self::Operator(planned) => planned.ticket,
+        }
+    }
+}
+
 /// One reign.
 #[derive(Debug)]
 pub(crate) struct Reign<T> {
@@ -39,8 +56,10 @@ pub(crate) struct Reign<T> {
     /// End of the first window of timestamps, once timestamps are counted.
     first_window_ms: Option<u64>,
     ids: IdPool,
-    /// Askers that wait for an id window, in order.
-    id_waiters: VecDeque<(u32, T)>,
+    /// Those that wait for an id window, in order.
+    id_waiters: VecDeque<(u32, IdWaiter<T>)>,
+    /// What is being done to regions.
+    pub(crate) operators: OperatorController,
     /// Commands of this kind that are proposed and not applied: never two at a time.
     asked: BTreeSet<Asked>,
     /// Commands of this kind that were refused: nothing has changed since.
@@ -55,6 +74,7 @@ impl<T> Reign<T> {
             first_window_ms: None,
             ids: IdPool::default(),
             id_waiters: VecDeque::new(),
+            operators: OperatorController::default(),
             asked: BTreeSet::new(),
             refused: BTreeSet::new(),
         }
@@ -80,8 +100,8 @@ impl<T> PdCore<T> {
         let Some(reign) = self.reign.take() else { return };
         effects.stop = Some(TsoChange::Close);
         self.lease = None;
-        for (_, ticket) in reign.id_waiters {
-            effects.replies.push((ticket, Err(Denied::NotLeader)));
+        for (_, waiter) in reign.id_waiters {
+            effects.replies.push((waiter.into_ticket(), Err(Denied::NotLeader)));
         }
         effects.reports.push(Report::Ended(reign.term));
     }
@@ -192,6 +212,7 @@ impl<T> PdCore<T> {
     /// Completes a ticket whose command was applied.
     pub(crate) fn complete(
         &mut self,
+        clocks: Clocks,
         ticket: Ticket<T>,
         outcome: Result<Answer, Refusal>,
         effects: &mut Effects<T>,
@@ -216,7 +237,7 @@ impl<T> PdCore<T> {
                     reign.ids.refill(window);
                 }
                 effects.reports.push(Report::IdWindow(window));
-                self.serve_id_waiters(effects);
+                self.serve_id_waiters(clocks, effects);
             }
             Ok(Answer::TsoWindow { end_ms }) => {
                 assert!(reign.first_window_ms.is_some(), "a window in front of what counts in it");
@@ -239,30 +260,58 @@ impl<T> PdCore<T> {
         }
     }
 
-    pub(crate) fn wait_for_ids(&mut self, count: u32, ticket: T, effects: &mut Effects<T>) {
+    pub(crate) fn wait_for_ids(
+        &mut self,
+        clocks: Clocks,
+        count: u32,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        self.wait(clocks, count, IdWaiter::Asker(ticket), effects);
+    }
+
+    /// For the new peers of what was planned.
+    pub(crate) fn wait_for_peer_ids(
+        &mut self,
+        clocks: Clocks,
+        count: u32,
+        planned: Planned<T>,
+        effects: &mut Effects<T>,
+    ) {
+        self.wait(clocks, count, IdWaiter::Operator(Box::new(planned)), effects);
+    }
+
+    fn wait(&mut self, clocks: Clocks, count: u32, waiter: IdWaiter<T>, effects: &mut Effects<T>) {
         if let Some(reign) = self.reign.as_mut() {
-            reign.id_waiters.push_back((count, ticket));
-            self.serve_id_waiters(effects);
+            reign.id_waiters.push_back((count, waiter));
+            self.serve_id_waiters(clocks, effects);
         }
     }
 
-    fn serve_id_waiters(&mut self, effects: &mut Effects<T>) {
-        let Some(reign) = self.reign.as_mut() else { return };
-        while let Some((count, _)) = reign.id_waiters.front() {
+    fn serve_id_waiters(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
+        while let Some(reign) = self.reign.as_mut()
+            && let Some((count, _)) = reign.id_waiters.front()
+        {
             let count = *count;
             let Some(batch) = reign.ids.take(count) else {
                 return self.ask_id_window(count, effects);
             };
-            if let Some((_, ticket)) = reign.id_waiters.pop_front() {
-                effects.replies.push((ticket, Ok(Answer::Ids(batch))));
+            match reign.id_waiters.pop_front() {
+                Some((_, IdWaiter::Asker(ticket))) => {
+                    effects.replies.push((ticket, Ok(Answer::Ids(batch))));
+                }
+                Some((_, IdWaiter::Operator(planned))) => {
+                    self.begin_operator(clocks, *planned, Some(batch), effects);
+                }
+                None => {}
             }
         }
     }
 
     fn refuse_id_waiters(&mut self, why: &Denied, effects: &mut Effects<T>) {
         let waiters = self.reign.as_mut().map(|reign| std::mem::take(&mut reign.id_waiters));
-        for (_, ticket) in waiters.unwrap_or_default() {
-            effects.replies.push((ticket, Err(why.clone())));
+        for (_, waiter) in waiters.unwrap_or_default() {
+            effects.replies.push((waiter.into_ticket(), Err(why.clone())));
         }
     }
 }

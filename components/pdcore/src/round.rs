@@ -59,7 +59,7 @@ impl<T> PdCore<T> {
             self.begin_reign(role, clocks);
         }
         match (ticket, applied.outcome) {
-            (Some(ticket), Some(outcome)) => self.complete(ticket, outcome, effects),
+            (Some(ticket), Some(outcome)) => self.complete(clocks, ticket, outcome, effects),
             (Some(ticket), None) => self.abandon(ticket, effects),
             (None, _) => {}
         }

@@ -3,8 +3,9 @@
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, ClusterView, MetaChange, MetaState, RegionReport, StoreHealth, StoreLoad, StoreRecord,
-    StoreState, StoreStats, StoreStatus, check_pieces, check_split, view::RegionMap,
+    Answer, ClusterView, MetaChange, MetaState, OperatorController, RegionReport, Sight,
+    StoreHealth, StoreLoad, StoreRecord, StoreState, StoreStats, StoreStatus, check_pieces,
+    check_split, view::RegionMap,
 };
 
 use crate::core::PdCore;
@@ -39,6 +40,7 @@ pub struct ClusterHealth {
 pub struct Leading<'a> {
     state: &'a MetaState,
     view: &'a ClusterView,
+    operators: &'a OperatorController,
     now: Moment,
 }
 
@@ -53,6 +55,18 @@ impl<'a> Leading<'a> {
     #[must_use]
     pub const fn regions(&self) -> &'a RegionMap {
         self.view.regions()
+    }
+
+    /// What is being done to regions, and was done in this reign.
+    #[must_use]
+    pub const fn operators(&self) -> &'a OperatorController {
+        self.operators
+    }
+
+    /// What is known when a change of a region is decided.
+    #[must_use]
+    pub fn scheduling(&self) -> Sight<'a> {
+        Sight { stores: self.state.stores(), view: self.view, now: self.now }
     }
 
     /// One store.
@@ -108,8 +122,9 @@ impl<T> PdCore<T> {
     /// # Errors
     /// [`Denied::NotLeader`].
     pub fn leading(&self, now: Moment) -> Result<Leading<'_>, Denied> {
-        let sight = Leading { state: &self.state, view: &self.view, now };
-        if self.leads(now) { Ok(sight) } else { Err(Denied::NotLeader) }
+        let reign = self.reign.as_ref().filter(|_| self.leads(now)).ok_or(Denied::NotLeader)?;
+        let (state, view, operators) = (&self.state, &self.view, &reign.operators);
+        Ok(Leading { state, view, operators, now })
     }
 
     pub(crate) fn alloc_ids(
@@ -120,7 +135,7 @@ impl<T> PdCore<T> {
         effects: &mut Effects<T>,
     ) {
         if self.leads(clocks.now) {
-            self.wait_for_ids(count, ticket, effects);
+            self.wait_for_ids(clocks, count, ticket, effects);
         } else {
             effects.replies.push((ticket, Err(Denied::NotLeader)));
         }
@@ -200,6 +215,9 @@ impl<T> PdCore<T> {
         if self.leads(clocks.now) {
             let (region, leader) = (report.region.id, report.leader.store);
             let outcome = self.view.on_region_report(clocks.now, report);
+            if let Ok(effect) = outcome {
+                self.pursue_operator(clocks, region, effect, effects);
+            }
             effects.reports.push(Report::Heartbeat { region, leader, outcome });
         }
     }

@@ -8,11 +8,12 @@ use flotilla_base::{
     ReadError, Region, RegionId, ScanDirection, Seeded, Span, StoreId, Tables, Version,
 };
 use flotilla_pdcore::{
-    Clocks, CoreConfig, CoreError, Denied, Effects, Input, LogWrite, Outcome, PdCore, PdHost,
-    Report, birth,
+    AskedChange, Clocks, CoreConfig, CoreError, Denied, Effects, Input, LogWrite, Outcome, PdCore,
+    PdHost, Report, birth,
 };
 use flotilla_placement::{
-    Answer, Cluster, RegionReport, SplitRefusal, StoreRecord, TsoChange, TsoDesk, TsoError,
+    Answer, Change, Cluster, Command, Ending, OperatorEvent, OperatorRefusal, Order, RegionReport,
+    SplitRefusal, StoreRecord, StoreStats, TsoChange, TsoDesk, TsoError,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -31,6 +32,7 @@ struct Host {
     calls: Vec<String>,
     unsynced: Vec<ReadyNumber>,
     replies: Vec<(u32, Outcome)>,
+    operators: Vec<OperatorEvent>,
     is_broken: bool,
 }
 
@@ -78,6 +80,16 @@ impl PdHost<u32> for Host {
         if !matches!(report, Report::Role(_)) {
             self.calls.push("report".to_owned());
         }
+    }
+
+    fn operator(&mut self, event: OperatorEvent) {
+        let call = match &event {
+            OperatorEvent::Begun(_) => "begun",
+            OperatorEvent::Ordered(_) => "order",
+            OperatorEvent::Ended(_) => "ended",
+        };
+        self.calls.push(call.to_owned());
+        self.operators.push(event);
     }
 }
 
@@ -166,11 +178,26 @@ fn effects_happen_in_the_order_that_safety_asks_for() {
         tso: vec![TsoChange::Extend { end_ms: 5 }],
         replies: vec![(1, Ok(Answer::Done))],
         reports: vec![Report::Bootstrapped],
+        operators: vec![OperatorEvent::Ordered(Order {
+            region: RegionId(2),
+            epoch: Epoch::FIRST,
+            leader: Peer::default(),
+            command: Command::LeaveJoint,
+        })],
     };
     let mut host = Host::default();
     effects.finish(&mut host).expect("nothing fails");
-    let order =
-        ["lease false", "send 1", "persist", "write", "claim 7", "extend", "reply", "report"];
+    let order = [
+        "lease false",
+        "send 1",
+        "persist",
+        "write",
+        "claim 7",
+        "extend",
+        "reply",
+        "report",
+        "order",
+    ];
     assert_eq!(host.calls, order);
     effects.finish(&mut host).expect("nothing fails");
     assert_eq!(host.calls.len(), order.len(), "nothing is done twice");
@@ -392,4 +419,125 @@ fn a_split_that_was_carried_out_shows_before_its_leaders_report() {
         member.host.replies.last(),
         Some((3, Err(Denied::Split(SplitRefusal::Stale(_)))))
     ));
+}
+
+/// A member that leads, with four stores that are up and a region on three of them.
+fn with_stores(disk: &Arc<Disk>) -> (Member, Region) {
+    let mut member = Member::start(disk);
+    member.settle();
+    for id in 1..=4 {
+        let (id, address) = (StoreId(id), format!("store-{id}:1"));
+        let store = Box::new(StoreRecord { id, address, ..StoreRecord::default() });
+        member.tell(Input::PutStore { store, ticket: 0 });
+    }
+    member.settle();
+    for id in 1..=4 {
+        let stats = Box::new(StoreStats::default());
+        member.tell(Input::StoreHeartbeat { id: StoreId(id), stats, ticket: 0 });
+    }
+    let known = region(2, ("", ""), 1);
+    member.tell(heartbeat(&known));
+    member.settle();
+    member.host.replies.clear();
+    (member, known)
+}
+
+fn add(change: Change, ticket: u32) -> Input<u32> {
+    let asked = AskedChange { region: RegionId(2), change, asked_by: "test" };
+    Input::AddOperator { asked: Box::new(asked), ticket }
+}
+
+fn is_order(event: &OperatorEvent) -> bool {
+    matches!(event, OperatorEvent::Ordered(_))
+}
+
+/// Ids are a promise that they are never given twice: no order carries one whose window is not applied.
+#[test]
+fn an_order_waits_for_the_ids_in_it() {
+    let (mut member, known) = with_stores(&Arc::new(Disk::default()));
+    // What is left of the window is too little for the second one, and the operator stands behind it.
+    member.tell(Input::AllocIds { count: 600, ticket: 1 });
+    member.settle();
+    member.host.replies.clear();
+    member.tell(Input::AllocIds { count: 600, ticket: 3 });
+    member.tell(add(Change::AddPeer(StoreId(4)), 4));
+    member.turn();
+    assert!(member.host.replies.is_empty() && member.host.operators.is_empty(), "not durable yet");
+    // Somebody else is faster.
+    let mut changed = known;
+    changed.epoch.version.0 += 1;
+    member.tell(heartbeat(&changed));
+    member.settle();
+    let stale = member.host.replies.iter().find(|(ticket, _)| *ticket == 4);
+    let Some((_, Err(Denied::Operator(OperatorRefusal::StaleEpoch { .. })))) = stale else {
+        panic!("{:?}", member.host.replies)
+    };
+    member.tell(add(Change::AddPeer(StoreId(4)), 5));
+    let calls = member.settle();
+    assert_eq!(calls, ["reply", "begun", "order"]);
+    assert_eq!(member.host.replies.last(), Some(&(5, Ok(Answer::Done))));
+    let last = member.core.state().last_id();
+    let Some(OperatorEvent::Ordered(order)) = member.host.operators.last() else { panic!("none") };
+    let Command::ChangePeer(change) = order.command.clone() else { panic!("{order:?}") };
+    assert!(change.peer.id.get() <= last && !change.peer.id.is_none(), "{order:?}");
+    assert_eq!((order.epoch, order.leader), (changed.epoch, changed.peers[0]));
+}
+
+#[test]
+fn operators_end_by_reports_by_time_and_by_hand() {
+    let (mut member, known) = with_stores(&Arc::new(Disk::default()));
+    member.tell(add(Change::TransferLeader(StoreId(2)), 1));
+    member.tell(add(Change::TransferLeader(StoreId(3)), 2));
+    assert_eq!(member.turn(), ["reply", "reply", "begun", "order"]);
+    assert!(matches!(
+        member.host.replies[..],
+        [(1, Ok(Answer::Done)), (2, Err(Denied::Operator(OperatorRefusal::Busy { .. })))]
+    ));
+    let (led, leader) = (known.clone(), known.peers[1]);
+    let report = RegionReport { region: led, leader, ..RegionReport::default() };
+    member.tell(Input::RegionHeartbeat(Box::new(report)));
+    member.turn();
+    let ended = |member: &Member| match member.host.operators.last() {
+        Some(OperatorEvent::Ended(ended)) => ended.ending,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ended(&member), Ending::Finished);
+
+    member.tell(add(Change::TransferLeader(StoreId(1)), 3));
+    member.turn();
+    member.tell(Input::CancelOperator { region: RegionId(2), ticket: 4 });
+    member.tell(Input::CancelOperator { region: RegionId(2), ticket: 5 });
+    member.turn();
+    assert!(matches!(ended(&member), Ending::Cancelled(_)));
+    let last = member.host.replies.last();
+    assert_eq!(last, Some(&(5, Err(Denied::NoOperator(RegionId(2))))));
+
+    member.tell(add(Change::TransferLeader(StoreId(1)), 6));
+    member.turn();
+    let deadline = member.clocks.now + Span::from_millis(60_000);
+    assert!(member.core.next_deadline(member.clocks.now) <= deadline);
+    member.clocks.now = deadline;
+    member.settle();
+    assert_eq!(ended(&member), Ending::TimedOut, "nobody has reported");
+}
+
+#[test]
+fn operators_are_gone_with_their_reign() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, _) = with_stores(&disk);
+    member.tell(add(Change::AddPeer(StoreId(4)), 1));
+    member.settle();
+    assert!(member.host.operators.iter().any(is_order));
+    let count = |member: &Member| {
+        let sight = member.core.leading(member.clocks.now);
+        sight.map(|sight| sight.operators().len())
+    };
+    assert_eq!(count(&member), Ok(1));
+    let mut next = Member::start(&disk);
+    next.tell(add(Change::AddPeer(StoreId(4)), 1));
+    next.tell(Input::CancelOperator { region: RegionId(2), ticket: 2 });
+    assert_eq!(next.effects.replies, [(1, Err(Denied::NotLeader)), (2, Err(Denied::NotLeader))]);
+    next.clocks.now = Moment(2);
+    next.settle();
+    assert_eq!(count(&next), Ok(0));
 }

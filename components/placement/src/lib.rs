@@ -1,17 +1,20 @@
 //! The placement driver's mind: what is replicated, what is learnt from heartbeats, how timestamps
-//! and ids are handed out, and how a fresh cluster gets its first regions, and later ones by splits.
+//! and ids are handed out, how a fresh cluster gets its first regions, and later ones by splits, and how regions are
+//! changed step by step.
 //!
 //! **Knows nothing of** raft, protobuf, gRPC, HTTP, disks, timers, or where time comes from: it takes
 //! the time and inputs as arguments and returns records, answers and refusals.
 //!
 //! Entry types: [`MetaState`] (replicated), [`TsoReign`] and [`IdPool`] (one reign of one leader),
-//! [`TsoDesk`] (where timestamps leave), [`ClusterView`] (soft state, rebuilt from heartbeats), [`BootstrapPlan`].
-//! Reading order: [`meta`], [`ids`], [`tso`], [`tso_desk`], [`bootstrap`], [`view`], [`split`].
+//! [`TsoDesk`] (where timestamps leave), [`ClusterView`] (soft state, rebuilt from heartbeats), [`BootstrapPlan`],
+//! [`OperatorController`] (changes of regions that are under way).
+//! Reading order: [`meta`], [`ids`], [`tso`], [`tso_desk`], [`bootstrap`], [`view`], [`split`], [`operator`].
 #![warn(missing_docs)]
 
 pub mod bootstrap;
 pub mod ids;
 pub mod meta;
+pub mod operator;
 pub mod split;
 pub mod tso;
 pub mod tso_desk;
@@ -24,6 +27,10 @@ pub use ids::{IdBatch, IdPool};
 pub use meta::{
     Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
     Refusal, StoreRecord, StoreState,
+};
+pub use operator::{
+    Change, Command, EndedOperator, Ending, Operator, OperatorController, OperatorEvent,
+    OperatorKind, OperatorList, OperatorRefusal, Order, Plan, Sight, Stamp, Step,
 };
 pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_ids};
 pub use tso::{Timestamp, TsoError, TsoReign};

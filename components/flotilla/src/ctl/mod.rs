@@ -1,5 +1,6 @@
 //! Commands that look at the cluster, and that change it.
 
+mod operators;
 mod region;
 mod regions;
 
@@ -28,6 +29,7 @@ pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fa
         CtlCommand::Stores => stores(globals, &look.await?),
         CtlCommand::Regions(args) => regions::list(globals, &look.await?, &args),
         CtlCommand::Region(command) => region::run(globals, &client.admin(), command).await,
+        CtlCommand::Operators(args) => operators::list(globals, &client.admin(), &args).await,
     }
 }
 

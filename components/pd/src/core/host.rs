@@ -1,10 +1,15 @@
 //! Executes what the core wants done, with the threads and the disk of this process.
 
+use std::collections::BTreeMap;
+
 use flotilla_base::{Mutation, StoreId};
 use flotilla_engine::{DataDir, Engine, WriteBatch};
 use flotilla_pdcore::{LogWrite, Outcome, PdHost, Report, effects::HeartbeatOutcome};
-use flotilla_placement::{Cluster, StaleReport, TsoChange, view::ReportEffect};
+use flotilla_placement::{
+    Cluster, OperatorEvent, Order, StaleReport, TsoChange, view::ReportEffect,
+};
 use flotilla_raftgroup::Message;
+use tokio::sync::mpsc;
 
 use super::{Asker, Shared, syncer::Syncer};
 use crate::PdError;
@@ -14,8 +19,27 @@ pub(super) struct Host {
     pub engine: Engine,
     pub syncer: Syncer,
     pub shared: Shared,
+    pub lines: OrderLines,
     /// Last, so that the directory is given back after everything that holds the database is gone.
     pub data_dir: DataDir,
+}
+
+/// Where orders for the leaders on each store go: to the stream that last brought a report of one. One for each
+/// registered store at most.
+#[derive(Debug, Default)]
+pub(super) struct OrderLines(BTreeMap<StoreId, mpsc::Sender<Order>>);
+
+impl OrderLines {
+    pub(super) fn note(&mut self, store: StoreId, line: mpsc::Sender<Order>) {
+        self.0.insert(store, line);
+    }
+
+    /// Whether there is a stream with room. One that is full or gone loses the order, which is given again with a
+    /// later report of the region.
+    fn send(&self, order: Order) -> bool {
+        let line = self.0.get(&order.leader.store);
+        line.is_some_and(|line| line.try_send(order).is_ok())
+    }
 }
 
 impl PdHost<Asker> for Host {
@@ -49,6 +73,28 @@ impl PdHost<Asker> for Host {
 
     fn reply(&mut self, asker: Asker, outcome: Outcome) {
         asker.complete(outcome);
+    }
+
+    fn operator(&mut self, event: OperatorEvent) {
+        match event {
+            OperatorEvent::Begun(operator) => {
+                let (region, id) = (operator.plan.region, operator.id.0);
+                let (brief, asked_by) = (&operator.plan.brief, operator.asked_by);
+                tracing::info!(%region, operator = id, brief, asked_by, "operator begins");
+            }
+            OperatorEvent::Ordered(order) => {
+                tracing::debug!(region = %order.region, leader = %order.leader.store, command = ?order.command, "order");
+                let is_sent = self.lines.send(order);
+                self.shared.metrics.count_order(if is_sent { "sent" } else { "lost" });
+            }
+            OperatorEvent::Ended(ended) => {
+                let operator = &ended.operator;
+                let (region, id) = (operator.plan.region, operator.id.0);
+                let (brief, steps) = (&operator.plan.brief, operator.done());
+                tracing::info!(%region, operator = id, brief, steps, ending = %ended.ending, "operator ends");
+                self.shared.metrics.count_operator(operator.plan.kind, ended.ending);
+            }
+        }
     }
 
     fn report(&mut self, report: Report) {

@@ -18,9 +18,11 @@ use flotilla_raftgroup::{GroupLimits, ReadyNumber};
 use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark, clock::unix_millis};
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::request::{Listed, RegionLookup, Reply, Request, Selection};
+pub(crate) use self::request::{
+    LastOperator, Listed, Look, RegionLookup, Reply, Request, Selection,
+};
 use self::{
-    host::Host,
+    host::{Host, OrderLines},
     request::{Asker, answer},
     syncer::Syncer,
 };
@@ -102,7 +104,7 @@ impl Owner {
         let (mark, clock) = (shared.unfinished.worker("sync of the log"), shared.clock);
         let syncer = Syncer::start(engine.clone(), mark, clock).map_err(PdError::Thread)?;
         let mark = shared.unfinished.worker("turn of the owner");
-        let host = Host { engine, syncer, shared, data_dir };
+        let host = Host { engine, syncer, shared, lines: OrderLines::default(), data_dir };
         let owner = Self { core, host, effects: Effects::default(), mark };
         owner.publish();
         Ok(owner)
@@ -167,7 +169,6 @@ impl Owner {
 
     /// Requests are served in the order in which they came.
     fn serve(&mut self, request: Request) -> Result<(), PdError> {
-        let sight = self.core.leading(self.host.shared.clock.now());
         let input = match request {
             Request::AllocIds { count, reply } => {
                 Input::AllocIds { count, ticket: Asker::Ids(reply) }
@@ -182,39 +183,54 @@ impl Owner {
                 Input::OpenLine { id, run, ticket: Asker::Done(reply) }
             }
             Request::BreakLine { id, run } => Input::BreakLine { id, run },
-            Request::RegionHeartbeat { report } => Input::RegionHeartbeat(report),
+            Request::RegionHeartbeat { report, orders } => {
+                let store = report.leader.store;
+                if self.core.state().stores().contains_key(&store) {
+                    self.host.lines.note(store, orders);
+                }
+                Input::RegionHeartbeat(report)
+            }
+            Request::AddOperator { asked, reply } => {
+                Input::AddOperator { asked, ticket: Asker::Done(reply) }
+            }
+            Request::CancelOperator { region, reply } => {
+                Input::CancelOperator { region, ticket: Asker::Done(reply) }
+            }
             Request::AskSplit { region, children, reply } => {
                 Input::AskSplit { region, children, ticket: Asker::Ids(reply) }
             }
             Request::ReportSplit { pieces, reply } => {
                 Input::ReportSplit { pieces, ticket: Asker::Done(reply) }
             }
-            Request::Store { id, reply } => {
-                answer(reply, sight.and_then(|sight| sight.store(id)));
-                return Ok(());
-            }
-            Request::Stores { reply } => {
-                answer(reply, sight.map(|sight| sight.stores()));
-                return Ok(());
-            }
-            Request::Health { reply } => {
-                answer(reply, sight.map(|sight| sight.health()));
-                return Ok(());
-            }
-            Request::Region { lookup, reply } => {
-                answer(reply, sight.map(|sight| lookup.find(sight.regions())));
-                return Ok(());
-            }
-            Request::Regions { selection, reply } => {
-                answer(reply, sight.map(|sight| selection.list(sight.regions())));
-                return Ok(());
-            }
-            Request::Holes { reply } => {
-                answer(reply, sight.map(|sight| sight.regions().holes()));
+            Request::Look(look) => {
+                self.look_up(look);
                 return Ok(());
             }
         };
         self.handle(input)
+    }
+
+    /// Answers what changes nothing.
+    fn look_up(&self, look: Look) {
+        let sight = self.core.leading(self.host.shared.clock.now());
+        match look {
+            Look::Store { id, reply } => answer(reply, sight.and_then(|sight| sight.store(id))),
+            Look::Stores { reply } => answer(reply, sight.map(|sight| sight.stores())),
+            Look::Health { reply } => answer(reply, sight.map(|sight| sight.health())),
+            Look::Region { lookup, reply } => {
+                answer(reply, sight.map(|sight| lookup.find(sight.regions())));
+            }
+            Look::Regions { selection, reply } => {
+                answer(reply, sight.map(|sight| selection.list(sight.regions())));
+            }
+            Look::Holes { reply } => answer(reply, sight.map(|sight| sight.regions().holes())),
+            Look::LastOperator { region, reply } => {
+                answer(reply, sight.map(|sight| LastOperator::of(sight.operators(), region)));
+            }
+            Look::Operators { reply } => {
+                answer(reply, sight.map(|sight| sight.operators().list()));
+            }
+        }
     }
 
     fn publish(&self) {
@@ -225,6 +241,7 @@ impl Owner {
         shared.metrics.is_leader.set(is_leading.into());
         shared.metrics.stores.set(count(state.stores().len()));
         shared.metrics.regions.set(count(self.core.view().regions().len()));
+        shared.metrics.operators.set(count(self.core.operators()));
         shared.status.send_if_modified(|status| status.update(state, is_leading));
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use flotilla_base::{Incarnation, Key, KeyRange, Region, RegionId, StoreId};
-use flotilla_pdcore::{ClusterHealth, Denied, Outcome, StoreEntry};
+use flotilla_pdcore::{AskedChange, ClusterHealth, Denied, Outcome, StoreEntry};
 use flotilla_placement::{
-    Answer, IdBatch, RegionInfo, RegionReport, ScanRefusal, StoreRecord, StoreStats,
-    view::RegionMap,
+    Answer, EndedOperator, IdBatch, Operator, OperatorController, OperatorList, Order, RegionInfo,
+    RegionReport, ScanRefusal, StoreRecord, StoreStats, view::RegionMap,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Denied>>;
@@ -37,10 +37,26 @@ pub(crate) enum Request {
     OpenLine { id: StoreId, run: Incarnation, reply: Reply<()> },
     /// A line that was opened is broken. Taken whether this member leads or not.
     BreakLine { id: StoreId, run: Incarnation },
+    /// A region as its leader sees it. Nobody waits for the answer; orders for regions that this store leads go to
+    /// `orders` from now on.
+    RegionHeartbeat { report: Box<RegionReport>, orders: mpsc::Sender<Order> },
+    /// The ids of a split.
+    AskSplit { region: Box<Region>, children: u32, reply: Reply<IdBatch> },
+    /// A split was carried out.
+    ReportSplit { pieces: Vec<Region>, reply: Reply<()> },
+    /// A region is to be changed.
+    AddOperator { asked: Box<AskedChange>, reply: Reply<()> },
+    /// What is being done to a region is to be given up.
+    CancelOperator { region: RegionId, reply: Reply<()> },
+    /// Nothing is changed by it.
+    Look(Look),
+}
+
+/// What is only looked up.
+#[derive(Debug)]
+pub(crate) enum Look {
     /// How all are.
     Health { reply: Reply<ClusterHealth> },
-    /// A region as its leader sees it. Nobody waits for the answer.
-    RegionHeartbeat { report: Box<RegionReport> },
     /// One store.
     Store { id: StoreId, reply: Reply<StoreEntry> },
     /// All stores, tombstones included.
@@ -51,10 +67,32 @@ pub(crate) enum Request {
     Regions { selection: Selection, reply: Reply<Listed> },
     /// Keys whose region is not known.
     Holes { reply: Reply<Vec<KeyRange>> },
-    /// The ids of a split.
-    AskSplit { region: Box<Region>, children: u32, reply: Reply<IdBatch> },
-    /// A split was carried out.
-    ReportSplit { pieces: Vec<Region>, reply: Reply<()> },
+    /// What is being done to a region, or was last.
+    LastOperator { region: RegionId, reply: Reply<Option<LastOperator>> },
+    /// All that is being done to regions, and was done.
+    Operators { reply: Reply<OperatorList> },
+}
+
+impl From<Look> for Request {
+    fn from(look: Look) -> Self {
+        Self::Look(look)
+    }
+}
+
+/// The last operator of a region.
+#[derive(Clone, Debug)]
+pub(crate) enum LastOperator {
+    /// It goes on.
+    Running(Box<Operator>),
+    /// It has ended.
+    Ended(Arc<EndedOperator>),
+}
+
+impl LastOperator {
+    pub(super) fn of(operators: &OperatorController, region: RegionId) -> Option<Self> {
+        let running = operators.running(region).cloned().map(|it| Self::Running(Box::new(it)));
+        running.or_else(|| operators.last_ended(region).cloned().map(Self::Ended))
+    }
 }
 
 /// Regions, or why they are not listed.

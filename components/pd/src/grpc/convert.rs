@@ -3,10 +3,11 @@
 use flotilla_base::{Incarnation, KeyRange, Peer, Region, StoreId, Term};
 use flotilla_pdcore::StoreEntry;
 use flotilla_placement::{
-    RegionInfo, RegionReport, RegionStats, SplitIds, StoreRecord, StoreState, StoreStats,
-    StoreStatus,
+    Command, Order, RegionInfo, RegionReport, RegionStats, SplitIds, StoreRecord, StoreState,
+    StoreStats, StoreStatus,
+    operator::{PeerChange, PeerChangeKind, SplitAt},
 };
-use flotilla_proto::{ConvertError, metapb, pdpb};
+use flotilla_proto::{ConvertError, eraftpb, metapb, pdpb};
 
 /// The store that a registration describes; `incarnation` is zero where the sender names no run.
 pub(super) fn store_from_wire(store: metapb::Store, incarnation: u64) -> StoreRecord {
@@ -174,6 +175,52 @@ pub(super) fn limit_from_wire(limit: i32) -> usize {
 pub(super) fn split_to_wire(ids: &SplitIds) -> pdpb::SplitId {
     let peers = ids.peers.iter().map(|peer| peer.get());
     pdpb::SplitId { new_region_id: ids.region.get(), new_peer_ids: peers.collect() }
+}
+
+/// An order for a region's leader.
+pub(super) fn order_to_wire(cluster: u64, order: Order) -> pdpb::RegionHeartbeatResponse {
+    let mut answer = pdpb::RegionHeartbeatResponse {
+        header: super::reject::header(cluster),
+        region_id: order.region.get(),
+        region_epoch: Some(order.epoch.into()),
+        target_peer: Some(order.leader.into()),
+        ..pdpb::RegionHeartbeatResponse::default()
+    };
+    let change_peer_v2 = |changes| Some(pdpb::ChangePeerV2 { changes });
+    match order.command {
+        Command::ChangePeer(change) => answer.change_peer = Some(change_to_wire(&change)),
+        Command::ChangePeers(changes) => {
+            answer.change_peer_v2 = change_peer_v2(changes.iter().map(change_to_wire).collect());
+        }
+        Command::LeaveJoint => answer.change_peer_v2 = change_peer_v2(Vec::new()),
+        Command::TransferLeader(to) => {
+            let mut peers: Vec<metapb::Peer> = to.into_iter().map(Into::into).collect();
+            let peer = peers.first().copied();
+            if peers.len() == 1 {
+                peers.clear();
+            }
+            answer.transfer_leader = Some(pdpb::TransferLeader { peer, peers });
+        }
+        Command::Split(at) => {
+            let policy = match at {
+                SplitAt::Middle => pdpb::CheckPolicy::Scan,
+                SplitAt::AboutMiddle => pdpb::CheckPolicy::Approximate,
+                SplitAt::Keys(_) => pdpb::CheckPolicy::Usekey,
+            };
+            let keys = if let SplitAt::Keys(keys) = at { keys } else { Vec::new() };
+            answer.split_region = Some(pdpb::SplitRegion { policy: policy.into(), keys });
+        }
+    }
+    answer
+}
+
+fn change_to_wire(change: &PeerChange) -> pdpb::ChangePeer {
+    let kind = match change.kind {
+        PeerChangeKind::Voter => eraftpb::ConfChangeType::AddNode,
+        PeerChangeKind::Learner => eraftpb::ConfChangeType::AddLearnerNode,
+        PeerChangeKind::Remove => eraftpb::ConfChangeType::RemoveNode,
+    };
+    pdpb::ChangePeer { peer: Some(change.peer.into()), change_type: kind.into() }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod convert;
 mod health;
 mod pd;
 mod reject;
+mod split;
 mod store_link;
 mod streams;
 

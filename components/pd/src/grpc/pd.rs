@@ -1,22 +1,23 @@
 //! `pdpb.PD`: what clients and stores call.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use flotilla_base::{KeyRange, Region, RegionId, StoreId};
+use flotilla_base::{Key, KeyRange, Region, RegionId, StoreId};
 use flotilla_pdcore::Denied;
-use flotilla_placement::{StoreState, deal_split_ids};
+use flotilla_placement::{Ending, StoreState, deal_split_ids};
 use flotilla_proto::{ConvertError, metapb, pdpb, pdpb::pd_server::Pd};
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use super::{
     convert, reject,
     reject::{error_header, header, not_bootstrapped},
-    streams,
+    split, streams,
 };
 use crate::{
     SERVED_VERSION,
-    core::{Listed, RegionLookup, Request as Ask, Selection},
+    core::{LastOperator, Listed, Look, RegionLookup, Request as Ask, Selection},
     handle::CoreHandle,
+    http::operators,
     status,
 };
 
@@ -50,7 +51,7 @@ impl PdService {
     }
 
     async fn list(&self, selection: Selection) -> Result<Listed, Status> {
-        let listed = self.core.ask(|reply| Ask::Regions { selection, reply }).await;
+        let listed = self.core.ask(|reply| Look::Regions { selection, reply }).await;
         listed.map_err(|denied| reject::status(&denied))
     }
 }
@@ -155,7 +156,7 @@ impl Pd for PdService {
             return Ok(Response::new(response));
         }
         let id = StoreId(request.store_id);
-        let entry = self.core.ask(|reply| Ask::Store { id, reply }).await;
+        let entry = self.core.ask(|reply| Look::Store { id, reply }).await;
         let entry = entry.map_err(|denied| reject::status(&denied))?;
         Ok(Response::new(pdpb::GetStoreResponse {
             header: header(cluster),
@@ -190,7 +191,7 @@ impl Pd for PdService {
             let header = not_bootstrapped(cluster);
             return Ok(Response::new(pdpb::GetAllStoresResponse { header, stores: Vec::new() }));
         }
-        let entries = self.core.ask(|reply| Ask::Stores { reply }).await;
+        let entries = self.core.ask(|reply| Look::Stores { reply }).await;
         let entries = entries.map_err(|denied| reject::status(&denied))?;
         let is_wanted = |state| !request.exclude_tombstone_stores || state != StoreState::Tombstone;
         let wanted = entries.iter().filter(|entry| is_wanted(entry.record.state));
@@ -345,6 +346,63 @@ impl Pd for PdService {
             }
         };
         Ok(Response::new(pdpb::ReportBatchSplitResponse { header }))
+    }
+
+    async fn get_operator(
+        &self,
+        request: Request<pdpb::GetOperatorRequest>,
+    ) -> Answered<pdpb::GetOperatorResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let (cluster, region) = (status.cluster_id(), RegionId(request.region_id));
+        let found = self.core.ask(|reply| Look::LastOperator { region, reply }).await;
+        let found = found.map_err(|denied| reject::status(&denied))?;
+        let (plan, status) = match &found {
+            Some(LastOperator::Running(running)) => (&running.plan, pdpb::OperatorStatus::Running),
+            Some(LastOperator::Ended(ended)) => {
+                let status = match ended.ending {
+                    Ending::Finished => pdpb::OperatorStatus::Success,
+                    Ending::TimedOut => pdpb::OperatorStatus::Timeout,
+                    Ending::Cancelled(_) => pdpb::OperatorStatus::Cancel,
+                };
+                (&ended.operator.plan, status)
+            }
+            None => {
+                let header = header_of(cluster, &Denied::NoOperator(region))?;
+                let answer = pdpb::GetOperatorResponse { header, ..Default::default() };
+                return Ok(Response::new(answer));
+            }
+        };
+        Ok(Response::new(pdpb::GetOperatorResponse {
+            header: header(cluster),
+            region_id: region.get(),
+            desc: operators::desc(plan).into(),
+            status: status.into(),
+            kind: operators::kind(plan).into(),
+        }))
+    }
+
+    async fn split_regions(
+        &self,
+        request: Request<pdpb::SplitRegionsRequest>,
+    ) -> Answered<pdpb::SplitRegionsResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        let mut response =
+            pdpb::SplitRegionsResponse { header: not_bootstrapped(cluster), ..Default::default() };
+        if status.bootstrap.is_none() {
+            return Ok(Response::new(response));
+        }
+        let keys: BTreeSet<Key> = request.split_keys.into_iter().collect();
+        let asked = keys.len();
+        let outcome = split::split_at(&self.core, keys.into_iter().collect()).await;
+        let outcome = outcome.map_err(|denied| reject::status(&denied))?;
+        response.header = header(cluster);
+        let done = 100 * (asked - outcome.missing);
+        response.finished_percentage = done.checked_div(asked).unwrap_or(100) as u64;
+        response.regions_id = outcome.regions.iter().map(|region| region.get()).collect();
+        Ok(Response::new(response))
     }
 }
 

@@ -3,7 +3,7 @@
 //! The texts are protocol: clients look for "not leader" and for "invalid store ID … not found".
 
 use flotilla_pdcore::Denied;
-use flotilla_placement::{Refusal, ScanRefusal, SplitRefusal};
+use flotilla_placement::{OperatorRefusal, Refusal, ScanRefusal, SplitRefusal};
 use flotilla_proto::pdpb;
 use tonic::Status;
 
@@ -46,7 +46,9 @@ pub(super) fn status(denied: &Denied) -> Status {
         Denied::UnknownStore(_) => Status::unknown(text),
         Denied::Refused(Refusal::DuplicateAddress { .. }) => Status::already_exists(text),
         Denied::Refused(Refusal::IncompleteStore(_)) => Status::invalid_argument(text),
-        Denied::Split(_) => Status::failed_precondition(text),
+        Denied::Split(_) | Denied::Operator(_) | Denied::NoOperator(_) => {
+            Status::failed_precondition(text)
+        }
         Denied::Tombstone(_) | Denied::Refused(_) => Status::failed_precondition(text),
     }
 }
@@ -63,7 +65,10 @@ pub(super) fn kind_in_header(denied: &Denied) -> Option<pdpb::ErrorType> {
         Denied::Split(SplitRefusal::NoChildren(_) | SplitRefusal::TooMany { .. }) => {
             Some(pdpb::ErrorType::InvalidValue)
         }
-        Denied::Split(_) => Some(pdpb::ErrorType::Unknown),
+        Denied::Operator(OperatorRefusal::UnknownRegion(_)) | Denied::NoOperator(_) => {
+            Some(pdpb::ErrorType::RegionNotFound)
+        }
+        Denied::Split(_) | Denied::Operator(_) => Some(pdpb::ErrorType::Unknown),
         Denied::Tombstone(_) | Denied::Refused(Refusal::Tombstone(_)) => {
             Some(pdpb::ErrorType::StoreTombstone)
         }

@@ -14,7 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{convert, reject};
-use crate::{core::Request as Ask, handle::CoreHandle};
+use crate::{
+    core::{Look, Request as Ask},
+    handle::CoreHandle,
+};
 
 /// How long one call waits for the bootstrap before the store has to call again: short enough that no
 /// middle box takes the call for dead.
@@ -57,7 +60,7 @@ impl StoreLink for StoreLinkService {
         let request = request.into_inner();
         self.admit(request.cluster_id).await?;
         let id = StoreId(request.store_id);
-        let known = self.core.ask(|reply| Ask::Store { id, reply }).await;
+        let known = self.core.ask(|reply| Look::Store { id, reply }).await;
         known.map_err(|denied| reject::status(&denied))?;
         let mut watched = self.core.status.clone();
         let made = timeout(BOOTSTRAP_WAIT, watched.wait_for(|now| now.bootstrap.is_some())).await;

@@ -5,6 +5,7 @@
 //! clients notice a change of leader by nothing else.
 
 use flotilla_pdcore::Denied;
+use flotilla_placement::Order;
 use flotilla_proto::pdpb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -76,7 +77,10 @@ async fn answer_tso(
     }
 }
 
-/// Takes region heartbeats. Orders for leaders will go the other way.
+/// Orders that may wait for a slow store. More are lost, and given again.
+const ORDERS_MAX: usize = 1_024;
+
+/// Takes region heartbeats. Orders for leaders go the other way.
 pub(super) fn region_heartbeat(
     core: CoreHandle,
     requests: Streaming<pdpb::RegionHeartbeatRequest>,
@@ -96,9 +100,17 @@ async fn take_heartbeats(
     answers: &mpsc::Sender<Result<pdpb::RegionHeartbeatResponse, Status>>,
 ) -> Result<(), Status> {
     let mut is_admitted = false;
+    let (line, mut orders) = mpsc::channel::<Order>(ORDERS_MAX);
     loop {
         let request = tokio::select! {
             request = requests.message() => request?,
+            Some(order) = orders.recv() => {
+                let answer = convert::order_to_wire(core.status().cluster_id(), order);
+                if answers.send(Ok(answer)).await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
             () = core.deposed(), if is_admitted => return Err(reject::status(&Denied::NotLeader)),
         };
         let Some(request) = request else { return Ok(()) };
@@ -113,8 +125,8 @@ async fn take_heartbeats(
         }
         match convert::report_from_wire(request) {
             Ok(report) => {
-                let report = Box::new(report);
-                let told = core.tell(Ask::RegionHeartbeat { report }).await;
+                let (report, orders) = (Box::new(report), line.clone());
+                let told = core.tell(Ask::RegionHeartbeat { report, orders }).await;
                 told.map_err(|denied| reject::status(&denied))?;
             }
             Err(error) => {

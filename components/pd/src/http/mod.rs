@@ -3,6 +3,7 @@
 
 mod format;
 mod model;
+pub(crate) mod operators;
 mod query;
 mod regions;
 mod routes;
@@ -54,7 +55,13 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/regions/sibling/{id}", get(regions::siblings))
         .route("/regions/range-holes", get(regions::holes))
         .route("/regions/check/{complaint}", get(regions::check))
-        .route("/regions/{figure}", get(regions::top));
+        .route("/regions/{figure}", get(regions::top))
+        .route(
+            "/operators",
+            get(operators::list).post(operators::add).delete(operators::cancel_all),
+        )
+        .route("/operators/records", get(operators::records))
+        .route("/operators/{region}", get(operators::last).delete(operators::cancel));
     Router::new()
         .nest("/pd/api/v1", api)
         .route("/pd/health", get(routes::health))

@@ -18,7 +18,7 @@ use super::{
     query::{Query, unescape},
     routes::{Answered, PathId, Refused, bootstrapped, number},
 };
-use crate::core::{RegionLookup, Request as Ask, Selection};
+use crate::core::{Look, RegionLookup, Selection};
 
 /// How many regions are listed where nobody says how many, and how many at most.
 const LIMIT_DEFAULT: usize = 16;
@@ -28,7 +28,7 @@ type Infos = Vec<Arc<RegionInfo>>;
 
 async fn list(context: &Context, selection: Selection) -> Result<Infos, Refused> {
     bootstrapped(context).await?;
-    let listed = context.core.ask(|reply| Ask::Regions { selection, reply }).await?;
+    let listed = context.core.ask(|reply| Look::Regions { selection, reply }).await?;
     listed.map_err(|refusal| Refused(StatusCode::BAD_REQUEST, refusal.to_string()))
 }
 
@@ -109,7 +109,7 @@ pub(super) async fn siblings(State(context): State<Context>, id: PathId) -> Answ
 /// Ranges of keys that are in no region, each as `[start, end]`.
 pub(super) async fn holes(State(context): State<Context>) -> Answered {
     bootstrapped(&context).await?;
-    let holes = context.core.ask(|reply| Ask::Holes { reply }).await?;
+    let holes = context.core.ask(|reply| Look::Holes { reply }).await?;
     let text = |hole: &KeyRange| [format::hex(&hole.start), format::hex(&hole.end)];
     Ok(Json(holes.iter().map(text).collect::<Vec<_>>()).into_response())
 }

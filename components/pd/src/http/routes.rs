@@ -17,7 +17,7 @@ use super::{
     model::{Member, StoreInfo, state_name},
     query::Query,
 };
-use crate::{SERVED_VERSION, core::Request as Ask, status::Status};
+use crate::{SERVED_VERSION, core::Look, status::Status};
 
 /// An answer, or an error as text.
 pub(super) type Answered = Result<Response, Refused>;
@@ -41,6 +41,8 @@ impl From<Denied> for Refused {
                 StatusCode::NOT_FOUND,
                 format!("[PD:core:ErrStoreNotFound]store {id} not found"),
             ),
+            Denied::Operator(refusal) => refusal.into(),
+            Denied::NoOperator(_) => super::operators::not_found(),
             Denied::Refused(_) | Denied::Split(_) | Denied::Tombstone(_) => {
                 Self(StatusCode::BAD_REQUEST, denied.to_string())
             }
@@ -157,7 +159,7 @@ pub(super) async fn leader(State(context): State<Context>) -> Answered {
 /// `?state=Up&state=…` chooses by state; without it everything but tombstones is listed.
 pub(super) async fn stores(State(context): State<Context>, RawQuery(query): RawQuery) -> Answered {
     bootstrapped(&context).await?;
-    let entries = context.core.ask(|reply| Ask::Stores { reply }).await?;
+    let entries = context.core.ask(|reply| Look::Stores { reply }).await?;
     let query = Query::new(query);
     let states: Vec<&str> = query.texts("state").collect();
     let is_wanted = |entry: &&StoreEntry| {
@@ -175,7 +177,7 @@ pub(super) async fn stores(State(context): State<Context>, RawQuery(query): RawQ
 pub(super) async fn store(State(context): State<Context>, id: PathId) -> Answered {
     bootstrapped(&context).await?;
     let id = StoreId(number(id)?);
-    let entry = context.core.ask(|reply| Ask::Store { id, reply }).await?;
+    let entry = context.core.ask(|reply| Look::Store { id, reply }).await?;
     Ok(Json(StoreInfo::from(&entry)).into_response())
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod grpc;
+mod operators;
 mod port;
 mod regions;
 mod support;

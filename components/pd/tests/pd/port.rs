@@ -24,9 +24,28 @@ async fn http(address: SocketAddr, method: &str, path: &str) -> Result<(u16, Str
 }
 
 async fn asked(address: SocketAddr, method: &str, target: &[u8]) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await?;
     let end = b" HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\r\n";
-    stream.write_all(&[method.as_bytes(), b" ", target, end].concat()).await?;
+    exchange(address, &[method.as_bytes(), b" ", target, end].concat()).await
+}
+
+/// The same with a body.
+pub(crate) async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<(u16, String)> {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    exchange(address, &[head.as_bytes(), body.as_bytes()].concat()).await
+}
+
+async fn exchange(address: SocketAddr, request: &[u8]) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request).await?;
     let mut answer = String::new();
     timeout(LIVENESS, stream.read_to_string(&mut answer)).await??;
     let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;

@@ -115,8 +115,14 @@ impl ClusterView {
     /// Regions whose leader has not reported for so long that it may not be there any more.
     #[must_use]
     pub fn silent_regions(&self, now: Moment) -> Vec<RegionId> {
-        let is_silent = |info: &&Arc<RegionInfo>| now.since(info.heard) > LEADER_SILENT_AFTER;
-        self.regions.iter().filter(is_silent).map(|info| info.region.id).collect()
+        let silent = self.regions.iter().filter(|info| Self::is_silent(info, now));
+        silent.map(|info| info.region.id).collect()
+    }
+
+    /// Whether the region's leader has not reported for so long.
+    #[must_use]
+    pub fn is_silent(info: &RegionInfo, now: Moment) -> bool {
+        now.since(info.heard) > LEADER_SILENT_AFTER
     }
 
     /// The region with this id.

@@ -1,0 +1,128 @@
+//! Operators of a reign: from a wish to the first order, and from a report to the next one.
+//!
+//! They are kept by the leader alone and end with its reign: whoever leads next sees each region as it is.
+
+use flotilla_base::RegionId;
+use flotilla_placement::{Answer, Change, IdBatch, Plan, Sight, Stamp, view::ReportEffect};
+
+use crate::core::PdCore;
+use crate::effects::Effects;
+use crate::input::{Clocks, Denied, Outcome};
+
+/// A change that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct AskedChange {
+    /// The region.
+    pub region: RegionId,
+    /// What is to become of it.
+    pub change: Change,
+    /// Who asks, in a word for people.
+    pub asked_by: &'static str,
+}
+
+/// A plan that waits for the ids of its new peers.
+#[derive(Debug)]
+pub(crate) struct Planned<T> {
+    plan: Plan,
+    asked_by: &'static str,
+    pub(crate) ticket: T,
+}
+
+pub(crate) const fn stamp(clocks: Clocks) -> Stamp {
+    Stamp { now: clocks.now, unix_ms: clocks.unix_ms }
+}
+
+impl<T> PdCore<T> {
+    pub(crate) fn add_operator(
+        &mut self,
+        clocks: Clocks,
+        asked: &AskedChange,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        let plan = match self.plan(clocks, asked) {
+            Ok(plan) => plan,
+            Err(denied) => return effects.replies.push((ticket, Err(denied))),
+        };
+        let new_peers = plan.new_peers();
+        let planned = Planned { plan, asked_by: asked.asked_by, ticket };
+        if new_peers == 0 {
+            self.begin_operator(clocks, planned, None, effects);
+        } else {
+            self.wait_for_peer_ids(clocks, new_peers, planned, effects);
+        }
+    }
+
+    /// Refused before any id is spent on it.
+    fn plan(&self, clocks: Clocks, asked: &AskedChange) -> Result<Plan, Denied> {
+        let sight = self.leading(clocks.now)?;
+        sight.operators().check_free(asked.region)?;
+        Ok(sight.scheduling().plan(asked.region, &asked.change)?)
+    }
+
+    /// The ids may have been waited for: what was planned is checked again.
+    pub(crate) fn begin_operator(
+        &mut self,
+        clocks: Clocks,
+        planned: Planned<T>,
+        ids: Option<IdBatch>,
+        effects: &mut Effects<T>,
+    ) {
+        let Planned { plan, asked_by, ticket } = planned;
+        let plan = match ids {
+            Some(ids) => plan.with_ids(ids),
+            None => plan,
+        };
+        let is_leading = self.leads(clocks.now);
+        let outcome = match self.reign.as_mut().filter(|_| is_leading) {
+            Some(reign) => {
+                let stores = self.state.stores();
+                let sight = Sight { stores, view: &self.view, now: clocks.now };
+                let begun = reign.operators.begin(&sight, plan, (asked_by, stamp(clocks)));
+                begun.map_err(Denied::Operator)
+            }
+            None => Err(Denied::NotLeader),
+        };
+        let outcome = outcome.map(|events| {
+            effects.operators.extend(events);
+            Answer::Done
+        });
+        effects.replies.push((ticket, outcome));
+    }
+
+    pub(crate) fn cancel_operator(
+        &mut self,
+        clocks: Clocks,
+        region: RegionId,
+        effects: &mut Effects<T>,
+    ) -> Outcome {
+        self.leading(clocks.now)?;
+        let reign = self.reign.as_mut().ok_or(Denied::NotLeader)?;
+        let ended = reign.operators.cancel(region, stamp(clocks));
+        effects.operators.push(ended.ok_or(Denied::NoOperator(region))?);
+        Ok(Answer::Done)
+    }
+
+    /// A report of a region was taken.
+    pub(crate) fn pursue_operator(
+        &mut self,
+        clocks: Clocks,
+        region: RegionId,
+        effect: ReportEffect,
+        effects: &mut Effects<T>,
+    ) {
+        let Some(reign) = self.reign.as_mut() else { return };
+        let sight = Sight { stores: self.state.stores(), view: &self.view, now: clocks.now };
+        effects.operators.extend(reign.operators.on_report(&sight, region, stamp(clocks)));
+        if effect.is_routing_changed {
+            let gone = reign.operators.on_borders_moved(&self.view, stamp(clocks));
+            effects.operators.extend(gone);
+        }
+    }
+
+    pub(crate) fn end_late_operators(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
+        if let Some(reign) = self.reign.as_mut() {
+            effects.operators.extend(reign.operators.on_time(stamp(clocks)));
+        }
+    }
+}

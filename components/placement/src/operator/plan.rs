@@ -1,0 +1,314 @@
+//! How a region gets from what it is to what it is to be: the steps, each of them safe by itself.
+//!
+//! Learners come first, since they take no part in anything. Where more than one voter changes, all of them change at
+//! once by one joint change: no order of single ones would keep the number of failures that the region stands. The
+//! leader hands over before it stops voting. Who leaves is a learner by then.
+
+use std::collections::BTreeMap;
+
+use flotilla_base::{Epoch, Key, Peer, PeerId, PeerRole, RegionId, Span, StoreId};
+
+use super::{
+    change::{Change, OperatorKind, OperatorRefusal, Sight},
+    shape::Shape,
+    step::{SplitAt, Step, has_caught_up, is_voter, votes_on},
+};
+use crate::{
+    ids::IdBatch,
+    view::{ClusterView, RegionInfo},
+};
+
+/// The way of a region to what it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The kind of change.
+    pub kind: OperatorKind,
+    /// The change with the stores meant.
+    pub brief: String,
+    /// The region.
+    pub region: RegionId,
+    /// The epoch that all of it was decided on.
+    pub epoch: Epoch,
+    /// What the region holds, about; its copies take their time.
+    pub size_bytes: u64,
+    /// The members as they are.
+    pub(super) members: Shape,
+    /// In this order; never empty.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// See [`Sight::plan`].
+    pub(super) fn of(
+        sight: &Sight<'_>,
+        region: RegionId,
+        change: &Change,
+    ) -> Result<Self, OperatorRefusal> {
+        let info = sight.view.region(region).ok_or(OperatorRefusal::UnknownRegion(region))?;
+        let is_heard = |leader: &Peer| sight.is_up(leader.store);
+        let leader =
+            info.leader.filter(is_heard).filter(|_| !ClusterView::is_silent(info, sight.now));
+        let leader = leader.ok_or(OperatorRefusal::NoLeader(region))?;
+        let members = Shape::of(&info.region);
+        let mut way = Way { sight, info, shape: members.clone(), leader, steps: Vec::new() };
+        match change {
+            Change::TransferLeader(store) => way.transfer(*store)?,
+            Change::SplitRegion(at) => way.split(at.clone())?,
+            _ => {
+                let target = way.target(change)?;
+                way.reach(&target)?;
+            }
+        }
+        let steps = way.steps;
+        if steps.is_empty() {
+            return Err(OperatorRefusal::NothingToDo(region));
+        }
+        Ok(Self {
+            kind: change.kind(),
+            brief: change.brief(leader),
+            region,
+            epoch: info.region.epoch,
+            size_bytes: info.stats.size_bytes,
+            members,
+            steps,
+        })
+    }
+
+    /// How many new peers need an id.
+    #[must_use]
+    pub fn new_peers(&self) -> u32 {
+        let is_new = |step: &&Step| matches!(step, Step::AddLearner(_));
+        u32::try_from(self.steps.iter().filter(is_new).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Gives the new peers their ids.
+    ///
+    /// # Panics
+    /// Where they are not as many.
+    #[must_use]
+    pub fn with_ids(mut self, ids: IdBatch) -> Self {
+        assert_eq!(ids.count(), u64::from(self.new_peers()), "as many ids as new peers");
+        let mut given = BTreeMap::new();
+        let mut next = ids.first;
+        let mut give = |peer: &mut Peer| {
+            if peer.id.is_none() {
+                let id = given.entry(peer.store).or_insert_with(|| {
+                    next += 1;
+                    PeerId(next - 1)
+                });
+                peer.id = *id;
+            }
+        };
+        for step in &mut self.steps {
+            match step {
+                Step::AddLearner(peer) | Step::PromoteLearner(peer) => give(peer),
+                Step::EnterJoint { promote, .. } => promote.iter_mut().for_each(&mut give),
+                Step::TransferLeader { to, .. } => to.iter_mut().for_each(&mut give),
+                Step::DemoteVoter(_)
+                | Step::LeaveJoint
+                | Step::RemovePeer(_)
+                | Step::SplitRegion { .. } => {}
+            }
+        }
+        self
+    }
+
+    /// How long all of it may take.
+    #[must_use]
+    pub fn timeout(&self) -> Span {
+        let each = self.steps.iter().map(|step| step.timeout(self.size_bytes));
+        each.fold(Span::ZERO, |sum, next| Span(sum.0.saturating_add(next.0)))
+    }
+
+    /// Whether members change.
+    #[must_use]
+    pub fn changes_members(&self) -> bool {
+        !matches!(self.kind, OperatorKind::TransferLeader | OperatorKind::SplitRegion)
+    }
+
+    /// Whether the leader changes.
+    #[must_use]
+    pub fn changes_leader(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::TransferLeader { .. }))
+    }
+}
+
+/// Stores, and whether the peer on each votes.
+type Target = BTreeMap<StoreId, bool>;
+
+/// Steps that are being planned, and what the region is behind them.
+struct Way<'a> {
+    sight: &'a Sight<'a>,
+    info: &'a RegionInfo,
+    shape: Shape,
+    leader: Peer,
+    steps: Vec<Step>,
+}
+
+impl Way<'_> {
+    fn region(&self) -> RegionId {
+        self.info.region.id
+    }
+
+    /// Takes a step, unless the region could not go on behind it.
+    fn take(&mut self, step: Step) -> Result<(), OperatorRefusal> {
+        let after = self.shape.after(&step);
+        if !after.has_majority(|peer| self.is_alive(peer)) {
+            let (region, step) = (self.region(), step.to_string());
+            return Err(OperatorRefusal::NoMajority { region, step });
+        }
+        self.shape = after;
+        self.steps.push(step);
+        Ok(())
+    }
+
+    /// A learner is waited for until it has caught up, before it counts for anything.
+    fn is_alive(&self, peer: Peer) -> bool {
+        let known = self.info.region.peer_on(peer.store);
+        let is_waited_for = known.is_none_or(|known| known.role == PeerRole::Learner);
+        self.sight.is_up(peer.store) && (is_waited_for || has_caught_up(self.info, peer))
+    }
+
+    fn transfer(&mut self, store: StoreId) -> Result<(), OperatorRefusal> {
+        let region = self.region();
+        let peer = self.shape.on(store).ok_or(OperatorRefusal::NotMember { region, store })?;
+        if peer.id == self.leader.id {
+            return Err(OperatorRefusal::NothingToDo(region));
+        }
+        self.sight.check_target(store)?;
+        let cannot = |why| OperatorRefusal::CannotLead { region, store, why };
+        if !votes_on(peer) {
+            return Err(cannot("it does not vote"));
+        }
+        if !has_caught_up(self.info, peer) {
+            return Err(cannot("it does not answer, or lags behind"));
+        }
+        self.hand_over_to(vec![peer])
+    }
+
+    /// The lead to somebody who votes on and stays, oldest first.
+    fn hand_over(&mut self, stays: impl Fn(Peer) -> bool) -> Result<(), OperatorRefusal> {
+        let is_fit = |peer: &Peer| {
+            peer.id != self.leader.id && votes_on(*peer) && stays(*peer) && self.is_alive(*peer)
+        };
+        let mut fit: Vec<Peer> = self.shape.peers().filter(is_fit).collect();
+        fit.sort_by_key(|peer| (peer.id.is_none(), peer.id, peer.store));
+        self.hand_over_to(fit)
+    }
+
+    fn hand_over_to(&mut self, to: Vec<Peer>) -> Result<(), OperatorRefusal> {
+        let preferred = to.first().copied();
+        let preferred = preferred.ok_or(OperatorRefusal::NoSuccessor(self.region()))?;
+        let from = std::mem::replace(&mut self.leader, preferred).store;
+        self.take(Step::TransferLeader { from, to })
+    }
+
+    fn split(&mut self, mut at: SplitAt) -> Result<(), OperatorRefusal> {
+        let (region, info) = (self.region(), self.info);
+        let range = &info.region.range;
+        if info.region.is_guard() {
+            return Err(OperatorRefusal::Guard(region));
+        }
+        if let SplitAt::Keys(keys) = &mut at {
+            keys.sort();
+            keys.dedup();
+            let is_outside = |key: &&Key| !range.contains(key) || **key == range.start;
+            match keys.iter().find(is_outside) {
+                Some(outside) => return Err(OperatorRefusal::split_key(region, outside)),
+                None if keys.is_empty() => return Err(OperatorRefusal::NoSplitKeys(region)),
+                None => {}
+            }
+        }
+        self.take(Step::SplitRegion { range: range.clone(), at })
+    }
+
+    /// What the members are to be, a joint change that is under way having ended.
+    fn target(&self, change: &Change) -> Result<Target, OperatorRefusal> {
+        let region = self.region();
+        let now = self.shape.left();
+        let is_member = |store| OperatorRefusal::IsMember { region, store };
+        let on = |store| now.on(store).ok_or(OperatorRefusal::NotMember { region, store });
+        let mut target: Target = now.peers().map(|peer| (peer.store, votes_on(peer))).collect();
+        match change {
+            Change::AddPeer(store) => match target.insert(*store, true) {
+                Some(true) => return Err(is_member(*store)),
+                Some(false) | None => self.sight.check_target(*store)?,
+            },
+            Change::AddLearner(store) => match target.insert(*store, false) {
+                Some(_) => return Err(is_member(*store)),
+                None => self.sight.check_target(*store)?,
+            },
+            Change::RemovePeer(store) => {
+                on(*store)?;
+                target.remove(store);
+            }
+            Change::MovePeer { from, to } => {
+                let votes = votes_on(on(*from)?);
+                if now.on(*to).is_some() {
+                    return Err(is_member(*to));
+                }
+                self.sight.check_target(*to)?;
+                target.remove(from);
+                target.insert(*to, votes);
+            }
+            Change::MoveRegion(stores) => {
+                let votes = |store: StoreId| now.on(store).is_some_and(votes_on);
+                for store in stores.iter().filter(|store| !votes(**store)) {
+                    self.sight.check_target(*store)?;
+                }
+                target = stores.iter().map(|store| (*store, true)).collect();
+            }
+            Change::TransferLeader(_) | Change::SplitRegion(_) => {}
+        }
+        Ok(target)
+    }
+
+    /// See the module.
+    fn reach(&mut self, target: &Target) -> Result<(), OperatorRefusal> {
+        if self.shape.is_joint() {
+            self.leave_joint()?;
+        }
+        for store in target.keys().filter(|store| self.info.region.peer_on(**store).is_none()) {
+            let learner = Peer { id: PeerId(0), store: *store, role: PeerRole::Learner };
+            self.take(Step::AddLearner(learner))?;
+        }
+        let is_to_vote = |peer: Peer| target.get(&peer.store) == Some(&true);
+        let changes = |votes: bool| {
+            let is_other = |peer: &Peer| is_voter(*peer) == votes && is_to_vote(*peer) != votes;
+            self.shape.peers().filter(is_other).collect::<Vec<Peer>>()
+        };
+        let (promote, demote) = (changes(false), changes(true));
+        let has_successor = self.shape.peers().any(|peer| {
+            votes_on(peer) && is_to_vote(peer) && peer.id != self.leader.id && self.is_alive(peer)
+        });
+        let is_leader_demoted = demote.iter().any(|peer| peer.id == self.leader.id);
+        // Where no voter stays, one of the new ones takes the lead while the change is joint.
+        if is_leader_demoted && (has_successor || promote.is_empty()) {
+            self.hand_over(is_to_vote)?;
+        }
+        match (promote.as_slice(), demote.as_slice()) {
+            ([], []) => {}
+            ([one], []) => self.take(Step::PromoteLearner(*one))?,
+            ([], [one]) => self.take(Step::DemoteVoter(*one))?,
+            _ => {
+                self.take(Step::EnterJoint { promote, demote })?;
+                self.leave_joint()?;
+            }
+        }
+        let is_surplus = |peer: &Peer| !target.contains_key(&peer.store);
+        let surplus: Vec<Peer> = self.shape.peers().filter(is_surplus).collect();
+        for peer in surplus {
+            self.take(Step::RemovePeer(peer))?;
+        }
+        Ok(())
+    }
+
+    /// Whoever leads goes on to vote behind it.
+    fn leave_joint(&mut self) -> Result<(), OperatorRefusal> {
+        let leader = self.shape.on(self.leader.store);
+        if leader.is_none_or(|leader| !votes_on(leader)) {
+            self.hand_over(|_voter| true)?;
+        }
+        self.take(Step::LeaveJoint)
+    }
+}
