@@ -1,10 +1,10 @@
 //! Members that are far behind the log of their leader: the host hears who they are, and so does whoever places replicas.
 //!
-//! What counts is what promotes a learner ([`crate::reconfigure`]): it holds the log nearly as far as it is committed. A
-//! new leader knows of nobody how far he is, so it says nothing before a gate has passed, and then looks once a
-//! heartbeat: who is behind for less than that is not worth a word.
+//! What counts is what promotes a learner ([`crate::reconfigure`]): it holds the log nearly as far as it is committed, and
+//! answers. A new leader knows of nobody how far he is, so it says nothing before a gate has passed, and then looks once a
+//! heartbeat, and when members change: who is behind for less than that is not worth a word.
 
-use flotilla_base::{Moment, Peer, Term};
+use flotilla_base::{Moment, Peer, PeerRole, Term};
 
 use crate::effects::{Effects, Report};
 use crate::replica::Replica;
@@ -41,7 +41,17 @@ impl<T> Replica<T> {
         }
     }
 
+    /// Members have changed: a new one is behind from its first moment on, and whoever places replicas is to know that
+    /// before the next step.
+    pub(crate) fn look_at_lagging(&mut self) {
+        if self.members.lagging.term == self.group.role().term {
+            self.members.lagging.due_at = Moment::default();
+        }
+    }
+
+    /// Of a learner that cannot be promoted yet it is said, too.
     fn is_behind(&self, peer: &Peer) -> bool {
-        peer.id != self.peer && self.lag(peer.id) > self.config.limits.promotion_lag_max
+        let is_silent_learner = peer.role == PeerRole::Learner && !self.group.is_heard(peer.id);
+        peer.id != self.peer && (!self.nearly_holds_log(peer.id) || is_silent_learner)
     }
 }

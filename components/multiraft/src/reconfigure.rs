@@ -117,7 +117,7 @@ impl<T> Replica<T> {
         let is_learner = |id| self.region.peer(id).is_none_or(|it| it.role == PeerRole::Learner);
         let promoted = after.peers.iter().filter(|it| votes(it.role) && is_learner(it.id));
         for Peer { id: peer, .. } in promoted.copied() {
-            if self.lag(peer) > self.config.limits.promotion_lag_max {
+            if !self.nearly_holds_log(peer) {
                 let (matched, committed) = (self.group.matched(peer), self.group.committed());
                 return Err(ChangeError::NotCaughtUp { peer, matched, committed });
             }
@@ -128,9 +128,12 @@ impl<T> Replica<T> {
         Ok(())
     }
 
-    /// How many committed entries a leader does not know on a member.
-    pub(crate) fn lag(&self, peer: PeerId) -> u64 {
-        self.group.committed().get().saturating_sub(self.group.matched(peer).get())
+    /// Whether this leader knows that a member lacks few committed entries, and that all of those are in the log still:
+    /// who needs a snapshot holds nothing.
+    pub(crate) fn nearly_holds_log(&self, peer: PeerId) -> bool {
+        let (matched, committed) = (self.group.matched(peer), self.group.committed());
+        let lag = committed.get().saturating_sub(matched.get());
+        matched >= self.group.truncated().index && lag <= self.config.limits.promotion_lag_max
     }
 
     /// In both halves of what comes, those who answered lately are a majority.
@@ -178,6 +181,7 @@ impl<T> Replica<T> {
         self.region = region.clone();
         self.group.apply_membership(&voters_of(&region));
         self.members.changed_in = self.group.role().term;
+        self.look_at_lagging();
         let is_member = region.peer(self.peer).is_some();
         effects.births.push(Report::Members { region, peer: self.peer });
         if !is_member && self.life != Lifecycle::Leaving && !self.is_orphan_on_purpose() {
