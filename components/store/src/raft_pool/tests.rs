@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Family, Incarnation, KeyRange, Mutation, Peer, PeerId, Region,
-    RegionId, Seeded, StoreId,
+    ByteSize, ClusterId, Epoch, Family, Incarnation, KeyRange, Moment, Mutation, Peer, PeerId,
+    Region, RegionId, Seeded, Span, StoreId,
 };
 use flotilla_engine::{Engine, EngineError, EngineOptions, Stages};
 use flotilla_multiraft::{
-    Input, NewRegion, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader,
-    SplitCommand, SplitRequest, WriteCommand,
+    Input, Liveness, NewRegion, NotInPlace, RegionTable, ReplicaConfig, Reply, RequestError,
+    RequestHeader, SharedLiveness, SplitCommand, SplitRequest, WriteCommand,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_raftgroup::{GroupLimits, Timing};
@@ -101,6 +101,8 @@ fn replica_config(engine: &Engine) -> ReplicaConfig {
         timing: Timing::default(),
         limits: GroupLimits::default(),
         seeded: Seeded::NONE,
+        liveness: SharedLiveness::new(Liveness::new(Timing::default(), Seeded::NONE, Moment(0))),
+        start_spread: Span::ZERO,
         disk: Arc::new(engine.clone()),
     }
 }
