@@ -462,7 +462,8 @@ impl<T> Replica<T> {
             Lifecycle::Quarantined | Lifecycle::Installing | Lifecycle::Leaving => false,
             Lifecycle::Uninitialised => match message.kind {
                 MessageKind::RequestVote | MessageKind::RequestPreVote => true,
-                MessageKind::Heartbeat => message.commit.is_none(),
+                // One that asks whether to sleep is a heartbeat as well; such a peer never agrees.
+                MessageKind::Heartbeat | MessageKind::Quiesce => message.commit.is_none(),
                 MessageKind::Append => {
                     let is_grown =
                         now.since(self.embryo.since) >= self.timing().gate * EMBRYO_GATES;

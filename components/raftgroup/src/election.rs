@@ -281,6 +281,33 @@ mod tests {
     }
 
     #[test]
+    fn a_sleeper_has_no_deadline_and_wakes_behind_the_gate_of_the_last_sign() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
+        clock.heard_leader(START, 0);
+        clock.fall_asleep(4);
+        assert_eq!((clock.deadline(), clock.asleep_on()), (Moment::NEVER, Some(4)));
+        assert_eq!(clock.wake(after(60_000)), ElectionWake::Early);
+        clock.rouse(after(60_000), 0);
+        assert!(!clock.is_open(after(60_799)) && clock.is_open(after(60_800)));
+        assert!(clock.deadline() >= after(60_820) && clock.asleep_on().is_none());
+    }
+
+    #[test]
+    fn a_campaign_waits_for_its_turn_until_somebody_wants_something() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
+        clock.heard_leader(START, 0);
+        clock.fall_asleep(4);
+        clock.rouse_into_silence(after(5_000), 1);
+        assert!(clock.deadline() >= after(5_060) && clock.is_open(after(800)));
+        clock.jump_queue(after(2_000), 0);
+        assert!(clock.deadline() < after(2_020));
+        clock.campaign_started(after(2_020));
+        let deadline = clock.deadline();
+        clock.jump_queue(after(2_021), 0);
+        assert_eq!(clock.deadline(), deadline, "it waits for votes, not for its turn");
+    }
+
+    #[test]
     fn a_stall_is_excused_once() {
         let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
         clock.heard_leader(START, 0);
