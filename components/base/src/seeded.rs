@@ -247,6 +247,28 @@ impl Bug {
     pub const DESTROY_KEEPS_LOG: Self =
         Self::new("destroy-keeps-log", "nothing but its tombstone is left of a destroyed peer");
 
+    /// Sleeping peers do not hear that the store of their leader is gone.
+    pub const WAKE_LOST: Self =
+        Self::new("wake-lost", "nobody sleeps on for long whose leader's store is gone");
+
+    /// A group falls asleep while members lack entries.
+    pub const QUIESCE_WHILE_BEHIND: Self = Self::new(
+        "quiesce-while-behind",
+        "a group sleeps only where all hold and have applied all",
+    );
+
+    /// A store that runs anew counts as the one whose leaders others sleep on.
+    pub const LIVENESS_OF_ANOTHER_RUN_COUNTS: Self = Self::new(
+        "liveness-of-another-run-counts",
+        "a store that runs anew is not the one that led",
+    );
+
+    /// Whoever is asked for a vote in its sleep gives it, though the store of its leader lives.
+    pub const GATE_OPENS_WHILE_LEADER_SLEEPS: Self = Self::new(
+        "gate-opens-while-leader-sleeps",
+        "the gate: a sleeping peer heard its leader when it last heard the leader's store",
+    );
+
     /// All of them, in the order of the board.
     pub const ALL: &[Self] = &[
         Self::ACK_BEFORE_PERSIST,
@@ -294,6 +316,10 @@ impl Bug {
         Self::STALE_EPOCH_NOT_CHECKED_ON_APPLY,
         Self::ORPHAN_ANSWERS_AFTER_REMOVAL,
         Self::DESTROY_KEEPS_LOG,
+        Self::WAKE_LOST,
+        Self::QUIESCE_WHILE_BEHIND,
+        Self::LIVENESS_OF_ANOTHER_RUN_COUNTS,
+        Self::GATE_OPENS_WHILE_LEADER_SLEEPS,
     ];
 
     /// The bug of this name.

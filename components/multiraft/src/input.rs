@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use flotilla_base::{
-    Epoch, Index, KeyRange, Peer, PeerId, Region, RegionId, StoreId, Term, Version,
+    Epoch, Index, KeyRange, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
 use flotilla_raftgroup::{Message, ReadyNumber};
 
@@ -135,6 +135,15 @@ pub enum Input<T> {
     Snapshot(Box<SnapshotInput>),
     /// Members come and go.
     Membership(Box<MembershipInput<T>>),
+    /// Another store began or ceased to live, or runs anew; the replicas' view of it shows that already.
+    StoreChanged {
+        /// Which.
+        store: StoreId,
+        /// Regions that lose their leader by it campaign within that time.
+        spread: Span,
+    },
+    /// A read was served in place.
+    InUse,
     /// A deadline passed.
     Wake,
 }

@@ -25,11 +25,13 @@ pub mod effects;
 pub mod input;
 pub mod install;
 mod lagging;
+pub mod liveness;
 pub mod log_gc;
 pub mod membership;
 pub mod permit;
 pub mod persist;
 pub mod propose;
+pub mod quiescence;
 pub mod read;
 pub mod reconfigure;
 pub mod recover;
@@ -53,8 +55,10 @@ pub use input::{
     RequestError, RequestHeader, SplitRequest,
 };
 pub use install::{Arrival, InstallEffect, StageNumber};
+pub use liveness::{Liveness, SharedLiveness, Sign};
 pub use membership::{ChangeError, ChangeKind, ChangePeers, PeerChange};
 pub use permit::{Delegate, LocalRead, NotInPlace, Permit};
+pub use quiescence::{spread_at_start, spread_of};
 pub use reconfigure::ChangeRequest;
 pub use recover::{RecoveredPeer, recover_store};
 pub use region_table::{Admission, DropReason, RegionTable, Slot};

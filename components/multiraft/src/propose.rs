@@ -44,6 +44,11 @@ impl<T> Writes<T> {
         Self { waiting: VecDeque::new(), waiting_bytes: 0, proposed, split: None }
     }
 
+    /// No write is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.proposed.is_empty()
+    }
+
     /// The ticket of a committed entry, and those which that entry proves lost.
     pub(crate) fn committed(&mut self, entry: &Entry) -> (Option<T>, Vec<T>) {
         self.proposed.committed(entry)

@@ -37,6 +37,12 @@ impl<T> Default for Reads<T> {
 }
 
 impl<T> Reads<T> {
+    /// No read is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_confirmed = self.unsent.is_empty() && self.rounds.is_empty();
+        is_confirmed && self.granted.values().all(Vec::is_empty) && self.remote.is_empty()
+    }
+
     /// A read that this leader is to confirm.
     pub(crate) fn push(&mut self, ticket: T) {
         self.unsent.push(ticket);

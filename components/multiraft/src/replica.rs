@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flotilla_base::{
-    Bug, Epoch, Index, KvRead, Moment, Peer, PeerId, Region, RegionId, Seeded, StoreId, Term,
+    Bug, Epoch, Index, KvRead, Moment, Peer, PeerId, Region, RegionId, Seeded, Span, StoreId, Term,
 };
 use flotilla_raftgroup::{
     ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
@@ -19,11 +19,13 @@ use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
 use crate::install::Installing;
 use crate::lagging::Lagging;
+use crate::liveness::SharedLiveness;
 use crate::log_gc::LogGc;
 use crate::membership::voters_of;
 use crate::permit::Delegate;
 use crate::persist::{RegionState, put_region_state};
 use crate::propose::Writes;
+use crate::quiescence::question_of;
 use crate::read::Reads;
 use crate::recover::RecoveredPeer;
 use crate::removal::{Removals, read_removed};
@@ -51,6 +53,10 @@ pub struct ReplicaConfig {
     pub limits: GroupLimits,
     /// What is wrong on purpose.
     pub seeded: Seeded,
+    /// Which other stores live.
+    pub liveness: SharedLiveness,
+    /// The campaigns of the regions that start with this store are spread over so much time.
+    pub start_spread: Span,
     /// Reads old log entries.
     pub disk: Arc<dyn KvRead + Send + Sync>,
 }
@@ -203,6 +209,11 @@ impl<T> Replica<T> {
             }
         };
         let mut replica = Self::start(config, start, now)?;
+        let spread = replica.config.start_spread;
+        if spread > Span::ZERO {
+            let turn = replica.turn_within(spread);
+            replica.group.queue_campaign(now + replica.timing().gate + turn);
+        }
         replica.embryo.install = install;
         replica.embryo.is_marked = is_marked;
         replica.embryo.recovered = recovered;
@@ -214,6 +225,7 @@ impl<T> Replica<T> {
     /// say.
     pub fn handle(&mut self, now: Moment, input: Input<T>, effects: &mut Effects<T>) {
         self.group.note_time(now);
+        self.mind_sleep(now, &input);
         match input {
             Input::Message(message) => self.handle_message(now, *message, effects),
             Input::Propose(proposal) => self.handle_proposal(*proposal, effects),
@@ -253,11 +265,15 @@ impl<T> Replica<T> {
             Input::Wake => {
                 self.told.alarm_at = Moment::NEVER;
                 if self.life == Lifecycle::Active {
+                    self.mind_idleness(now);
                     self.group.wake(now);
                 }
                 self.ask_whether_gone(now, effects);
             }
             Input::Membership(input) => self.handle_membership(*input, effects),
+            Input::StoreChanged { store, spread } => self.handle_store_changed(now, store, spread),
+            // A request that somebody served; it is not one that this replica is to serve.
+            Input::InUse => {}
         }
     }
 
@@ -409,11 +425,19 @@ impl<T> Replica<T> {
         }
         self.embryo.last_sender = message.from;
         self.note_contact(now, &message);
-        let is_of_leader =
-            matches!(message.message.kind, MessageKind::Append | MessageKind::Heartbeat);
+        let is_of_leader = matches!(
+            message.message.kind,
+            MessageKind::Append | MessageKind::Heartbeat | MessageKind::Quiesce
+        );
+        let question = question_of(&message);
         match self.group.step(now, message.message) {
             // What was refused says nothing about the log either, nor does a peer that does not lead.
-            Ok(()) if is_of_leader => self.log_gc.note_needless(message.matched_by_all),
+            Ok(()) if is_of_leader => {
+                self.log_gc.note_needless(message.matched_by_all);
+                if let Some((question, store)) = question {
+                    self.answer_question(&question, store);
+                }
+            }
             Ok(()) => {}
             Err(StepError::Damaged(damage)) => {
                 self.life = Lifecycle::Quarantined;
@@ -441,7 +465,8 @@ impl<T> Replica<T> {
             Lifecycle::Quarantined | Lifecycle::Installing | Lifecycle::Leaving => false,
             Lifecycle::Uninitialised => match message.kind {
                 MessageKind::RequestVote | MessageKind::RequestPreVote => true,
-                MessageKind::Heartbeat => message.commit.is_none(),
+                // One that asks whether to sleep is a heartbeat as well; such a peer never agrees.
+                MessageKind::Heartbeat | MessageKind::Quiesce => message.commit.is_none(),
                 MessageKind::Append => {
                     let is_grown =
                         now.since(self.embryo.since) >= self.timing().gate * EMBRYO_GATES;
@@ -635,6 +660,13 @@ impl<T> Replica<T> {
             self.told.alarm_at = deadline;
             effects.alarms.push((self.region.id, deadline));
         }
+    }
+}
+
+impl Embryo {
+    /// Whether the peer waits for nothing.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.awaited.is_none() && self.recovered.is_none() && self.install.is_none()
     }
 }
 

@@ -33,6 +33,11 @@ impl<T> Default for ReplicaReads<T> {
 }
 
 impl<T> ReplicaReads<T> {
+    /// No read waits, and no question is to be asked again.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unsent.is_empty() && self.rounds.is_empty()
+    }
+
     /// Every ticket that an answer to the question `token` grants.
     pub(crate) fn take_granted(&mut self, token: ReadToken) -> Vec<T> {
         let later = self.rounds.split_off(&ReadToken(token.0 + 1));

@@ -173,3 +173,28 @@ fn snapshot_to_a_learner() -> std::io::Result<()> {
 fn removed_while_installing() -> std::io::Result<()> {
     run("removed_while_installing")
 }
+
+#[test]
+fn sleep_and_wake() -> std::io::Result<()> {
+    run("sleep_and_wake")
+}
+
+#[test]
+fn sleep_and_loss() -> std::io::Result<()> {
+    run("sleep_and_loss")
+}
+
+#[test]
+fn sleep_and_death() -> std::io::Result<()> {
+    run("sleep_and_death")
+}
+
+#[test]
+fn sleep_and_restart() -> std::io::Result<()> {
+    run("sleep_and_restart")
+}
+
+#[test]
+fn sleep_refused() -> std::io::Result<()> {
+    run("sleep_refused")
+}

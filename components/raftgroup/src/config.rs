@@ -60,6 +60,16 @@ pub struct GroupLimits {
     pub cache_bytes_max: usize,
     /// How much of the log stays on disk, and for whom.
     pub log: LogLimits,
+    /// A group sleeps after so many heartbeats without a request; [`Self::NEVER_SLEEPS`] for one that never does.
+    ///
+    /// Twenty, which are three seconds: the first request behind a sleep pays a round trip for the lease, so a group
+    /// that is used now and then should not sleep in between.
+    pub idle_beats: u32,
+}
+
+impl GroupLimits {
+    /// For [`Self::idle_beats`].
+    pub const NEVER_SLEEPS: u32 = u32::MAX;
 }
 
 impl Default for GroupLimits {
@@ -73,6 +83,7 @@ impl Default for GroupLimits {
             promotion_lag_max: 1024,
             cache_bytes_max: 4 << 20,
             log: LogLimits::default(),
+            idle_beats: 20,
         }
     }
 }

@@ -46,6 +46,10 @@ pub struct ElectionClock {
     is_stall_excused: bool,
     /// Elections that this peer lost since it heard a leader.
     lost: u32,
+    /// The campaign waits for its place among many, not for anything of this group.
+    is_queued: bool,
+    /// This peer sleeps, and relies on this run of its leader's store.
+    asleep_on: Option<u64>,
     seeded: Seeded,
 }
 
@@ -62,6 +66,8 @@ impl ElectionClock {
             campaign_at: Moment::NEVER,
             is_stall_excused: false,
             lost: 0,
+            is_queued: false,
+            asleep_on: None,
             seeded: Seeded::NONE,
         };
         assert!(timing.lease < timing.gate, "a lease ends before anybody else may lead");
@@ -85,6 +91,52 @@ impl ElectionClock {
         self.campaign_at = now + gate + SETTLE + spread;
         self.is_stall_excused = false;
         self.lost = 0;
+        self.is_queued = false;
+    }
+
+    /// From now on there are no deadlines: whoever holds this clock wakes it when this run of the leader's store is
+    /// heard no more.
+    pub const fn fall_asleep(&mut self, run: u64) {
+        self.asleep_on = Some(run);
+    }
+
+    /// The run of the leader's store that a sleeping peer relies on.
+    #[must_use]
+    pub const fn asleep_on(&self) -> Option<u64> {
+        self.asleep_on
+    }
+
+    /// The leader's store was last heard at that moment, which counts as a word of the leader.
+    pub fn rouse(&mut self, heard_at: Moment, rank: u64) {
+        self.asleep_on = None;
+        if self.seeded.has(Bug::GATE_OPENS_WHILE_LEADER_SLEEPS) {
+            self.campaign_at = heard_at + self.timing.gate;
+            return;
+        }
+        self.heard_leader(heard_at, rank);
+    }
+
+    /// The leader's store is gone, as for many other groups: this one's turn to campaign comes at `turn`.
+    pub fn rouse_into_silence(&mut self, turn: Moment, rank: u64) {
+        self.asleep_on = None;
+        self.is_stall_excused = false;
+        self.lost = 0;
+        self.queue_campaign(turn, rank);
+    }
+
+    /// Many groups on this store are without a leader; this one's turn to campaign comes at `turn`.
+    pub fn queue_campaign(&mut self, turn: Moment, rank: u64) {
+        self.campaign_at = turn + self.timing.rank_step * rank + self.jitter(SETTLE);
+        self.is_queued = true;
+    }
+
+    /// Somebody wants something of the group: it does not wait for its turn, if that is all that it waits for.
+    pub fn jump_queue(&mut self, now: Moment, rank: u64) {
+        if self.is_queued {
+            let at = now + self.timing.rank_step * rank + self.jitter(SETTLE);
+            self.campaign_at = self.campaign_at.min(at);
+            self.is_queued = false;
+        }
     }
 
     /// A vote was granted: leave its candidate the time of one round.
@@ -105,6 +157,7 @@ impl ElectionClock {
     /// Leadership was lost or given up: another peer may be ahead, wait a full ranked silence.
     pub fn stepped_down(&mut self, now: Moment, rank: u64) {
         self.lost = 0;
+        self.is_queued = false;
         let spread = self.timing.rank_step * rank + self.jitter(SETTLE);
         self.campaign_at = now + self.timing.round + spread;
     }
@@ -141,6 +194,9 @@ impl ElectionClock {
     /// When [`Self::wake`] has something to say.
     #[must_use]
     pub fn deadline(&self) -> Moment {
+        if self.asleep_on.is_some() {
+            return Moment::NEVER;
+        }
         if self.seeded.has(Bug::OWN_CAMPAIGN_IGNORES_GATE) {
             return self.campaign_at;
         }
@@ -148,6 +204,7 @@ impl ElectionClock {
     }
 
     fn retry_later(&mut self, now: Moment) {
+        self.is_queued = false;
         let doublings = self.lost.min(DOUBLINGS_MAX);
         let wait = self.timing.round * (1 << doublings);
         self.campaign_at = now + wait + self.jitter(wait);
@@ -221,6 +278,33 @@ mod tests {
         clock.heard_leader(now, 0);
         clock.campaign_started(now + Span::from_millis(800));
         assert!(clock.deadline().since(now) < Span::from_millis(1_040));
+    }
+
+    #[test]
+    fn a_sleeper_has_no_deadline_and_wakes_behind_the_gate_of_the_last_sign() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
+        clock.heard_leader(START, 0);
+        clock.fall_asleep(4);
+        assert_eq!((clock.deadline(), clock.asleep_on()), (Moment::NEVER, Some(4)));
+        assert_eq!(clock.wake(after(60_000)), ElectionWake::Early);
+        clock.rouse(after(60_000), 0);
+        assert!(!clock.is_open(after(60_799)) && clock.is_open(after(60_800)));
+        assert!(clock.deadline() >= after(60_820) && clock.asleep_on().is_none());
+    }
+
+    #[test]
+    fn a_campaign_waits_for_its_turn_until_somebody_wants_something() {
+        let mut clock = ElectionClock::new(Timing::default(), 1, START, false);
+        clock.heard_leader(START, 0);
+        clock.fall_asleep(4);
+        clock.rouse_into_silence(after(5_000), 1);
+        assert!(clock.deadline() >= after(5_060) && clock.is_open(after(800)));
+        clock.jump_queue(after(2_000), 0);
+        assert!(clock.deadline() < after(2_020));
+        clock.campaign_started(after(2_020));
+        let deadline = clock.deadline();
+        clock.jump_queue(after(2_021), 0);
+        assert_eq!(clock.deadline(), deadline, "it waits for votes, not for its turn");
     }
 
     #[test]

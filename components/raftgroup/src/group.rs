@@ -16,15 +16,16 @@ use raft::eraftpb::{Message as RaftMessage, MessageType};
 use raft::{RawNode, StateRole, eraftpb};
 
 use crate::config::{GroupConfig, Timing};
+use crate::duties::Duties;
 use crate::election::{ElectionClock, ElectionWake};
 use crate::guard::{self, GuardView, StepError};
 use crate::lease::LeaseClock;
 use crate::log::{LogStart, LogView};
-use crate::membership::Heard;
 use crate::message::{
     Entry, HardState, LogPosition, Message, MessageKind, Voters, entry_from_raft,
     message_from_raft, message_to_raft,
 };
+use crate::quiescence::as_heartbeat;
 use crate::read_index::ReadRounds;
 use crate::retention::Retention;
 use crate::snapshot::SnapshotOrder;
@@ -179,35 +180,11 @@ struct Outstanding {
     promise: Option<(Term, PeerId)>,
 }
 
-/// What a leader has to do by time.
-#[derive(Debug)]
-pub(crate) struct Duties {
-    /// The next heartbeat, and the next check that a majority answered.
-    heartbeat_at: Moment,
-    quorum_check_at: Moment,
-    /// The last quorum check was put off because this process stood still.
-    is_stall_excused: bool,
-    /// The last wake-up that was late by more than a gate: this process had slept.
-    awake_since: Moment,
-    /// When each member last answered.
-    pub(crate) heard: Heard,
-}
-
-impl Duties {
-    const NONE: Self = Self {
-        heartbeat_at: Moment::NEVER,
-        quorum_check_at: Moment::NEVER,
-        is_stall_excused: false,
-        awake_since: Moment(0),
-        heard: Heard::NOBODY,
-    };
-}
-
 /// One member of one raft group.
 pub struct Group {
     pub(crate) config: GroupConfig,
     pub(crate) raw: RawNode<LogView>,
-    clock: ElectionClock,
+    pub(crate) clock: ElectionClock,
     pub(crate) duties: Duties,
     /// The newest moment that this group was told: spans that begin here are never too short.
     seen_at: Moment,
@@ -299,6 +276,11 @@ impl Group {
                 self.take_answer(&message);
                 return Ok(());
             }
+            MessageKind::Quiesce => return self.step(now, as_heartbeat(message)),
+            MessageKind::QuiesceResponse => {
+                self.take_consent(&message);
+                return Ok(());
+            }
             // Its campaign is this peer's own, and counts as such.
             MessageKind::TimeoutNow => self.clock.campaign_started(now),
             _ => {}
@@ -326,7 +308,10 @@ impl Group {
     /// Does what is due at `now`: heartbeats and quorum checks of a leader, campaigns of the others.
     pub fn wake(&mut self, now: Moment) {
         self.note_time(now);
-        if self.raw.raft.state == StateRole::Leader {
+        if self.is_asleep() {
+            return;
+        }
+        if self.is_leader() {
             self.wake_leader(now);
         } else {
             self.wake_follower(now);
@@ -343,9 +328,11 @@ impl Group {
     /// When [`Self::wake`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
-        if self.raw.raft.state == StateRole::Leader {
+        if self.is_asleep() {
+            Moment::NEVER
+        } else if self.is_leader() {
             let abort_at = self.transfer.as_ref().map_or(Moment::NEVER, Transfer::until);
-            self.duties.heartbeat_at.min(self.duties.quorum_check_at).min(abort_at)
+            self.duties.next().min(abort_at)
         } else if self.raw.raft.promotable() {
             self.clock.deadline()
         } else {
@@ -576,7 +563,7 @@ impl Group {
 
     /// Since when this process has not slept for longer than a gate; leaders only.
     pub(crate) const fn awake_since(&self) -> Moment {
-        self.duties.awake_since
+        self.duties.awake_since()
     }
 
     pub(crate) fn guard_view(&self, message: &Message) -> GuardView {
@@ -617,45 +604,6 @@ impl Group {
         Ok(())
     }
 
-    /// A wake-up that is late by more than a gate finds a process that slept, whatever made it. This can
-    /// not keep a lead that others should have: a leader was silent as long, and they campaign meanwhile
-    /// unless they slept too.
-    fn note_sleep(&mut self, now: Moment) {
-        let is_late = now.since(self.next_deadline()) > self.timing().gate;
-        if is_late && !self.has_bug(Bug::TICK_BURST_AFTER_STALL) {
-            self.duties.awake_since = now;
-        }
-    }
-
-    fn wake_leader(&mut self, now: Moment) {
-        self.note_sleep(now);
-        // Before the check of the quorum, which forgets who answered.
-        self.mind_transfer(now);
-        let timing = self.timing();
-        let duties = &mut self.duties;
-        if now >= duties.quorum_check_at {
-            let is_stalled = now.since(duties.quorum_check_at) > timing.stall;
-            // Excused once, not again and again: a leader without followers must find out.
-            if is_stalled && !std::mem::replace(&mut duties.is_stall_excused, true) {
-                // Answers of the last gate may still be waiting to be read.
-                duties.quorum_check_at = now + timing.heartbeat * 2;
-            } else {
-                duties.is_stall_excused = false;
-                duties.quorum_check_at = now + timing.gate;
-                let message = RaftMessage {
-                    msg_type: MessageType::MsgCheckQuorum,
-                    from: self.raw.raft.id,
-                    ..RaftMessage::default()
-                };
-                let _steps_down_by_itself = self.raw.raft.step(message);
-            }
-        }
-        if now >= self.duties.heartbeat_at && self.raw.raft.state == StateRole::Leader {
-            self.duties.heartbeat_at = now + timing.heartbeat;
-            self.beat();
-        }
-    }
-
     fn wake_follower(&mut self, now: Moment) {
         if !self.raw.raft.promotable() || self.clock.wake(now) != ElectionWake::Campaign {
             return;
@@ -671,7 +619,7 @@ impl Group {
     }
 
     /// A campaign over entries that are not yet durable could win with a log that a crash cuts.
-    fn is_log_durable(&self) -> bool {
+    pub(crate) fn is_log_durable(&self) -> bool {
         let log = &self.raw.raft.raft_log;
         log.persisted == log.last_index() && self.outstanding.is_empty()
     }
@@ -679,7 +627,7 @@ impl Group {
     /// Sets deadlines when the role has changed since they were set.
     pub(crate) fn follow_role(&mut self, now: Moment) {
         let is_leader = self.is_leader();
-        let had_duties = self.duties.heartbeat_at != Moment::NEVER;
+        let had_duties = self.duties.are_due();
         if is_leader != had_duties {
             self.reading.lose_lead();
             self.lease.start_anew();
@@ -687,9 +635,7 @@ impl Group {
             self.keep_log_anew(now);
         }
         if is_leader && !had_duties {
-            let timing = self.timing();
-            let (heartbeat_at, quorum_check_at) = (now + timing.heartbeat, now + timing.gate);
-            self.duties = Duties { heartbeat_at, quorum_check_at, ..Duties::NONE };
+            self.duties = Duties::begin(now, &self.config);
         } else if !is_leader && had_duties {
             self.duties = Duties::NONE;
             // Where a new leader made this one step down, its silence is what the clock measures already.
@@ -725,9 +671,10 @@ impl Group {
             let is_term_durable = message.term <= self.durable.0
                 && work.hard_state.is_none()
                 && self.outstanding.iter().all(|earlier| earlier.promise.is_none());
-            // A heartbeat's answer and a question promise nothing about the log.
+            // A heartbeat's answer, a question and a consent promise nothing about the log.
+            use MessageKind::{HeartbeatResponse, QuiesceResponse, ReadIndex};
             let promises_log_or_vote =
-                !matches!(message.kind, MessageKind::HeartbeatResponse | MessageKind::ReadIndex);
+                !matches!(message.kind, HeartbeatResponse | ReadIndex | QuiesceResponse);
             let is_careless = match message.kind {
                 MessageKind::AppendResponse => self.has_bug(Bug::ACK_BEFORE_PERSIST),
                 MessageKind::RequestVoteResponse => self.has_bug(Bug::VOTE_BEFORE_PERSIST),

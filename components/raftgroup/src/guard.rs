@@ -76,10 +76,17 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
     if !numbers(message).all(|number| number < NUMBER_END) {
         return Err(StepError::Senseless("a term or an index in it is beyond all that occur"));
     }
-    if !message.kind.is_of_raft() {
+    let is_about_sleep =
+        matches!(message.kind, MessageKind::Quiesce | MessageKind::QuiesceResponse);
+    if !message.kind.is_of_raft() && !is_about_sleep {
         return Err(StepError::Unsupported(message.kind));
     }
     match message.kind {
+        MessageKind::QuiesceResponse
+            if !(view.is_leader && view.term.is_eq() && view.matched.is_some()) =>
+        {
+            Err(StepError::Senseless("consent to the sleep of another term or of no leader"))
+        }
         // They come with their data, and are installed around the crate.
         MessageKind::Snapshot => Err(StepError::Unsupported(message.kind)),
         MessageKind::TimeoutNow => check_handover(message, view),

@@ -6,6 +6,7 @@
 //!
 //! * **the gate**: real time, not ticks, decides when a peer may vote or campaign ([`election`]);
 //! * **terms before messages**: nothing of a term leaves before (term, vote) is durable ([`group`]);
+//! * **sleep**: a group with nothing to do has no deadlines ([`quiescence`]);
 //! * **the lease**: how long a leader may trust one round of heartbeats, and what takes that from it
 //!   ([`lease`], [`transfer`]).
 //!
@@ -13,13 +14,14 @@
 //! machine does with an entry. It reads old log entries through [`flotilla_base::KvRead`] only.
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
-//! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`],
-//! [`read_index`], [`lease`], [`transfer`], [`membership`], [`retention`], [`snapshot`], `haste`, `unwritten`,
+//! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`], `duties`,
+//! [`quiescence`], [`read_index`], [`lease`], [`transfer`], [`membership`], [`retention`], [`snapshot`], `haste`, `unwritten`,
 //! [`proposals`], [`single`].
 #![warn(missing_docs)]
 
 pub mod config;
 pub mod disk;
+mod duties;
 pub mod election;
 pub mod group;
 pub mod guard;
@@ -29,6 +31,7 @@ pub mod log;
 pub mod membership;
 pub mod message;
 pub mod proposals;
+pub mod quiescence;
 pub mod read_index;
 pub mod retention;
 pub mod single;
@@ -46,6 +49,7 @@ pub use guard::{Damage, StepError};
 pub use lease::Lease;
 pub use message::{Entry, EntryKind, HardState, LogPosition, Message, MessageKind, Voters};
 pub use proposals::Proposals;
+pub use quiescence::Question;
 pub use single::{Single, SingleRound};
 pub use snapshot::{SnapshotNumber, SnapshotOrder, SnapshotOutcome, SnapshotWish};
 pub use transfer::TransferError;

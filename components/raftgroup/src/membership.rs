@@ -74,6 +74,12 @@ impl Heard {
     pub(crate) fn last(&self, peer: PeerId) -> Option<Moment> {
         self.0.get(&peer).copied()
     }
+
+    /// The member, or its store for it, was heard at this moment.
+    pub(crate) fn note(&mut self, peer: PeerId, at: Moment) {
+        let known = self.0.entry(peer).or_default();
+        *known = at.max(*known);
+    }
 }
 
 impl Group {
@@ -177,7 +183,7 @@ impl Group {
     pub(crate) fn note_heard(&mut self, now: Moment, from: PeerId, term: Term) {
         let is_member = self.raw.raft.prs().get(from.get()).is_some();
         if is_member && self.is_leader() && term.get() == self.raw.raft.term {
-            self.duties.heard.0.insert(from, now);
+            self.duties.heard.note(from, now);
         }
     }
 

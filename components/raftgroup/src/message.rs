@@ -146,6 +146,11 @@ message_kinds! {
     /// A peer that hears nothing asks whether it is still a member. `index` is the largest version of the
     /// membership that it heard of.
     AmIGone = 22,
+    /// The leader has nothing to do and asks whether the receiver agrees to sleep. A heartbeat as well. `index` and
+    /// `log_term` are the end of the log, the context names the question and the run of the leader's store.
+    Quiesce = 23,
+    /// The sender sleeps, as the question with this context proposed.
+    QuiesceResponse = 24,
 }
 
 /// A message between two peers of a group.

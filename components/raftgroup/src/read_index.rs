@@ -61,6 +61,12 @@ impl ReadRounds {
         !self.outbox.is_empty() || !self.granted.is_empty()
     }
 
+    /// Nobody waits for a round.
+    pub(crate) fn is_idle(&self) -> bool {
+        let is_waited_for = |round: &Round| round.is_asked_for || !round.requests.is_empty();
+        !self.has_work() && self.requests.is_empty() && !self.rounds.iter().any(is_waited_for)
+    }
+
     pub(crate) fn take_outbox(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.outbox)
     }

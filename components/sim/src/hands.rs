@@ -51,6 +51,8 @@ pub enum Out {
     Stream(ViewKey, Box<PeerMessage>, Box<View>),
     /// A snapshot is to be put in place.
     Replace(RegionId),
+    /// A sign of life, to this store.
+    Sign(StoreId),
 }
 
 /// What a store has in the works, besides its replicas.

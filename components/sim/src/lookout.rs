@@ -81,6 +81,9 @@ pub struct TurnWatch {
     was_transferring: bool,
     is_told_to_transfer: bool,
     reads: usize,
+    was_asleep: bool,
+    /// What the replica slept up to.
+    woken_by: Option<Mark>,
 }
 
 impl TurnWatch {
@@ -89,7 +92,19 @@ impl TurnWatch {
     pub fn begin(place: Place, replica: &Replica<Ticket>, now: Moment, gate: Span) -> Self {
         let (group, before) = (replica.group(), replica.role());
         let was_transferring = group.is_transferring();
-        Self { place, now, gate, before, was_transferring, is_told_to_transfer: false, reads: 0 }
+        let (is_told_to_transfer, was_asleep) = (false, replica.is_asleep());
+        let (reads, woken_by) = (0, None);
+        Self {
+            place,
+            now,
+            gate,
+            before,
+            was_transferring,
+            is_told_to_transfer,
+            reads,
+            was_asleep,
+            woken_by,
+        }
     }
 
     /// An input is about to be taken.
@@ -99,6 +114,16 @@ impl TurnWatch {
         replica: &Replica<Ticket>,
         judges: &mut Judges,
     ) {
+        if replica.is_asleep() {
+            self.woken_by = Some(match input {
+                Input::StoreChanged { .. } if replica.role().role == Role::Leader => {
+                    marks::WOKEN_BY_RETURN
+                }
+                Input::StoreChanged { .. } => marks::WOKEN_BY_SILENCE,
+                Input::Message(_) => marks::WOKEN_BY_MESSAGE,
+                _ => marks::WOKEN_BY_REQUEST,
+            });
+        }
         match input {
             Input::Message(message) => self.on_message(message, replica, judges),
             Input::Membership(input) => self.on_membership(input, replica, judges),
@@ -160,7 +185,8 @@ impl TurnWatch {
     ) {
         let RoleChange { role, term: now_in, leader } = replica.role();
         let is_from_leader = now_in == term && leader == Some(from);
-        if kind == MessageKind::Heartbeat && is_from_leader {
+        let is_sign = matches!(kind, MessageKind::Heartbeat | MessageKind::Quiesce);
+        if is_sign && is_from_leader {
             judges.votes.gate.close(self.place, self.now, self.gate);
         }
         if kind == MessageKind::TimeoutNow && role != Role::Follower && now_in == term.next() {
@@ -176,6 +202,11 @@ impl TurnWatch {
         let led = self.before.role == Role::Leader;
         let leads = after.role == Role::Leader && is_same_term;
         let marks = &mut lookout.marks;
+        let sleeps = replica.is_asleep();
+        marks.reach_if(sleeps && !self.was_asleep && leads, marks::QUIESCED);
+        if let Some(mark) = self.woken_by {
+            marks.reach_if(self.was_asleep && !sleeps, mark);
+        }
         marks.reach_if(led && is_same_term && !leads, marks::QUORUM_CHECK);
         let is_over = self.was_transferring && !group.is_transferring();
         marks.reach_if(led && leads && is_over, marks::TRANSFER_ABORTED);

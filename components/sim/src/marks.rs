@@ -83,6 +83,11 @@ marks! {
     GONE_CONFIRMED = "peer-gone-confirmed", "a region forgets a removed peer whose store has confirmed its end";
     CHANGE_REFUSED = "change-refused-guard", "a leader refuses a change for what it alone knows";
     SPLIT_ONTO_TOMBSTONE = "split-onto-tombstone", "a split's child has been destroyed here before the split is applied here";
+    QUIESCED = "quiesced", "a leader falls asleep";
+    WOKEN_BY_REQUEST = "woken-by-request", "a sleeping replica wakes since somebody wants something";
+    WOKEN_BY_MESSAGE = "woken-by-message", "a sleeping replica wakes since another member says something";
+    WOKEN_BY_SILENCE = "woken-by-silence", "a sleeping follower wakes since its leader's store is gone";
+    WOKEN_BY_RETURN = "woken-by-return", "a sleeping leader wakes since the store of a member begins to live";
     HELD_BACK = "held-back", "a clogged message arrives";
 }
 

@@ -5,6 +5,7 @@ mod changes;
 mod clients;
 mod ending;
 mod faults;
+mod liveness;
 mod pd;
 mod reads;
 mod snapshots;
@@ -112,6 +113,8 @@ struct Record {
     planned: Vec<Region>,
     /// Who is missing in the second phase.
     missing: Option<StoreId>,
+    /// When the last run of a store ended.
+    ended: BTreeMap<StoreId, Moment>,
     /// How many shapes of regions are known.
     shapes: usize,
     /// Requests for each region.
@@ -351,6 +354,7 @@ impl World {
             Event::Request(store, request) => self.request(store, *request),
             Event::Part(store, stream, part) => self.part(store, stream, part),
             Event::Broken(store, stream) => self.slot(store).0.break_off(stream),
+            Event::Sign(store, from, run) => self.hear(store, from, run),
             Event::Answer(ticket, answer) => return self.answer(ticket, answer),
             Event::Begin(client) => self.ask(client),
             Event::Impatient(client, ticket) => self.lose_patience(client, ticket),
@@ -387,6 +391,7 @@ impl World {
                 self.replace(store, region);
                 return Ok(());
             }
+            Task::Pulse => return self.pulse(store),
             Task::Alarm(..) | Task::Unreachable(..) | Task::SnapshotOver(..) => {}
         }
         self.at_store(store, |node, desk| {
@@ -404,6 +409,7 @@ impl World {
                 | Task::View(_)
                 | Task::Serve(_)
                 | Task::Staged(_)
+                | Task::Pulse
                 | Task::Replace(_) => {}
             }
             Ok(())
@@ -468,6 +474,7 @@ impl World {
             Out::View(key) => self.view_opened(store, run, key),
             Out::Stream(key, message, view) => self.stream((store, run), key, *message, *view),
             Out::Replace(region) => self.replace_later(store, run, region),
+            Out::Sign(to) => self.send_sign(store, run, to),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
                 self.trace(|| {

@@ -9,7 +9,7 @@ use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{
     Applier, Cleanup, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, StageNumber,
-    recover_remains, recover_store,
+    recover_remains, recover_store, spread_at_start,
 };
 use flotilla_raftgroup::disk;
 use flotilla_telemetry::MonotonicClock;
@@ -52,6 +52,7 @@ pub(crate) fn recover(
         table.bury(region, tombstone);
     }
     let found = recover_store(config.disk.as_ref()).map_err(StoreError::Read)?;
+    let config = ReplicaConfig { start_spread: spread_at_start(found.len()), ..config.clone() };
     let mut recovered = Recovered {
         replicas: Vec::new(),
         appliers: Vec::new(),

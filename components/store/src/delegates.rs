@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -35,6 +35,8 @@ struct Slot {
     applied: AtomicU64,
     /// Milliseconds since 1970; stored before `applied`.
     clock_millis: AtomicU64,
+    /// A read was begun in place since somebody asked.
+    is_in_use: AtomicBool,
 }
 
 /// A read in place that has begun: the view of the data is to be taken next.
@@ -97,7 +99,15 @@ impl Delegates {
         // After the delegate: an index that was published later is compared by the next reader.
         let applied = Index(slot.applied.load(Ordering::Acquire));
         let read = LocalRead::begin(&delegate, header, applied)?;
+        if !slot.is_in_use.load(Ordering::Relaxed) {
+            slot.is_in_use.store(true, Ordering::Relaxed);
+        }
         Ok(InPlace { slot, read })
+    }
+
+    /// Whether a read was begun in place since the last call.
+    pub(crate) fn take_use(&self, region: RegionId) -> bool {
+        self.slot(region).is_some_and(|slot| slot.is_in_use.swap(false, Ordering::Relaxed))
     }
 
     /// The largest clock, in milliseconds since 1970, that an entry which is applied here carried. Whoever looks
@@ -148,6 +158,7 @@ impl Slot {
             committed: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             clock_millis: AtomicU64::new(0),
+            is_in_use: AtomicBool::new(false),
         }
     }
 }

@@ -42,6 +42,24 @@ pub(crate) fn encode(message: PeerMessage) -> RaftEnvelope {
     }
 }
 
+/// A sign of life of store `from`, to store `to`.
+pub(crate) fn sign_of_life(from: StoreId, to: StoreId) -> RaftEnvelope {
+    let message =
+        RaftMessage { kind: RaftMessageKind::SignOfLife.into(), ..RaftMessage::default() };
+    RaftEnvelope {
+        from_store: from.get(),
+        to_store: to.get(),
+        message: Some(message),
+        ..RaftEnvelope::default()
+    }
+}
+
+/// Whether it is a sign of life of the sending store, and of nothing else.
+pub(crate) fn is_sign_of_life(envelope: &RaftEnvelope) -> bool {
+    let kind = envelope.message.as_ref().map(RaftMessage::kind);
+    kind == Some(RaftMessageKind::SignOfLife)
+}
+
 /// `None` where the message is none: it came from the network.
 pub(crate) fn decode(envelope: RaftEnvelope) -> Option<PeerMessage> {
     let body = envelope.message?;
@@ -108,7 +126,7 @@ fn decode_entry(entry: RaftEntry) -> Option<Entry> {
 }
 
 /// The kinds that exist on both sides, once.
-const KINDS: [(MessageKind, RaftMessageKind); 15] = [
+const KINDS: [(MessageKind, RaftMessageKind); 17] = [
     (MessageKind::Append, RaftMessageKind::Append),
     (MessageKind::AppendResponse, RaftMessageKind::AppendResponse),
     (MessageKind::RequestVote, RaftMessageKind::RequestVote),
@@ -124,6 +142,8 @@ const KINDS: [(MessageKind, RaftMessageKind); 15] = [
     (MessageKind::PeerGone, RaftMessageKind::PeerGone),
     (MessageKind::GoneConfirmed, RaftMessageKind::GoneConfirmed),
     (MessageKind::AmIGone, RaftMessageKind::AmIGone),
+    (MessageKind::Quiesce, RaftMessageKind::Quiesce),
+    (MessageKind::QuiesceResponse, RaftMessageKind::QuiesceResponse),
 ];
 
 fn encode_kind(kind: MessageKind) -> RaftMessageKind {
@@ -145,8 +165,8 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_twin() {
-        for number in (1..=12).chain(20..=22) {
-            let kind = MessageKind::from_number(number).expect("fifteen kinds");
+        for number in (1..=12).chain(20..=24) {
+            let kind = MessageKind::from_number(number).expect("seventeen kinds");
             assert_eq!(decode_kind(encode_kind(kind)), Some(kind));
         }
         assert_eq!(decode_kind(RaftMessageKind::Unspecified), None);

@@ -66,6 +66,11 @@ impl StoreHost {
         &self.shared.metrics
     }
 
+    /// Whether readers have used the region in place since the last call.
+    pub(crate) fn take_use(&self, region: RegionId) -> bool {
+        self.shared.router.delegates().take_use(region)
+    }
+
     /// Messages of the round leave together.
     pub(crate) fn flush(&self) {
         self.shared.peers.flush();

@@ -23,6 +23,7 @@ pub mod metrics;
 mod network;
 pub mod node;
 pub mod pd_link;
+mod pulse;
 mod raft_pool;
 pub mod router;
 pub mod service;

@@ -59,6 +59,10 @@ const APPLY_LAG: Metric = Metric::new(
 const REGIONS: Metric = Metric::new("flotilla_regions", "Regions with a replica on this store.");
 const LEADERS: Metric =
     Metric::new("flotilla_region_leaders", "Regions that a replica on this store leads.");
+const ASLEEP: Metric = Metric::new(
+    "flotilla_regions_asleep",
+    "Regions whose replica on this store sleeps: nobody has wanted anything of them for a while.",
+);
 const CONNECTS: Metric = Metric::labelled(
     "flotilla_transport_streams_total",
     "Streams between stores, by what became of them.",
@@ -117,6 +121,7 @@ pub struct StoreMetrics {
     install_seconds: Histogram,
     /// Snapshots that are being put in place.
     pub(crate) installing: IntGauge,
+    asleep: IntGauge,
     /// Written since the last sync.
     unsynced_entries: AtomicUsize,
 }
@@ -145,7 +150,17 @@ impl StoreMetrics {
             apply_lag: registry.histogram(&APPLY_LAG, Buckets::Counts),
             install_seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
             installing: registry.gauge(&INSTALLING),
+            asleep: registry.gauge(&ASLEEP),
             unsynced_entries: AtomicUsize::new(0),
+        }
+    }
+
+    /// A replica had its turn: whether it slept before, and whether it sleeps behind it.
+    pub(crate) fn slept(&self, was_asleep: bool, is_asleep: bool) {
+        match (was_asleep, is_asleep) {
+            (false, true) => self.asleep.inc(),
+            (true, false) => self.asleep.dec(),
+            (false, false) | (true, true) => {}
         }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use flotilla_base::{Incarnation, PeerId, RegionId, StoreId};
-use flotilla_multiraft::{Admission, Input, PeerMessage, Replica, ReplicaConfig, SplitClaim};
+use flotilla_multiraft::{
+    Admission, Input, PeerMessage, Replica, ReplicaConfig, SplitClaim, spread_of,
+};
 use flotilla_poller::ReadyQueue;
 use flotilla_proto::raft::RaftEnvelope;
 use flotilla_raftgroup::MessageKind;
@@ -11,7 +13,7 @@ use flotilla_telemetry::MonotonicClock;
 use flotilla_transport::{Lane, Peers, Target, TransportEvents};
 
 use crate::brake::{Brake, Room};
-use crate::envelope::{decode, encode};
+use crate::envelope::{decode, encode, is_sign_of_life, sign_of_life};
 use crate::metrics::StoreMetrics;
 use crate::router::{PeerMail, PeerState, Router};
 use crate::silence::Silence;
@@ -32,9 +34,13 @@ pub(crate) struct Inbound {
 }
 
 impl TransportEvents for Inbound {
-    fn deliver(&self, from: StoreId, _run: Incarnation, envelopes: Vec<RaftEnvelope>) {
+    fn deliver(&self, from: StoreId, run: Incarnation, envelopes: Vec<RaftEnvelope>) {
         self.silence.heard(from);
         for envelope in envelopes {
+            if is_sign_of_life(&envelope) {
+                self.hear(from, run);
+                continue;
+            }
             match decode(envelope) {
                 Some(message) => self.accept(message),
                 None => self.metrics.message_dropped("malformed"),
@@ -53,6 +59,34 @@ impl TransportEvents for Inbound {
 }
 
 impl Inbound {
+    /// A sign of life arrives.
+    fn hear(&self, from: StoreId, run: Incarnation) {
+        let now = self.clock.now();
+        let has_changed = self.replicas.liveness.change(|it| it.hear(from, run.get(), now));
+        if has_changed {
+            // In front of what its replicas say: whoever agrees to sleep has to know that this store lives.
+            self.give_sign(&[from]);
+            self.tell_of(from);
+        }
+    }
+
+    /// Gives a sign of life to these stores.
+    pub(crate) fn give_sign(&self, to: &[StoreId]) {
+        let Some(peers) = self.peers.get().and_then(Weak::upgrade) else { return };
+        for store in to {
+            peers.send(*store, Lane::Urgent, sign_of_life(self.replicas.store, *store));
+        }
+        peers.flush();
+    }
+
+    /// Every replica hears that a store began or ceased to live. The view that they share shows it already.
+    pub(crate) fn tell_of(&self, store: StoreId) {
+        let spread = spread_of(self.router.cells().len());
+        self.router.cells().for_each(|cell| {
+            let _closed_means_gone = cell.send(Input::StoreChanged { store, spread }).is_err();
+        });
+    }
+
     fn accept(&self, message: PeerMessage) {
         let admission = self.router.table().read().admit(&message);
         match admission {

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, Seeded, StoreId};
+use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, Seeded, Span, StoreId};
 use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
 use flotilla_engine::{Engine, EngineError, EngineOptions, StageError};
 use flotilla_multiraft::region_table::ClaimError;
-use flotilla_multiraft::{Input, RegionTable, ReplicaConfig, Report};
+use flotilla_multiraft::{Input, Liveness, RegionTable, ReplicaConfig, Report, SharedLiveness};
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
 use flotilla_telemetry::{MonotonicClock, StatusServer, Unfinished, spawn_or_abort};
@@ -33,7 +33,7 @@ use crate::snapshots::{self, Snapshots};
 use crate::split::sizes::Sizes;
 use crate::split::splitter::{SplitRegions, Splitter};
 use crate::split::{GrownRegions, split_grown_regions};
-use crate::{brake, service, status};
+use crate::{brake, pulse, service, status};
 
 /// Mail that may be refused: of one replica, and of all of a store.
 const INBOX_QUOTA: Quota = Quota { cell_bytes: 64 << 20, total_bytes: 256 << 20 };
@@ -262,7 +262,7 @@ impl Assembly<'_> {
     ) -> Result<(Shared, Threads, JoinHandle<()>), StoreError> {
         let clock = MonotonicClock::start();
         let metrics = Arc::new(StoreMetrics::new(&self.engine));
-        let replicas = self.replica_config(data_dir);
+        let replicas = self.replica_config(data_dir, clock);
         let mut table = RegionTable::new(data_dir.store_id());
         let recovered = boot::recover(&replicas, &mut table, clock)?;
         let router = Router::new(table, clock);
@@ -326,8 +326,15 @@ impl Assembly<'_> {
         let threads = self.start_threads(&shared, ready, apply_ready)?;
         start_peers(&shared, &queue, recovered);
         let serving = self.start_services(&shared, sockets, stopped)?;
+        self.start_pulse(&shared);
         self.start_bootstrap(&shared, inbound, initialised)?;
         Ok((shared, threads, serving))
+    }
+
+    fn start_pulse(&self, shared: &Shared) {
+        let (inbound, peers) = (Arc::clone(&shared.inbound), Arc::clone(&shared.peers));
+        let pulse = pulse::beat(inbound, peers, shared.unfinished.clone());
+        let _lives_as_long_as_the_store = spawn_or_abort(self.runtime.handle(), "pulse", pulse);
     }
 
     fn transport_limits(&self) -> Limits {
@@ -336,16 +343,19 @@ impl Assembly<'_> {
         Limits { snapshots, ..Limits::default() }
     }
 
-    fn replica_config(&self, data_dir: &DataDir) -> ReplicaConfig {
+    fn replica_config(&self, data_dir: &DataDir, clock: MonotonicClock) -> ReplicaConfig {
+        let (timing, seeded) = (self.config.timing, Seeded::NONE);
         let run = data_dir.incarnation().get();
         ReplicaConfig {
             store: data_dir.store_id(),
             seed: Rng::lane(data_dir.cluster_id().get(), data_dir.store_id().get() ^ (run << 32))
                 .next(),
             run,
-            timing: self.config.timing,
+            timing,
             limits: GroupLimits { log: self.config.limits.log, ..GroupLimits::default() },
-            seeded: Seeded::NONE,
+            seeded,
+            liveness: SharedLiveness::new(Liveness::new(timing, seeded, clock.now())),
+            start_spread: Span::ZERO,
             disk: Arc::new(self.engine.clone()),
         }
     }

@@ -49,6 +49,7 @@ impl Handler for RaftWorker {
         // After these were taken, and for each cell anew: a gate that is closed, or a lease that is judged, by
         // an earlier moment than that of the message would promise less, or allow more, than it says.
         let now = self.host.now();
+        let was_asleep = replica.is_asleep();
         // Deadlines last: the message that makes one void may wait behind it in the inbox.
         let is_wake = |input: &PeerMail| matches!(input, PeerMail::Wake);
         let wakes = messages.iter().any(is_wake);
@@ -56,6 +57,10 @@ impl Handler for RaftWorker {
             replica.handle(now, input, &mut self.effects);
         }
         if wakes {
+            // Readers in place leave no other trace, and what they use shall not fall asleep.
+            if self.host.take_use(replica.region().id) {
+                replica.handle(now, PeerMail::InUse, &mut self.effects);
+            }
             replica.handle(now, PeerMail::Wake, &mut self.effects);
         }
         self.regions += 1;
@@ -65,6 +70,7 @@ impl Handler for RaftWorker {
         } else {
             replica.drain_unwritten(now, &mut self.effects);
         }
+        self.host.metrics().slept(was_asleep, replica.is_asleep());
         if replica.is_destroyed() { After::Close } else { After::Keep }
     }
 

@@ -58,6 +58,9 @@ impl Lane {
             | RaftMessageKind::PeerGone
             | RaftMessageKind::GoneConfirmed
             | RaftMessageKind::AmIGone
+            | RaftMessageKind::Quiesce
+            | RaftMessageKind::QuiesceResponse
+            | RaftMessageKind::SignOfLife
             | RaftMessageKind::RequestPreVote
             | RaftMessageKind::RequestPreVoteResponse => Self::Urgent,
         }

@@ -107,6 +107,12 @@ impl Peers {
         }
     }
 
+    /// The stores that something was sent to so far.
+    #[must_use]
+    pub fn known_stores(&self) -> Vec<StoreId> {
+        self.stores.read().keys().copied().collect()
+    }
+
     /// Loses every envelope, in both directions, that `filter` refuses. Silently, as a network would.
     pub fn set_filter(&self, filter: Option<LinkFilter>) {
         *self.shared.filter.write() = filter;

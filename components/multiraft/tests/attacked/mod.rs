@@ -134,7 +134,7 @@ fn any_message(store: &Store, script: &mut Script<'_>) -> PeerMessage {
     let region = store.some_region(script.byte());
     let Some(known) = store.known(region) else {
         // To a region that is not here yet.
-        return PeerMessage { region: RegionId(script.near(2)), ..store.stray(script.choose(15)) };
+        return PeerMessage { region: RegionId(script.near(2)), ..store.stray(script.choose(17)) };
     };
     let message = message::any(&known, script);
     let home = |peer: PeerId| StoreId(peer.get() % 10);

@@ -12,11 +12,11 @@ use flotilla_base::{
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
     Arrival, ChangeKind, ChangePeers, ChangeRequest, Claims, Cleanup, Delivery, Effects, Host,
-    Input, InstallEffect, Lifecycle, LogWrite, MembersChanged, MembershipInput, NewRegion,
-    PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
-    ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SnapshotEffect,
-    SnapshotInput, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand, clean,
-    recover_remains, recover_store, ruin::clear,
+    Input, InstallEffect, Lifecycle, Liveness, LogWrite, MembersChanged, MembershipInput,
+    NewRegion, PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
+    ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SharedLiveness,
+    SnapshotEffect, SnapshotInput, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand,
+    clean, recover_remains, recover_store, ruin::clear,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -433,6 +433,8 @@ impl Store {
             timing: Timing::default(),
             limits: GroupLimits::default(),
             seeded: Seeded::NONE,
+            liveness: SharedLiveness::new(Liveness::new(Timing::default(), Seeded::NONE, self.now)),
+            start_spread: Span::ZERO,
             disk: Arc::clone(&self.disk.view) as Arc<dyn KvRead + Send + Sync>,
         }
     }

@@ -11,10 +11,10 @@ use flotilla_base::{
     Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
 use flotilla_multiraft::{ChangeKind, Input, NewRegion, PeerChange, PeerMessage, SplitCommand};
-use flotilla_raftgroup::{LogLimits, Message, MessageKind};
+use flotilla_raftgroup::{Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
-use store::{Put, Store};
+use store::{Limits, Put, Store};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -27,8 +27,8 @@ pub(crate) struct Stores {
     /// Regions have members on so many of them; on all where it is not said.
     members: Option<usize>,
     network: Vec<PeerMessage>,
-    /// How much of a log new stores keep.
-    log: LogLimits,
+    /// What the groups of new stores keep.
+    limits: Limits,
 }
 
 impl Runner for Stores {
@@ -46,11 +46,15 @@ impl Stores {
     fn execute(&mut self, verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
         let mut lines = Vec::new();
         match verb {
-            // stores COUNT [members=COUNT]: empty stores, and how many of them regions begin on.
+            // stores COUNT [members=COUNT] [idle_beats=COUNT]: empty stores, how many of them regions begin on, and
+            // after how many heartbeats without a request a region sleeps.
             "stores" => {
                 self.members = args.take_key("members").map(str::parse).transpose()?;
                 let count: u64 = number(args)?;
-                self.stores = (1..=count).map(|id| Store::new(StoreId(id), self.log)).collect();
+                if let Some(beats) = args.take_key("idle_beats").map(str::parse).transpose()? {
+                    self.limits.idle_beats = beats;
+                }
+                self.stores = (1..=count).map(|id| Store::new(StoreId(id), self.limits)).collect();
             }
             // bootstrap REGION [only=STORE]: the order reaches the stores; the first one is to lead.
             "bootstrap" => {
@@ -212,6 +216,47 @@ impl Stores {
                 let (store, key): (u64, String) = (number(args)?, word(args)?);
                 lines.push(self.store(store)?.value(&key));
             }
+            name => self.sleep_command(name, args, lines)?,
+        }
+        Ok(())
+    }
+
+    fn sleep_command(
+        &mut self,
+        verb: &str,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
+        match verb {
+            // signs: every store that runs gives every other one a sign of life.
+            "signs" => {
+                let runs = self.stores.iter().filter_map(|it| Some((it.id, it.living_run()?)));
+                let runs: Vec<(StoreId, u64)> = runs.collect();
+                for store in &mut self.stores {
+                    let own = store.id;
+                    for (from, run) in runs.iter().filter(|(from, _)| *from != own) {
+                        store.hear(*from, *run, self.now);
+                    }
+                }
+            }
+            // judge STORE: it looks for signs of the others.
+            "judge" => {
+                let now = self.now;
+                self.at(args)?.judge(now, lines);
+            }
+            // live MILLIS: time passes, with signs of life and judgements four times in a gate.
+            "live" => {
+                let end = self.now + Span::from_millis(number(args)?);
+                while self.now < end {
+                    self.now = end.min(self.now + Span::from_millis(200));
+                    self.sleep_command("signs", args, lines)?;
+                    for store in &mut self.stores {
+                        store.judge(self.now, lines);
+                    }
+                }
+            }
+            // asleep STORE: what of it sleeps.
+            "asleep" => lines.push(self.at(args)?.asleep()),
             name => self.snapshot_command(name, args, lines)?,
         }
         Ok(())

@@ -134,7 +134,7 @@ impl Stores {
             "keep" => {
                 let bound = LogBound { entries: number(args)?, bytes: u64::MAX };
                 let (silent, slow, worth_entries) = (bound, bound, 1);
-                self.log = LogLimits { silent, slow, worth_entries, ..LogLimits::default() };
+                self.limits.log = LogLimits { silent, slow, worth_entries, ..LogLimits::default() };
             }
             // view STORE: takes the views that its leaders wish for. refuse_view STORE: takes none.
             "view" => self.at(args)?.take_views(lines),

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flotilla_base::{
-    Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, Seeded, StoreId, Version,
+    Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, Seeded, Span, StoreId, Version,
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, ChangePeers,
     ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Host, Input, InstallEffect,
-    LocalRead, LogWrite, MembersChanged, MembershipInput, PeerChange, PeerMessage, Proposal,
-    ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report, RequestError,
-    RequestHeader, Round, SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest,
-    WriteCommand, clean, recover_remains, recover_store,
+    Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput, PeerChange, PeerMessage,
+    Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report,
+    RequestError, RequestHeader, Round, SharedLiveness, SnapshotEffect, SplitClaim, SplitCommand,
+    SplitDone, SplitRequest, WriteCommand, clean, recover_remains, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing};
 
@@ -51,8 +51,33 @@ pub(crate) struct Store {
     unsynced: Vec<AfterPersist>,
     pub(crate) table: RegionTable,
     pub(crate) snapshots: Snapshots,
+    /// What its groups keep, and when they sleep.
+    pub(crate) limits: Limits,
+    liveness: View,
+}
+
+/// Bounds of the groups of a store.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
     /// How much of a log is kept.
     pub(crate) log: LogLimits,
+    /// Heartbeats without a request before a region sleeps.
+    pub(crate) idle_beats: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { log: LogLimits::default(), idle_beats: GroupLimits::NEVER_SLEEPS }
+    }
+}
+
+/// Which other stores live.
+struct View(SharedLiveness);
+
+impl Default for View {
+    fn default() -> Self {
+        Self(SharedLiveness::new(Liveness::new(Timing::default(), Seeded::NONE, Moment(0))))
+    }
 }
 
 /// Writes down each call, in the order of the calls.
@@ -63,8 +88,43 @@ struct Recorder<'a> {
 }
 
 impl Store {
-    pub(crate) fn new(id: StoreId, log: LogLimits) -> Self {
-        Self { id, log, table: RegionTable::new(id), ..Self::default() }
+    pub(crate) fn new(id: StoreId, limits: Limits) -> Self {
+        Self { id, limits, table: RegionTable::new(id), ..Self::default() }
+    }
+
+    /// The run of this store that gives signs of life, if it runs.
+    pub(crate) fn living_run(&self) -> Option<u64> {
+        (!self.is_down).then_some(self.run)
+    }
+
+    /// A sign of life of another store arrives.
+    pub(crate) fn hear(&mut self, from: StoreId, run: u64, now: Moment) {
+        if !self.is_down && self.liveness.0.change(|liveness| liveness.hear(from, run, now)) {
+            self.tell_of(from);
+        }
+    }
+
+    /// Looks for signs of other stores.
+    pub(crate) fn judge(&mut self, now: Moment, lines: &mut Vec<String>) {
+        for store in self.liveness.0.change(|liveness| liveness.judge(now)) {
+            lines.push(format!("store {store} is silent"));
+            self.tell_of(store);
+        }
+    }
+
+    fn tell_of(&mut self, store: StoreId) {
+        self.post_all(|| Input::StoreChanged { store, spread: Span::ZERO });
+    }
+
+    /// The regions whose replicas here sleep.
+    pub(crate) fn asleep(&self) -> String {
+        let asleep = self.replicas.iter().filter(|(_, replica)| replica.is_asleep());
+        let shown = asleep.map(|(region, replica)| match replica.sleeps_on() {
+            None => format!("region {region} sleeps and leads"),
+            Some((store, run)) => format!("region {region} sleeps on store {store}, run {run}"),
+        });
+        let shown: Vec<String> = shown.collect();
+        if shown.is_empty() { "all are awake".to_owned() } else { shown.join("\n") }
     }
 
     pub(crate) fn bootstrap(&mut self, region: &Region, now: Moment) -> Result<(), Box<dyn Error>> {
@@ -307,7 +367,7 @@ impl Store {
             disk: std::mem::take(&mut self.disk),
             snapshots: std::mem::take(&mut self.snapshots).crashed(),
             is_down: true,
-            ..Self::new(self.id, self.log)
+            ..Self::new(self.id, self.limits)
         };
     }
 
@@ -422,8 +482,15 @@ impl Store {
             seed: self.id.get(),
             run: self.run,
             timing: Timing::default(),
-            limits: GroupLimits { log: self.log, promotion_lag_max: 2, ..GroupLimits::default() },
+            limits: GroupLimits {
+                log: self.limits.log,
+                idle_beats: self.limits.idle_beats,
+                promotion_lag_max: 2,
+                ..GroupLimits::default()
+            },
             seeded: Seeded::NONE,
+            liveness: self.liveness.0.clone(),
+            start_spread: Span::ZERO,
             disk: Arc::clone(&self.disk.view) as _,
         }
     }

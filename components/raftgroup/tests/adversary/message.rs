@@ -20,15 +20,15 @@ pub(crate) struct Known<'a> {
     pub(crate) commands: &'a [Bytes],
 }
 
-/// The kind of this number: twelve of raft, three beside it.
+/// The kind of this number: twelve of raft, five beside it.
 pub(crate) fn kind(number: u8) -> MessageKind {
     let number = if number < 12 { 1 + u32::from(number) } else { 8 + u32::from(number) };
-    MessageKind::from_number(number).expect("fifteen kinds")
+    MessageKind::from_number(number).expect("seventeen kinds")
 }
 
 /// Some message for the receiver.
 pub(crate) fn any(known: &Known<'_>, script: &mut Script<'_>) -> Message {
-    let kind = kind(script.choose(15));
+    let kind = kind(script.choose(17));
     let from = sender(known, script);
     let to = if script.is_rare(4) { PeerId(script.near(known.peer.get())) } else { known.peer };
     let term = Term(script.near(known.group.role().term.get()));

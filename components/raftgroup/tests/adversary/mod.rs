@@ -104,7 +104,7 @@ fn hear(peer: &mut Peer, script: &mut Script<'_>) -> bool {
             true
         }
         Err(StepError::Damaged(_)) => {
-            let is_proof = kind == MessageKind::Heartbeat
+            let is_proof = matches!(kind, MessageKind::Heartbeat | MessageKind::Quiesce)
                 && is_member
                 && commit > before.2.index
                 && (term > before.0.term

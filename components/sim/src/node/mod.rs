@@ -2,19 +2,23 @@
 //! serves clients stand in the files below this one.
 
 mod ends;
+mod liveness;
 mod serve;
 mod snapshots;
 mod start;
 
+pub use liveness::Pulse;
 pub use snapshots::PartFate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use flotilla_base::{Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, StoreId};
+use flotilla_base::{
+    Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId,
+};
 use flotilla_multiraft::{
     Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
-    ReplicaConfig, Reply, RequestError, Round, Slot, SplitClaim, SplitRequest,
+    ReplicaConfig, Reply, RequestError, Round, SharedLiveness, Slot, SplitClaim, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -50,6 +54,11 @@ pub struct Process {
     alarms: BTreeMap<RegionId, Moment>,
     /// Regions that were not collected since too much waits for a sync.
     wants_room: BTreeSet<RegionId>,
+    /// Which other stores live.
+    liveness: SharedLiveness,
+    pulse: Pulse,
+    /// The first campaigns of its regions are spread over so much time.
+    start_spread: Span,
 }
 
 /// What a store is configured with.
@@ -71,6 +80,8 @@ pub struct StoreConfig {
     pub streams_max: usize,
     /// Threads that run replicas.
     pub workers: usize,
+    /// Stores of the cluster.
+    pub stores: u64,
     /// Whether time passes between two effects.
     pub is_stepped: bool,
 }
@@ -496,6 +507,8 @@ impl Process {
             timing: self.config.timing,
             limits: self.config.limits,
             seeded: self.config.seeded,
+            liveness: self.liveness.clone(),
+            start_spread: self.start_spread,
             disk: Arc::clone(disk.image()) as Arc<dyn KvRead + Send + Sync>,
         }
     }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flotilla_base::{Moment, PeerRole, RegionId};
+use flotilla_base::{Moment, PeerRole, RegionId, Span};
 use flotilla_multiraft::{
-    Applier, RecoveredPeer, RegionTable, Replica, StageNumber, recover_remains, recover_store,
+    Applier, Liveness, RecoveredPeer, RegionTable, Replica, SharedLiveness, StageNumber,
+    recover_remains, recover_store, spread_at_start,
 };
 
-use super::{Desk, Lanes, Process, StoreConfig, StoreNode};
+use super::{Desk, Lanes, Process, Pulse, StoreConfig, StoreNode};
 use crate::clock::LocalClock;
 use crate::disk::Image;
 use crate::event::Run;
@@ -48,6 +49,13 @@ impl StoreNode {
             config,
             alarms: BTreeMap::new(),
             wants_room: BTreeSet::new(),
+            liveness: SharedLiveness::new(Liveness::new(
+                config.timing,
+                config.seeded,
+                clock.read(desk.now),
+            )),
+            pulse: Pulse::default(),
+            start_spread: Span::ZERO,
         };
         process.works.readers.seeded = config.seeded;
         let image = Arc::clone(self.disk.image());
@@ -57,6 +65,7 @@ impl StoreNode {
         }
         process.works.news.cleanups = remains.cleanups;
         let found = recover_store(image.as_ref()).unwrap_or_default();
+        process.start_spread = spread_at_start(found.len());
         let mut regions: BTreeSet<RegionId> = found.iter().map(region_of).collect();
         regions.extend(desk.judges.records.promises.regions(self.id));
         let regions: Vec<RegionId> = regions.into_iter().collect();

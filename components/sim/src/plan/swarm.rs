@@ -145,6 +145,13 @@ fn swarm_faults(rng: &mut Rng) -> FaultPlan {
     }
 }
 
+/// Half of the runs have regions that sleep, most of them soon.
+fn swarm_idle_beats(rng: &mut Rng) -> u32 {
+    const NEVER: u64 = GroupLimits::NEVER_SLEEPS as u64;
+    let beats = pick(rng, [NEVER, NEVER, NEVER, NEVER, 0, 1, 2, 20]);
+    u32::try_from(beats).unwrap_or(GroupLimits::NEVER_SLEEPS)
+}
+
 fn swarm_limits(seed: u64, rng: &mut Rng) -> GroupLimits {
     GroupLimits {
         message_bytes_max: pick(rng, [0, 1 << 10, 1 << 20]),
@@ -155,5 +162,6 @@ fn swarm_limits(seed: u64, rng: &mut Rng) -> GroupLimits {
         cache_bytes_max: to_usize(pick(rng, [0, 1 << 10, 4 << 20])),
         log: SnapshotPlan::swarm_log(seed),
         promotion_lag_max: pick(rng, [0, 2, 16, 1024]),
+        idle_beats: swarm_idle_beats(&mut Rng::lane(seed, FIRST_LANE + 60)),
     }
 }

@@ -16,6 +16,7 @@ impl World {
         let Some(started_at) = node.started_at() else { return };
         let loss = node.crash(rng, &mut self.judges);
         *due = Due::default();
+        self.record.ended.insert(store, self.now);
         self.judges.on_crash(store, node.disk().image().as_ref());
         self.break_streams(store);
         self.record.summary.crashes += 1;
@@ -53,10 +54,12 @@ impl World {
             views_max: disk.snapshots.views_max,
             streams_max: disk.snapshots.streams_max,
             workers: disk.workers,
+            stores: self.plan.topology.stores,
             is_stepped: disk.step_spread > Span::ZERO,
         };
         self.announce(format!("store {store} starts"));
         self.at_store(store, |node, desk| node.start(clock, config, desk));
+        self.pulse_later(store);
         self.tell_pd_of_start(store);
         if !self.pd.drives() {
             self.order(store);

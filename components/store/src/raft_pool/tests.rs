@@ -8,16 +8,16 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Mutation, Peer, PeerId,
-    Region, RegionId, Rng, Seeded, StoreId, Term,
+    ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Moment, Mutation, Peer,
+    PeerId, Region, RegionId, Rng, Seeded, Span, StoreId, Term,
 };
 use flotilla_engine::{
     Engine, EngineError, EngineOptions, Stages,
     stage::{self, FreeBytes},
 };
 use flotilla_multiraft::{
-    Input, NewRegion, NotInPlace, PeerMessage, RegionTable, ReplicaConfig, Reply, RequestError,
-    RequestHeader, SplitCommand, SplitRequest, WriteCommand,
+    Input, Liveness, NewRegion, NotInPlace, PeerMessage, RegionTable, ReplicaConfig, Reply,
+    RequestError, RequestHeader, SharedLiveness, SplitCommand, SplitRequest, WriteCommand,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
@@ -111,6 +111,8 @@ fn replica_config(engine: &Engine) -> ReplicaConfig {
         timing: Timing::default(),
         limits: GroupLimits::default(),
         seeded: Seeded::NONE,
+        liveness: SharedLiveness::new(Liveness::new(Timing::default(), Seeded::NONE, Moment(0))),
+        start_spread: Span::ZERO,
         disk: Arc::new(engine.clone()),
     }
 }

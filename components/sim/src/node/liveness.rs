@@ -1,0 +1,79 @@
+//! Signs of life: those that a store gives, and what it makes of those of others.
+
+use flotilla_base::{Moment, RegionId, StoreId};
+use flotilla_multiraft::{Input, Liveness, spread_of};
+
+use super::{Desk, Process, StoreNode};
+use crate::event::Run;
+use crate::hands::Out;
+use crate::judge::Place;
+
+/// How often a store has looked for signs of others, and when it did last.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    last: Moment,
+    /// In a row, without a pause.
+    count: u32,
+}
+
+impl StoreNode {
+    /// Gives a sign of life, and judges the silence of others.
+    pub fn pulse(&mut self, desk: &mut Desk<'_>) {
+        let Some(process) = &mut self.process else { return };
+        let interval = Liveness::interval(&process.config.timing);
+        let is_in_time = desk.now.since(process.pulse.last) < interval * 2;
+        process.pulse.count = if is_in_time { process.pulse.count + 1 } else { 0 };
+        process.pulse.last = desk.now;
+        let now = process.clock.read(desk.now);
+        for store in process.liveness.change(|liveness| liveness.judge(now)) {
+            process.tell_of(store);
+        }
+        let others = (1..=process.config.stores).map(StoreId).filter(|other| *other != self.id);
+        desk.out.extend(others.map(Out::Sign));
+    }
+
+    /// A sign of life of another store's run arrives.
+    pub fn hear(&mut self, store: StoreId, run: Run, desk: &mut Desk<'_>) {
+        let Some(process) = &mut self.process else { return };
+        let now = process.clock.read(desk.now);
+        let has_changed = process.liveness.change(|liveness| liveness.hear(store, run.0, now));
+        let gate = process.config.timing.gate;
+        desk.judges.votes.gate.on_new_run(self.id, (store, run.0));
+        for (region, cell) in &process.cells {
+            if cell.replica.sleeps_on() == Some((store, run.0)) {
+                let place = Place(self.id, *region);
+                desk.judges.votes.gate.close_by_sign(place, (store, run.0), now + gate);
+            }
+        }
+        if has_changed {
+            // Before its replicas act on it: the other one may have to rely on this store as soon as it hears of them.
+            desk.out.push(Out::Sign(store));
+            process.tell_of(store);
+        }
+    }
+
+    /// How often in a row it has looked for signs of others, without a pause.
+    #[must_use]
+    pub fn pulses(&self) -> u32 {
+        self.process.as_ref().map_or(0, |process| process.pulse.count)
+    }
+
+    /// Followers that sleep, and on which run of which store.
+    pub fn sleepers(&self) -> impl Iterator<Item = (RegionId, StoreId, Run)> {
+        let cells = self.process.iter().flat_map(|process| &process.cells);
+        cells.filter_map(|(region, cell)| {
+            let (store, run) = cell.replica.sleeps_on()?;
+            Some((*region, store, Run(run)))
+        })
+    }
+}
+
+impl Process {
+    /// Every replica hears that a store began or ceased to live.
+    fn tell_of(&mut self, store: StoreId) {
+        let spread = spread_of(self.cells.len());
+        for cell in self.cells.values_mut() {
+            cell.inbox.push_back(Input::StoreChanged { store, spread });
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Signs of life between stores, and who sleeps on which.
+
+use flotilla_base::{Moment, Span, StoreId};
+use flotilla_multiraft::Liveness;
+
+use super::World;
+use crate::event::{Event, Run, Task};
+use crate::judge::{Verdict, require};
+use crate::net::Fate;
+
+/// What a turn, a late message and a slow clock may add to the time after which a sleeper wakes.
+const PATIENCE: Span = Span::from_millis(1_500);
+
+/// A store that has looked for signs so many times without a pause should have noticed.
+const PULSES_MIN: u32 = 12;
+
+impl World {
+    /// A store gives its signs of life, and judges those of others.
+    pub(super) fn pulse(&mut self, store: StoreId) -> Verdict {
+        self.at_store(store, |node, desk| {
+            node.pulse(desk);
+            Ok(())
+        });
+        self.pulse_later(store);
+        self.check_sleepers(store)
+    }
+
+    pub(super) fn pulse_later(&mut self, store: StoreId) {
+        if let Some(run) = self.store(store).run() {
+            let interval = Liveness::interval(&self.plan.groups.timing);
+            self.schedule(interval, Event::Task(store, run, Task::Pulse));
+        }
+    }
+
+    pub(super) fn send_sign(&mut self, from: StoreId, run: Run, to: StoreId) {
+        if let Fate::Arrives(delays) = self.net.carry(from, to, self.now) {
+            for delay in delays {
+                self.schedule(delay, Event::Sign(to, from, run));
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, store: StoreId, from: StoreId, run: Run) {
+        self.at_store(store, |node, desk| {
+            node.hear(from, run, desk);
+            Ok(())
+        });
+    }
+
+    /// Nobody sleeps on for long whose leader's store is gone: a region without requests would never have a leader again.
+    fn check_sleepers(&self, store: StoreId) -> Verdict {
+        let node = self.store(store);
+        if node.pulses() < PULSES_MIN {
+            return Ok(());
+        }
+        let patience = self.plan.groups.timing.gate * 2 + PATIENCE;
+        for (region, leader, run) in node.sleepers() {
+            let is_current = self.store(leader).run() == Some(run);
+            let ended = self.record.ended.get(&leader).copied().unwrap_or(Moment(0));
+            let is_long_ago = self.now.since(ended) > patience;
+            let rule = "liveness: nobody sleeps on for long whose leader's store is gone";
+            require(is_current || !is_long_ago, rule, || {
+                format!("store {store} region {region}: sleeps on store {leader}.{}", run.0)
+            })?;
+        }
+        Ok(())
+    }
+}
