@@ -207,12 +207,14 @@ impl LogView {
             .map_err(unreadable)
     }
 
-    fn read_into(&self, taken: &mut Taken, low: u64, high: u64) -> raft::Result<()> {
+    fn read_into(&self, taken: &mut Taken, low: u64, high: u64) -> Result<(), disk::DiskError> {
         let before = taken.bytes;
-        disk::read_entries(self.disk.as_ref(), self.group, Index(low)..Index(high), &mut |entry| {
-            taken.push(entry_to_raft(entry))
-        })
-        .map_err(unreadable)?;
+        disk::read_entries(
+            self.disk.as_ref(),
+            self.group,
+            Index(low)..Index(high),
+            &mut |entry| taken.push(entry_to_raft(entry)),
+        )?;
         let read = usize::try_from(taken.bytes - before).unwrap_or(usize::MAX);
         self.reads_left.set(self.reads_left.get().saturating_sub(read));
         Ok(())
@@ -245,6 +247,19 @@ fn is_change(entry: &Entry) -> bool {
 fn entry_bytes(entry: &Entry) -> usize {
     const OVERHEAD: usize = size_of::<Entry>();
     OVERHEAD + entry.data.len() + entry.context.len()
+}
+
+/// Entries that the disk has spoilt. Whoever lacks them is sent a snapshot, as if they had left the log; for whom they are
+/// to be applied here there is no other way (they were whole when the group started).
+fn missing(error: disk::DiskError, context: &GetEntriesContext) -> raft::Error {
+    match error {
+        disk::DiskError::Record { .. } | disk::DiskError::Contradiction { .. }
+            if context.can_async() =>
+        {
+            raft::Error::Store(StorageError::Compacted)
+        }
+        error => unreadable(error),
+    }
 }
 
 fn unreadable(error: disk::DiskError) -> raft::Error {
@@ -284,7 +299,8 @@ impl Storage for LogView {
                 // The crate asks again with the follower's next answer; other groups come first.
                 return Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable));
             }
-            self.read_into(&mut taken, low, cache_start)?;
+            let read = self.read_into(&mut taken, low, cache_start);
+            read.map_err(|error| missing(error, &context))?;
         }
         let is_gapless = taken.entries.len() as u64 == cache_start.saturating_sub(low);
         let mut rest = low.max(cache_start)..high;
@@ -330,5 +346,42 @@ impl Storage for LogView {
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         let position = self.attempts.borrow_mut().ask(PeerId(to), Index(request_index));
         position.map(snapshot::without_data).ok_or_else(snapshot::not_now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use flotilla_base::{Family, Mutation, Tables};
+
+    use super::*;
+
+    #[test]
+    fn whoever_lacks_an_entry_that_is_spoilt_gets_a_snapshot() {
+        let group = RegionId(2);
+        let stored = |index| {
+            let (term, index) = (Term(5), Index(index));
+            let entry = crate::Entry { term, index, ..crate::Entry::default() };
+            let key = disk::entry_key(group, index);
+            Mutation::Put(Family::RaftLog, key, disk::encode_entry(&entry))
+        };
+        let spoilt = Mutation::Put(Family::RaftLog, disk::entry_key(group, Index(7)), "?".into());
+        let mut tables = Tables::default();
+        tables.apply(&[stored(6), spoilt, stored(8)]);
+        let at = |index| LogPosition { term: Term(5), index: Index(index) };
+        let (truncated, last) = (at(5), at(8));
+        let (hard_state, voters) = (HardState::default(), Voters::default());
+        let start = LogStart { hard_state, voters, truncated, last };
+        let log = LogView::new(group, Arc::new(Mutex::new(tables)), start);
+        let entries = |low, high, is_to_be_sent| {
+            log.entries(low, high, None, GetEntriesContext::empty(is_to_be_sent))
+        };
+        let compacted = |found: raft::Result<Vec<Entry>>| {
+            matches!(found, Err(raft::Error::Store(StorageError::Compacted)))
+        };
+        assert!(compacted(entries(6, 9, true)));
+        assert!(!compacted(entries(6, 9, false)) && entries(6, 9, false).is_err());
+        assert_eq!(entries(8, 9, true).map(|entries| entries.len()), Ok(1));
     }
 }
