@@ -7,7 +7,7 @@ use flotilla_multiraft::{Input, MembershipInput, PeerMessage, Replica};
 use flotilla_raftgroup::{MessageKind, Role, RoleChange};
 
 use crate::event::Ticket;
-use crate::judge::{Judges, Place};
+use crate::judge::{Judges, Place, sleep};
 use crate::marks::{self, Mark, Marks};
 
 /// What is remembered to tell a rare situation from a common one.
@@ -82,6 +82,8 @@ pub struct TurnWatch {
     is_told_to_transfer: bool,
     reads: usize,
     was_asleep: bool,
+    /// The end of the log of a leader that asks whether to sleep.
+    asked: Index,
     /// What the replica slept up to.
     woken_by: Option<Mark>,
 }
@@ -93,7 +95,7 @@ impl TurnWatch {
         let (group, before) = (replica.group(), replica.role());
         let was_transferring = group.is_transferring();
         let (is_told_to_transfer, was_asleep) = (false, replica.is_asleep());
-        let (reads, woken_by) = (0, None);
+        let (reads, asked, woken_by) = (0, Index(0), None);
         Self {
             place,
             now,
@@ -103,6 +105,7 @@ impl TurnWatch {
             is_told_to_transfer,
             reads,
             was_asleep,
+            asked,
             woken_by,
         }
     }
@@ -125,7 +128,10 @@ impl TurnWatch {
             });
         }
         match input {
-            Input::Message(message) => self.on_message(message, replica, judges),
+            Input::Message(message) => {
+                self.asked = message.message.index;
+                self.on_message(message, replica, judges);
+            }
             Input::Membership(input) => self.on_membership(input, replica, judges),
             Input::Transfer(_) | Input::StepAside => self.is_told_to_transfer = true,
             Input::Read(_) | Input::ReplicaRead(_) => self.reads += 1,
@@ -188,6 +194,9 @@ impl TurnWatch {
         let is_sign = matches!(kind, MessageKind::Heartbeat | MessageKind::Quiesce);
         if is_sign && is_from_leader {
             judges.votes.gate.close(self.place, self.now, self.gate);
+        }
+        if kind == MessageKind::Quiesce && replica.is_asleep() {
+            judges.note(sleep::check_consent(self.place, self.asked, replica.applied()));
         }
         if kind == MessageKind::TimeoutNow && role != Role::Follower && now_in == term.next() {
             judges.lookout.chosen.insert((self.place, now_in));

@@ -28,6 +28,7 @@ pub mod queues;
 pub mod register;
 pub mod retention;
 pub mod rounds;
+pub mod sleep;
 pub mod state;
 pub mod terms;
 pub mod tickets;
