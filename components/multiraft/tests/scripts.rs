@@ -173,3 +173,8 @@ fn snapshot_to_a_learner() -> std::io::Result<()> {
 fn removed_while_installing() -> std::io::Result<()> {
     run("removed_while_installing")
 }
+
+#[test]
+fn memory() -> std::io::Result<()> {
+    run("memory")
+}
