@@ -187,6 +187,9 @@ pub enum RequestError {
     /// Too much is waiting; nothing was proposed.
     #[error("region {0}: too much is waiting to be committed")]
     Busy(RegionId),
+    /// Too much waits to be applied; nothing was proposed.
+    #[error("region {0}: too much is waiting to be applied")]
+    ApplyBehind(RegionId),
     /// A key lies outside.
     #[error("key {} is not in region {region} {range}", flotilla_base::key::display(key))]
     KeyNotInRegion {

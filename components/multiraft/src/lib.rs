@@ -11,7 +11,7 @@
 //!
 //! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
 //! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`replica_read`],
-//! [`permit`], [`log_gc`], [`apply`], [`split`], [`birth`], [`snapshot`], [`install`], [`membership`], [`reconfigure`],
+//! [`permit`], [`log_gc`], [`memory`], [`apply`], [`split`], [`birth`], [`snapshot`], [`install`], [`membership`], [`reconfigure`],
 //! `apply_members`, [`removal`], [`destroy`], [`persist`], [`region_table`], [`claim`], [`slots`], [`recover`].
 #![warn(missing_docs)]
 
@@ -28,6 +28,7 @@ mod lagging;
 pub mod liveness;
 pub mod log_gc;
 pub mod membership;
+pub mod memory;
 pub mod permit;
 pub mod persist;
 pub mod propose;
@@ -57,6 +58,7 @@ pub use input::{
 pub use install::{Arrival, InstallEffect, StageNumber};
 pub use liveness::{Liveness, SharedLiveness, Sign};
 pub use membership::{ChangeError, ChangeKind, ChangePeers, PeerChange};
+pub use memory::{Allowance, Held, MemoryBudget};
 pub use permit::{Delegate, LocalRead, NotInPlace, Permit};
 pub use quiescence::{spread_at_start, spread_of};
 pub use reconfigure::ChangeRequest;

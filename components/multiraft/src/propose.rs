@@ -89,6 +89,7 @@ impl<T> Replica<T> {
         let checked = self
             .check_leads(&header)
             .and_then(|()| check_write(&self.region, &command))
+            .and_then(|()| self.check_backlog())
             .map(|()| command.encode())
             .and_then(|data| self.check_size(data));
         match checked {
@@ -140,6 +141,12 @@ impl<T> Replica<T> {
             ProposeError::Busy => RequestError::Busy(region),
             ProposeError::NotLeader(_) => self.not_leader(),
         }
+    }
+
+    /// What is proposed has to be applied, by this store as well.
+    fn check_backlog(&self) -> Result<(), RequestError> {
+        let refusal = RequestError::ApplyBehind(self.region.id);
+        self.has_room_to_apply().then_some(()).ok_or(refusal)
     }
 
     pub(crate) fn check_size(&self, data: Bytes) -> Result<Bytes, RequestError> {

@@ -22,6 +22,7 @@ use crate::lagging::Lagging;
 use crate::liveness::SharedLiveness;
 use crate::log_gc::LogGc;
 use crate::membership::voters_of;
+use crate::memory::Allowance;
 use crate::permit::Delegate;
 use crate::persist::{RegionState, put_region_state};
 use crate::propose::Writes;
@@ -30,9 +31,6 @@ use crate::read::Reads;
 use crate::recover::RecoveredPeer;
 use crate::removal::{Removals, read_removed};
 use crate::split::Birth;
-
-/// A follower takes no entries while so much waits to be applied.
-const APPLY_BACKLOG_BYTES_MAX: usize = 32 << 20;
 
 /// A peer without data waits so many gates for a bootstrap or a split before it lets its leader know what it lacks: a
 /// split is applied everywhere within a heartbeat or two where nothing is broken, and a snapshot costs more than that.
@@ -127,7 +125,9 @@ pub(crate) struct ApplyProgress {
     /// Last applied entry.
     pub(crate) applied: Index,
     /// Bytes of entries that were handed over and are not applied yet.
-    backlog_bytes: usize,
+    pub(crate) backlog_bytes: usize,
+    /// No entries are taken while it is as many or more.
+    pub(crate) backlog_max: usize,
     /// What was handed over and is not reported back.
     pub(crate) open_tasks: usize,
     /// The last split that was handed over.
@@ -398,12 +398,7 @@ impl<T> Replica<T> {
             writes: Writes::with_bugs(config.seeded),
             config,
             reads: Reads::default(),
-            apply: ApplyProgress {
-                applied: apply.applied.index,
-                backlog_bytes: 0,
-                open_tasks: 0,
-                split_handed: Index(0),
-            },
+            apply: ApplyProgress::new(apply.applied.index),
             log_gc: LogGc::default(),
             embryo: Embryo { since: now, ..Embryo::default() },
             told: Told {
@@ -458,10 +453,7 @@ impl<T> Replica<T> {
     fn takes(&self, now: Moment, message: &Message) -> bool {
         match self.life {
             // The leader sends them again; a slow disk must not pile them up in memory.
-            Lifecycle::Active => {
-                message.kind != MessageKind::Append
-                    || self.apply.backlog_bytes < APPLY_BACKLOG_BYTES_MAX
-            }
+            Lifecycle::Active => message.kind != MessageKind::Append || self.has_room_to_apply(),
             Lifecycle::Quarantined | Lifecycle::Installing | Lifecycle::Leaving => false,
             Lifecycle::Uninitialised => match message.kind {
                 MessageKind::RequestVote | MessageKind::RequestPreVote => true,
@@ -671,9 +663,14 @@ impl Embryo {
 }
 
 impl ApplyProgress {
+    const fn new(applied: Index) -> Self {
+        let backlog_max = Allowance::UNSHARED.backlog_bytes;
+        Self { applied, backlog_bytes: 0, backlog_max, open_tasks: 0, split_handed: Index(0) }
+    }
+
     /// Nothing is on its way to an applier that begins here.
     pub(crate) const fn begin_at(&mut self, applied: Index) {
-        *self = Self { applied, backlog_bytes: 0, open_tasks: 0, split_handed: Index(0) };
+        *self = Self { backlog_max: self.backlog_max, ..Self::new(applied) };
     }
 }
 

@@ -198,3 +198,8 @@ fn sleep_and_restart() -> std::io::Result<()> {
 fn sleep_refused() -> std::io::Result<()> {
     run("sleep_refused")
 }
+
+#[test]
+fn memory() -> std::io::Result<()> {
+    run("memory")
+}

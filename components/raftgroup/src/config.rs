@@ -56,7 +56,8 @@ pub struct GroupLimits {
     /// So many entries of what is committed a learner may lack that is made a voter: it has the rest before the change
     /// is committed.
     pub promotion_lag_max: u64,
-    /// Bytes of applied entries that stay in memory for slow followers.
+    /// Bytes of applied entries that stay in memory for slow followers, until
+    /// [`limit_cache`](crate::Group::limit_cache) says otherwise.
     pub cache_bytes_max: usize,
     /// How much of the log stays on disk, and for whom.
     pub log: LogLimits,

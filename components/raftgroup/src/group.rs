@@ -439,6 +439,22 @@ impl Group {
         }
     }
 
+    /// So many bytes of applied entries may stay in memory from now on. What is not applied stays in any case: it may not
+    /// be durable, and its applier waits for it.
+    pub fn limit_cache(&mut self, bytes_max: usize) {
+        self.config.limits.cache_bytes_max = bytes_max;
+        if self.cached_bytes() > bytes_max {
+            let applied = Index(self.raw.raft.raft_log.applied);
+            self.raw.mut_store().trim(Index(0), applied, bytes_max);
+        }
+    }
+
+    /// Bytes of log entries in memory.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.raw.store().cached_bytes()
+    }
+
     /// Nothing up to `position` will be read from the log any more. To be called before it is deleted:
     /// the group has no other way to know that an entry is gone.
     pub fn on_truncated(&mut self, position: LogPosition) {

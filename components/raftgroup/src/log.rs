@@ -137,6 +137,11 @@ impl LogView {
         }
     }
 
+    /// Bytes of the entries in memory.
+    pub(crate) const fn cached_bytes(&self) -> usize {
+        self.cache_bytes
+    }
+
     /// The log starts behind `position` from now on, whatever the disk still holds.
     pub(crate) fn truncate(&mut self, position: LogPosition) {
         assert!(position.index <= self.last.index, "truncation behind the end of the log");

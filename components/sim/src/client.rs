@@ -169,6 +169,7 @@ impl SimClient {
             }
             Answer::Reply(Reply::Failed(
                 RequestError::Busy(_)
+                | RequestError::ApplyBehind(_)
                 | RequestError::StaleCommand(_)
                 | RequestError::EpochNotMatch { .. },
             )) => {}

@@ -58,6 +58,8 @@ marks! {
     SYNC_FAILED = "sync-failed", "a sync fails, and the store stops";
     DISK_FULL = "disk-full", "a write is refused, and the store stops";
     SYNCER_FULL = "syncer-full", "so much waits for a sync that nothing is collected";
+    CACHE_SHRUNK = "cache-shrunk", "a replica may keep less of its log in memory than it has there";
+    APPLY_BEHIND = "apply-behind", "a replica takes no entries since too much waits to be applied";
     LOG_TRUNCATED = "log-truncated", "entries that nobody needs leave a log";
     TRUNCATED_PROBE = "probe-after-truncation", "a follower refuses entries of a leader whose log was shortened";
     ALL_DOWN = "all-down", "no store runs";

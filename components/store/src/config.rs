@@ -18,7 +18,7 @@ use flotilla_telemetry::{
 };
 use serde_json::{Value, json};
 
-pub use crate::split::sizes::SplitLimits;
+pub use crate::split::{load::watch::LoadLimits, sizes::SplitLimits};
 /// Port of a store for clients and other stores.
 pub const SERVICE_PORT: u16 = 20160;
 /// Port of a store for metrics, health and configuration.
@@ -52,6 +52,8 @@ pub static SCHEMA: Schema = Schema {
         ("server.answer-memory", Form::Size),
         ("region.split-size", Form::Size),
         ("region.split-keys", Form::Count),
+        ("region.split-load-requests", Form::Count),
+        ("region.split-load-bytes", Form::Size),
         ("region.snapshot-rate", Form::Size),
         ("log.level", Form::Text),
         ("log.file", Form::Text),
@@ -109,6 +111,8 @@ pub struct Limits {
     pub answer_memory: ByteSize,
     /// How large a region grows before it is split.
     pub splits: SplitLimits,
+    /// How much a region is asked for before it is split.
+    pub load: LoadLimits,
     /// How much of its log a region keeps for members that lack it, before they need a snapshot.
     pub log: LogLimits,
     /// Bytes a second that leave this store as snapshots.
@@ -122,6 +126,7 @@ impl Default for Limits {
             write_memory: ByteSize::mib(256),
             answer_memory: ByteSize::mib(256),
             splits: SplitLimits::default(),
+            load: LoadLimits::default(),
             log: LogLimits::default(),
             snapshot_rate: ByteSize::mib(100),
         }
@@ -219,6 +224,8 @@ impl StoreConfig {
             "region": {
                 "split-size": self.limits.splits.size.to_string(),
                 "split-keys": self.limits.splits.keys,
+                "split-load-requests": self.limits.load.requests,
+                "split-load-bytes": self.limits.load.bytes.to_string(),
                 "snapshot-rate": self.limits.snapshot_rate.to_string(),
             },
             "log": { "level": self.log.level, "file": self.log.file },
@@ -280,6 +287,9 @@ impl StoreConfig {
         set(&mut limits.splits.size, raw.size("region.split-size"));
         let keys = raw.count("region.split-keys", 16..=u32::MAX).map(u64::from);
         set(&mut limits.splits.keys, keys);
+        let requests = raw.count("region.split-load-requests", 0..=u32::MAX).map(u64::from);
+        set(&mut limits.load.requests, requests);
+        set(&mut limits.load.bytes, raw.size("region.split-load-bytes"));
         set(&mut limits.snapshot_rate, raw.size("region.snapshot-rate"));
         let threads = &mut self.threads;
         for (key, threads) in [

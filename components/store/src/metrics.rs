@@ -16,7 +16,10 @@ use flotilla_telemetry::{Buckets, Metric, Registry};
 use flotilla_transport::{Peers, SnapshotStats, TransportStats};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::brake::{Brake, Room};
+use crate::{
+    brake::{Brake, Room},
+    split::load::hot::LoadOutcome,
+};
 
 const READY_REGIONS: Metric = Metric::new(
     "flotilla_raft_ready_batch_regions",
@@ -80,6 +83,11 @@ const PACE: Metric = Metric::new(
     "flotilla_store_write_pace_bytes",
     "Bytes of writes that are let in each second where compactions are behind; 0 for as many as come.",
 );
+const LOAD_SPLITS: Metric = Metric::labelled(
+    "flotilla_store_load_splits_total",
+    "Regions that were asked for too much, by what became of them.",
+    &["result"],
+);
 const WRITES_WAITING: Metric = Metric::new(
     "flotilla_raft_inbox_bytes",
     "Bytes of writes and entries that wait for their replicas.",
@@ -122,6 +130,7 @@ pub struct StoreMetrics {
     /// Snapshots that are being put in place.
     pub(crate) installing: IntGauge,
     asleep: IntGauge,
+    load_splits: IntCounterVec,
     /// Written since the last sync.
     unsynced_entries: AtomicUsize,
 }
@@ -151,6 +160,7 @@ impl StoreMetrics {
             install_seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
             installing: registry.gauge(&INSTALLING),
             asleep: registry.gauge(&ASLEEP),
+            load_splits: load_splits(registry),
             unsynced_entries: AtomicUsize::new(0),
         }
     }
@@ -229,6 +239,11 @@ impl StoreMetrics {
     /// A snapshot was put in place.
     pub fn installed(&self, duration: Duration) {
         self.install_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// A region was asked for too much.
+    pub(crate) fn load_split(&self, outcome: LoadOutcome) {
+        self.load_splits.with_label_values(&[outcome.name()]).inc();
     }
 
     /// Shows how many views are held for snapshots, and the age of the oldest, asked at each scrape.
@@ -439,6 +454,15 @@ impl std::fmt::Debug for StoreMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("StoreMetrics")
     }
+}
+
+/// Shown before there is any: whoever looks for them finds zeros.
+fn load_splits(registry: &Registry) -> IntCounterVec {
+    let counters = registry.counters(&LOAD_SPLITS);
+    for outcome in LoadOutcome::ALL {
+        counters.with_label_values(&[outcome.name()]).reset();
+    }
+    counters
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a histogram's bucket does not need all digits")]

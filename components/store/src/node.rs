@@ -28,8 +28,11 @@ use crate::network::Inbound;
 use crate::pd_link::PdLink;
 use crate::raft_pool::{RaftWorker, RoundToken};
 use crate::router::{PeerMail, PeerState, Router};
+use crate::service::SplitParts;
 use crate::silence::Silence;
 use crate::snapshots::{self, Snapshots};
+use crate::split::load::hot::{HotRegions, split_hot_regions};
+use crate::split::load::meter::Loads;
 use crate::split::sizes::Sizes;
 use crate::split::splitter::{SplitRegions, Splitter};
 use crate::split::{GrownRegions, split_grown_regions};
@@ -395,7 +398,9 @@ impl Assembly<'_> {
         let raft = RaftService::server(Arc::clone(&shared.peers), receiver);
         let splitter = Splitter::new(shared.router.clone(), Arc::clone(&self.link));
         let splitter: Arc<dyn SplitRegions> = Arc::new(splitter);
-        let routes = service::routes(&self.config, shared, &self.link, &splitter, raft)?;
+        let loads = Arc::new(Loads::new(self.config.limits.load));
+        let splits = SplitParts { splitter: Arc::clone(&splitter), loads: Arc::clone(&loads) };
+        let routes = service::routes(&self.config, shared, &self.link, &splits, raft)?;
         let served = service::serve(sockets.service, routes, stopped.clone());
         let runtime = self.runtime.handle();
         let serving = spawn_or_abort(runtime, "serve", served);
@@ -416,16 +421,31 @@ impl Assembly<'_> {
             link: Arc::clone(&self.link),
         };
         let _lives_as_long_as_the_store = spawn_or_abort(runtime, "brake", brake::watch(watch));
+        self.start_splits(shared, splits);
+        Ok(serving)
+    }
+
+    fn start_splits(&self, shared: &Shared, SplitParts { splitter, loads }: SplitParts) {
+        let runtime = self.runtime.handle();
         let grown = GrownRegions {
             sizes: Arc::clone(&shared.sizes),
             engine: shared.engine.clone(),
             router: shared.router.clone(),
             link: Arc::clone(&self.link),
-            splitter,
+            splitter: Arc::clone(&splitter),
         };
         let _lives_as_long_as_the_store =
             spawn_or_abort(runtime, "split-grown", split_grown_regions(grown));
-        Ok(serving)
+        let hot = HotRegions {
+            loads,
+            engine: shared.engine.clone(),
+            router: shared.router.clone(),
+            link: Arc::clone(&self.link),
+            splitter,
+            metrics: Arc::clone(&shared.metrics),
+        };
+        let _lives_as_long_as_the_store =
+            spawn_or_abort(runtime, "split-hot", split_hot_regions(hot));
     }
 
     /// Waits for the first regions in the background: a cluster may get its other stores tomorrow.

@@ -10,8 +10,10 @@ use std::error::Error;
 use flotilla_base::{
     Epoch, Index, KeyRange, Moment, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
-use flotilla_multiraft::{ChangeKind, Input, NewRegion, PeerChange, PeerMessage, SplitCommand};
-use flotilla_raftgroup::{Message, MessageKind};
+use flotilla_multiraft::{
+    Allowance, ChangeKind, Input, NewRegion, PeerChange, PeerMessage, SplitCommand,
+};
+use flotilla_raftgroup::{LogLimits, Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use store::{Limits, Put, Store};
@@ -169,6 +171,16 @@ impl Stores {
                 let (region, now) = (region_of(args)?, self.now);
                 lines.push(self.at(args)?.finish_read(region, now));
             }
+            // allow STORE [cache=BYTES] [backlog=BYTES]: what its replicas may hold in memory.
+            "allow" => {
+                let free = Allowance::UNSHARED;
+                let number = |said: Option<&str>| said.map(str::parse).transpose();
+                let cached_bytes = number(args.take_key("cache"))?.unwrap_or(free.cached_bytes);
+                let backlog_bytes = number(args.take_key("backlog"))?.unwrap_or(free.backlog_bytes);
+                self.at(args)?.allow(Allowance { cached_bytes, backlog_bytes });
+            }
+            // held STORE: what its replicas hold in memory.
+            "held" => lines.push(self.at(args)?.held()),
             // split STORE KEY CHILD [version=VERSION]: a region becomes two; peers of region 5 are 51 to 53.
             "split" => self.split(args)?,
             name => self.membership(name, args, lines)?,

@@ -9,12 +9,13 @@ use flotilla_base::{
     Family, Index, Key, Moment, Mutation, PeerId, Region, RegionId, Seeded, Span, StoreId, Version,
 };
 use flotilla_multiraft::{
-    Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, ChangePeers,
-    ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Host, Input, InstallEffect,
-    Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput, PeerChange, PeerMessage,
-    Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report,
-    RequestError, RequestHeader, Round, SharedLiveness, SnapshotEffect, SplitClaim, SplitCommand,
-    SplitDone, SplitRequest, WriteCommand, clean, recover_remains, recover_store,
+    Admission, AfterPersist, Allowance, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask,
+    ChangePeers, ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Held, Host,
+    Input, InstallEffect, Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput,
+    PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
+    ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SharedLiveness,
+    SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand, clean,
+    recover_remains, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing};
 
@@ -493,6 +494,24 @@ impl Store {
             start_spread: Span::ZERO,
             disk: Arc::clone(&self.disk.view) as _,
         }
+    }
+
+    /// Its replicas may hold so much from now on.
+    pub(crate) fn allow(&mut self, allowance: Allowance) {
+        for replica in self.replicas.values_mut() {
+            replica.allow(allowance);
+        }
+    }
+
+    /// What its replicas hold.
+    pub(crate) fn held(&self) -> String {
+        let held = self.replicas.iter().map(|(region, replica)| {
+            let Held { cached_bytes, backlog_bytes } = replica.held();
+            format!(
+                "region {region}: {cached_bytes} bytes in memory, {backlog_bytes} to be applied"
+            )
+        });
+        held.collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn post(&mut self, region: RegionId, input: Input<Ticket>) {

@@ -17,8 +17,9 @@ use flotilla_base::{
     Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId,
 };
 use flotilla_multiraft::{
-    Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
-    ReplicaConfig, Reply, RequestError, Round, SharedLiveness, Slot, SplitClaim, SplitRequest,
+    Admission, Allowance, ApplyEffects, Claims, Effects, Held, Input, MemoryBudget, PeerMessage,
+    RegionTable, Replica, ReplicaConfig, Reply, RequestError, Round, SharedLiveness, Slot,
+    SplitClaim, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -70,6 +71,8 @@ pub struct StoreConfig {
     pub timing: Timing,
     /// Bounds of its groups.
     pub limits: GroupLimits,
+    /// What they may keep in memory together.
+    pub memory: MemoryBudget,
     /// What is wrong on purpose.
     pub seeded: Seeded,
     /// Written rounds that may wait for a sync.
@@ -92,6 +95,11 @@ struct Lanes {
     workers: Vec<Lane>,
     sync: Lane,
     apply: Lane,
+}
+
+fn note_shortage(held: Held, allowance: Allowance, marks: &mut Marks) {
+    marks.reach_if(held.cached_bytes > allowance.cached_bytes, marks::CACHE_SHRUNK);
+    marks.reach_if(held.backlog_bytes >= allowance.backlog_bytes, marks::APPLY_BEHIND);
 }
 
 /// What a store gets to see of the world.
@@ -287,6 +295,7 @@ impl StoreNode {
         let (mut committed, mut regions) = (BTreeMap::new(), BTreeSet::new());
         let takes_all = desk.rng.chance(700);
         let has_room = process.works.unsynced.len() < process.config.rounds_max;
+        let mut held = process.held();
         for (region, cell) in &mut process.cells {
             let is_free = !cell.inbox.is_empty() && !process.lanes.is_busy(*region);
             if !is_free || !(takes_all || desk.rng.chance(500)) {
@@ -296,6 +305,10 @@ impl StoreNode {
             let count = if takes_all { u64::MAX } else { 1 + desk.rng.below(4) };
             let (place, gate) = (Place(self.id, *region), process.config.timing.gate);
             let mut watch = TurnWatch::begin(place, &cell.replica, now, gate);
+            let before = cell.replica.held();
+            let allowance = process.config.memory.allowance(held);
+            note_shortage(before, allowance, &mut desk.judges.lookout.marks);
+            cell.replica.allow(allowance);
             for _ in 0..count {
                 let Some(input) = cell.inbox.pop_front() else { break };
                 watch.before_input(&input, &cell.replica, desk.judges);
@@ -314,6 +327,7 @@ impl StoreNode {
                 desk.judges.lookout.reach(marks::SYNCER_FULL);
             }
             watch.end(&cell.replica, &mut desk.judges.lookout);
+            held = held.changed(before, cell.replica.held());
         }
         let mut lane = Lane::new(process.config.seeded);
         (lane.committed, lane.regions) = (committed, regions);
@@ -499,6 +513,12 @@ impl Lanes {
 }
 
 impl Process {
+    /// What all replicas hold in memory.
+    fn held(&self) -> Held {
+        let replicas = self.cells.values().map(|cell| cell.replica.held());
+        replicas.fold(Held::default(), |sum, held| sum.changed(Held::default(), held))
+    }
+
     fn replica_config(&self, store: StoreId, run: Run, disk: &SimDisk) -> ReplicaConfig {
         ReplicaConfig {
             store,

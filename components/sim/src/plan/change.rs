@@ -5,6 +5,8 @@ use std::fmt;
 
 use flotilla_base::{Bug, Seeded, Span, StoreId};
 
+use flotilla_multiraft::MemoryBudget;
+
 use super::{FaultFamily, Missing, Plan};
 use crate::changes::ChangePlan;
 use crate::partition::Shape;
@@ -23,7 +25,7 @@ pub struct Switch {
 }
 
 /// All switches besides families and shapes.
-pub const SWITCHES: [Switch; 22] = [
+pub const SWITCHES: [Switch; 23] = [
     Switch::new("loss", "lost messages of stores", |it| it.net.loss_permille = 0),
     Switch::new("client-loss", "lost requests and answers", |it| it.net.client_loss_permille = 0),
     Switch::new("duplicates", "messages that arrive twice", |it| it.net.duplicate_permille = 0),
@@ -53,6 +55,9 @@ pub const SWITCHES: [Switch; 22] = [
     }),
     Switch::new("ambush", "faults that wait for their moment", |it| it.faults.ambush = None),
     Switch::new("large-values", "values of many bytes", |it| it.load.value_bytes_max = 1),
+    Switch::new("memory", "small budgets of memory", |it| {
+        it.groups.memory = MemoryBudget::default();
+    }),
     Switch::new("missing", "a store that is missing in the second phase", |it| {
         it.phases.missing = Missing::Nobody;
     }),

@@ -9,6 +9,7 @@ mod swarm;
 use std::collections::BTreeSet;
 
 use flotilla_base::{Seeded, Span};
+use flotilla_multiraft::MemoryBudget;
 use flotilla_raftgroup::{GroupLimits, Timing};
 
 use crate::ambush::Ambush;
@@ -237,6 +238,8 @@ pub struct Phases {
 pub struct GroupPlan {
     /// Bounds.
     pub limits: GroupLimits,
+    /// What all groups of a store may keep in memory together.
+    pub memory: MemoryBudget,
     /// Times.
     pub timing: Timing,
     /// What is wrong on purpose.

@@ -1,6 +1,7 @@
 //! The plan of a seed. Each part has a stream of its own, so that a new draw in one shifts no other.
 
 use flotilla_base::{Rng, Span};
+use flotilla_multiraft::MemoryBudget;
 use flotilla_raftgroup::GroupLimits;
 
 use super::{
@@ -37,7 +38,11 @@ impl Plan {
             faults: swarm_faults(&mut lane(6)),
             pd: PdPlan::swarm(seed),
             phases,
-            groups: GroupPlan { limits: swarm_limits(seed, &mut lane(7)), ..GroupPlan::default() },
+            groups: GroupPlan {
+                limits: swarm_limits(seed, &mut lane(7)),
+                memory: swarm_memory(&mut lane(8)),
+                ..GroupPlan::default()
+            },
         }
     }
 }
@@ -150,6 +155,21 @@ fn swarm_idle_beats(rng: &mut Rng) -> u32 {
     const NEVER: u64 = GroupLimits::NEVER_SLEEPS as u64;
     let beats = pick(rng, [NEVER, NEVER, NEVER, NEVER, 0, 1, 2, 20]);
     u32::try_from(beats).unwrap_or(GroupLimits::NEVER_SLEEPS)
+}
+
+/// At one byte, one entry after the other is applied.
+fn swarm_memory(rng: &mut Rng) -> MemoryBudget {
+    let usual = MemoryBudget::default();
+    MemoryBudget {
+        cached_bytes: pick_or(rng, [0, 1 << 10, 16 << 10], usual.cached_bytes),
+        backlog_bytes: pick_or(rng, [1, 100, 1 << 10], usual.backlog_bytes),
+    }
+}
+
+/// One of the choices in one of three cases.
+fn pick_or(rng: &mut Rng, choices: [u64; 3], usual: usize) -> usize {
+    let picked = to_usize(pick(rng, choices));
+    if rng.chance(333) { picked } else { usual }
 }
 
 fn swarm_limits(seed: u64, rng: &mut Rng) -> GroupLimits {

@@ -49,6 +49,7 @@ impl World {
             seed,
             timing: groups.timing,
             limits: groups.limits,
+            memory: groups.memory,
             seeded: groups.seeded,
             rounds_max: disk.rounds_max,
             views_max: disk.snapshots.views_max,

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::error;
+use crate::split::load::meter::Shape;
 
 /// No request is worked on for longer, whatever its client allows.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(30);
@@ -24,6 +25,13 @@ pub(super) struct Target {
     pub(super) deadline: Instant,
     /// A read may be served by a peer that does not lead.
     pub(super) is_for_any_replica: bool,
+}
+
+impl Target {
+    /// The region in the shape that the request means.
+    pub(super) const fn shape(&self) -> Shape {
+        Shape { region: self.region, version: self.header.version }
+    }
 }
 
 /// Why a request is answered without a result, by the place of the answer.

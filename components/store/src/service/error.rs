@@ -45,7 +45,9 @@ pub(super) fn region_error(
                 Some(errorpb::RegionNotInitialized { region_id: region.get() });
         }
         RequestError::StaleCommand(_) => error.stale_command = Some(errorpb::StaleCommand {}),
-        RequestError::Busy(_) => return server_is_busy(&error.message),
+        RequestError::Busy(_) | RequestError::ApplyBehind(_) => {
+            return server_is_busy(&error.message);
+        }
         RequestError::KeyNotInRegion { region, key, range } => {
             error.key_not_in_region = Some(errorpb::KeyNotInRegion {
                 key,

@@ -40,7 +40,7 @@ use crate::{
     router::{Router, WriteOutcome},
 };
 
-pub(crate) use server::{routes, serve};
+pub(crate) use server::{SplitParts, routes, serve};
 
 /// What services ask of the replicas of this store: the one seam between requests and raft.
 pub(crate) trait Regions: Clone + Send + Sync + 'static {

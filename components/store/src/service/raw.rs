@@ -34,7 +34,11 @@ use super::{
     split,
     write::{Swap, Swapped, check_key, check_value},
 };
-use crate::{brake::Brake, split::splitter::SplitRegions, value::RawValue};
+use crate::{
+    brake::Brake,
+    split::{load::meter::Loads, splitter::SplitRegions},
+    value::RawValue,
+};
 
 /// What the service works with.
 pub(super) struct Parts<R> {
@@ -52,6 +56,8 @@ pub(super) struct Source<R> {
     pub(super) metrics: RpcMetrics,
     pub(super) splitter: Arc<dyn SplitRegions>,
     pub(super) brake: Arc<Brake>,
+    /// What regions are asked for is counted in it.
+    pub(super) loads: Arc<Loads>,
     /// The wall clock in milliseconds since 1970.
     pub(super) clock_millis: fn() -> u64,
 }

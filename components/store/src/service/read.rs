@@ -37,6 +37,10 @@ impl Default for AnswerRoom {
 }
 
 impl AnswerRoom {
+    const fn taken(&self) -> usize {
+        ANSWER_BYTES_MAX - self.0
+    }
+
     fn take(&mut self, bytes: usize) -> Result<(), Rejection> {
         let left = self.0.checked_sub(bytes).ok_or_else(|| {
             // Clients look for these words.
@@ -56,6 +60,18 @@ pub(super) struct Scan {
     pub(super) limit: usize,
     pub(super) key_only: bool,
     pub(super) direction: ScanDirection,
+}
+
+impl Scan {
+    /// The part of `range` that was looked at to find `pairs`.
+    fn passed(&self, pairs: &[KvPair], range: KeyRange) -> KeyRange {
+        let last = pairs.last().filter(|_| pairs.len() >= self.limit).map(|pair| pair.key.clone());
+        match (last, self.direction) {
+            (None, _) => range,
+            (Some(last), ScanDirection::Forward) => KeyRange { end: last, ..range },
+            (Some(last), ScanDirection::Reverse) => KeyRange { start: last, ..range },
+        }
+    }
 }
 
 impl<R: Regions> RawService<R> {
@@ -152,6 +168,8 @@ impl<R: Regions> Reader<'_, R> {
         }
         let stored = stored.map_err(internal)?;
         let value = self.decode(stored.as_ref())?;
+        let bytes = key.len() + stored.as_ref().map_or(0, Bytes::len);
+        self.source.loads.touched(self.target.shape(), bytes, [key].into_iter());
         Ok((stored, value))
     }
 
@@ -173,6 +191,8 @@ impl<R: Regions> Reader<'_, R> {
                 pairs.push(KvPair { key: key.clone(), value: value.bytes, ..KvPair::default() });
             }
         }
+        let keys = keys.iter().map(|key| key.as_ref());
+        self.source.loads.touched(self.target.shape(), room.taken(), keys);
         Ok(pairs)
     }
 
@@ -203,7 +223,12 @@ impl<R: Regions> Reader<'_, R> {
             failure.is_none() && pairs.len() < scan.limit
         })
         .map_err(internal)?;
-        failure.map_or(Ok(pairs), |failure| Err(failure.into()))
+        if let Some(failure) = failure {
+            return Err(failure.into());
+        }
+        let passed = || scan.passed(&pairs, range);
+        self.source.loads.passed(self.target.shape(), room.taken(), passed);
+        Ok(pairs)
     }
 
     /// The value of a stored form, unless it is gone.

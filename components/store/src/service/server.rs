@@ -18,7 +18,12 @@ use super::{
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
-use crate::{config::StoreConfig, host::Shared, pd_link::PdLink, split::splitter::SplitRegions};
+use crate::{
+    config::StoreConfig,
+    host::Shared,
+    pd_link::PdLink,
+    split::{load::meter::Loads, splitter::SplitRegions},
+};
 
 /// Calls at the same time on one connection: published clients send hundreds.
 const STREAMS_MAX: u32 = 4096;
@@ -31,6 +36,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls under way may take once the store stops.
 const DRAIN_TIME: Duration = Duration::from_millis(300);
 
+/// What requests have to do with splits.
+pub(crate) struct SplitParts {
+    pub(crate) splitter: Arc<dyn SplitRegions>,
+    /// What regions are asked for is counted in it.
+    pub(crate) loads: Arc<Loads>,
+}
+
 /// All services of a store on its one port. `raft` comes from the transport.
 ///
 /// # Errors
@@ -39,7 +51,7 @@ pub(crate) fn routes(
     config: &StoreConfig,
     shared: &Shared,
     link: &PdLink,
-    splitter: &Arc<dyn SplitRegions>,
+    splits: &SplitParts,
     raft: flotilla_proto::raft::raft_server::RaftServer<RaftService>,
 ) -> io::Result<Routes> {
     let identity = Identity { cluster: link.cluster_id(), store: shared.router.store_id() };
@@ -49,7 +61,8 @@ pub(crate) fn routes(
         engine: shared.engine.clone(),
         identity,
         metrics: RpcMetrics::new(shared.metrics.registry()),
-        splitter: Arc::clone(splitter),
+        splitter: Arc::clone(&splits.splitter),
+        loads: Arc::clone(&splits.loads),
         brake: Arc::clone(&shared.inbound.brake),
         clock_millis: flotilla_telemetry::clock::unix_millis,
     };

@@ -35,7 +35,7 @@ use super::{
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
-use crate::{router::WriteOutcome, value::RawValue};
+use crate::{config::LoadLimits, router::WriteOutcome, split::load::meter::Loads, value::RawValue};
 
 const STORE: StoreId = StoreId(1);
 const CLUSTER: ClusterId = ClusterId(77);
@@ -353,6 +353,7 @@ fn parts_with(played: &Played, clock_millis: fn() -> u64, registry: &Registry) -
         metrics: RpcMetrics::new(registry),
         splitter: Arc::new(played.clone()),
         brake: Arc::default(),
+        loads: Arc::new(Loads::new(LoadLimits { requests: 1, bytes: ByteSize(0) })),
         clock_millis,
     };
     Parts {

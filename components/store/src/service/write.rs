@@ -20,6 +20,7 @@ use super::{
 use crate::{
     brake::{self, Braked, Room},
     router::WriteOutcome,
+    split::load::meter::Loads,
 };
 
 /// Refuses a key that is longer than keys may be.
@@ -163,6 +164,7 @@ impl<R: Regions> RawService<R> {
             let refusal = match outcome {
                 Ok(WriteOutcome::Done(Reply::Written)) => {
                     source.metrics.proposed(Proposed::Applied);
+                    count_load(&source.loads, target, &command);
                     return Ok(());
                 }
                 Ok(WriteOutcome::Done(Reply::GuardFailed)) => {
@@ -241,6 +243,24 @@ impl<R: Regions> RawService<R> {
         let above_all = || vec![0xff; KEY_BYTES_MAX + 1].into();
         let end = if is_bounded { region.range.end } else { above_all() };
         Ok(KeyRange { start, end })
+    }
+}
+
+fn first_key(change: &Mutation) -> &[u8] {
+    match change {
+        Mutation::Put(_, key, _) | Mutation::Delete(_, key) => key,
+        Mutation::DeleteRange(_, range) => &range.start,
+    }
+}
+
+/// What was written counts as what its region is asked for.
+fn count_load(loads: &Loads, target: &Target, command: &WriteCommand) {
+    let (shape, bytes) = (target.shape(), command.size_bytes());
+    match command.mutations.as_slice() {
+        // Of clocks: no client asked for it.
+        [] => {}
+        [Mutation::DeleteRange(_, range)] => loads.passed(shape, bytes, || range.clone()),
+        keys => loads.touched(shape, bytes, keys.iter().map(first_key)),
     }
 }
 

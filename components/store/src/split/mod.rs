@@ -2,11 +2,12 @@
 //!
 //! [`sizes`] counts what is written and says when a region is worth a look; [`mod@survey`] looks at all of it; [`borders`]
 //! finds where to cut; [`splitter`] gets ids from the placement driver and has the replica propose the split. Clients
-//! come in at [`borders`] with keys of their own choice.
+//! come in at [`borders`] with keys of their own choice. [`load`] is about regions that are asked for too much.
 //!
 //! **Knows nothing of** what a split is in the log and on disk: that is [`flotilla_multiraft::split`].
 
 pub(crate) mod borders;
+pub(crate) mod load;
 pub(crate) mod sizes;
 pub(crate) mod splitter;
 pub(crate) mod survey;
