@@ -129,6 +129,8 @@ struct Counts {
     transfers: AtomicU64,
     /// Changes that something else was in the way of.
     refused: AtomicU64,
+    /// Changes that did not come to their end.
+    given_up: AtomicU64,
 }
 
 /// What goes on at the same time.
@@ -239,8 +241,16 @@ impl Churn<'_> {
         let operators = self.cluster.runtime.block_on(admin.operators()).expect("an answer");
         let ended = operators.ended.iter().find(|ended| ended.id == operator.id);
         let ending = ended.and_then(|ended| ended.ending.clone()).expect("it is remembered");
-        let count = if ending.outcome == "finished" { done } else { &self.counts.refused };
-        count.fetch_add(1, Ordering::Relaxed);
+        if ending.outcome == "finished" {
+            done.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // Split, led by another peer or asked for by somebody else meanwhile.
+            common::say(&format!(
+                "region {region}: {} {}: {}",
+                operator.brief, ending.outcome, ending.reason
+            ));
+            self.counts.given_up.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -324,6 +334,17 @@ fn clients_notice_nothing_of_splits_moves_and_transfers() {
 }
 
 impl Cluster {
+    /// A change that did not come to its end may leave a learner more.
+    fn end_what_was_given_up(&self, client: &Client, info: &RegionInfo) {
+        let learner = info.region.peers.iter().find(|peer| peer.role == PeerRole::Learner);
+        if let Some(learner) = learner {
+            let change = RegionChange::RemovePeer(learner.store);
+            let admin = client.admin();
+            let asked = admin.change_region(info.region.id, change);
+            let _it_may_be_under_way = self.runtime.block_on(asked).is_err();
+        }
+    }
+
     /// The regions, once each has three voters, nobody else has a peer of it, and all of them have applied what was
     /// acknowledged.
     fn settled(&self) -> Vec<RegionInfo> {
@@ -332,7 +353,12 @@ impl Cluster {
             let peers = &info.region.peers;
             peers.len() == 3 && peers.iter().all(|peer| peer.role == PeerRole::Voter)
         };
-        eventually("three voters", || self.regions(&client).iter().all(has_three_voters));
+        eventually("three voters", || {
+            let regions = self.regions(&client);
+            let open: Vec<_> = regions.iter().filter(|info| !has_three_voters(info)).collect();
+            open.iter().for_each(|info| self.end_what_was_given_up(&client, info));
+            open.is_empty()
+        });
         let regions = self.regions(&client);
         let has_its_own = |store: &Store| {
             let router = store.router();
