@@ -13,7 +13,7 @@ use flotilla_base::{
 use flotilla_multiraft::{
     Allowance, ChangeKind, Input, NewRegion, PeerChange, PeerMessage, SplitCommand,
 };
-use flotilla_raftgroup::{LogLimits, Message, MessageKind};
+use flotilla_raftgroup::{Message, MessageKind};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use store::{Limits, Put, Store};
