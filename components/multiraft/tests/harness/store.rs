@@ -11,10 +11,10 @@ use flotilla_base::{
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask, ChangePeers,
     ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Host, Input, InstallEffect,
-    Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput, PeerChange, PeerMessage,
-    Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply, Report,
-    RequestError, RequestHeader, Round, SharedLiveness, SnapshotEffect, SplitClaim, SplitCommand,
-    SplitDone, SplitRequest, WriteCommand, clean, recover_remains, recover_store,
+    Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput, Notice, PeerChange,
+    PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Reply,
+    Report, RequestError, RequestHeader, Round, SharedLiveness, SnapshotEffect, SplitClaim,
+    SplitCommand, SplitDone, SplitRequest, WriteCommand, clean, recover_remains, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing};
 
@@ -113,7 +113,7 @@ impl Store {
     }
 
     fn tell_of(&mut self, store: StoreId) {
-        self.post_all(|| Input::StoreChanged { store, spread: Span::ZERO });
+        self.post_all(|| Input::Notice(Notice::StoreChanged { store, spread: Span::ZERO }));
     }
 
     /// The regions whose replicas here sleep.

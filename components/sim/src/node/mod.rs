@@ -17,7 +17,7 @@ use flotilla_base::{
     Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId,
 };
 use flotilla_multiraft::{
-    Admission, ApplyEffects, Claims, Effects, Input, PeerMessage, RegionTable, Replica,
+    Admission, ApplyEffects, Claims, Effects, Input, Notice, PeerMessage, RegionTable, Replica,
     ReplicaConfig, Reply, RequestError, Round, SharedLiveness, Slot, SplitClaim, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
@@ -249,7 +249,7 @@ impl StoreNode {
 
     /// The transport lost a message for sure.
     pub fn unreachable(&mut self, region: RegionId, peer: PeerId) {
-        self.post(region, Input::Unreachable(peer));
+        self.post(region, Input::Notice(Notice::Unreachable(peer)));
     }
 
     /// The placement driver wants another leader.
