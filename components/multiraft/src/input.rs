@@ -95,6 +95,22 @@ pub enum MembershipInput<T> {
     MayLeave,
 }
 
+/// What changes around a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A message to this peer was lost for sure.
+    Unreachable(PeerId),
+    /// Another store began or ceased to live, or runs anew; the replicas' view of it shows that already.
+    StoreChanged {
+        /// Which.
+        store: StoreId,
+        /// Regions that lose their leader by it campaign within that time.
+        spread: Span,
+    },
+    /// A read was served in place.
+    InUse,
+}
+
 /// Everything that can happen to a replica.
 #[derive(Debug)]
 pub enum Input<T> {
@@ -120,8 +136,8 @@ pub enum Input<T> {
     SplitDone(Box<SplitDone>),
     /// The applier made progress.
     Applied(Applied),
-    /// A message to this peer was lost for sure.
-    Unreachable(PeerId),
+    /// Something changed around the replica.
+    Notice(Notice),
     /// The placement driver made this region; `leads` names the one peer that campaigns at once.
     Bootstrap {
         /// The region with all its peers.
@@ -135,15 +151,6 @@ pub enum Input<T> {
     Snapshot(Box<SnapshotInput>),
     /// Members come and go.
     Membership(Box<MembershipInput<T>>),
-    /// Another store began or ceased to live, or runs anew; the replicas' view of it shows that already.
-    StoreChanged {
-        /// Which.
-        store: StoreId,
-        /// Regions that lose their leader by it campaign within that time.
-        spread: Span,
-    },
-    /// A read was served in place.
-    InUse,
     /// A deadline passed.
     Wake,
 }

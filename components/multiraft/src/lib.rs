@@ -52,7 +52,7 @@ pub use command::{Command, ForgetCommand, Guard, NewRegion, SplitCommand, WriteC
 pub use destroy::{Cleanup, Remains, RemainsError, Tombstone, clean, recover_remains};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
 pub use input::{
-    Input, MembersChanged, MembershipInput, PeerMessage, Proposal, ReadRequest, Reply,
+    Input, MembersChanged, MembershipInput, Notice, PeerMessage, Proposal, ReadRequest, Reply,
     RequestError, RequestHeader, SplitRequest,
 };
 pub use install::{Arrival, InstallEffect, StageNumber};

@@ -6,7 +6,7 @@
 //!
 //! It is data that is told the time; the host says when something was heard, asks [`Liveness::judge`] once an interval,
 //! and tells every replica of each store that begins or ceases to live, *after* this view shows it
-//! ([`crate::Input::StoreChanged`]). Replicas look at the view when they take an input, so none is missed between the
+//! ([`crate::Notice::StoreChanged`]). Replicas look at the view when they take an input, so none is missed between the
 //! look and the notice.
 
 use std::collections::BTreeMap;

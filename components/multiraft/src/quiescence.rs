@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use flotilla_base::{Bug, Moment, PeerId, Rng, Span, StoreId};
 use flotilla_raftgroup::{MessageKind, Question};
 
-use crate::input::{Input, MembershipInput, PeerMessage};
+use crate::input::{Input, MembershipInput, Notice, PeerMessage};
 use crate::membership::is_joint;
 use crate::replica::{Lifecycle, Replica};
 
@@ -52,7 +52,7 @@ impl<T> Input<T> {
             | Self::ReplicaRead(_)
             | Self::Transfer(_)
             | Self::StepAside
-            | Self::InUse => true,
+            | Self::Notice(Notice::InUse) => true,
             Self::Message(message) => {
                 matches!(message.message.kind, MessageKind::ReadIndex)
             }
@@ -121,9 +121,18 @@ impl<T> Replica<T> {
         }
     }
 
+    pub(crate) fn handle_notice(&mut self, now: Moment, notice: Notice) {
+        match notice {
+            Notice::Unreachable(peer) => self.group.report_unreachable(peer),
+            Notice::StoreChanged { store, spread } => self.handle_store_changed(now, store, spread),
+            // A request that somebody else has served: it has had its effect.
+            Notice::InUse => {}
+        }
+    }
+
     /// A store began or ceased to live, or runs anew; the view shows it. The regions of this store that lose their leader
     /// by it campaign within `spread`.
-    pub(crate) fn handle_store_changed(&mut self, now: Moment, store: StoreId, spread: Span) {
+    fn handle_store_changed(&mut self, now: Moment, store: StoreId, spread: Span) {
         if self.life != Lifecycle::Active || self.has_bug(Bug::WAKE_LOST) {
             return;
         }

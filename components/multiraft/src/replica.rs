@@ -252,7 +252,7 @@ impl<T> Replica<T> {
             Input::Snapshot(input) => self.handle_snapshot(*input, effects),
             Input::SplitDone(done) => self.handle_split_done(*done, effects),
             Input::Applied(applied) => self.handle_applied(applied, effects),
-            Input::Unreachable(peer) => self.group.report_unreachable(peer),
+            Input::Notice(notice) => self.handle_notice(now, notice),
             Input::Bootstrap { region, leads } => {
                 let apply = birth::first_apply_state(0);
                 let birth = Birth { region: *region, peer: self.peer, apply, leads };
@@ -271,9 +271,6 @@ impl<T> Replica<T> {
                 self.ask_whether_gone(now, effects);
             }
             Input::Membership(input) => self.handle_membership(*input, effects),
-            Input::StoreChanged { store, spread } => self.handle_store_changed(now, store, spread),
-            // A request that somebody served; it is not one that this replica is to serve.
-            Input::InUse => {}
         }
     }
 

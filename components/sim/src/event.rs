@@ -50,6 +50,8 @@ pub enum Task {
     Replace(RegionId),
     /// The store gives a sign of life, and looks for those of others.
     Pulse,
+    /// A sign of life of another store's run arrives.
+    Hear(StoreId, Run),
 }
 
 /// A client's request.
@@ -95,8 +97,6 @@ pub enum Event {
     Request(StoreId, Box<Request>),
     /// A part of a snapshot reaches its store.
     Part(StoreId, u64, u64),
-    /// A sign of life of a store's run, the second one, reaches another store.
-    Sign(StoreId, StoreId, Run),
     /// A store finds that nothing more of a snapshot comes.
     Broken(StoreId, u64),
     /// An answer reaches its client.
@@ -131,7 +131,6 @@ impl Event {
             | Self::Bootstrap(store, _)
             | Self::Request(store, _)
             | Self::Part(store, ..)
-            | Self::Sign(store, ..)
             | Self::Broken(store, _) => Some(*store),
             Self::Pd(event) => event.store(),
             Self::Answer(..)
@@ -168,7 +167,6 @@ impl fmt::Display for Event {
             Self::Part(store, stream, part) => {
                 write!(f, "stream {stream}: part {part} reaches store {store}")
             }
-            Self::Sign(store, from, run) => write!(f, "store {store} hears store {from}.{}", run.0),
             Self::Broken(store, stream) => write!(f, "stream {stream} ends at store {store}"),
             Self::Answer(ticket, answer) => write_answer(*ticket, answer, f),
             Self::Begin(client) => write!(f, "client {client} begins"),

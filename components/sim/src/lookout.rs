@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::{Index, Moment, PeerId, PeerRole, RegionId, Span, StoreId, Term, limit};
-use flotilla_multiraft::{Input, MembershipInput, PeerMessage, Replica};
+use flotilla_multiraft::{Input, MembershipInput, Notice, PeerMessage, Replica};
 use flotilla_raftgroup::{MessageKind, Role, RoleChange};
 
 use crate::event::Ticket;
@@ -119,10 +119,12 @@ impl TurnWatch {
     ) {
         if replica.is_asleep() {
             self.woken_by = Some(match input {
-                Input::StoreChanged { .. } if replica.role().role == Role::Leader => {
+                Input::Notice(Notice::StoreChanged { .. })
+                    if replica.role().role == Role::Leader =>
+                {
                     marks::WOKEN_BY_RETURN
                 }
-                Input::StoreChanged { .. } => marks::WOKEN_BY_SILENCE,
+                Input::Notice(Notice::StoreChanged { .. }) => marks::WOKEN_BY_SILENCE,
                 Input::Message(_) => marks::WOKEN_BY_MESSAGE,
                 _ => marks::WOKEN_BY_REQUEST,
             });

@@ -354,7 +354,6 @@ impl World {
             Event::Request(store, request) => self.request(store, *request),
             Event::Part(store, stream, part) => self.part(store, stream, part),
             Event::Broken(store, stream) => self.slot(store).0.break_off(stream),
-            Event::Sign(store, from, run) => self.hear(store, from, run),
             Event::Answer(ticket, answer) => return self.answer(ticket, answer),
             Event::Begin(client) => self.ask(client),
             Event::Impatient(client, ticket) => self.lose_patience(client, ticket),
@@ -392,6 +391,10 @@ impl World {
                 return Ok(());
             }
             Task::Pulse => return self.pulse(store),
+            Task::Hear(from, run) => {
+                self.hear(store, from, run);
+                return Ok(());
+            }
             Task::Alarm(..) | Task::Unreachable(..) | Task::SnapshotOver(..) => {}
         }
         self.at_store(store, |node, desk| {
@@ -410,6 +413,7 @@ impl World {
                 | Task::Serve(_)
                 | Task::Staged(_)
                 | Task::Pulse
+                | Task::Hear(..)
                 | Task::Replace(_) => {}
             }
             Ok(())

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use flotilla_base::{Incarnation, PeerId, RegionId, StoreId};
 use flotilla_multiraft::{
-    Admission, Input, PeerMessage, Replica, ReplicaConfig, SplitClaim, spread_of,
+    Admission, Input, Notice, PeerMessage, Replica, ReplicaConfig, SplitClaim, spread_of,
 };
 use flotilla_poller::ReadyQueue;
 use flotilla_proto::raft::RaftEnvelope;
@@ -52,7 +52,8 @@ impl TransportEvents for Inbound {
         self.silence.broke(store, tokio::time::Instant::now());
         for Target { region, peer } in targets {
             if let Some(cell) = self.router.cells().get(region.get()) {
-                let _closed_means_gone = cell.send(Input::Unreachable(peer)).is_err();
+                let _closed_means_gone =
+                    cell.send(Input::Notice(Notice::Unreachable(peer))).is_err();
             }
         }
     }
@@ -83,7 +84,8 @@ impl Inbound {
     pub(crate) fn tell_of(&self, store: StoreId) {
         let spread = spread_of(self.router.cells().len());
         self.router.cells().for_each(|cell| {
-            let _closed_means_gone = cell.send(Input::StoreChanged { store, spread }).is_err();
+            let _closed_means_gone =
+                cell.send(Input::Notice(Notice::StoreChanged { store, spread })).is_err();
         });
     }
 

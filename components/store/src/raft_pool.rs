@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flotilla_multiraft::{AfterPersist, Effects, Reply, RequestError, Round};
+use flotilla_multiraft::{AfterPersist, Effects, Notice, Reply, RequestError, Round};
 use flotilla_poller::{After, Handler, Mailbox, Syncer};
 use flotilla_telemetry::WorkMark;
 
@@ -59,7 +59,7 @@ impl Handler for RaftWorker {
         if wakes {
             // Readers in place leave no other trace, and what they use shall not fall asleep.
             if self.host.take_use(replica.region().id) {
-                replica.handle(now, PeerMail::InUse, &mut self.effects);
+                replica.handle(now, PeerMail::Notice(Notice::InUse), &mut self.effects);
             }
             replica.handle(now, PeerMail::Wake, &mut self.effects);
         }

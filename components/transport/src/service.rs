@@ -113,10 +113,13 @@ impl RaftService {
 
 /// A later version may send kinds that this one does not know: they are left out, the stream goes on.
 fn is_sound(envelope: &RaftEnvelope, from: StoreId, me: StoreId) -> bool {
+    let kind = kind_of(envelope);
+    // A store's sign of life is about no region, and nothing else is.
+    let is_about_none = kind == RaftMessageKind::SignOfLife;
     envelope.from_store == from.get()
         && envelope.to_store == me.get()
-        && envelope.region_id != 0
-        && kind_of(envelope) != RaftMessageKind::Unspecified
+        && (envelope.region_id == 0) == is_about_none
+        && kind != RaftMessageKind::Unspecified
 }
 
 #[tonic::async_trait]

@@ -11,7 +11,7 @@ use flotilla_base::{
 use flotilla_multiraft::{
     Admission, AfterPersist, Allowance, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask,
     ChangePeers, ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Held, Host,
-    Input, InstallEffect, Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput,
+    Input, InstallEffect, Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput, Notice,
     PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
     ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SharedLiveness,
     SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand, clean,
@@ -114,7 +114,7 @@ impl Store {
     }
 
     fn tell_of(&mut self, store: StoreId) {
-        self.post_all(|| Input::StoreChanged { store, spread: Span::ZERO });
+        self.post_all(|| Input::Notice(Notice::StoreChanged { store, spread: Span::ZERO }));
     }
 
     /// The regions whose replicas here sleep.

@@ -1,7 +1,7 @@
 //! Signs of life: those that a store gives, and what it makes of those of others.
 
 use flotilla_base::{Moment, RegionId, StoreId};
-use flotilla_multiraft::{Input, Liveness, spread_of};
+use flotilla_multiraft::{Input, Liveness, Notice, spread_of};
 
 use super::{Desk, Process, StoreNode};
 use crate::event::Run;
@@ -73,7 +73,7 @@ impl Process {
     fn tell_of(&mut self, store: StoreId) {
         let spread = spread_of(self.cells.len());
         for cell in self.cells.values_mut() {
-            cell.inbox.push_back(Input::StoreChanged { store, spread });
+            cell.inbox.push_back(Input::Notice(Notice::StoreChanged { store, spread }));
         }
     }
 }

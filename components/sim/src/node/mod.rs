@@ -17,9 +17,9 @@ use flotilla_base::{
     Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId,
 };
 use flotilla_multiraft::{
-    Admission, Allowance, ApplyEffects, Claims, Effects, Held, Input, MemoryBudget, PeerMessage,
-    RegionTable, Replica, ReplicaConfig, Reply, RequestError, Round, SharedLiveness, Slot,
-    SplitClaim, SplitRequest,
+    Admission, Allowance, ApplyEffects, Claims, Effects, Held, Input, MemoryBudget, Notice,
+    PeerMessage, RegionTable, Replica, ReplicaConfig, Reply, RequestError, Round, SharedLiveness,
+    Slot, SplitClaim, SplitRequest,
 };
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -258,7 +258,7 @@ impl StoreNode {
 
     /// The transport lost a message for sure.
     pub fn unreachable(&mut self, region: RegionId, peer: PeerId) {
-        self.post(region, Input::Unreachable(peer));
+        self.post(region, Input::Notice(Notice::Unreachable(peer)));
     }
 
     /// The placement driver wants another leader.

@@ -33,9 +33,12 @@ impl World {
     }
 
     pub(super) fn send_sign(&mut self, from: StoreId, run: Run, to: StoreId) {
-        if let Fate::Arrives(delays) = self.net.carry(from, to, self.now) {
+        let fate = self.net.carry(from, to, self.now);
+        // Whoever is not there yet hears the next one.
+        let Some(receiver) = self.store(to).run() else { return };
+        if let Fate::Arrives(delays) = fate {
             for delay in delays {
-                self.schedule(delay, Event::Sign(to, from, run));
+                self.schedule(delay, Event::Task(to, receiver, Task::Hear(from, run)));
             }
         }
     }
