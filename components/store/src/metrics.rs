@@ -126,13 +126,17 @@ pub struct StoreMetrics {
     leader_changes: IntCounterVec,
     dropped: IntCounterVec,
     apply_lag: Histogram,
-    install_seconds: Histogram,
-    /// Snapshots that are being put in place.
-    pub(crate) installing: IntGauge,
+    installs: Installs,
     asleep: IntGauge,
     load_splits: IntCounterVec,
     /// Written since the last sync.
     unsynced_entries: AtomicUsize,
+}
+
+/// Snapshots that are put in place.
+struct Installs {
+    now: IntGauge,
+    seconds: Histogram,
 }
 
 impl StoreMetrics {
@@ -157,12 +161,22 @@ impl StoreMetrics {
             leader_changes: registry.counters(&LEADER_CHANGES),
             dropped: registry.counters(&DROPPED),
             apply_lag: registry.histogram(&APPLY_LAG, Buckets::Counts),
-            install_seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
-            installing: registry.gauge(&INSTALLING),
+            installs: Installs {
+                now: registry.gauge(&INSTALLING),
+                seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
+            },
             asleep: registry.gauge(&ASLEEP),
             load_splits: load_splits(registry),
             unsynced_entries: AtomicUsize::new(0),
         }
+    }
+
+    /// Runs `install`, which puts a snapshot in place.
+    pub(crate) fn installing<R>(&self, install: impl FnOnce() -> R) -> R {
+        self.installs.now.inc();
+        let result = install();
+        self.installs.now.dec();
+        result
     }
 
     /// A replica had its turn: whether it slept before, and whether it sleeps behind it.
@@ -238,7 +252,7 @@ impl StoreMetrics {
 
     /// A snapshot was put in place.
     pub fn installed(&self, duration: Duration) {
-        self.install_seconds.observe(duration.as_secs_f64());
+        self.installs.seconds.observe(duration.as_secs_f64());
     }
 
     /// A region was asked for too much.

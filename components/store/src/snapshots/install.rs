@@ -38,14 +38,10 @@ impl Snapshots {
     fn replace(&self, region: RegionId, peer: PeerId, clean: &KeyRange, stage: StageNumber) {
         let started = Instant::now();
         let metrics = &self.shared.parts.metrics;
-        metrics.installing.inc();
-        let replaced = self
-            .shared
-            .stages
-            .load(stage.0)
-            .map_err(ReplaceError::Stage)
-            .and_then(|staged| self.shared.parts.engine.replace_range(clean, &staged));
-        metrics.installing.dec();
+        let replaced = metrics.installing(|| {
+            let staged = self.shared.stages.load(stage.0).map_err(ReplaceError::Stage)?;
+            self.shared.parts.engine.replace_range(clean, &staged)
+        });
         let input = match replaced {
             Ok(()) => {
                 let took = started.elapsed();
