@@ -120,8 +120,7 @@ pub struct StoreMetrics {
     registry: Registry,
     ready_regions: Histogram,
     ready_bytes: Histogram,
-    sync_seconds: Histogram,
-    sync_entries: Histogram,
+    syncs: Syncs,
     elections: IntCounterVec,
     leader_changes: IntCounterVec,
     dropped: IntCounterVec,
@@ -129,7 +128,13 @@ pub struct StoreMetrics {
     installs: Installs,
     asleep: IntGauge,
     load_splits: IntCounterVec,
-    /// Written since the last sync.
+}
+
+/// Syncs of the log.
+struct Syncs {
+    seconds: Histogram,
+    entries: Histogram,
+    /// Written since the last one.
     unsynced_entries: AtomicUsize,
 }
 
@@ -155,8 +160,11 @@ impl StoreMetrics {
             registry: registry.clone(),
             ready_regions: registry.histogram(&READY_REGIONS, Buckets::Counts),
             ready_bytes: registry.histogram(&READY_BYTES, Buckets::Sizes),
-            sync_seconds: registry.histogram(&SYNC_SECONDS, Buckets::Latency),
-            sync_entries: registry.histogram(&SYNC_ENTRIES, Buckets::Counts),
+            syncs: Syncs {
+                seconds: registry.histogram(&SYNC_SECONDS, Buckets::Latency),
+                entries: registry.histogram(&SYNC_ENTRIES, Buckets::Counts),
+                unsynced_entries: AtomicUsize::new(0),
+            },
             elections: registry.counters(&ELECTIONS),
             leader_changes: registry.counters(&LEADER_CHANGES),
             dropped: registry.counters(&DROPPED),
@@ -167,7 +175,6 @@ impl StoreMetrics {
             },
             asleep: registry.gauge(&ASLEEP),
             load_splits: load_splits(registry),
-            unsynced_entries: AtomicUsize::new(0),
         }
     }
 
@@ -217,16 +224,16 @@ impl StoreMetrics {
 
     /// Log entries were written and wait for a sync.
     pub fn appended(&self, entries: usize) {
-        self.unsynced_entries.fetch_add(entries, Ordering::Relaxed);
+        self.syncs.unsynced_entries.fetch_add(entries, Ordering::Relaxed);
     }
 
     /// A sync that took `duration` is done. Entries that were written while it ran may be counted for
     /// it though the next one makes them durable; none is counted twice.
     pub fn synced(&self, duration: Duration) {
-        self.sync_seconds.observe(duration.as_secs_f64());
-        let entries = self.unsynced_entries.swap(0, Ordering::Relaxed);
+        self.syncs.seconds.observe(duration.as_secs_f64());
+        let entries = self.syncs.unsynced_entries.swap(0, Ordering::Relaxed);
         if entries > 0 {
-            self.sync_entries.observe(number(entries));
+            self.syncs.entries.observe(number(entries));
         }
     }
 

@@ -167,6 +167,13 @@ fn sleepers(mut plan: Plan, rng: &mut Rng) -> Plan {
     plan.faults.families = vec![FaultFamily::Pause];
     (plan.faults.interval, plan.faults.length_max) = (millis(3_000), millis(2_500));
     plan.phases.safety = millis(40_000);
+    if rng.chance(500) {
+        // Reads that need a round, at a leader that hears nothing but answers to rounds that are long over.
+        plan.reads.in_place_permille = 200;
+        plan.faults.families = vec![FaultFamily::Cut];
+        plan.faults.shapes = vec![Shape::Alone];
+        (plan.net.straggler_permille, plan.net.straggler_max) = (200, millis(3_000));
+    }
     plan
 }
 
@@ -259,6 +266,8 @@ fn memberships(mut plan: Plan, rng: &mut Rng) -> Plan {
     plan.faults.shapes = vec![Shape::Alone, Shape::Half, Shape::Hottest];
     (plan.faults.interval, plan.faults.length_max) = (millis(1_500), millis(2_500));
     plan.phases.safety = millis(30_000);
+    // Long enough for a leader to go between the two entries of a joint change.
+    plan.net.delay_min = if rng.chance(500) { millis(60) } else { plan.net.delay_min };
     plan
 }
 
