@@ -51,13 +51,12 @@ impl Situation {
         Self::Memberships,
     ];
 
-    /// What a seed is about, where it is no swarm: every fourth seed is for one of the others, in turn, every
-    /// sixteenth one for members, and every sixteenth one more for splits: what goes wrong there needs several things at
-    /// once.
+    /// What a seed is about, where it is no swarm: every fourth seed is for one of the others, in turn, three of sixteen are
+    /// for members, and one of sixteen more for splits: what goes wrong there needs several things at once.
     #[must_use]
     pub fn of(seed: u64) -> Option<Self> {
         match seed % 16 {
-            2 => return Some(Self::Memberships),
+            2 | 10 | 14 => return Some(Self::Memberships),
             7 => return Some(Self::Splits),
             _ => {}
         }
@@ -266,8 +265,17 @@ fn memberships(mut plan: Plan, rng: &mut Rng) -> Plan {
     plan.faults.shapes = vec![Shape::Alone, Shape::Half, Shape::Hottest];
     (plan.faults.interval, plan.faults.length_max) = (millis(1_500), millis(2_500));
     plan.phases.safety = millis(30_000);
-    // Long enough for a leader to go between the two entries of a joint change.
-    plan.net.delay_min = if rng.chance(500) { millis(60) } else { plan.net.delay_min };
+    if rng.chance(400) {
+        // A network breaks in halves between the two entries of a joint change: they take long, and come often.
+        let changes = &mut plan.topology.changes;
+        (changes.joint_permille, changes.interval) = (1_000, millis(300));
+        plan.net.delay_min = millis(pick(rng, [60, 150]));
+        (plan.faults.families, plan.faults.shapes) = (vec![FaultFamily::Cut], vec![Shape::Half]);
+        plan.phases.safety = millis(60_000);
+    } else if rng.chance(500) {
+        // Long enough for a leader to go in between.
+        plan.net.delay_min = millis(60);
+    }
     plan
 }
 
@@ -289,7 +297,7 @@ mod tests {
             assert_eq!(Plan::of(seed).seed, seed);
         }
         assert_eq!(counts.len(), Situation::ALL.len() + 1);
-        assert_eq!(counts.remove("None"), Some(250));
+        assert_eq!(counts.remove("None"), Some(200));
         assert!(counts.values().all(|count| *count >= 10), "{counts:?}");
     }
 
