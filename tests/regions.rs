@@ -17,7 +17,7 @@ use common::{
 };
 use flotilla_base::{ByteSize, Peer, PeerRole, Region, Rng, StoreId, key::decode_memcomparable};
 use flotilla_client::{Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo};
-use flotilla_store::{Store, StoreConfig};
+use flotilla_store::{Store, StoreConfig, config::LoadLimits};
 
 /// What each call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -395,5 +395,64 @@ fn what_cannot_be_cut_is_told() {
     let regions = cluster.regions(&client);
     let begins = |key: &Bytes| regions.iter().any(|info| info.region.range.start == *key);
     assert!(many.iter().all(begins), "{regions:?}");
+    cluster.stop();
+}
+
+/// Every region is asked for too much at a few requests a second.
+fn touchy(config: &mut StoreConfig) {
+    config.limits.load = LoadLimits { requests: 5, bytes: ByteSize(0) };
+}
+
+impl Cluster {
+    /// What became of regions that were asked for too much, on all stores.
+    fn load_splits(&self, result: &str) -> u64 {
+        let series = format!("flotilla_store_load_splits_total{{result=\"{result}\"}}");
+        let count = |port| {
+            let address = format!("{}:{port}", self.sandbox.host);
+            common::metric(&address, &series).expect("the store answers")
+        };
+        (20180..20183).map(count).sum()
+    }
+}
+
+/// Small regions are split where they are asked for too much, and where it helps: one key alone is only told.
+#[test]
+fn regions_are_split_for_their_load() {
+    const KEYS: u64 = 200;
+    let cluster = Cluster::start(touchy);
+    let client = cluster.client();
+    let raw = client.raw();
+    let pairs = (0..KEYS).map(user).map(|key| (key, Bytes::from_static(b"0")));
+    cluster.runtime.block_on(raw.batch_put(pairs)).expect("pairs are written");
+    let ask = |number: u64| {
+        cluster.runtime.block_on(async {
+            raw.get(user(number)).await.expect("a get succeeds");
+            raw.put(user(number), "1").await.expect("a put succeeds");
+        });
+    };
+    let before = cluster.regions(&client);
+    eventually("a hot key", || {
+        (0..100).for_each(|_| ask(7));
+        cluster.load_splits("hot_key") > 0
+    });
+    assert_eq!(cluster.load_splits("split"), 0, "no border shares one key out");
+    assert_eq!(cluster.regions(&client).len(), before.len());
+    let turns = AtomicU64::new(0);
+    let some = || Rng::lane(7, turns.fetch_add(1, Ordering::Relaxed)).below(KEYS);
+    eventually("a split", || {
+        (0..100).for_each(|_| ask(some()));
+        cluster.load_splits("split") > 0
+    });
+    // The border is among the keys, and both sides have their share of them.
+    let is_between = |info: &&RegionInfo| {
+        user(0) < info.region.range.start && info.region.range.start < user(KEYS)
+    };
+    let regions = cluster.regions(&client);
+    let border = regions.iter().find(is_between).expect("a border");
+    let left = (0..KEYS).filter(|number| user(*number) < border.region.range.start).count();
+    assert!((20..180).contains(&left), "{left} of {KEYS} keys are left of it");
+    let found = cluster.runtime.block_on(raw.scan(KeyRange::all()).key_only().collect());
+    let found = found.expect("a scan").into_iter().map(|pair| pair.key);
+    assert!(found.eq((0..KEYS).map(user)), "every key, once and in order");
     cluster.stop();
 }

@@ -11,6 +11,7 @@ use std::{
 
 use flotilla_base::ByteSize;
 use flotilla_engine::{EngineOptions, MemtableOptions};
+use flotilla_multiraft::MemoryBudget;
 use flotilla_raftgroup::{LogLimits, Timing};
 use flotilla_telemetry::{
     LogConfig,
@@ -55,6 +56,8 @@ pub static SCHEMA: Schema = Schema {
         ("region.split-load-requests", Form::Count),
         ("region.split-load-bytes", Form::Size),
         ("region.snapshot-rate", Form::Size),
+        ("memory.entry-cache", Form::Size),
+        ("memory.apply-backlog", Form::Size),
         ("log.level", Form::Text),
         ("log.file", Form::Text),
     ],
@@ -117,6 +120,8 @@ pub struct Limits {
     pub log: LogLimits,
     /// Bytes a second that leave this store as snapshots.
     pub snapshot_rate: ByteSize,
+    /// What all of its regions keep in memory together.
+    pub memory: MemoryBudget,
 }
 
 impl Default for Limits {
@@ -129,6 +134,7 @@ impl Default for Limits {
             load: LoadLimits::default(),
             log: LogLimits::default(),
             snapshot_rate: ByteSize::mib(100),
+            memory: MemoryBudget::default(),
         }
     }
 }
@@ -228,6 +234,10 @@ impl StoreConfig {
                 "split-load-bytes": self.limits.load.bytes.to_string(),
                 "snapshot-rate": self.limits.snapshot_rate.to_string(),
             },
+            "memory": {
+                "entry-cache": size(self.limits.memory.cached_bytes).to_string(),
+                "apply-backlog": size(self.limits.memory.backlog_bytes).to_string(),
+            },
             "log": { "level": self.log.level, "file": self.log.file },
         })
     }
@@ -291,6 +301,8 @@ impl StoreConfig {
         set(&mut limits.load.requests, requests);
         set(&mut limits.load.bytes, raw.size("region.split-load-bytes"));
         set(&mut limits.snapshot_rate, raw.size("region.snapshot-rate"));
+        set(&mut limits.memory.cached_bytes, raw.size("memory.entry-cache").map(bytes));
+        set(&mut limits.memory.backlog_bytes, raw.size("memory.apply-backlog").map(bytes));
         let threads = &mut self.threads;
         for (key, threads) in [
             ("server.runtime-threads", &mut threads.runtime),
@@ -303,6 +315,12 @@ impl StoreConfig {
         for (key, size, least, what) in [
             ("server.write-memory", limits.write_memory, ByteSize::mib(16), "batch of writes"),
             ("server.answer-memory", limits.answer_memory, ByteSize::mib(64), "answer"),
+            (
+                "memory.apply-backlog",
+                size(limits.memory.backlog_bytes),
+                ByteSize::mib(16),
+                "message",
+            ),
         ] {
             if size < least {
                 let why = format!("one {what} may take {least}, so there must be room for it");
@@ -319,6 +337,14 @@ impl StoreConfig {
             raw.wrong("region.snapshot-rate", &format!("\"{}\"", limits.snapshot_rate), why);
         }
     }
+}
+
+const fn size(bytes: usize) -> ByteSize {
+    ByteSize(bytes as u64)
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.bytes()).unwrap_or(usize::MAX)
 }
 
 /// Replaces a default by what was said.
@@ -401,7 +427,7 @@ max-replicas = 3
   6:15   storage.block-cache = "8"                a size needs a unit, e.g. "8MiB"
   7:12   storage.memtable = 32                    a size needs a unit, e.g. "8MiB"
   8:14   storage.open-files = "many"              a whole number is needed, e.g. 4
-  9:2    unknown key "raft-store"                 possible are data-dir, pd, labels, advertise, insecure, listen.…, storage.…, server.…, region.…, log.…
+  9:2    unknown key "raft-store"                 possible are data-dir, pd, labels, advertise, insecure, listen.…, storage.…, server.…, region.…, memory.…, log.…
   11:2   unknown key "schedule"                   a setting of the cluster, not of a store: it is given to the placement driver
   -      data-dir                                 a store needs a directory of its own, e.g. --data /var/lib/flotilla/store, or data-dir in the file
   -      pd                                       a store needs a placement driver, e.g. --pd 127.0.0.1:2379, or pd in the file"#;

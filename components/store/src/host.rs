@@ -14,6 +14,7 @@ use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
 use flotilla_transport::Peers;
 
 use crate::apply_pool::{ApplyCells, ApplyMail, ApplyQueue};
+use crate::memory::Memory;
 use crate::metrics::StoreMetrics;
 use crate::network::{Inbound, send_all};
 use crate::raft_pool::RoundToken;
@@ -60,6 +61,10 @@ impl StoreHost {
 
     pub(crate) fn mark(&self) -> WorkMark {
         self.shared.unfinished.worker("turn of replicas")
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.shared.inbound.memory
     }
 
     pub(crate) fn metrics(&self) -> &StoreMetrics {

@@ -11,6 +11,7 @@ use std::{
 
 use flotilla_base::{ByteSize, Family};
 use flotilla_engine::{Engine, EngineStats};
+use flotilla_multiraft::Held;
 use flotilla_raftgroup::{Role, RoleChange};
 use flotilla_telemetry::{Buckets, Metric, Registry};
 use flotilla_transport::{Peers, SnapshotStats, TransportStats};
@@ -82,6 +83,14 @@ const ROOM: Metric = Metric::new(
 const PACE: Metric = Metric::new(
     "flotilla_store_write_pace_bytes",
     "Bytes of writes that are let in each second where compactions are behind; 0 for as many as come.",
+);
+const ENTRY_CACHE: Metric = Metric::new(
+    "flotilla_raft_entry_cache_bytes",
+    "Bytes of log entries that replicas keep in memory.",
+);
+const BACKLOG: Metric = Metric::new(
+    "flotilla_apply_backlog_bytes",
+    "Bytes of committed entries that wait to be applied.",
 );
 const LOAD_SPLITS: Metric = Metric::labelled(
     "flotilla_store_load_splits_total",
@@ -291,6 +300,16 @@ impl StoreMetrics {
     pub fn watch_inbox(&self, waiting_bytes: impl Fn() -> usize + Send + Sync + 'static) {
         let gauge = self.registry.gauge(&WRITES_WAITING);
         self.registry.on_scrape(move || gauge.set(signed(waiting_bytes() as u64)));
+    }
+
+    /// Shows how much replicas hold in memory together, asked at each scrape.
+    pub(crate) fn watch_memory(&self, held: impl Fn() -> Held + Send + Sync + 'static) {
+        let (cached, backlog) = (self.registry.gauge(&ENTRY_CACHE), self.registry.gauge(&BACKLOG));
+        self.registry.on_scrape(move || {
+            let Held { cached_bytes, backlog_bytes } = held();
+            cached.set(signed(cached_bytes as u64));
+            backlog.set(signed(backlog_bytes as u64));
+        });
     }
 
     /// Shows what the transport counts. What it drops is added to the dropped messages.

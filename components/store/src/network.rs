@@ -14,6 +14,7 @@ use flotilla_transport::{Lane, Peers, Target, TransportEvents};
 
 use crate::brake::{Brake, Room};
 use crate::envelope::{decode, encode, is_sign_of_life, sign_of_life};
+use crate::memory::Memory;
 use crate::metrics::StoreMetrics;
 use crate::router::{PeerMail, PeerState, Router};
 use crate::silence::Silence;
@@ -27,6 +28,8 @@ pub(crate) struct Inbound {
     pub(crate) metrics: Arc<StoreMetrics>,
     pub(crate) silence: Arc<Silence>,
     pub(crate) brake: Arc<Brake>,
+    /// What replicas hold together.
+    pub(crate) memory: Memory,
     /// For answers about peers that are gone; set once there is a transport.
     pub(crate) peers: OnceLock<Weak<Peers>>,
     /// Ends damaged peers that are said to be gone, without waiting for the disk; set once there is one.
@@ -106,9 +109,15 @@ impl Inbound {
         }
         let (region, bytes) = (message.region, message.message.size_bytes());
         let is_bulk = message.message.kind == MessageKind::Append;
-        // They are sent again. A write that fails would end the store.
-        if is_bulk && !message.message.entries.is_empty() && self.brake.room() == Room::None {
-            return self.metrics.message_dropped("disk full");
+        if is_bulk && !message.message.entries.is_empty() {
+            // They are sent again. A write that fails would end the store.
+            if self.brake.room() == Room::None {
+                return self.metrics.message_dropped("disk full");
+            }
+            // Their replica would drop them as well, and they need no room in its inbox.
+            if self.memory.is_apply_behind() {
+                return self.metrics.message_dropped("apply behind");
+            }
         }
         let input = Input::Message(Box::new(message));
         // Only entries are refused for lack of room: the leader sends them again. Heartbeats, votes and

@@ -8,7 +8,9 @@ use flotilla_base::{ClusterId, Epoch, ReadError, Region, RegionId, Rng, Seeded, 
 use flotilla_engine::data_dir::{DataDir, DataDirError, Expect, Role};
 use flotilla_engine::{Engine, EngineError, EngineOptions, StageError};
 use flotilla_multiraft::region_table::ClaimError;
-use flotilla_multiraft::{Input, Liveness, RegionTable, ReplicaConfig, Report, SharedLiveness};
+use flotilla_multiraft::{
+    Held, Input, Liveness, RegionTable, ReplicaConfig, Report, SharedLiveness,
+};
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
 use flotilla_telemetry::{MonotonicClock, StatusServer, Unfinished, spawn_or_abort};
@@ -23,6 +25,7 @@ use crate::apply_pool::{ApplyCells, ApplyWorker};
 use crate::boot::{self, Planned, Recovered};
 use crate::config::StoreConfig;
 use crate::host::{Shared, StoreHost, SyncerHost};
+use crate::memory::Memory;
 use crate::metrics::StoreMetrics;
 use crate::network::Inbound;
 use crate::pd_link::PdLink;
@@ -278,6 +281,7 @@ impl Assembly<'_> {
             metrics: Arc::clone(&metrics),
             silence: Arc::new(Silence::default()),
             brake: Arc::default(),
+            memory: Memory::new(self.config.limits.memory),
             peers: OnceLock::new(),
             clears: OnceLock::new(),
         });
@@ -323,9 +327,7 @@ impl Assembly<'_> {
                 link.report(report);
             }),
         };
-        shared.metrics.watch_brake(Arc::clone(&shared.inbound.brake));
-        let waiting = queue.clone();
-        shared.metrics.watch_inbox(move || waiting.waiting_bytes());
+        watch_metrics(&shared, &queue);
         let threads = self.start_threads(&shared, ready, apply_ready)?;
         start_peers(&shared, &queue, recovered);
         let serving = self.start_services(&shared, sockets, stopped)?;
@@ -469,6 +471,17 @@ impl Assembly<'_> {
             spawn_or_abort(self.runtime.handle(), "bootstrap", bootstrap);
         Ok(())
     }
+}
+
+/// Has what is known elsewhere shown with each scrape.
+fn watch_metrics(shared: &Shared, queue: &ReadyQueue<PeerState, PeerMail>) {
+    shared.metrics.watch_brake(Arc::clone(&shared.inbound.brake));
+    let inbound_held = Arc::downgrade(&shared.inbound);
+    shared.metrics.watch_memory(move || {
+        inbound_held.upgrade().map_or_else(Held::default, |inbound| inbound.memory.held())
+    });
+    let waiting = queue.clone();
+    shared.metrics.watch_inbox(move || waiting.waiting_bytes());
 }
 
 const fn identity(data_dir: &DataDir) -> Identity {

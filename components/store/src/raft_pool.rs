@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flotilla_multiraft::{AfterPersist, Effects, Notice, Reply, RequestError, Round};
+use flotilla_multiraft::{AfterPersist, Effects, Held, Notice, Reply, RequestError, Round};
 use flotilla_poller::{After, Handler, Mailbox, Syncer};
 use flotilla_telemetry::WorkMark;
 
@@ -50,6 +50,8 @@ impl Handler for RaftWorker {
         // an earlier moment than that of the message would promise less, or allow more, than it says.
         let now = self.host.now();
         let was_asleep = replica.is_asleep();
+        let before = replica.held();
+        replica.allow(self.host.memory().allowance());
         // Deadlines last: the message that makes one void may wait behind it in the inbox.
         let is_wake = |input: &PeerMail| matches!(input, PeerMail::Wake);
         let wakes = messages.iter().any(is_wake);
@@ -71,11 +73,13 @@ impl Handler for RaftWorker {
             replica.drain_unwritten(now, &mut self.effects);
         }
         self.host.metrics().slept(was_asleep, replica.is_asleep());
+        self.host.memory().changed(before, replica.held());
         if replica.is_destroyed() { After::Close } else { After::Keep }
     }
 
     fn closed(&mut self, replica: &mut PeerState, messages: Vec<PeerMail>) {
         let region = replica.region().id;
+        self.host.memory().changed(replica.held(), Held::default());
         if replica.is_destroyed() {
             for ticket in messages.into_iter().filter_map(PeerMail::into_ticket) {
                 answer(ticket, Reply::Failed(RequestError::RegionNotFound(region)));

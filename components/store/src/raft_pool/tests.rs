@@ -9,21 +9,24 @@ use std::{
 use bytes::Bytes;
 use flotilla_base::{
     ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Moment, Mutation, Peer,
-    PeerId, Region, RegionId, Rng, Seeded, Span, StoreId, Term,
+    PeerId, PeerRole, Region, RegionId, Rng, Seeded, Span, StoreId, Term,
 };
 use flotilla_engine::{
     Engine, EngineError, EngineOptions, Stages,
     stage::{self, FreeBytes},
 };
 use flotilla_multiraft::{
-    Input, Liveness, NewRegion, NotInPlace, PeerMessage, RegionTable, ReplicaConfig, Reply,
-    RequestError, RequestHeader, SharedLiveness, SplitCommand, SplitRequest, WriteCommand,
+    Held, Input, Liveness, MemoryBudget, NewRegion, NotInPlace, PeerMessage, RegionTable,
+    ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness, SplitCommand, SplitRequest,
+    WriteCommand,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
-use flotilla_raftgroup::{GroupLimits, Message, MessageKind, Timing};
+use flotilla_raftgroup::{Entry, GroupLimits, Message, MessageKind, Timing};
 use flotilla_telemetry::MonotonicClock;
-use flotilla_transport::{Identity, Limits, Peers, ReceiveSnapshot as _, ResolveStore, Resolved};
+use flotilla_transport::{
+    Identity, Limits, Peers, ReceiveSnapshot as _, ResolveStore, Resolved, TransportEvents as _,
+};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Runtime, sync::oneshot, time::timeout};
 
@@ -34,6 +37,7 @@ use crate::{
     boot::{self, Planned},
     envelope::encode,
     host::{Shared, SyncerHost},
+    memory::Memory,
     metrics::StoreMetrics,
     network::Inbound,
     node::StoreError,
@@ -135,9 +139,8 @@ fn snapshots_of(
     Snapshots::new(parts, stages)
 }
 
-/// The region of all tests, with this store's peer alone.
-fn begin_first_region(inbound: &Inbound, router: &Router) {
-    let peers = vec![Peer::voter(PEER, STORE)];
+/// The region of all tests, with this store's peer among its members.
+fn begin_first_region(inbound: &Inbound, router: &Router, peers: Vec<Peer>) {
     let region = Region { id: REGION, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
     inbound.create(REGION, PEER);
     router.table().write().initialise(PEER, &region).expect("nobody owns a key");
@@ -147,11 +150,15 @@ fn begin_first_region(inbound: &Inbound, router: &Router) {
 impl OneStore {
     /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
     fn start() -> Self {
-        Self::start_on(|_volume| Ok(ByteSize(u64::MAX)))
+        Self::start_with(vec![Peer::voter(PEER, STORE)], MemoryBudget::default())
+    }
+
+    fn start_with(members: Vec<Peer>, budget: MemoryBudget) -> Self {
+        Self::start_on(members, budget, |_volume| Ok(ByteSize(u64::MAX)))
     }
 
     /// On a volume that has so much left for snapshots.
-    fn start_on(free: FreeBytes) -> Self {
+    fn start_on(members: Vec<Peer>, budget: MemoryBudget, free: FreeBytes) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
         let runtime = Runtime::new().expect("a runtime");
@@ -167,6 +174,7 @@ impl OneStore {
             clock,
             silence: Arc::new(Silence::default()),
             brake: Arc::default(),
+            memory: Memory::new(budget),
             metrics: Arc::clone(&metrics),
             peers: std::sync::OnceLock::new(),
             clears: std::sync::OnceLock::new(),
@@ -204,7 +212,7 @@ impl OneStore {
             let host = StoreHost::new(shared.clone(), Arc::clone(&syncer), Arc::clone(&alarm));
             RaftWorker::new(host, Arc::clone(&syncer))
         });
-        begin_first_region(&inbound, &router);
+        begin_first_region(&inbound, &router, members);
         let store = Self {
             _raft: raft.expect("a thread"),
             _alarm: alarm,
@@ -393,7 +401,10 @@ static FREE: AtomicU64 = AtomicU64::new(100 << 20);
 /// The disk fills up while a snapshot arrives: the sender is told, nothing is left, and the peer takes the next one.
 #[test]
 fn a_snapshot_that_finds_the_disk_full_ends() {
-    let store = OneStore::start_on(|_volume| Ok(ByteSize(FREE.load(Ordering::Relaxed))));
+    let store =
+        OneStore::start_on(vec![Peer::voter(PEER, STORE)], MemoryBudget::default(), |_volume| {
+            Ok(ByteSize(FREE.load(Ordering::Relaxed)))
+        });
     store.give_up_keys();
     let begin = || {
         let head = announced(CHILD, KeyRange::new("b", "g"));
@@ -439,6 +450,75 @@ fn a_snapshot_that_brings_nothing_ends() {
     });
     assert_eq!(ended.code(), tonic::Code::InvalidArgument, "{ended}");
     store.until(|| store.staged() == 0);
+}
+
+/// A member that takes nothing: its leader would keep four MiB in memory for it.
+#[test]
+fn what_is_kept_for_others_has_a_budget() {
+    let absent = Peer { role: PeerRole::Learner, ..Peer::voter(PeerId(22), StoreId(2)) };
+    let budget = MemoryBudget { cached_bytes: 800 << 10, ..MemoryBudget::default() };
+    let store = OneStore::start_with(vec![Peer::voter(PEER, STORE), absent], budget);
+    let value = Bytes::from(vec![b'v'; 32 << 10]);
+    for _ in 0..100 {
+        let put = Mutation::Put(Family::Raw, "k".into(), value.clone());
+        let (version, mutations) = (header().version, vec![put]);
+        let command = WriteCommand { version, clock_millis: 1, guard: None, mutations };
+        let written = store.wait(store.router.write(REGION, header(), command));
+        assert_eq!(written, WriteOutcome::Done(Reply::Written));
+        let held = store.inbound.memory.held().cached_bytes;
+        // A turn keeps an eighth of what is free; what came since may not be applied yet.
+        assert!(held <= 400 << 10, "{held} bytes");
+    }
+    assert!(store.inbound.memory.held().cached_bytes >= 32 << 10, "there is room for some");
+}
+
+/// What others have to apply takes the room.
+#[test]
+fn a_store_with_too_much_to_apply_takes_no_writes() {
+    let store = OneStore::start();
+    let memory = &store.inbound.memory;
+    let others = Held { backlog_bytes: 256 << 20, ..Held::default() };
+    memory.changed(Held::default(), others);
+    assert!(memory.is_apply_behind());
+    let refused = store.wait(OneStore::write(store.router.clone()));
+    let behind = RequestError::ApplyBehind(REGION);
+    assert_eq!(refused, WriteOutcome::Done(Reply::Failed(behind)));
+    assert!(matches!(store.read(), Reply::ReadAt(_)), "reads need no room");
+    memory.changed(others, Held::default());
+    let written = store.wait(OneStore::write(store.router.clone()));
+    assert_eq!(written, WriteOutcome::Done(Reply::Written));
+    store.until(|| memory.held().backlog_bytes == 0);
+}
+
+/// Entries of other stores are dropped in front of the inboxes, and heartbeats are not.
+#[test]
+fn a_store_with_too_much_to_apply_takes_no_entries() {
+    let store = OneStore::start();
+    let dropped = || {
+        let text = flotilla_telemetry::render(store.shared.metrics.registry());
+        text.lines().filter(|line| line.contains("reason=\"apply behind\"")).count()
+    };
+    let message = |kind, entries| PeerMessage {
+        region: REGION,
+        from: Peer::voter(PeerId(22), StoreId(2)),
+        to: Peer::voter(PEER, STORE),
+        epoch: Epoch::FIRST,
+        matched_by_all: Index(0),
+        message: Message { entries, ..Message::new(kind, PeerId(22), PEER, Term(5)) },
+    };
+    let arrive = |message| {
+        store.inbound.deliver(StoreId(2), Incarnation(1), vec![encode(message)]);
+    };
+    let entry = || Entry { index: Index(9), term: Term(5), ..Entry::default() };
+    arrive(message(MessageKind::Append, vec![entry()]));
+    assert_eq!(dropped(), 0);
+    let others = Held { backlog_bytes: 256 << 20, ..Held::default() };
+    store.inbound.memory.changed(Held::default(), others);
+    arrive(message(MessageKind::Heartbeat, Vec::new()));
+    arrive(message(MessageKind::Append, Vec::new()));
+    assert_eq!(dropped(), 0);
+    arrive(message(MessageKind::Append, vec![entry()]));
+    assert_eq!(dropped(), 1);
 }
 
 /// A mark that is written all the same would keep the region away from this store for ever.

@@ -8,6 +8,9 @@ use flotilla_proto::{errorpb, metapb};
 
 use super::Regions;
 
+/// After so long a store that had no room for a write may have some: it applies more than its budget in a second.
+pub(super) const BACKOFF: Duration = Duration::from_millis(500);
+
 /// Neighbours that are told to a client whose region was split, at most.
 const SIBLINGS_MAX: u64 = 10;
 
@@ -46,7 +49,7 @@ pub(super) fn region_error(
         }
         RequestError::StaleCommand(_) => error.stale_command = Some(errorpb::StaleCommand {}),
         RequestError::Busy(_) | RequestError::ApplyBehind(_) => {
-            return server_is_busy(&error.message);
+            return server_is_busy_for(&error.message, BACKOFF);
         }
         RequestError::KeyNotInRegion { region, key, range } => {
             error.key_not_in_region = Some(errorpb::KeyNotInRegion {

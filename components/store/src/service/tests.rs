@@ -2,6 +2,7 @@
 
 mod calls;
 mod commands;
+mod loads;
 mod network;
 mod splits;
 mod views;

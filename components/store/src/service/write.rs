@@ -23,6 +23,8 @@ use crate::{
     split::load::meter::Loads,
 };
 
+const IN_FLIGHT: &str = "too many writes are in flight";
+
 /// Refuses a key that is longer than keys may be.
 pub(super) fn check_key(key: &[u8]) -> Result<(), Rejection> {
     check_length("key", key, KEY_BYTES_MAX)
@@ -157,7 +159,7 @@ impl<R: Regions> RawService<R> {
         let wait_until = target.deadline.min(Instant::now() + PATIENCE);
         self.brake(&command, wait_until).await?;
         let admitted = self.parts.admission.admit(bytes, wait_until).await;
-        let _admitted = admitted.map_err(|_full| refused_in_time(target))?;
+        let _admitted = admitted.map_err(|_full| refused_in_time(target, IN_FLIGHT))?;
         loop {
             let replicate = source.regions.write(target.region, target.header, command.clone());
             let outcome = timeout_at(target.deadline, replicate).await;
@@ -186,14 +188,19 @@ impl<R: Regions> RawService<R> {
                     return Err(Unwritten::Unknown("it was not committed before its deadline"));
                 }
             };
-            let is_busy = matches!(refusal, RequestError::Busy(_));
+            let busy = match refusal {
+                RequestError::Busy(_) => Some(IN_FLIGHT),
+                RequestError::ApplyBehind(_) => Some("too many writes wait to be applied"),
+                _ => None,
+            };
+            let is_busy = busy.is_some();
             source.metrics.proposed(if is_busy { Proposed::Busy } else { Proposed::Refused });
-            if !is_busy {
+            let Some(reason) = busy else {
                 return Err(Unwritten::Refused(self.refusal(refusal, target)));
-            }
+            };
             // Nothing was proposed: it may be tried again as soon as another write is out of the way.
             let finished = self.parts.admission.some_finished(wait_until).await;
-            finished.map_err(|_full| refused_in_time(target))?;
+            finished.map_err(|_full| refused_in_time(target, reason))?;
         }
     }
 
@@ -265,10 +272,10 @@ fn count_load(loads: &Loads, target: &Target, command: &WriteCommand) {
 }
 
 /// Nothing was proposed: for lack of time if the client gave little, otherwise for lack of room.
-fn refused_in_time(target: &Target) -> Unwritten {
+fn refused_in_time(target: &Target, reason: &str) -> Unwritten {
     Unwritten::Refused(if Instant::now() >= target.deadline {
         Rejection::deadline()
     } else {
-        Rejection::region(error::server_is_busy("too many writes are in flight"))
+        Rejection::region(error::server_is_busy_for(reason, error::BACKOFF))
     })
 }

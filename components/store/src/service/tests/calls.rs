@@ -375,7 +375,15 @@ async fn a_busy_replica_is_tried_again_as_soon_as_another_write_is_done() {
     ]);
     let response = fixture.put(b"c", b"1", 0).await;
     let error = response.region_error.expect("busy");
-    assert!(error.server_is_busy.expect("busy").reason.contains("too many writes"));
+    let busy = error.server_is_busy.expect("busy");
+    assert!(busy.reason.contains("too many writes are in flight") && busy.backoff_ms > 0);
+    fixture.expect([
+        Fate::Refused(RequestError::ApplyBehind(REGION)),
+        Fate::Refused(RequestError::ApplyBehind(REGION)),
+    ]);
+    let response = fixture.put(b"c", b"1", 0).await;
+    let busy = response.region_error.and_then(|error| error.server_is_busy).expect("busy");
+    assert!(busy.reason.contains("wait to be applied") && busy.backoff_ms > 0, "{busy:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use flotilla_base::{Key, ReadError, Region, Rng, key::display};
 use flotilla_engine::Engine;
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
@@ -68,9 +68,9 @@ pub(crate) async fn split_hot_regions(hot: HotRegions) {
         return;
     }
     let mut rng = Rng::new(hot.router.store_id().get());
-    let mut ticks = interval(WINDOW);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Instant::now();
+    let mut ticks = interval_at(last + WINDOW, WINDOW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let now = ticks.tick().await;
         let span_millis = u64::try_from((now - last).as_millis()).unwrap_or(u64::MAX).max(1);

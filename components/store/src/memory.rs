@@ -1,0 +1,78 @@
+//! What the replicas of this store hold in memory together. Their workers add it up, turn by turn, and ask what is left.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flotilla_multiraft::{Allowance, Held, MemoryBudget};
+
+/// The sums of one store. Exact between turns: only a turn changes what a replica holds, and each tells the difference.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    budget: MemoryBudget,
+    cached_bytes: AtomicUsize,
+    backlog_bytes: AtomicUsize,
+}
+
+impl Memory {
+    pub(crate) fn new(budget: MemoryBudget) -> Self {
+        let zero = || AtomicUsize::new(0);
+        Self { budget, cached_bytes: zero(), backlog_bytes: zero() }
+    }
+
+    /// What all replicas hold now.
+    pub(crate) fn held(&self) -> Held {
+        Held {
+            cached_bytes: self.cached_bytes.load(Ordering::Relaxed),
+            backlog_bytes: self.backlog_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What is left to each. Workers that ask at the same time get the same: together they may exceed the budget by
+    /// what their turns add, and the next turns give it back.
+    pub(crate) fn allowance(&self) -> Allowance {
+        self.budget.allowance(self.held())
+    }
+
+    /// No replica takes anything that has to be applied.
+    pub(crate) fn is_apply_behind(&self) -> bool {
+        self.allowance().backlog_bytes == 0
+    }
+
+    /// A replica that held `before` holds `after` now.
+    pub(crate) fn changed(&self, before: Held, after: Held) {
+        for (sum, before, after) in [
+            (&self.cached_bytes, before.cached_bytes, after.cached_bytes),
+            (&self.backlog_bytes, before.backlog_bytes, after.backlog_bytes),
+        ] {
+            if before != after {
+                // Around the end of the numbers where it is less.
+                let was = sum.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+                debug_assert!(was >= before, "what one holds is part of what all hold");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(cached_bytes: usize, backlog_bytes: usize) -> Held {
+        Held { cached_bytes, backlog_bytes }
+    }
+
+    #[test]
+    fn sums_follow_what_replicas_hold() {
+        let memory = Memory::new(MemoryBudget { cached_bytes: 800, backlog_bytes: 500 });
+        memory.changed(Held::default(), held(300, 100));
+        memory.changed(Held::default(), held(100, 200));
+        memory.changed(held(300, 100), held(100, 150));
+        assert_eq!(memory.held(), held(200, 350));
+        assert_eq!(memory.allowance(), Allowance { cached_bytes: 75, backlog_bytes: 150 });
+        assert!(!memory.is_apply_behind());
+        memory.changed(held(100, 150), held(900, 300));
+        assert_eq!(memory.allowance(), Allowance { cached_bytes: 0, backlog_bytes: 0 });
+        assert!(memory.is_apply_behind());
+        memory.changed(held(900, 300), Held::default());
+        assert_eq!(memory.held(), held(100, 200));
+    }
+}
