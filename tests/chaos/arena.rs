@@ -16,6 +16,7 @@ use flotilla_histcheck::{Limits, check};
 use tokio::runtime::Runtime;
 
 use crate::{
+    churn::Churn,
     clients::{Load, Plan},
     common::{
         LIVENESS, Sandbox,
@@ -24,6 +25,7 @@ use crate::{
     },
     facilities::{Cage, Facilities},
     ledger::Ledger,
+    map,
     network::{Network, Wanted},
     report::{self, Row, Verdict},
     shim::Shim,
@@ -33,6 +35,8 @@ use crate::{
 /// Small memtables, so that logs are replaced often; and disks that are nearly full may be opened.
 const STORE_SETTINGS: &str =
     "[storage]\nmemtable = \"4MiB\"\nlog-memtable = \"4MiB\"\nmin-free-disk = \"1MiB\"\n";
+/// Small regions whose snapshots take their time.
+const CHURN_SETTINGS: &str = "[region]\nsplit-size = \"1MiB\"\nsnapshot-rate = \"1MiB\"\n";
 const PD_SETTINGS: &str = "min-free-disk = \"1MiB\"\n";
 /// Successes that show that a cluster is well.
 const WELL: u64 = 40;
@@ -49,9 +53,32 @@ pub(crate) type Outcome = Result<(), Invalid>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) stores: usize,
+    /// How many of them hold each key.
+    pub(crate) replicas: usize,
     pub(crate) network: Wanted,
     pub(crate) disks: Option<Kind>,
     pub(crate) load: Plan,
+    /// Whether regions are changed meanwhile.
+    pub(crate) has_churn: bool,
+}
+
+impl Setup {
+    /// Stores that hold all keys, each of them, and have nothing special.
+    pub(crate) const fn of(stores: usize, load: Plan) -> Self {
+        Self {
+            stores,
+            replicas: stores,
+            network: Wanted::None,
+            disks: None,
+            load,
+            has_churn: false,
+        }
+    }
+
+    /// Regions have stores to move to, and are moved.
+    pub(crate) const fn churned(load: Plan) -> Self {
+        Self { replicas: 3, has_churn: true, ..Self::of(5, load) }
+    }
 }
 
 /// A node's disk and what is between the two.
@@ -71,6 +98,8 @@ pub(crate) struct Arena {
     pub(crate) rng: Rng,
     pub(crate) runtime: Runtime,
     pub(crate) ledger: Arc<Ledger>,
+    /// How many stores hold each key.
+    pub(crate) replicas: usize,
     seed: u64,
     started: Instant,
     faults: BTreeMap<String, u32>,
@@ -78,6 +107,7 @@ pub(crate) struct Arena {
     lost_bytes: u64,
     observer: Client,
     load: Option<Load>,
+    churn: Option<Churn>,
 }
 
 impl Arena {
@@ -97,7 +127,7 @@ impl Arena {
         let mut bases = Vec::new();
         let place = |node| {
             let mut place = Place::plain(&sandbox, node);
-            bases.push(found(&sandbox, node, &mut place, setup.disks, &facilities));
+            bases.push(found(&sandbox, node, &mut place, setup, &facilities));
             network.settle(node, &mut place);
             if cage == Cage::None {
                 let die_with_us = ["setpriv", "--pdeathsig", "KILL"].map(str::to_owned);
@@ -106,7 +136,7 @@ impl Arena {
             place
         };
         let places = (0..=setup.stores).map(place).collect();
-        let replicas = u32::try_from(setup.stores).expect("few");
+        let replicas = u32::try_from(setup.replicas).expect("few");
         let processes = Arc::clone(&network.processes);
         let mut cluster = Cluster::start_at(sandbox, places, replicas, processes);
         for (node, basis) in bases.iter().enumerate() {
@@ -124,6 +154,7 @@ impl Arena {
         let pd = cluster.pd();
         let load = runtime.block_on(Load::start(setup.load, &pd, seed, &ledger));
         assert_ne!(load.serves_followers, Some(false), "followers serve reads within {LIVENESS:?}");
+        let churn = setup.has_churn.then(|| runtime.block_on(Churn::start(&cluster, seed)));
         let (started, rng, faults) = (Instant::now(), Rng::new(seed), BTreeMap::new());
         let load = Some(load);
         Self {
@@ -135,12 +166,14 @@ impl Arena {
             rng,
             runtime,
             ledger,
+            replicas: setup.replicas,
             seed,
             started,
             faults,
             lost_bytes: 0,
             observer,
             load,
+            churn,
         }
     }
 
@@ -158,6 +191,7 @@ impl Arena {
     /// A fault of this kind begins.
     pub(crate) fn inject(&mut self, kind: &str, what: &str) {
         *self.faults.entry(kind.to_owned()).or_default() += 1;
+        self.churn.iter().for_each(Churn::meets_fault);
         self.note(what);
     }
 
@@ -219,16 +253,27 @@ impl Arena {
         check(&self.ledger.history(), Limits::default()).is_sound()
     }
 
+    /// Ends the load, and reads everything back. Where regions were changed, they come to rest as well, and disks hold
+    /// what the map says.
+    fn come_to_rest(&mut self) -> Outcome {
+        let churned = self.churn.take().map(|churn| self.runtime.block_on(churn.end()));
+        self.well("at the end");
+        let load = self.load.take().expect("the run goes on");
+        self.runtime.block_on(load.finish());
+        let Some(churned) = churned else { return Ok(()) };
+        self.note(&format!("regions were changed: {churned}"));
+        if let Err(why) = map::settle_and_compare(self) {
+            self.ledger.complain(why);
+        }
+        churned.ensure_effect()
+    }
+
     /// Ends the load, reads everything back, and judges.
     pub(crate) fn judge(mut self, outcome: Outcome) -> Row {
-        let load = self.load.take().expect("the run goes on");
-        if outcome.is_ok() {
-            self.well("at the end");
-            self.runtime.block_on(load.finish());
-        } else {
-            // The fault was not mended: nobody could be sure of an answer.
-            self.ledger.end();
-        }
+        let outcome = outcome.and_then(|()| self.come_to_rest());
+        // Without effect where all has come to an end. Otherwise a fault was not mended: nobody could be sure of an
+        // answer.
+        self.ledger.end();
         let history = self.ledger.history();
         let report = check(&history, Limits::default());
         let (ok, failed, unknown) = (report.ok, report.failed, report.unknown);
@@ -290,18 +335,19 @@ fn found(
     sandbox: &Sandbox,
     node: usize,
     place: &mut Place,
-    disks: Option<Kind>,
+    setup: Setup,
     facilities: &Facilities,
 ) -> Basis {
     let (name, settings) = match node {
-        Cluster::PD => ("pd.toml", PD_SETTINGS),
-        _ => ("store.toml", STORE_SETTINGS),
+        Cluster::PD => ("pd.toml", PD_SETTINGS.to_owned()),
+        _ if setup.has_churn => ("store.toml", [STORE_SETTINGS, CHURN_SETTINGS].concat()),
+        _ => ("store.toml", STORE_SETTINGS.to_owned()),
     };
     let settings_file = sandbox.path().join(name);
     fs::write(&settings_file, settings).expect("written");
     place.more.extend(["--config".to_owned(), settings_file.display().to_string()]);
     let mut basis = Basis::default();
-    if let Some(kind) = disks {
+    if let Some(kind) = setup.disks {
         let volume = Volume::create(kind, &sandbox.path().join(format!("disk-{node}")));
         let volume = volume.expect("the probe of facilities has done the same");
         place.data = volume.directory().join("data");

@@ -5,18 +5,20 @@
 //! what is missing. A run passes if the history is one that was promised **and** every fault was seen to have its
 //! effect. `docs/testing.md` tells what each scenario proves, and how to read a violation.
 //!
-//! Reading order: `scenarios`, `rounds`, `arena`, `clients`, `counters`, `pinned`, `ledger`; then what faults are made
-//! of: `facilities`, `cage`, `network`, `proxy`, `volume`, `throttle`, `shim`; and `report`.
+//! Reading order: `scenarios`, `rounds`, `arena`, `clients`, `counters`, `pinned`, `ledger`; `churn` and `map` for
+//! regions that change meanwhile; then what faults are made of: `facilities`, `cage`, `network`, `proxy`, `volume`, `throttle`, `shim`; and `report`.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod arena;
 mod cage;
+mod churn;
 mod clients;
 mod counters;
 mod facilities;
 mod ledger;
+mod map;
 mod network;
 mod pinned;
 mod proxy;
@@ -65,6 +67,16 @@ fn failed_syncs() {
 #[test]
 fn power_cuts() {
     cage::run(scenarios::POWER).judge();
+}
+
+#[test]
+fn kills_while_regions_change() {
+    cage::run(scenarios::CHURN_KILLS).judge();
+}
+
+#[test]
+fn power_cuts_while_regions_change() {
+    cage::run(scenarios::CHURN_POWER).judge();
 }
 
 /// Everything, for longer, and whether the test can fail at all.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use flotilla_client::{Client, KeyRange};
+use flotilla_client::{Bytes, Client, KeyRange, RegionInfo, StoreInfo};
 use flotilla_histcheck::Response;
 use flotilla_proto::{
     kvrpcpb::{Context, RawGetRequest},
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 pub(crate) struct Target {
     channel: Channel,
     context: Context,
-    key: String,
+    key: Bytes,
     leads: bool,
 }
 
@@ -37,7 +37,11 @@ pub(crate) async fn targets(client: &Client, key: &str) -> Vec<Target> {
     let admin = client.admin().with_deadline(LIVENESS);
     let stores = admin.stores().await.expect("stores are known");
     let regions = admin.regions(range, 1).await.expect("regions are known");
-    let info = regions.first().expect("each key has a region");
+    peers(&stores, regions.first().expect("each key has a region"), key.to_owned().into())
+}
+
+/// All peers of a region, each to be asked for `key`.
+pub(crate) fn peers(stores: &[StoreInfo], info: &RegionInfo, key: Bytes) -> Vec<Target> {
     let target = |peer: &flotilla_base::Peer| {
         let store = stores.iter().find(|store| store.id == peer.store).expect("it is registered");
         let endpoint = Endpoint::from_shared(format!("http://{}", store.address));
@@ -50,7 +54,7 @@ pub(crate) async fn targets(client: &Client, key: &str) -> Vec<Target> {
         Target {
             channel: endpoint.expect("an address").connect_timeout(CONNECT).connect_lazy(),
             context,
-            key: key.to_owned(),
+            key: key.clone(),
             leads: info.leader.is_some_and(|leader| leader.id == peer.id),
         }
     };
@@ -60,17 +64,23 @@ pub(crate) async fn targets(client: &Client, key: &str) -> Vec<Target> {
 impl Target {
     /// What the store says; `None` where it refuses or does not answer.
     async fn get(&self, key: &str, replica_read: bool) -> Option<Response> {
+        let found = self.ask(key.to_owned().into(), replica_read).await?;
+        Some(content(found.as_deref()))
+    }
+
+    /// Whether it serves a read, which it does once it has applied all that was committed before.
+    pub(crate) async fn serves(&self) -> bool {
+        self.ask(self.key.clone(), true).await.is_some()
+    }
+
+    async fn ask(&self, key: Bytes, replica_read: bool) -> Option<Option<Bytes>> {
         let context = Context { replica_read, ..self.context.clone() };
-        let request = RawGetRequest {
-            context: Some(context),
-            key: key.to_owned().into(),
-            ..Default::default()
-        };
+        let request = RawGetRequest { context: Some(context), key, ..Default::default() };
         let mut client = TikvClient::new(self.channel.clone());
         let answer = timeout(PATIENCE, client.raw_get(request)).await.ok()?.ok()?.into_inner();
         let is_refused = answer.region_error.is_some() || !answer.error.is_empty();
-        let value = (!answer.not_found).then_some(answer.value.as_ref());
-        (!is_refused).then(|| content(value))
+        let value = (!answer.not_found).then_some(answer.value);
+        (!is_refused).then_some(value)
     }
 }
 
@@ -78,7 +88,7 @@ impl Target {
 pub(crate) async fn serve_followers(targets: &[Target]) -> bool {
     let deadline = Instant::now() + LIVENESS;
     for follower in targets.iter().filter(|target| !target.leads) {
-        while follower.get(&follower.key, true).await.is_none() {
+        while !follower.serves().await {
             if Instant::now() > deadline {
                 return false;
             }

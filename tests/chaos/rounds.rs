@@ -41,10 +41,10 @@ fn names(nodes: &[usize]) -> String {
     nodes.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether the cluster writes while these are away.
+/// Whether the cluster writes while these are away, wherever the peers of its regions are.
 fn leaves_majority(arena: &Arena, nodes: &[usize]) -> bool {
     let stores = nodes.iter().filter(|node| **node != Cluster::PD).count();
-    2 * stores < arena.cluster.stores().len()
+    2 * stores < arena.replicas
 }
 
 /// Processes are killed.

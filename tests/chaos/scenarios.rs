@@ -21,6 +21,9 @@ const SEED: &str = "FLOTILLA_CHAOS_SEED";
 const SECONDS: u64 = 60;
 /// Power cuts of a test run.
 const CYCLES: u32 = 30;
+/// The same where regions change: the cluster has more to do in each of them.
+const CHURN_SECONDS: u64 = 35;
+const CHURN_CYCLES: u32 = 12;
 /// In so many cycles a cluster that never syncs must have lost something.
 const CONTROL_CYCLES: u32 = 20;
 
@@ -33,14 +36,28 @@ pub(crate) const PARTITIONS_BY_PROXY: &str = "partitions-by-proxy";
 pub(crate) const DISKS: &str = "disks";
 pub(crate) const SYNCS: &str = "failed-syncs";
 pub(crate) const POWER: &str = "power";
+/// Kills and power cuts while regions are split, moved and handed over.
+pub(crate) const CHURN_KILLS: &str = "churn-kills";
+pub(crate) const CHURN_POWER: &str = "churn-power";
 /// Everything that the machine allows, in any order.
 pub(crate) const MIX: &str = "mix";
 /// Disks that never sync: it must be seen that they lose data.
 pub(crate) const CONTROL: &str = "power-without-syncs";
 
 /// What the long form runs, in this order.
-pub(crate) const ALL: [&str; 9] =
-    [KILLS, PAUSES, PARTITIONS, PARTITIONS_BY_PROXY, DISKS, SYNCS, POWER, MIX, CONTROL];
+pub(crate) const ALL: [&str; 11] = [
+    KILLS,
+    PAUSES,
+    PARTITIONS,
+    PARTITIONS_BY_PROXY,
+    DISKS,
+    SYNCS,
+    POWER,
+    CHURN_KILLS,
+    CHURN_POWER,
+    MIX,
+    CONTROL,
+];
 
 const LOAD: Plan = Plan { registers: 4, counters: 2, sets: 2, published: 0, pinned: 0, padding: 0 };
 
@@ -61,9 +78,9 @@ pub(crate) fn run(name: &str, facilities: Facilities, cage: Cage) -> Row {
     let time = Length::Time(Duration::from_secs(SECONDS * factor));
     let cycles = Length::Rounds(CYCLES * u32::try_from(factor).expect("small"));
     let lines = if facilities.namespaces { Wanted::Namespaces } else { Wanted::Proxies };
-    let setup = Setup { stores: 3, network: Wanted::None, disks: None, load: LOAD };
+    let setup = Setup::of(3, LOAD);
     let has_power = facilities.disk == Some(Kind::Loop) && facilities.tools.is_some();
-    let power = Setup { stores: 5, disks: Some(Kind::Loop), ..setup };
+    let power = Setup { disks: Some(Kind::Loop), ..Setup::of(5, LOAD) };
     let skip = |name: &str, why: &str| Row::skipped(name, why);
     let stage = Stage { facilities, cage, length: time };
     match name {
@@ -80,7 +97,7 @@ pub(crate) fn run(name: &str, facilities: Facilities, cage: Cage) -> Row {
             let network = if is_plain { lines } else { Wanted::Proxies };
             let load = Plan { pinned: 1, ..LOAD };
             let name = if is_plain { PARTITIONS } else { PARTITIONS_BY_PROXY };
-            stage.play(name, Setup { stores: 5, network, load, ..setup }, &[rounds::cut])
+            stage.play(name, Setup { network, ..Setup::of(5, load) }, &[rounds::cut])
         }
         DISKS => stage.disks(setup),
         SYNCS if stage.facilities.tools.is_none() => skip(SYNCS, "no C compiler, so no sync fails"),
@@ -88,10 +105,21 @@ pub(crate) fn run(name: &str, facilities: Facilities, cage: Cage) -> Row {
             let disks = stage.facilities.disk.filter(|kind| *kind == Kind::Loop);
             stage.play(SYNCS, Setup { disks, ..setup }, &[rounds::fail_syncs])
         }
-        POWER | CONTROL if !has_power => skip(name, "no disk here can lose its power"),
-        POWER => Stage { length: cycles, ..stage }.power(power),
-        CONTROL => stage.control(Setup { stores: 3, ..power }),
-        MIX => stage.mix(Setup { stores: 5, network: lines, ..setup }),
+        CHURN_KILLS => {
+            let length = Length::Time(Duration::from_secs(CHURN_SECONDS * factor));
+            Stage { length, ..stage }.play(CHURN_KILLS, Setup::churned(LOAD), &[rounds::kill])
+        }
+        POWER | CHURN_POWER | CONTROL if !has_power => {
+            skip(name, "no disk here can lose its power")
+        }
+        POWER => Stage { length: cycles, ..stage }.power(POWER, power),
+        CHURN_POWER => {
+            let length = Length::Rounds(CHURN_CYCLES * u32::try_from(factor).expect("small"));
+            let setup = Setup { disks: Some(Kind::Loop), ..Setup::churned(LOAD) };
+            Stage { length, ..stage }.power(CHURN_POWER, setup)
+        }
+        CONTROL => stage.control(Setup { disks: Some(Kind::Loop), ..setup }),
+        MIX => stage.mix(Setup { network: lines, ..Setup::of(5, LOAD) }),
         _ => panic!("there is no scenario {name:?}"),
     }
 }
@@ -118,9 +146,9 @@ impl Stage {
     }
 
     /// Power cuts that never took anything would prove nothing.
-    fn power(self, setup: Setup) -> Row {
+    fn power(self, name: &'static str, setup: Setup) -> Row {
         let length = self.length;
-        let mut arena = self.open(POWER, setup);
+        let mut arena = self.open(name, setup);
         let mut outcome = play(&mut arena, length, &[rounds::power_cut]);
         if outcome.is_ok() && arena.lost_bytes() == 0 {
             outcome = Err(Invalid("no power cut took a byte".to_owned()));

@@ -182,6 +182,18 @@ impl Cluster {
         status
     }
 
+    /// Ends all stores in order, all at the same time, and returns when they are gone.
+    #[track_caller]
+    pub fn stop_stores(&mut self) {
+        for position in self.stores() {
+            self.process(position).signal("TERM");
+        }
+        for position in self.stores() {
+            let status = self.wait_for_end(position);
+            assert!(status.success(), "store {position} does not end in order: {status}");
+        }
+    }
+
     /// How a node has ended by itself, if it has.
     pub fn end_of(&mut self, position: usize) -> Option<ExitStatus> {
         let has_ended = self.process(position).has_ended();

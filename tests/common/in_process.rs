@@ -73,18 +73,29 @@ impl Cluster {
     }
 }
 
+/// Keys and their values.
+pub type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// All raw data of a store that has stopped.
 #[allow(dead_code, reason = "not every test program does it")]
-pub fn data_of(store: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let engine = Engine::open(&store.join("db"), &EngineOptions::default()).expect("opened");
-    let mut data = BTreeMap::new();
-    engine
-        .scan(Family::Raw, &KeyRange::all(), ScanDirection::Forward, &mut |key, value| {
-            data.insert(key.to_vec(), value.to_vec());
-            true
-        })
-        .expect("read");
+pub fn data_of(store: &Path) -> Pairs {
+    let [data] = families_of(store, [Family::Raw]);
     data
+}
+
+/// All that is in these families of a store that has stopped.
+pub fn families_of<const COUNT: usize>(store: &Path, families: [Family; COUNT]) -> [Pairs; COUNT] {
+    let engine = Engine::open(&store.join("db"), &EngineOptions::default()).expect("opened");
+    families.map(|family| {
+        let mut pairs = Pairs::new();
+        engine
+            .scan(family, &KeyRange::all(), ScanDirection::Forward, &mut |key, value| {
+                pairs.insert(key.to_vec(), value.to_vec());
+                true
+            })
+            .expect("read");
+        pairs
+    })
 }
 
 fn start_store(sandbox: &Sandbox, position: usize, change: &impl Fn(&mut StoreConfig)) -> Store {

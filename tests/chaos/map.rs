@@ -1,0 +1,235 @@
+//! What disks hold is what the placement driver's map says: each key, and each record of raft, on the stores of its
+//! region and nowhere else, and the same bytes on all of them.
+//!
+//! It is looked at once all has come to rest, behind the last fault.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    thread,
+    time::{Duration, Instant},
+};
+
+use flotilla_base::{Family, Peer, PeerRole, Region, RegionId, StoreId};
+use flotilla_client::{Bytes, Client, KeyRange, RegionChange, RegionInfo, StoreInfo};
+
+use crate::{
+    arena::Arena,
+    churn,
+    common::{
+        LIVENESS,
+        in_process::{Pairs, families_of},
+        metric,
+    },
+    pinned,
+};
+
+/// What each question may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(100);
+/// Peers of each region.
+const VOTERS: usize = 3;
+
+/// Kinds of records in `raftmeta`, as `docs/formats.md` lists them, that may be about a region without a peer here.
+const BOOTSTRAPPED: u8 = 0x01;
+const TOMBSTONE: u8 = 0x15;
+
+/// What a store has on its disk.
+#[derive(Debug)]
+struct Disk {
+    store: StoreId,
+    data: Pairs,
+    log: Pairs,
+    meta: Pairs,
+}
+
+/// Waits until nothing changes any more, stops all stores, and compares what they have.
+///
+/// # Errors
+/// What does not come to rest, or what is not as it must be.
+pub(crate) fn settle_and_compare(arena: &mut Arena) -> Result<(), String> {
+    let client = arena.runtime.block_on(arena.cluster.client(DEADLINE));
+    let regions = settle(arena, &client)?;
+    arena.runtime.block_on(churn::read_filling_back(&client))?;
+    let stores = stores(arena, &client)?;
+    arena.cluster.stop_stores();
+    let disk = |(position, info): &(usize, StoreInfo)| {
+        let families = [Family::Raw, Family::RaftLog, Family::RaftMeta];
+        let [data, log, meta] = families_of(&arena.cluster.place(*position).data, families);
+        Disk { store: info.id, data, log, meta }
+    };
+    let disks: Vec<Disk> = stores.iter().map(disk).collect();
+    let keys: usize = disks.iter().map(|disk| disk.data.len()).sum();
+    arena.note(&format!("at rest: {} regions, {keys} keys on all disks", regions.len()));
+    compare(&disks, &regions.into_iter().map(|info| info.region).collect::<Vec<_>>())
+}
+
+fn stores(arena: &Arena, client: &Client) -> Result<Vec<(usize, StoreInfo)>, String> {
+    let stores = arena.runtime.block_on(client.admin().stores());
+    let stores = stores.map_err(|error| error.to_string())?;
+    let place = |info: StoreInfo| {
+        let mut positions = arena.cluster.stores();
+        let is_it = |it: &usize| arena.cluster.store_address(*it) == info.address;
+        (positions.find(is_it).expect("it is one of ours"), info)
+    };
+    Ok(stores.into_iter().map(place).collect())
+}
+
+/// Waits until each region has its voters and nobody else, and all of them have applied what was acknowledged.
+fn settle(arena: &Arena, client: &Client) -> Result<Vec<RegionInfo>, String> {
+    let begin = Instant::now();
+    loop {
+        let unsettled = match look(arena, client) {
+            Ok(regions) => return Ok(regions),
+            Err(why) => why,
+        };
+        if begin.elapsed() > LIVENESS {
+            return Err(format!("no rest within {LIVENESS:?}: {unsettled}"));
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// The regions; or why there is no rest yet.
+fn look(arena: &Arena, client: &Client) -> Result<Vec<RegionInfo>, String> {
+    let admin = client.admin();
+    let regions = arena.runtime.block_on(admin.regions(KeyRange::all(), usize::MAX));
+    let regions = regions.map_err(|error| error.to_string())?;
+    let operators = arena.runtime.block_on(admin.operators()).map_err(|error| error.to_string())?;
+    let running = operators.running.first();
+    running.map_or(Ok(()), |it| Err(format!("region {}: {}", it.region, it.brief)))?;
+    let mut border = Bytes::new();
+    for info in &regions {
+        let Region { id, range, .. } = &info.region;
+        ensure(range.start == border, || format!("region {id} begins where no other one ends"))?;
+        ensure(info.leader.is_some(), || format!("region {id} has no leader"))?;
+        border = range.end.clone();
+    }
+    ensure(border.is_empty() && !regions.is_empty(), || "the map ends too early".to_owned())?;
+    let stores = stores(arena, client)?;
+    regions.iter().try_for_each(|info| mend(arena, client, &stores, info))?;
+    for (position, info) in &stores {
+        let is_here = |it: &&RegionInfo| it.region.peer_on(info.id).is_some();
+        let here = u64::try_from(regions.iter().filter(is_here).count()).expect("small");
+        let found = metric(&arena.cluster.status_address(*position), "flotilla_regions ");
+        let otherwise = || format!("store {}: {found:?} regions, not {here}", info.id);
+        ensure(found == Some(here), otherwise)?;
+    }
+    let stores: Vec<StoreInfo> = stores.into_iter().map(|(_, info)| info).collect();
+    // Nobody may write into the guard region, nor read there.
+    for info in regions.iter().filter(|info| !info.region.is_guard()) {
+        arena.runtime.block_on(has_caught_up(&stores, info))?;
+    }
+    Ok(regions)
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+/// Does what an operator would: a placement driver that was killed has forgotten what it had begun, and a region may have
+/// been left with a peer more or less.
+fn mend(
+    arena: &Arena,
+    client: &Client,
+    stores: &[(usize, StoreInfo)],
+    info: &RegionInfo,
+) -> Result<(), String> {
+    let (id, peers) = (info.region.id, &info.region.peers);
+    let is_learner = |peer: &&Peer| peer.role == PeerRole::Learner;
+    let is_voter = |peer: &Peer| peer.role == PeerRole::Voter;
+    if peers.len() == VOTERS && peers.iter().all(is_voter) {
+        return Ok(());
+    }
+    let is_member = |store: StoreId| info.region.peer_on(store).is_some();
+    let follower = peers.iter().find(|peer| Some(peer.id) != info.leader.map(|leader| leader.id));
+    let surplus =
+        peers.iter().find(is_learner).or_else(|| follower.filter(|_| peers.len() > VOTERS));
+    let change = match surplus {
+        Some(peer) => Some(RegionChange::RemovePeer(peer.store)),
+        None if peers.len() > VOTERS => None,
+        None => {
+            stores.iter().map(|(_, it)| it.id).find(|it| !is_member(*it)).map(RegionChange::AddPeer)
+        }
+    };
+    if let Some(change) = change {
+        let begun = arena.runtime.block_on(client.admin().change_region(id, change));
+        arena.note(&format!("region {id} has {peers:?}: {change:?}: {}", begun.is_ok()));
+    }
+    Err(format!("region {id} has {peers:?}"))
+}
+
+async fn has_caught_up(stores: &[StoreInfo], info: &RegionInfo) -> Result<(), String> {
+    let start = info.region.range.start.clone();
+    // No key is empty.
+    let key = if start.is_empty() { Bytes::from_static(b"\0") } else { start };
+    for target in pinned::peers(stores, info, key) {
+        if !target.serves().await {
+            return Err(format!("region {}: a peer does not serve: {target:?}", info.region.id));
+        }
+    }
+    Ok(())
+}
+
+fn compare(disks: &[Disk], regions: &[Region]) -> Result<(), String> {
+    let of: BTreeMap<RegionId, &Region> =
+        regions.iter().map(|region| (region.id, region)).collect();
+    let owner = |key: &[u8]| regions.iter().find(|region| region.range.contains(key));
+    for Disk { store, data, log, meta } in disks {
+        let is_here =
+            |region: Option<&&Region>| region.is_some_and(|it| it.peer_on(*store).is_some());
+        let stray = data.keys().filter(|key| !is_here(owner(key).as_ref()));
+        none(*store, "keys", stray)?;
+        let named = |bytes: &[u8]| {
+            of.get(&RegionId(u64::from_be_bytes(bytes.try_into().expect("8 bytes"))))
+        };
+        none(*store, "entries", log.keys().filter(|key| !is_here(named(&key[..8]))))?;
+        let may_be_strange = |key: &[u8]| [BOOTSTRAPPED, TOMBSTONE].contains(&key[0]);
+        let stray = meta.keys().filter(|key| !may_be_strange(key) && !is_here(named(&key[1..9])));
+        none(*store, "records", stray)?;
+    }
+    regions.iter().try_for_each(|region| are_equal(disks, region))
+}
+
+fn none<'a>(
+    store: StoreId,
+    what: &str,
+    stray: impl Iterator<Item = &'a Vec<u8>>,
+) -> Result<(), String> {
+    let stray: Vec<String> = stray.map(|key| key.escape_ascii().to_string()).collect();
+    let first = stray.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    let otherwise = || {
+        format!("store {store} has {} {what} of regions that are not there: {first}", stray.len())
+    };
+    ensure(stray.is_empty(), otherwise)
+}
+
+fn are_equal(disks: &[Disk], region: &Region) -> Result<(), String> {
+    let is_here = |disk: &&Disk| region.peer_on(disk.store).is_some();
+    let all: Vec<(StoreId, BTreeMap<_, _>)> = disks
+        .iter()
+        .filter(is_here)
+        .map(|disk| (disk.store, part(&disk.data, region).collect()))
+        .collect();
+    let Some(((first, expected), others)) = all.split_first() else {
+        return Err(format!("region {} is nowhere", region.id));
+    };
+    for (other, found) in others {
+        let differs = |key: &&&Vec<u8>| expected.get(**key) != found.get(**key);
+        let key = expected.keys().chain(found.keys()).find(differs);
+        let shown = key.map(|key| key.escape_ascii().to_string());
+        let otherwise =
+            || format!("region {}: stores {first} and {other} differ: {shown:?}", region.id);
+        ensure(key.is_none(), otherwise)?;
+    }
+    Ok(())
+}
+
+fn part<'a>(data: &'a Pairs, region: &Region) -> impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)> {
+    let start = Bound::Included(region.range.start.to_vec());
+    let end = match &region.range.end {
+        end if end.is_empty() => Bound::Unbounded,
+        end => Bound::Excluded(end.to_vec()),
+    };
+    data.range((start, end))
+}
