@@ -29,7 +29,7 @@ FACTOR ?= 5
 SEED ?= 1
 ONLY ?=
 
-.PHONY: help setup build playground verify test sim board fuzz kill-rounds chaos failover startup idle regions full-load bench fix
+.PHONY: help setup build playground verify test sim board fuzz kill-rounds chaos failover startup idle regions fill full-load bench fix
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -86,6 +86,9 @@ idle: setup ## measure memory and CPU time of a cluster that does nothing
 
 regions: setup ## measure a cluster of 10,000 idle regions
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact regions --nocapture
+
+fill: setup ## measure what a store that joins and takes replicas costs clients (FLOTILLA_FILL_BYTES=2147483648)
+	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact fill::fill --nocapture
 
 full-load: setup ## count elections in 30 minutes of full load
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact full_load --nocapture

@@ -272,6 +272,11 @@ fn cluster_views(sandbox: &Sandbox) {
     assert!(refused.contains("there is no store 4711"), "{refused}");
     let idle = sandbox.fails(&["ctl", "region", "cancel", "--region", &region], 1, "FLT-2106");
     assert!(idle.contains("nothing is being done to region"), "{idle}");
+    let costly = sandbox.fails(&["ctl", "store", "remove", &store], 6, "FLT-3002");
+    assert!(costly.contains("its replicas of 2 regions are given up"), "{costly}");
+    let refused = sandbox.fails(&["ctl", "store", "remove", &store, "--yes"], 1, "FLT-2106");
+    assert!(refused.contains(&format!("store {store} is up")), "{refused}");
+    sandbox.fails(&["ctl", "store", "remove", "4711"], 2, "FLT-2108");
     assert!(sandbox.ok(&["ctl", "regions"]).contains("LEADER"));
     assert!(sandbox.ok(&["ctl", "stores"]).contains("ADDRESS"));
 }

@@ -1,7 +1,8 @@
 //! Measurements of whole programs. They assert nothing about time or size: they print what they found,
-//! for the documentation. `make failover`, `make idle`, `make startup` and `make full-load` run them.
+//! for the documentation. `make failover`, `make idle`, `make startup`, `make fill` and `make full-load` run them.
 
 mod common;
+mod fill;
 
 use std::{
     fs,

@@ -71,6 +71,14 @@ impl Cluster {
         cluster
     }
 
+    /// One store more, where there is room; returns when it serves.
+    pub fn join(&mut self) {
+        let position = self.nodes.len();
+        self.places.push(Place::plain(&self.sandbox, position));
+        self.nodes.push(None);
+        self.revive(position);
+    }
+
     pub fn stores(&self) -> std::ops::Range<usize> {
         1..self.nodes.len()
     }

@@ -42,6 +42,12 @@ impl Cluster {
         self.stores.insert(position, start_store(&self.sandbox, position, &change));
     }
 
+    /// Starts one more store, with the directory and the ports of this position.
+    #[allow(dead_code, reason = "not every test program does it")]
+    pub fn start_at(&mut self, position: usize, change: impl Fn(&mut StoreConfig)) {
+        self.stores.push(start_store(&self.sandbox, position, &change));
+    }
+
     /// A client that knows nothing yet.
     pub fn client(&self) -> Client {
         let options =

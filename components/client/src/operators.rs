@@ -1,8 +1,8 @@
-//! Changes of regions: asked for, given up, looked at.
+//! Changes of regions: asked for, given up, looked at; and stores that are to leave.
 
 use flotilla_base::{RegionId, StoreId};
 use flotilla_proto::cluster::{
-    self, AddOperatorRequest, CancelOperatorRequest, ListOperatorsRequest,
+    self, AddOperatorRequest, CancelOperatorRequest, ListOperatorsRequest, RemoveStoreRequest,
     add_operator_request::Change as Wanted,
 };
 
@@ -130,6 +130,23 @@ impl Admin {
         let all =
             |operators: Vec<cluster::Operator>| operators.into_iter().map(Into::into).collect();
         Ok(Operators { running: all(answer.running), ended: all(answer.ended) })
+    }
+
+    /// Removes a store for good that is gone. Returns when that is recorded; the placement driver then makes what it held
+    /// anew on other stores, and has it as a tombstone in the end ([`Self::stores`]). It cannot be taken back.
+    ///
+    /// # Errors
+    /// [`Error`] where the placement driver refuses: the store is not known or is up, too few stores would be left for the
+    /// replicas, or a region has no majority without it. Nothing is changed then.
+    pub async fn remove_store(&self, store: StoreId) -> Result<(), Error> {
+        let question = || async {
+            let answer = self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
+                let request = RemoveStoreRequest { cluster_id, store_id: store.get() };
+                Ok(cluster.remove_store(request).await?.into_inner())
+            });
+            answer.await
+        };
+        self.operator_call("remove", "the store").ask(question).await.map(|_recorded| ())
     }
 
     fn operator_call(&self, verb: &'static str, object: &'static str) -> Call<'_> {

@@ -208,14 +208,14 @@ catalogue! {
         "Start what is down; the stores are listed by flotilla ctl stores, the regions by flotilla ctl regions.";
     UNCONFIRMED: "FLT-3002", "unconfirmed", Unsafe,
         "ACTION needs to be confirmed",
-        "The action deletes a copy of data, so that fewer failures can be stood afterwards. Nothing was done.",
+        "The action gives up a copy of data for good. Nothing was done.",
         "Read what it would cost, then give the command again with --yes, or choose another way.";
     STORAGE: "FLT-4001", "storage", Failed,
         "the database of NODE cannot be opened",
         "The files of the database are damaged, or were written by something else.",
-        "Leave the directory as it is, and do not start with an empty one: that would be a new node, \
-         and one that is lost cannot be replaced yet. Look for errors of the disk in the system's log \
-         and read the node's own log, then report it with both.";
+        "Leave the directory as it is, look for errors of the disk in the system's log, and read the \
+         node's own log, then report it with both. A store whose directory is lost is replaced: start a \
+         new one at another address, then flotilla ctl store remove ID.";
     OUTPUT: "FLT-9001", "output", Failed,
         "cannot read the input or write the output",
         "The file or terminal refused to be read or written.",

@@ -124,16 +124,16 @@ impl ClusterView {
     }
 
     pub(crate) fn of(facts: Facts<'_>) -> Self {
-        let states: Vec<(StoreId, &'static str)> =
+        let states: Vec<(StoreId, (&'static str, bool))> =
             facts.stores.iter().map(|store| (store.id, state_of(store, &facts))).collect();
         let is_alive = |id: StoreId| {
             let state = states.iter().find(|(store, _state)| *store == id);
-            state.is_some_and(|(_store, state)| matches!(*state, "up" | "offline"))
+            state.is_some_and(|(_store, (_word, is_alive))| *is_alive)
         };
         let missed = missed_stores(&facts.regions, is_alive);
         let judge = |info: &RegionInfo| judge_region(info, &facts, is_alive);
         let regions: Vec<RegionView> = facts.regions.iter().map(judge).collect();
-        let stores = facts.stores.into_iter().zip(&states).map(|(info, (id, state))| {
+        let stores = facts.stores.into_iter().zip(&states).map(|(info, (id, (state, _alive)))| {
             let is_missed = *state == "up" && missed.contains(id);
             let state = if is_missed { "unreachable" } else { *state };
             store_view(info, state, is_alive(*id) && !is_missed, &regions, facts.now)
@@ -157,8 +157,9 @@ impl ClusterView {
     }
 }
 
-/// What is known of a store, without what region leaders say.
-fn state_of(store: &StoreInfo, facts: &Facts<'_>) -> &'static str {
+/// What is known of a store, without what region leaders say, and whether its peers count. One that leaves is called so,
+/// dead or alive.
+fn state_of(store: &StoreInfo, facts: &Facts<'_>) -> (&'static str, bool) {
     let is_killed = facts.killed.contains(&store.address);
     let contact = match &facts.health {
         Some(health) => health.stores.get(&store.id).copied().unwrap_or(Contact::Unheard),
@@ -167,16 +168,18 @@ fn state_of(store: &StoreInfo, facts: &Facts<'_>) -> &'static str {
             _ => Contact::Disconnected,
         },
     };
-    match (store.state, contact) {
-        (StoreState::Tombstone, _) => "tombstone",
+    let is_alive = contact == Contact::Up && !is_killed && !facts.silent.contains(&store.id);
+    let word = match (store.state, contact) {
+        (StoreState::Tombstone, _) => return ("tombstone", false),
+        (StoreState::Offline, _) => "offline",
         _ if is_killed => "killed",
-        (_, Contact::Up) if facts.silent.contains(&store.id) => "silent",
-        (StoreState::Offline, Contact::Up) => "offline",
+        (_, Contact::Up) if !is_alive => "silent",
         (_, Contact::Up) => "up",
         (_, Contact::Unheard) => "unheard",
         (_, Contact::Disconnected) => "disconnected",
         (_, Contact::Down) => "down",
-    }
+    };
+    (word, is_alive)
 }
 
 /// Whether it has not left for ever.

@@ -88,6 +88,7 @@ impl<T> PdCore<T> {
             Input::Wake => {
                 self.single.wake(clocks.now);
                 self.end_late_operators(clocks, effects);
+                self.empty_leaving_stores(clocks, effects);
             }
             Input::Persisted(number) => self.on_persisted(number, effects),
             Input::Message(message) => {
@@ -99,6 +100,7 @@ impl<T> PdCore<T> {
             Input::WidenTso { end_ms } => self.ask_tso_window(end_ms, effects),
             Input::AllocIds { count, ticket } => self.alloc_ids(clocks, count, ticket, effects),
             Input::PutStore { store, ticket } => self.put_store(clocks, *store, ticket, effects),
+            Input::RemoveStore { id, ticket } => self.remove_store(clocks, id, ticket, effects),
             Input::StoreHeartbeat { id, stats, ticket } => {
                 let outcome = self.store_heartbeat(clocks, id, *stats);
                 effects.replies.push((ticket, outcome));
@@ -153,7 +155,7 @@ impl<T> PdCore<T> {
         // Also when a lease runs out, so that those who wait for the end of the lead hear of it.
         let lease_ends = self.lease.filter(|end| *end > now).unwrap_or(Moment::NEVER);
         let operators = self.reign.as_ref().map(|reign| reign.operators.next_deadline());
-        let operators = operators.unwrap_or(Moment::NEVER);
+        let operators = operators.unwrap_or(Moment::NEVER).min(self.next_drain(now));
         self.single.group().next_deadline().min(lease_ends).min(operators)
     }
 
@@ -200,7 +202,7 @@ impl<T> PdCore<T> {
     pub fn close(&mut self, effects: &mut Effects<T>) {
         self.end_reign(effects);
         for ticket in self.single.drain() {
-            if let Ticket::PutStore(ticket) = ticket {
+            if let Ticket::Store(ticket) = ticket {
                 effects.replies.push((ticket, Err(Denied::Stopped)));
             }
         }

@@ -53,6 +53,10 @@ pub enum Report {
     Refused(Refusal),
     /// A command was not proposed.
     NotProposed(ProposeError),
+    /// Somebody wants a store to leave, and it may.
+    StoreLeaves(StoreId),
+    /// Nothing is left of a store.
+    StoreBuried(StoreId),
     /// A store's line was opened or broken.
     Line {
         /// The store.

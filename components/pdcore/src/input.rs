@@ -2,7 +2,8 @@
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, OperatorRefusal, Refusal, RegionReport, SplitRefusal, StoreRecord, StoreStats,
+    Answer, OperatorRefusal, Refusal, RegionReport, RemovalRefusal, SplitRefusal, StoreRecord,
+    StoreStats,
 };
 use flotilla_raftgroup::{Message, ReadyNumber};
 
@@ -42,6 +43,14 @@ pub enum Input<T> {
     PutStore {
         /// The store.
         store: Box<StoreRecord>,
+        /// Who asks.
+        ticket: T,
+    },
+    /// A store is gone for good, and its regions are to be made whole elsewhere; answered with [`Answer::Done`] when that
+    /// is recorded.
+    RemoveStore {
+        /// Which store.
+        id: StoreId,
         /// Who asks.
         ticket: T,
     },
@@ -130,6 +139,9 @@ pub enum Denied {
     /// Nothing is being done to the region.
     #[error("nothing is being done to region {0}")]
     NoOperator(RegionId),
+    /// A store is not removed.
+    #[error(transparent)]
+    Removal(#[from] RemovalRefusal),
     /// No such store.
     #[error("invalid store ID {0}, not found")]
     UnknownStore(StoreId),

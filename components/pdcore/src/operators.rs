@@ -1,13 +1,17 @@
-//! Operators of a reign: from a wish to the first order, and from a report to the next one.
+//! Operators of a reign: from a wish to the first order, and from a report to the next one; and those that nobody wishes
+//! one by one, for stores that leave.
 //!
 //! They are kept by the leader alone and end with its reign: whoever leads next sees each region as it is.
 
-use flotilla_base::RegionId;
-use flotilla_placement::{Answer, Change, IdBatch, Plan, Sight, Stamp, view::ReportEffect};
+use flotilla_base::{Moment, RegionId};
+use flotilla_placement::{
+    Answer, Change, IdBatch, MetaChange, Plan, Sight, Stamp, operator::drain, view::ReportEffect,
+};
 
 use crate::core::PdCore;
 use crate::effects::Effects;
 use crate::input::{Clocks, Denied, Outcome};
+use crate::reign::Asked;
 
 /// A change that somebody asks for.
 #[derive(Clone, Debug)]
@@ -25,7 +29,8 @@ pub struct AskedChange {
 pub(crate) struct Planned<T> {
     plan: Plan,
     asked_by: &'static str,
-    pub(crate) ticket: T,
+    /// `None` where nobody waits for it.
+    pub(crate) ticket: Option<T>,
 }
 
 pub(crate) const fn stamp(clocks: Clocks) -> Stamp {
@@ -44,8 +49,12 @@ impl<T> PdCore<T> {
             Ok(plan) => plan,
             Err(denied) => return effects.replies.push((ticket, Err(denied))),
         };
-        let new_peers = plan.new_peers();
-        let planned = Planned { plan, asked_by: asked.asked_by, ticket };
+        let planned = Planned { plan, asked_by: asked.asked_by, ticket: Some(ticket) };
+        self.begin_or_wait(clocks, planned, effects);
+    }
+
+    fn begin_or_wait(&mut self, clocks: Clocks, planned: Planned<T>, effects: &mut Effects<T>) {
+        let new_peers = planned.plan.new_peers();
         if new_peers == 0 {
             self.begin_operator(clocks, planned, None, effects);
         } else {
@@ -87,7 +96,35 @@ impl<T> PdCore<T> {
             effects.operators.extend(events);
             Answer::Done
         });
-        effects.replies.push((ticket, outcome));
+        // What the member itself planned is planned anew where it cannot be begun any more.
+        effects.replies.extend(ticket.map(|ticket| (ticket, outcome)));
+    }
+
+    /// Takes up regions of stores that leave, and notes which of these are empty.
+    pub(crate) fn empty_leaving_stores(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
+        let (is_leading, stores) = (self.leads(clocks.now), self.state.stores());
+        let sight = Sight { stores, view: &self.view, now: clocks.now };
+        let (Some(reign), Some(cluster)) = (self.reign.as_mut(), self.state.cluster()) else {
+            return;
+        };
+        // What waits for its ids is not among the operators yet, and would be planned once more.
+        if !reign.drain.is_due(&sight) || !is_leading || reign.has_planned() {
+            return;
+        }
+        let look = reign.drain.look(&sight, cluster.max_replicas, &reign.operators);
+        for plan in look.plans {
+            let planned = Planned { plan, asked_by: drain::ASKED_BY, ticket: None };
+            self.begin_or_wait(clocks, planned, effects);
+        }
+        for store in look.emptied {
+            self.ask(Asked::Burial(store), MetaChange::BuryStore(store), effects);
+        }
+    }
+
+    /// When [`Self::empty_leaving_stores`] has something to do.
+    pub(crate) fn next_drain(&self, now: Moment) -> Moment {
+        let sight = Sight { stores: self.state.stores(), view: &self.view, now };
+        self.reign.as_ref().map_or(Moment::NEVER, |reign| reign.drain.next_look(&sight))
     }
 
     pub(crate) fn cancel_operator(

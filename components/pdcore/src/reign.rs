@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use flotilla_base::{Bug, Term};
+use flotilla_base::{Bug, StoreId, Term};
 use flotilla_placement::{
-    Answer, Cluster, IdBatch, IdPool, MetaChange, MetaCommand, OperatorController, Refusal,
+    Answer, Cluster, Drain, IdBatch, IdPool, MetaChange, MetaCommand, OperatorController, Refusal,
     TsoChange, TsoReign, bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
 use flotilla_raftgroup::RoleChange;
@@ -19,7 +19,8 @@ use crate::operators::Planned;
 pub(crate) enum Ticket<T> {
     /// A command of the member's own.
     Own(Asked),
-    PutStore(T),
+    /// A change of a store that somebody asked for.
+    Store(T),
 }
 
 /// Commands that a member proposes by itself.
@@ -29,6 +30,8 @@ pub(crate) enum Asked {
     IdWindow,
     TsoWindow,
     Bootstrap,
+    /// That a store is a tombstone.
+    Burial(StoreId),
 }
 
 /// Who waits for ids.
@@ -39,9 +42,10 @@ enum IdWaiter<T> {
 }
 
 impl<T> IdWaiter<T> {
-    fn into_ticket(self) -> T {
+    /// Who is to be told; nobody waits for an operator of the member's own.
+    fn into_ticket(self) -> Option<T> {
         match self {
-            Self::Asker(ticket) => ticket,
+            Self::Asker(ticket) => Some(ticket),
             Self::Operator(planned) => planned.ticket,
         }
     }
@@ -60,6 +64,8 @@ pub(crate) struct Reign<T> {
     id_waiters: VecDeque<(u32, IdWaiter<T>)>,
     /// What is being done to regions.
     pub(crate) operators: OperatorController,
+    /// How far the stores that leave have been looked at.
+    pub(crate) drain: Drain,
     /// Commands of this kind that are proposed and not applied: never two at a time.
     asked: BTreeSet<Asked>,
     /// Commands of this kind that were refused: nothing has changed since.
@@ -75,9 +81,15 @@ impl<T> Reign<T> {
             ids: IdPool::default(),
             id_waiters: VecDeque::new(),
             operators: OperatorController::default(),
+            drain: Drain::default(),
             asked: BTreeSet::new(),
             refused: BTreeSet::new(),
         }
+    }
+
+    /// Whether something that was planned waits for its ids.
+    pub(crate) fn has_planned(&self) -> bool {
+        self.id_waiters.iter().any(|(_, waiter)| matches!(waiter, IdWaiter::Operator(_)))
     }
 
     fn may_ask(&self, kind: Asked) -> bool {
@@ -100,9 +112,8 @@ impl<T> PdCore<T> {
         let Some(reign) = self.reign.take() else { return };
         effects.stop = Some(TsoChange::Close);
         self.lease = None;
-        for (_, waiter) in reign.id_waiters {
-            effects.replies.push((waiter.into_ticket(), Err(Denied::NotLeader)));
-        }
+        let askers = reign.id_waiters.into_iter().filter_map(|(_, waiter)| waiter.into_ticket());
+        effects.replies.extend(askers.map(|ticket| (ticket, Err(Denied::NotLeader))));
         effects.reports.push(Report::Ended(reign.term));
     }
 
@@ -172,7 +183,7 @@ impl<T> PdCore<T> {
         self.ask(Asked::IdWindow, MetaChange::AllocWindow { ids }, effects);
     }
 
-    fn ask(&mut self, kind: Asked, change: MetaChange, effects: &mut Effects<T>) {
+    pub(crate) fn ask(&mut self, kind: Asked, change: MetaChange, effects: &mut Effects<T>) {
         if let Some(reign) = self.reign.as_mut().filter(|reign| reign.may_ask(kind)) {
             reign.asked.insert(kind);
             self.propose(change, Ticket::Own(kind), effects);
@@ -196,7 +207,7 @@ impl<T> PdCore<T> {
     /// Completes a ticket whose command certainly had no effect.
     pub(crate) fn abandon(&mut self, ticket: Ticket<T>, effects: &mut Effects<T>) {
         match (ticket, self.reign.as_mut()) {
-            (Ticket::PutStore(ticket), _) => {
+            (Ticket::Store(ticket), _) => {
                 effects.replies.push((ticket, Err(Denied::NotLeader)));
             }
             (Ticket::Own(kind), Some(reign)) => {
@@ -218,7 +229,7 @@ impl<T> PdCore<T> {
         effects: &mut Effects<T>,
     ) {
         let kind = match ticket {
-            Ticket::PutStore(ticket) => {
+            Ticket::Store(ticket) => {
                 if let Some(reign) = self.reign.as_mut() {
                     reign.refused.remove(&Asked::Bootstrap);
                 }
@@ -249,7 +260,11 @@ impl<T> PdCore<T> {
             Ok(Answer::Done) if kind == Asked::Bootstrap => {
                 effects.reports.push(Report::Bootstrapped);
             }
-            Ok(Answer::Done) => {}
+            Ok(Answer::Done) => {
+                if let Asked::Burial(store) = kind {
+                    effects.reports.push(Report::StoreBuried(store));
+                }
+            }
             Err(refusal) => {
                 reign.refused.insert(kind);
                 if kind == Asked::IdWindow {
@@ -310,8 +325,8 @@ impl<T> PdCore<T> {
 
     fn refuse_id_waiters(&mut self, why: &Denied, effects: &mut Effects<T>) {
         let waiters = self.reign.as_mut().map(|reign| std::mem::take(&mut reign.id_waiters));
-        for (_, waiter) in waiters.unwrap_or_default() {
-            effects.replies.push((waiter.into_ticket(), Err(why.clone())));
-        }
+        let waiters = waiters.unwrap_or_default().into_iter();
+        let askers = waiters.filter_map(|(_, waiter)| waiter.into_ticket());
+        effects.replies.extend(askers.map(|ticket| (ticket, Err(why.clone()))));
     }
 }

@@ -105,6 +105,14 @@ impl<'a> Leading<'a> {
         }
     }
 
+    /// Whether the store may be told to leave. What is seen goes first, since it says what can be done about it.
+    fn check_removal(&self, id: StoreId) -> Result<(), Denied> {
+        self.check_member(id)?;
+        let replicas = self.state.cluster().map_or(0, |cluster| cluster.max_replicas);
+        self.scheduling().check_removal(id, replicas)?;
+        Ok(self.state.check_removal(id)?)
+    }
+
     fn entry(&self, record: &StoreRecord) -> StoreEntry {
         StoreEntry {
             record: record.clone(),
@@ -152,7 +160,24 @@ impl<T> PdCore<T> {
         let sight = self.leading(clocks.now);
         let checked = sight.and_then(|sight| Ok(sight.state.check_store(&store)?));
         match checked {
-            Ok(()) => self.propose(MetaChange::PutStore(store), Ticket::PutStore(ticket), effects),
+            Ok(()) => self.propose(MetaChange::PutStore(store), Ticket::Store(ticket), effects),
+            Err(denied) => effects.replies.push((ticket, Err(denied))),
+        }
+    }
+
+    /// What the records say is decided again when it is applied; what heartbeats say, only here.
+    pub(crate) fn remove_store(
+        &mut self,
+        clocks: Clocks,
+        id: StoreId,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        match self.leading(clocks.now).and_then(|sight| sight.check_removal(id)) {
+            Ok(()) => {
+                effects.reports.push(Report::StoreLeaves(id));
+                self.propose(MetaChange::RemoveStore(id), Ticket::Store(ticket), effects);
+            }
             Err(denied) => effects.replies.push((ticket, Err(denied))),
         }
     }

@@ -13,7 +13,8 @@ use flotilla_pdcore::{
 };
 use flotilla_placement::{
     Answer, Change, Cluster, Command, Ending, OperatorEvent, OperatorRefusal, Order, RegionReport,
-    SplitRefusal, StoreRecord, StoreStats, TsoChange, TsoDesk, TsoError,
+    SplitRefusal, StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk, TsoError,
+    operator::drain,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -150,6 +151,15 @@ impl Member {
     fn turn(&mut self) -> Vec<String> {
         self.core.turn(self.clocks, &mut self.effects, &mut self.host).expect("sound");
         std::mem::take(&mut self.host.calls)
+    }
+
+    /// Time passes, with a living disk.
+    fn pass(&mut self, span: Span) {
+        let end = self.clocks.now + span;
+        while self.clocks.now < end {
+            self.clocks.now = self.clocks.now + Span::from_millis(100);
+            self.settle();
+        }
     }
 
     /// Everything written is durable; then everything that follows from that, until all is calm.
@@ -449,6 +459,44 @@ fn add(change: Change, ticket: u32) -> Input<u32> {
 
 fn is_order(event: &OperatorEvent) -> bool {
     matches!(event, OperatorEvent::Ordered(_))
+}
+
+/// What was recorded holds for whoever leads next, and nothing is buried that holds a region.
+#[test]
+fn a_store_that_leaves_is_emptied_and_then_buried() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, mut known) = with_stores(&disk);
+    let gone = StoreId(3);
+    let remove = |ticket| Input::RemoveStore { id: gone, ticket };
+    let state = |member: &Member| member.core.state().stores()[&gone].state;
+    member.tell(remove(1));
+    member.settle();
+    let refused = member.host.replies.pop();
+    assert!(matches!(refused, Some((1, Err(Denied::Removal(_))))), "it is up: {refused:?}");
+    member.tell(Input::OpenLine { id: gone, run: Incarnation(1), ticket: 0 });
+    member.tell(Input::BreakLine { id: gone, run: Incarnation(1) });
+    member.tell(remove(2));
+    member.settle();
+    assert_eq!(member.host.replies.pop(), Some((2, Ok(Answer::Done))));
+    assert_eq!(state(&member), StoreState::Offline);
+    member.pass(drain::PAUSE);
+    let begun = member.host.operators.iter().filter(|it| matches!(it, OperatorEvent::Begun(_)));
+    assert_eq!(begun.count(), 1, "once, and not with each look");
+    assert!(member.host.operators.iter().any(is_order), "{:?}", member.host.operators);
+    assert!(member.core.next_deadline(member.clocks.now) <= member.clocks.now + drain::PAUSE);
+    known.peers.retain(|peer| peer.store != gone);
+    known.epoch.conf_ver.0 += 2;
+    member.tell(heartbeat(&known));
+    member.settle();
+    assert_eq!(state(&member), StoreState::Offline, "not before the next look");
+    member.pass(drain::PAUSE);
+    assert_eq!(state(&member), StoreState::Tombstone);
+    member.tell(remove(3));
+    member.settle();
+    assert_eq!(member.host.replies.pop(), Some((3, Err(Denied::Tombstone(gone)))));
+    let mut again = Member::start(&disk);
+    again.settle();
+    assert_eq!(state(&again), StoreState::Tombstone);
 }
 
 /// Ids are a promise that they are never given twice: no order carries one whose window is not applied.

@@ -157,6 +157,8 @@ pub(crate) fn samples() -> Vec<MetaCommand> {
         MetaChange::TsoWindow { end_ms: 9 },
         MetaChange::PutStore(store(1)),
         MetaChange::PutStore(store(2)),
+        MetaChange::RemoveStore(StoreId(2)),
+        MetaChange::BuryStore(StoreId(2)),
         MetaChange::Bootstrap(BootstrapPlan { unix_s: 1, regions: vec![planned] }),
     ];
     changes.map(|change| MetaCommand { term: TERM, change }).to_vec()

@@ -3,6 +3,7 @@
 mod operators;
 mod region;
 mod regions;
+mod store;
 
 use flotilla_base::ByteSize;
 use flotilla_client::Client;
@@ -27,6 +28,7 @@ pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fa
     match command {
         CtlCommand::Status { check } => status(globals, &client, &look.await?, check).await,
         CtlCommand::Stores => stores(globals, &look.await?),
+        CtlCommand::Store(command) => store::run(globals, &client.admin(), command).await,
         CtlCommand::Regions(args) => regions::list(globals, &look.await?, &args),
         CtlCommand::Region(command) => region::run(globals, &client.admin(), command).await,
         CtlCommand::Operators(args) => operators::list(globals, &client.admin(), &args).await,

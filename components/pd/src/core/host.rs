@@ -112,6 +112,10 @@ impl PdHost<Asker> for Host {
             Report::Bootstrapped => tracing::info!("cluster bootstrapped"),
             Report::Refused(refusal) => tracing::warn!(%refusal, "a command was refused"),
             Report::NotProposed(error) => tracing::warn!(%error, "a command was not proposed"),
+            Report::StoreLeaves(store) => tracing::warn!(%store, "a store is to leave for good"),
+            Report::StoreBuried(store) => {
+                tracing::warn!(%store, "nothing is left on a store: it is a tombstone");
+            }
             Report::Line { store, run, health } => {
                 tracing::info!(%store, run = run.get(), ?health, "connection of a store begins or ends");
             }

@@ -176,6 +176,9 @@ impl Owner {
             Request::PutStore { store, reply } => {
                 Input::PutStore { store, ticket: Asker::Done(reply) }
             }
+            Request::RemoveStore { id, reply } => {
+                Input::RemoveStore { id, ticket: Asker::Done(reply) }
+            }
             Request::StoreHeartbeat { id, stats, reply } => {
                 Input::StoreHeartbeat { id, stats, ticket: Asker::Done(reply) }
             }

@@ -31,6 +31,8 @@ pub(crate) enum Request {
     AllocIds { count: u32, reply: Reply<IdBatch> },
     /// Registers a store.
     PutStore { store: Box<StoreRecord>, reply: Reply<()> },
+    /// A store is gone for good.
+    RemoveStore { id: StoreId, reply: Reply<()> },
     /// Statistics of a store.
     StoreHeartbeat { id: StoreId, stats: Box<StoreStats>, reply: Reply<()> },
     /// A line of a store's run is open.

@@ -1,4 +1,5 @@
-//! `flotilla.cluster.Cluster`: how stores and regions are, and changes of regions, for whoever looks after the cluster.
+//! `flotilla.cluster.Cluster`: how stores and regions are, changes of regions, and the removal of stores, for whoever
+//! looks after the cluster.
 
 use flotilla_base::{RegionId, StoreId};
 use flotilla_pdcore::{AskedChange, Denied};
@@ -42,6 +43,18 @@ impl Cluster for ClusterService {
             stores: health.stores.into_iter().map(store).collect(),
             silent_regions: health.silent_regions.iter().map(|region| region.get()).collect(),
         }))
+    }
+
+    async fn remove_store(
+        &self,
+        request: Request<wire::RemoveStoreRequest>,
+    ) -> Result<Response<wire::RemoveStoreResponse>, Status> {
+        let request = request.into_inner();
+        self.admit(request.cluster_id).await?;
+        let id = StoreId(request.store_id);
+        let removed = self.core.ask(|reply| Ask::RemoveStore { id, reply }).await;
+        removed.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(wire::RemoveStoreResponse {}))
     }
 
     async fn add_operator(

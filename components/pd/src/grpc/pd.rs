@@ -357,15 +357,17 @@ impl Pd for PdService {
         let (cluster, region) = (status.cluster_id(), RegionId(request.region_id));
         let found = self.core.ask(|reply| Look::LastOperator { region, reply }).await;
         let found = found.map_err(|denied| reject::status(&denied))?;
-        let (plan, status) = match &found {
-            Some(LastOperator::Running(running)) => (&running.plan, pdpb::OperatorStatus::Running),
+        let (operator, status) = match &found {
+            Some(LastOperator::Running(running)) => {
+                (running.as_ref(), pdpb::OperatorStatus::Running)
+            }
             Some(LastOperator::Ended(ended)) => {
                 let status = match ended.ending {
                     Ending::Finished => pdpb::OperatorStatus::Success,
                     Ending::TimedOut => pdpb::OperatorStatus::Timeout,
                     Ending::Cancelled(_) => pdpb::OperatorStatus::Cancel,
                 };
-                (&ended.operator.plan, status)
+                (&ended.operator, status)
             }
             None => {
                 let header = header_of(cluster, &Denied::NoOperator(region))?;
@@ -376,9 +378,9 @@ impl Pd for PdService {
         Ok(Response::new(pdpb::GetOperatorResponse {
             header: header(cluster),
             region_id: region.get(),
-            desc: operators::desc(plan).into(),
+            desc: operators::desc(operator).into(),
             status: status.into(),
-            kind: operators::kind(plan).into(),
+            kind: operators::kind(operator).into(),
         }))
     }
 

@@ -46,7 +46,7 @@ pub(super) fn status(denied: &Denied) -> Status {
         Denied::UnknownStore(_) => Status::unknown(text),
         Denied::Refused(Refusal::DuplicateAddress { .. }) => Status::already_exists(text),
         Denied::Refused(Refusal::IncompleteStore(_)) => Status::invalid_argument(text),
-        Denied::Split(_) | Denied::Operator(_) | Denied::NoOperator(_) => {
+        Denied::Split(_) | Denied::Operator(_) | Denied::NoOperator(_) | Denied::Removal(_) => {
             Status::failed_precondition(text)
         }
         Denied::Tombstone(_) | Denied::Refused(_) => Status::failed_precondition(text),
@@ -68,7 +68,9 @@ pub(super) fn kind_in_header(denied: &Denied) -> Option<pdpb::ErrorType> {
         Denied::Operator(OperatorRefusal::UnknownRegion(_)) | Denied::NoOperator(_) => {
             Some(pdpb::ErrorType::RegionNotFound)
         }
-        Denied::Split(_) | Denied::Operator(_) => Some(pdpb::ErrorType::Unknown),
+        Denied::Split(_) | Denied::Operator(_) | Denied::Removal(_) => {
+            Some(pdpb::ErrorType::Unknown)
+        }
         Denied::Tombstone(_) | Denied::Refused(Refusal::Tombstone(_)) => {
             Some(pdpb::ErrorType::StoreTombstone)
         }

@@ -45,7 +45,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/members", get(routes::members))
         .route("/leader", get(routes::leader))
         .route("/stores", get(routes::stores))
-        .route("/store/{id}", get(routes::store))
+        .route("/store/{id}", get(routes::store).delete(routes::remove_store))
         .route("/region/id/{id}", get(regions::by_id))
         .route("/region/key/{key}", get(regions::by_key))
         .route("/regions", get(regions::all))

@@ -12,7 +12,8 @@ use axum::{
 use flotilla_base::{RegionId, StoreId};
 use flotilla_pdcore::AskedChange;
 use flotilla_placement::{
-    Change, EndedOperator, Ending, Operator, OperatorRefusal, Plan, operator::SplitAt,
+    Change, EndedOperator, Ending, Operator, OperatorRefusal, Plan,
+    operator::{SplitAt, drain},
 };
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +120,7 @@ pub(super) async fn list(State(context): State<Context>, RawQuery(query): RawQue
     let query = Query::new(query);
     let kinds: Vec<&str> = query.texts("kind").collect();
     let is_wanted = |running: &&Operator| {
-        kinds.is_empty() || kind(&running.plan).split(',').any(|own| kinds.contains(&own))
+        kinds.is_empty() || kind(running).split(',').any(|own| kinds.contains(&own))
     };
     let wanted = list.running.iter().filter(is_wanted);
     let shown = wanted.map(|running| Shown::new(running, None, is_object));
@@ -256,18 +257,19 @@ impl Shown {
         let bit = |word: &str| match word {
             "admin" => 1,
             "split" => 1 << 5,
+            "replica" => 1 << 6,
             "region" => 1 << 7,
             _ => 1 << 8,
         };
         Self::Object(Object {
-            desc: desc(plan),
+            desc: desc(operator),
             brief: plan.brief.clone(),
             region_id: plan.region.get(),
             region_epoch: Epoch {
                 conf_ver: plan.epoch.conf_ver.get(),
                 version: plan.epoch.version.get(),
             },
-            kind: kind(plan).split(',').map(bit).sum(),
+            kind: kind(operator).split(',').map(bit).sum(),
             timeout: timeout(plan),
             status: match ending {
                 None => 1,
@@ -279,14 +281,26 @@ impl Shown {
     }
 }
 
-/// What it is for. All operators so far are made by people.
-pub(crate) fn desc(plan: &Plan) -> String {
-    format!("admin-{}", plan.kind.name())
+/// Whether it empties a store that leaves. All others are made by people.
+fn is_drain(operator: &Operator) -> bool {
+    operator.asked_by == drain::ASKED_BY
+}
+
+/// What it is for, in the words of the public protocol.
+pub(crate) fn desc(operator: &Operator) -> String {
+    if is_drain(operator) {
+        "replace-rule-offline-peer".to_owned()
+    } else {
+        format!("admin-{}", operator.plan.kind.name())
+    }
 }
 
 /// What it changes.
-pub(crate) fn kind(plan: &Plan) -> &'static str {
+pub(crate) fn kind(operator: &Operator) -> &'static str {
+    let plan = &operator.plan;
     match (plan.changes_members(), plan.changes_leader()) {
+        (true, true) if is_drain(operator) => "replica,region,leader",
+        (true, _) if is_drain(operator) => "replica,region",
         (true, true) => "admin,region,leader",
         (true, false) => "admin,region",
         (false, true) => "admin,leader",
@@ -307,9 +321,9 @@ fn text(operator: &Operator, ending: Option<Ending>) -> String {
     let mut text = format!(
         "{} {{{}}} (kind:{}, region:{}({}, {}), createAt:{created}, startAt:{created}, currentStep:{}, \
          size:{}, steps:[{}], timeout:[{}])",
-        desc(plan),
+        desc(operator),
         plan.brief,
-        kind(plan),
+        kind(operator),
         plan.region,
         plan.epoch.version,
         plan.epoch.conf_ver,

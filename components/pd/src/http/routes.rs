@@ -17,7 +17,11 @@ use super::{
     model::{Member, StoreInfo, state_name},
     query::Query,
 };
-use crate::{SERVED_VERSION, core::Look, status::Status};
+use crate::{
+    SERVED_VERSION,
+    core::{Look, Request},
+    status::Status,
+};
 
 /// An answer, or an error as text.
 pub(super) type Answered = Result<Response, Refused>;
@@ -43,7 +47,11 @@ impl From<Denied> for Refused {
             ),
             Denied::Operator(refusal) => refusal.into(),
             Denied::NoOperator(_) => super::operators::not_found(),
-            Denied::Refused(_) | Denied::Split(_) | Denied::Tombstone(_) => {
+            Denied::Tombstone(id) => Self(
+                StatusCode::GONE,
+                format!("[PD:core:ErrStoreRemoved]store {id} has been removed"),
+            ),
+            Denied::Refused(_) | Denied::Split(_) | Denied::Removal(_) => {
                 Self(StatusCode::BAD_REQUEST, denied.to_string())
             }
         }
@@ -179,6 +187,14 @@ pub(super) async fn store(State(context): State<Context>, id: PathId) -> Answere
     let id = StoreId(number(id)?);
     let entry = context.core.ask(|reply| Look::Store { id, reply }).await?;
     Ok(Json(StoreInfo::from(&entry)).into_response())
+}
+
+/// `DELETE /store/{id}`: it leaves for good, and what it held is made anew elsewhere.
+pub(super) async fn remove_store(State(context): State<Context>, id: PathId) -> Answered {
+    bootstrapped(&context).await?;
+    let id = StoreId(number(id)?);
+    context.core.ask(|reply| Request::RemoveStore { id, reply }).await?;
+    Ok(Json("The store is set as Offline.").into_response())
 }
 
 pub(super) async fn metrics(State(context): State<Context>) -> Response {

@@ -5,4 +5,5 @@ mod grpc;
 mod operators;
 mod port;
 mod regions;
+mod removal;
 mod support;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use flotilla_base::{
-    ClusterId, Term,
+    ClusterId, StoreId, Term,
     codec::{CodecError, RecordReader, RecordWriter},
 };
 
@@ -31,6 +31,10 @@ pub enum MetaChange {
     PutStore(StoreRecord),
     /// Makes the first regions, once.
     Bootstrap(BootstrapPlan),
+    /// A store is to leave: its regions are moved away from now on.
+    RemoveStore(StoreId),
+    /// Nothing is left on a store that was to leave: it is gone for good, and its address is free.
+    BuryStore(StoreId),
 }
 
 /// A change together with the term of its proposer.
@@ -50,6 +54,8 @@ const ALLOC_WINDOW: u8 = 2;
 const TSO_WINDOW: u8 = 3;
 const PUT_STORE: u8 = 4;
 const BOOTSTRAP: u8 = 5;
+const REMOVE_STORE: u8 = 6;
+const BURY_STORE: u8 = 7;
 
 impl MetaCommand {
     /// The bytes of a log entry.
@@ -70,6 +76,12 @@ impl MetaCommand {
             }
             MetaChange::PutStore(store) => store.write(writer.byte(PUT_STORE)),
             MetaChange::Bootstrap(plan) => plan.write(writer.byte(BOOTSTRAP)),
+            MetaChange::RemoveStore(store) => {
+                writer.byte(REMOVE_STORE).number(store.get());
+            }
+            MetaChange::BuryStore(store) => {
+                writer.byte(BURY_STORE).number(store.get());
+            }
         }
         writer.finish()
     }
@@ -88,6 +100,8 @@ impl MetaCommand {
             TSO_WINDOW => MetaChange::TsoWindow { end_ms: reader.number()? },
             PUT_STORE => MetaChange::PutStore(StoreRecord::read(&mut reader)?),
             BOOTSTRAP => MetaChange::Bootstrap(BootstrapPlan::read(&mut reader)?),
+            REMOVE_STORE => MetaChange::RemoveStore(StoreId(reader.number()?)),
+            BURY_STORE => MetaChange::BuryStore(StoreId(reader.number()?)),
             _ => return Err(CodecError::Meaningless("kind of command")),
         };
         reader.finish()?;

@@ -84,7 +84,9 @@ pub enum Refusal {
     /// Another live store has this address.
     #[error(
         "duplicated store address {address}: store {asking} calls, but store {registered} is registered \
-         there; start the store with the data directory of store {registered}, or give it another address"
+         there; start the store with the data directory of store {registered}. Where that is lost, start the \
+         new store at another address, then remove the lost one: flotilla ctl store remove {registered}. Its \
+         address is free once it is a tombstone"
     )]
     DuplicateAddress {
         /// The address.
@@ -110,6 +112,25 @@ pub enum Refusal {
     /// The store was removed for good.
     #[error("store {0} is a tombstone: it was removed for good and must stop")]
     Tombstone(StoreId),
+    /// No store with this id is registered.
+    #[error("there is no store {0}")]
+    UnknownStore(StoreId),
+    /// The stores that would stay are too few for the replicas.
+    #[error(
+        "store {store} cannot be removed: {left} others would stay, and each region has {replicas} \
+         replicas, one to a store"
+    )]
+    TooFewStores {
+        /// The store that was to go.
+        store: StoreId,
+        /// Stores that would stay.
+        left: usize,
+        /// Stores that a region needs.
+        replicas: u32,
+    },
+    /// Its regions are not being moved away, so they cannot all be gone.
+    #[error("store {0} is no tombstone: nobody has asked for its removal")]
+    NotOffline(StoreId),
     /// The first regions exist.
     #[error("the cluster is bootstrapped already")]
     AlreadyBootstrapped,
@@ -230,6 +251,8 @@ impl MetaState {
             MetaChange::AllocWindow { ids } => self.alloc_window(ids, records),
             MetaChange::TsoWindow { end_ms } => self.extend_tso_window(end_ms, records),
             MetaChange::PutStore(store) => self.put_store(store, records),
+            MetaChange::RemoveStore(store) => self.remove_store(store, records),
+            MetaChange::BuryStore(store) => self.bury_store(store, records),
             MetaChange::Bootstrap(plan) => self.bootstrap_cluster(plan, records),
         }
     }
@@ -289,6 +312,62 @@ impl MetaState {
         records.push(record::put(record::store_key(store.id), |writer| store.write(writer)));
         self.stores.insert(store.id, store);
         Ok(Answer::Done)
+    }
+
+    fn remove_store(
+        &mut self,
+        id: StoreId,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        self.check_removal(id)?;
+        Ok(self.set_store_state(id, StoreState::Offline, records))
+    }
+
+    /// Whether a store may be told to leave now: what [`MetaChange::RemoveStore`] decides at apply. One that is leaving
+    /// already may be told again.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give.
+    pub fn check_removal(&self, id: StoreId) -> Result<(), Refusal> {
+        let known = self.stores.get(&id).ok_or(Refusal::UnknownStore(id))?;
+        match known.state {
+            StoreState::Tombstone => return Err(Refusal::Tombstone(id)),
+            StoreState::Offline => return Ok(()),
+            StoreState::Up => {}
+        }
+        let stays = |store: &&StoreRecord| store.id != id && store.state == StoreState::Up;
+        let left = self.stores.values().filter(stays).count();
+        match self.cluster.map(|cluster| cluster.max_replicas) {
+            Some(replicas) if left < replicas as usize => {
+                Err(Refusal::TooFewStores { store: id, left, replicas })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether all is moved away is known from heartbeats, by the leader that proposes it.
+    fn bury_store(&mut self, id: StoreId, records: &mut Vec<Mutation>) -> Result<Answer, Refusal> {
+        match self.stores.get(&id).map(|known| known.state) {
+            None => Err(Refusal::UnknownStore(id)),
+            Some(StoreState::Up) => Err(Refusal::NotOffline(id)),
+            Some(StoreState::Tombstone) => Ok(Answer::Done),
+            Some(StoreState::Offline) => {
+                Ok(self.set_store_state(id, StoreState::Tombstone, records))
+            }
+        }
+    }
+
+    fn set_store_state(
+        &mut self,
+        id: StoreId,
+        state: StoreState,
+        records: &mut Vec<Mutation>,
+    ) -> Answer {
+        if let Some(store) = self.stores.get_mut(&id) {
+            store.state = state;
+            records.push(record::put(record::store_key(id), |writer| store.write(writer)));
+        }
+        Answer::Done
     }
 
     /// Whether `store` may register now: what [`MetaChange::PutStore`] decides at apply.

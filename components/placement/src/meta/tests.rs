@@ -185,12 +185,45 @@ fn a_wiped_store_is_told_what_to_do() {
     member.apply(MetaChange::PutStore(store(1, 20160))).expect("free address");
     let twin = member.apply(MetaChange::PutStore(store(2, 20160))).expect_err("taken address");
     let text = twin.to_string();
-    for part in ["duplicated store address", "store 2", "store 1", "data directory"] {
+    for part in
+        ["duplicated store address", "store 2", "store 1", "data directory", "store remove 1"]
+    {
         assert!(text.contains(part), "{text:?} lacks {part:?}");
     }
     let by_peer_address =
         StoreRecord { peer_address: "127.0.0.1:20160".to_owned(), ..store(3, 20163) };
     assert!(member.apply(MetaChange::PutStore(by_peer_address)).is_err());
+}
+
+#[test]
+fn a_store_leaves_step_by_step_and_frees_its_address() {
+    let mut member = initialised();
+    for id in 1..=3 {
+        member
+            .apply(MetaChange::PutStore(store(id, 20160 + u16::try_from(id).expect("small"))))
+            .expect("free");
+    }
+    let (remove, bury) = (MetaChange::RemoveStore(StoreId(3)), MetaChange::BuryStore(StoreId(3)));
+    let few = Refusal::TooFewStores { store: StoreId(3), left: 2, replicas: 3 };
+    assert_eq!(member.apply(remove.clone()), Err(few));
+    member.apply(MetaChange::PutStore(store(4, 20164))).expect("free");
+    assert_eq!(member.apply(bury.clone()), Err(Refusal::NotOffline(StoreId(3))));
+    assert_eq!(member.apply(remove.clone()), Ok(Answer::Done));
+    let new = store(5, 20163);
+    assert!(member.apply(MetaChange::PutStore(new.clone())).is_err(), "it is not gone yet");
+    assert_eq!(member.apply(remove.clone()), Ok(Answer::Done), "told again");
+    let another = member.apply(MetaChange::RemoveStore(StoreId(4)));
+    assert!(matches!(another, Err(Refusal::TooFewStores { left: 2, .. })), "{another:?}");
+    assert_eq!(member.apply(bury.clone()), Ok(Answer::Done));
+    assert_eq!(member.state.stores()[&StoreId(3)].state, StoreState::Tombstone);
+    assert_eq!(member.apply(bury), Ok(Answer::Done), "told again");
+    assert_eq!(member.apply(remove), Err(Refusal::Tombstone(StoreId(3))));
+    assert_eq!(member.apply(MetaChange::PutStore(new)), Ok(Answer::Done));
+    let back = member.apply(MetaChange::PutStore(store(3, 20173)));
+    assert_eq!(back, Err(Refusal::Tombstone(StoreId(3))));
+    for unknown in [MetaChange::RemoveStore(StoreId(9)), MetaChange::BuryStore(StoreId(9))] {
+        assert_eq!(member.apply(unknown), Err(Refusal::UnknownStore(StoreId(9))));
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub enum Change {
     MovePeer {
         /// Where the peer is.
         from: StoreId,
-        /// Where none is yet.
+        /// Where none is yet, or a learner that is to vote instead.
         to: StoreId,
     },
     /// Its voters are on these stores, and it has no other peers.
@@ -245,9 +245,9 @@ impl Sight<'_> {
             && self.view.health(store, self.now) == StoreHealth::Up
     }
 
-    /// Whether the store will not come back: what waits for it waits in vain.
+    /// Whether the store will not come back, or is to leave: what waits for it waits in vain.
     pub(super) fn is_lost(&self, store: StoreId) -> bool {
-        let is_there = |record: &StoreRecord| record.state != StoreState::Tombstone;
+        let is_there = |record: &StoreRecord| record.state == StoreState::Up;
         !self.stores.get(&store).is_some_and(is_there)
             || self.view.health(store, self.now) == StoreHealth::Down
     }

@@ -94,7 +94,7 @@ pub enum CancelReason {
     RegionGone,
     /// Somebody else changed its members.
     MembersChanged,
-    /// A store that is to get a peer or the lead will not come back.
+    /// A store that is to get a peer or the lead will not come back, or is to leave.
     StoreLost(StoreId),
     /// Somebody wanted so.
     Stopped,
@@ -130,7 +130,7 @@ impl fmt::Display for Ending {
                 write!(f, "{reason}: somebody else changed its members")
             }
             Self::Cancelled(CancelReason::StoreLost(store)) => {
-                write!(f, "{reason}: store {store} is down, or gone for good")
+                write!(f, "{reason}: store {store} is down, or leaves the cluster")
             }
             Self::Cancelled(CancelReason::Stopped) => {
                 write!(f, "{reason}: it was cancelled; what was ordered last may still happen")
@@ -361,6 +361,11 @@ impl OperatorController {
     pub fn next_deadline(&self) -> Moment {
         let deadlines = self.running.values().map(|running| running.deadline);
         deadlines.min().unwrap_or(Moment::NEVER)
+    }
+
+    /// Those that go on, by region.
+    pub fn iter(&self) -> impl Iterator<Item = &Operator> {
+        self.running.values()
     }
 
     /// The operator of a region, while it goes on.

@@ -9,11 +9,15 @@
 //! a region has one at a time. Operators belong to one reign of one leader. When they are gone, each region is in a
 //! state that is sound by itself, and the next leader sees it as it is.
 //!
-//! Reading order: [`shape`], [`step`], [`change`], [`plan`], [`controller`].
+//! A store that leaves is emptied by operators that nobody has to ask for one by one ([`drain`]).
+//!
+//! Reading order: [`shape`], [`step`], [`change`], [`plan`], [`controller`], [`removal`], [`drain`].
 
 pub mod change;
 pub mod controller;
+pub mod drain;
 pub mod plan;
+pub mod removal;
 pub mod shape;
 pub mod step;
 
@@ -22,7 +26,9 @@ pub use controller::{
     CancelReason, EndedOperator, Ending, Operator, OperatorController, OperatorEvent, OperatorId,
     OperatorList, Order, Stamp,
 };
+pub use drain::{Drain, DrainLook};
 pub use plan::Plan;
+pub use removal::RemovalRefusal;
 pub use step::{Command, PeerChange, PeerChangeKind, SplitAt, Step};
 
 #[cfg(test)]

@@ -244,7 +244,8 @@ impl Way<'_> {
             }
             Change::MovePeer { from, to } => {
                 let votes = votes_on(on(*from)?);
-                if now.on(*to).is_some() {
+                let is_like_it = |known: Peer| !votes || votes_on(known);
+                if from == to || now.on(*to).is_some_and(is_like_it) {
                     return Err(is_member(*to));
                 }
                 self.sight.check_target(*to)?;

@@ -1,5 +1,6 @@
 //! Plans as tables, operators step by step, and a region that obeys, delays or ignores what it is told.
 
+mod draining;
 mod model;
 mod plans;
 mod steps;
@@ -131,7 +132,15 @@ impl Scene {
     }
 
     fn begin(&mut self, change: &Change) -> Result<Vec<OperatorEvent>, OperatorRefusal> {
-        let mut plan = self.plan(change)?;
+        let plan = self.plan(change)?;
+        self.begin_plan(plan, "test")
+    }
+
+    fn begin_plan(
+        &mut self,
+        mut plan: Plan,
+        asked_by: &'static str,
+    ) -> Result<Vec<OperatorEvent>, OperatorRefusal> {
         let count = u64::from(plan.new_peers());
         if count > 0 {
             let ids = IdBatch { first: self.next_id, last: self.next_id + count - 1 };
@@ -139,7 +148,7 @@ impl Scene {
             plan = plan.with_ids(ids);
         }
         let sight = Sight { stores: &self.stores, view: &self.view, now: self.now };
-        self.controller.begin(&sight, plan, ("test", Stamp { now: self.now, unix_ms: 1_000 }))
+        self.controller.begin(&sight, plan, (asked_by, Stamp { now: self.now, unix_ms: 1_000 }))
     }
 
     fn peer_on(&self, store: u64) -> Peer {

@@ -243,6 +243,8 @@ impl PdHost<PdTicket> for Hands<'_> {
             | Report::Piece { .. }
             | Report::IdWindow(_)
             | Report::Line { .. }
+            | Report::StoreLeaves(_)
+            | Report::StoreBuried(_)
             | Report::Refused(_)
             | Report::NotProposed(_) => {}
         }

@@ -9,7 +9,7 @@ use super::*;
 
 /// What happens between two reports.
 #[derive(Clone, Copy, Debug)]
-enum Turn {
+pub(super) enum Turn {
     /// The orders that came are carried out, late ones first.
     Obey,
     /// They are kept for later.
@@ -24,7 +24,7 @@ enum Turn {
     Split,
 }
 
-fn any_turn() -> impl Strategy<Value = Turn> {
+pub(super) fn any_turn() -> impl Strategy<Value = Turn> {
     prop_oneof![
         6 => Just(Turn::Obey),
         1 => Just(Turn::Delay),
@@ -38,7 +38,7 @@ fn any_turn_of_strangers() -> impl Strategy<Value = Turn> {
     prop_oneof![12 => any_turn(), 1 => (0..6_usize).prop_map(Turn::Meddle)]
 }
 
-fn any_members() -> impl Strategy<Value = String> {
+pub(super) fn any_members() -> impl Strategy<Value = String> {
     let roles =
         prop::collection::vec(prop::sample::select(vec!["v", "v", "v", "l", "i", "d"]), 1..6);
     roles.prop_map(|roles| {
@@ -61,12 +61,12 @@ fn any_change() -> impl Strategy<Value = Change> {
 }
 
 impl Scene {
-    fn is_alive(&self, peer: Peer) -> bool {
+    pub(super) fn is_alive(&self, peer: Peer) -> bool {
         !self.dead.contains(&peer.store) && !self.pending.iter().any(|it| it.id == peer.id)
     }
 
     /// Carries an order out as a store would: not where it is meant for another leader or epoch.
-    fn obey(&mut self, order: &Order, is_counted_each: bool) {
+    pub(super) fn obey(&mut self, order: &Order, is_counted_each: bool) {
         if order.epoch != self.region.epoch || order.leader.id != self.leader.id {
             return;
         }
@@ -133,7 +133,7 @@ impl Scene {
         assert!(leader.role != PeerRole::Learner, "a learner leads: {}", shown(&self.region));
     }
 
-    fn turn(&mut self, turn: Turn) {
+    pub(super) fn turn(&mut self, turn: Turn) {
         match turn {
             Turn::Elect(pick) => {
                 let voters = self.region.peers.iter().filter(|it| it.role != PeerRole::Learner);
@@ -163,12 +163,12 @@ impl Scene {
     }
 }
 
-fn step_shape(region: &Region) -> shape::Shape {
+pub(super) fn step_shape(region: &Region) -> shape::Shape {
     shape::Shape::of(region)
 }
 
 /// The stores of those that vote, and of the others, when no joint change is under way.
-fn placed(region: &Region) -> (BTreeSet<StoreId>, BTreeSet<StoreId>) {
+pub(super) fn placed(region: &Region) -> (BTreeSet<StoreId>, BTreeSet<StoreId>) {
     let left = step_shape(region).left();
     let of = |role| left.peers().filter(move |it| it.role == role).map(|it| it.store).collect();
     (of(PeerRole::Voter), of(PeerRole::Learner))
@@ -190,6 +190,8 @@ fn assert_fulfilled(change: &Change, before: &Region, scene: &Scene) {
             let half = if voters.remove(from) { &mut voters } else { &mut learners };
             half.remove(from);
             half.insert(*to);
+            // A learner that was there already is the one that votes.
+            learners = &learners - &voters;
         }
         Change::MoveRegion(stores) => (voters, learners) = (stores.clone(), BTreeSet::new()),
     }
@@ -199,7 +201,7 @@ fn assert_fulfilled(change: &Change, before: &Region, scene: &Scene) {
 }
 
 /// A scene whose region has a leader and a living majority; `None` where the draw has none.
-fn begin_with(members: &str, dead: Option<u64>) -> Option<Scene> {
+pub(super) fn begin_with(members: &str, dead: Option<u64>) -> Option<Scene> {
     let is_voter = |peer: &Peer| peer.role != PeerRole::Learner;
     let leader = *peers(members).iter().find(|it| is_voter(it) && Some(it.store.get()) != dead)?;
     let mut scene = Scene::new(members);

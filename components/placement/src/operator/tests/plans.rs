@@ -59,6 +59,16 @@ fn two_voters_change_at_once() {
         ["add learner peer 101 on store 4", "remove peer on store 3"],
         "a learner stays one"
     );
+    assert_eq!(
+        steps("1v 2v 3v 4l", &Change::MovePeer { from: store(3), to: store(4) }),
+        [
+            "use joint consensus, promote learner peer 40 on store 4 to voter, \
+             demote voter peer 30 on store 3 to learner",
+            "leave joint state",
+            "remove peer on store 3",
+        ],
+        "a learner that is there already votes instead"
+    );
 }
 
 #[test]
@@ -152,6 +162,8 @@ fn whoever_cannot_be_obeyed_is_told_why() {
     let move_peer = |from, to| Change::MovePeer { from: store(from), to: store(to) };
     refused("1v 2v", &move_peer(1, 2), "has a peer on store 2 already");
     refused("1v 2v", &move_peer(3, 4), "has no peer on store 3");
+    refused("1v 2l 3l", &move_peer(2, 3), "has a peer on store 3 already");
+    refused("1v 2l", &move_peer(2, 2), "has a peer on store 2 already");
 
     let unknown = Scene::new("1v").sight().plan(RegionId(99), &Change::AddPeer(store(2)));
     assert_eq!(unknown, Err(OperatorRefusal::UnknownRegion(RegionId(99))));
