@@ -228,6 +228,13 @@ impl Arena {
         leader(&self.cluster, &self.observer, &self.runtime)
     }
 
+    /// Where regions are changed, most faults let some of that come to an end first. Meanwhile others begin.
+    pub(crate) fn let_regions_move(&mut self) {
+        if let Some(churn) = self.churn.as_ref().filter(|_| self.rng.chance(700)) {
+            self.runtime.block_on(churn.get_on());
+        }
+    }
+
     /// Waits for more successes of clients.
     pub(crate) fn progress(&self, more: u64, what: &str) {
         self.runtime.block_on(self.ledger.progress(more, what));

@@ -17,7 +17,7 @@ use std::{
 use flotilla_base::{Peer, PeerRole, Rng, StoreId};
 use flotilla_client::{Bytes, Client, KeyRange, OperatorInfo, RegionChange, RegionInfo};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -40,6 +40,8 @@ const MANY: usize = 60;
 const PERIOD_OF_MANY: Duration = Duration::from_secs(2);
 /// Moves that are under way at the same time.
 const MOVERS: u64 = 3;
+/// Most faults wait so long for the end of a move.
+const REST: Duration = Duration::from_secs(5);
 /// So many changes of each kind must have been carried out, and so many faults must have met one.
 const LEAST: u64 = 3;
 
@@ -67,6 +69,8 @@ pub(crate) struct Counts {
     failed: AtomicU64,
     /// Moves that are under way.
     moving: AtomicU64,
+    /// One of them has been carried out.
+    moved: Notify,
     /// Faults that began while a region moved.
     met: AtomicU64,
 }
@@ -135,6 +139,12 @@ impl Churn {
             tasks.spawn(repeat(is_over.subscribe(), changer(lane), Changer::move_a_peer));
         }
         Self { tasks, is_over, counts }
+    }
+
+    /// Returns when a move has been carried out since the last time. Not all of them can be: what was begun may wait for a
+    /// placement driver that has forgotten it.
+    pub(crate) async fn get_on(&self) {
+        let _none_in_time = timeout(REST, self.counts.moved.notified()).await.is_err();
     }
 
     /// A fault begins.
@@ -213,6 +223,9 @@ impl Changer {
         self.counts.moving.fetch_add(1, Ordering::Relaxed);
         let is_moved = self.change(&info, RegionChange::MovePeer { from, to }).await;
         self.counts.moving.fetch_sub(1, Ordering::Relaxed);
+        if is_moved {
+            self.counts.moved.notify_one();
+        }
         self.count(is_moved, |counts| &counts.moves);
         self
     }

@@ -4,13 +4,13 @@
 //! It is looked at once all has come to rest, behind the last fault.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     thread,
     time::{Duration, Instant},
 };
 
-use flotilla_base::{Family, Peer, PeerRole, Region, RegionId, StoreId};
+use flotilla_base::{Family, Peer, PeerRole, Region, StoreId};
 use flotilla_client::{Bytes, Client, KeyRange, RegionChange, RegionInfo, StoreInfo};
 
 use crate::{
@@ -107,7 +107,9 @@ fn look(arena: &Arena, client: &Client) -> Result<Vec<RegionInfo>, String> {
     }
     ensure(border.is_empty() && !regions.is_empty(), || "the map ends too early".to_owned())?;
     let stores = stores(arena, client)?;
-    regions.iter().try_for_each(|info| mend(arena, client, &stores, info))?;
+    // All of them, before the first one is waited for.
+    let mended: Vec<_> = regions.iter().map(|info| mend(arena, client, &stores, info)).collect();
+    mended.into_iter().collect::<Result<(), String>>()?;
     for (position, info) in &stores {
         let is_here = |it: &&RegionInfo| it.region.peer_on(info.id).is_some();
         let here = u64::try_from(regions.iter().filter(is_here).count()).expect("small");
@@ -172,36 +174,36 @@ async fn has_caught_up(stores: &[StoreInfo], info: &RegionInfo) -> Result<(), St
 }
 
 fn compare(disks: &[Disk], regions: &[Region]) -> Result<(), String> {
-    let of: BTreeMap<RegionId, &Region> =
-        regions.iter().map(|region| (region.id, region)).collect();
-    let owner = |key: &[u8]| regions.iter().find(|region| region.range.contains(key));
-    for Disk { store, data, log, meta } in disks {
-        let is_here =
-            |region: Option<&&Region>| region.is_some_and(|it| it.peer_on(*store).is_some());
-        let stray = data.keys().filter(|key| !is_here(owner(key).as_ref()));
-        none(*store, "keys", stray)?;
-        let named = |bytes: &[u8]| {
-            of.get(&RegionId(u64::from_be_bytes(bytes.try_into().expect("8 bytes"))))
-        };
-        none(*store, "entries", log.keys().filter(|key| !is_here(named(&key[..8]))))?;
-        let may_be_strange = |key: &[u8]| [BOOTSTRAPPED, TOMBSTONE].contains(&key[0]);
-        let stray = meta.keys().filter(|key| !may_be_strange(key) && !is_here(named(&key[1..9])));
-        none(*store, "records", stray)?;
-    }
-    regions.iter().try_for_each(|region| are_equal(disks, region))
+    let strays = disks.iter().map(|disk| disk.has_no_stray(regions));
+    let all = strays.chain(regions.iter().map(|region| are_equal(disks, region)));
+    let wrong: Vec<String> = all.filter_map(Result::err).collect();
+    ensure(wrong.is_empty(), || wrong.join("\n"))
 }
 
-fn none<'a>(
-    store: StoreId,
-    what: &str,
-    stray: impl Iterator<Item = &'a Vec<u8>>,
-) -> Result<(), String> {
-    let stray: Vec<String> = stray.map(|key| key.escape_ascii().to_string()).collect();
-    let first = stray.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    let otherwise = || {
-        format!("store {store} has {} {what} of regions that are not there: {first}", stray.len())
-    };
-    ensure(stray.is_empty(), otherwise)
+impl Disk {
+    /// Whether all that is here is of regions with a peer here.
+    fn has_no_stray(&self, regions: &[Region]) -> Result<(), String> {
+        let here: Vec<&Region> =
+            regions.iter().filter(|region| region.peer_on(self.store).is_some()).collect();
+        let owns = |key: &Vec<u8>| here.iter().any(|region| region.range.contains(key));
+        let ids: BTreeSet<Vec<u8>> =
+            here.iter().map(|it| it.id.get().to_be_bytes().to_vec()).collect();
+        let is_entry = |key: &Vec<u8>| ids.contains(&key[..8]);
+        let is_record =
+            |key: &Vec<u8>| [BOOTSTRAPPED, TOMBSTONE].contains(&key[0]) || ids.contains(&key[1..9]);
+        self.none("keys", self.data.keys().filter(|key| !owns(key)))?;
+        self.none("entries", self.log.keys().filter(|key| !is_entry(key)))?;
+        self.none("records", self.meta.keys().filter(|key| !is_record(key)))
+    }
+
+    fn none<'a>(&self, what: &str, stray: impl Iterator<Item = &'a Vec<u8>>) -> Result<(), String> {
+        let (stray, store) = (stray.collect::<Vec<_>>(), self.store);
+        let first = stray.first().map(|key| key.escape_ascii().to_string()).unwrap_or_default();
+        let count = stray.len();
+        let otherwise =
+            || format!("store {store} has {count} {what} of regions that are not there: {first}");
+        ensure(count == 0, otherwise)
+    }
 }
 
 fn are_equal(disks: &[Disk], region: &Region) -> Result<(), String> {

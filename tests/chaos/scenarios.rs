@@ -22,8 +22,8 @@ const SECONDS: u64 = 60;
 /// Power cuts of a test run.
 const CYCLES: u32 = 30;
 /// The same where regions change: the cluster has more to do in each of them.
-const CHURN_SECONDS: u64 = 35;
-const CHURN_CYCLES: u32 = 12;
+const CHURN_SECONDS: u64 = 40;
+const CHURN_CYCLES: u32 = 10;
 /// In so many cycles a cluster that never syncs must have lost something.
 const CONTROL_CYCLES: u32 = 20;
 
@@ -236,6 +236,7 @@ fn play(arena: &mut Arena, length: Length, rounds: &[Round]) -> Outcome {
         if is_over {
             return Ok(());
         }
+        arena.let_regions_move();
         let round = rounds[arena.draw(rounds.len())];
         round(arena)?;
     }
