@@ -29,6 +29,7 @@ mod common;
 #[path = "../../../components/multiraft/tests/harness/disk.rs"]
 mod disk;
 #[path = "../../../components/store/src/envelope.rs"]
+#[allow(dead_code, reason = "signs of life carry nothing to decode")]
 mod envelope;
 #[path = "../../../components/flotilla/src/kv/lines.rs"]
 #[allow(dead_code, reason = "results are no decoders")]
