@@ -9,8 +9,8 @@ use flotilla_base::{
 };
 use flotilla_damage::sealed;
 use flotilla_multiraft::{
-    Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask, Claims, Guard, NewRegion,
-    Reply, SplitCommand, SplitDone, WriteCommand,
+    Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask, Claims, Guard,
+    MembersChanged, NewRegion, Reply, SplitCommand, SplitDone, WriteCommand,
 };
 use flotilla_placement::{
     BootstrapPlan, BootstrapRegion, Cluster, EntryPosition, MetaChange, MetaCommand, MetaState,
@@ -84,7 +84,7 @@ impl ApplyHost<u64> for Witness<'_> {
     fn write(&mut self, batch: Vec<Mutation>) {
         for mutation in &batch {
             match mutation {
-                Mutation::Put(Family::RaftMeta, ..) => {}
+                Mutation::Put(Family::RaftMeta, ..) | Mutation::Delete(Family::RaftMeta, _) => {}
                 Mutation::Put(family, key, _) | Mutation::Delete(family, key) => {
                     assert!(Family::DATA.contains(family) && self.range.contains(key));
                 }
@@ -109,7 +109,8 @@ impl ApplyHost<u64> for Witness<'_> {
     }
 
     fn split(&mut self, _region: RegionId, _peer: PeerId, done: SplitDone) {
-        let SplitDone { parent, births } = done;
+        let SplitDone { parent, births, orphans } = done;
+        assert_eq!(orphans, [], "every slot is free");
         let mut border = self.range.start.clone();
         for part in births.iter().map(|birth| &birth.region).chain([&parent]) {
             assert_eq!(part.range.start, border, "the parts tile what there was");
@@ -117,6 +118,10 @@ impl ApplyHost<u64> for Witness<'_> {
         }
         assert_eq!(border, self.range.end, "the parts tile what there was");
         *self.range = parent.range;
+    }
+
+    fn members(&mut self, _region: RegionId, _peer: PeerId, changed: MembersChanged) {
+        assert_eq!(changed.region.range, *self.range, "a change of members moves no border");
     }
 
     fn applied(&mut self, _region: RegionId, _peer: PeerId, _applied: Applied) {}

@@ -9,7 +9,7 @@ use flotilla_base::{
 };
 use flotilla_damage::{assert_canonical, sealed};
 use flotilla_multiraft::persist::{RegionState, decode_region_state, put_region_state};
-use flotilla_multiraft::{Command, Guard, WriteCommand};
+use flotilla_multiraft::{ChangeKind, ChangePeers, Command, Guard, PeerChange, WriteCommand};
 use flotilla_placement::{EntryPosition, MetaCommand, MetaState};
 use flotilla_raftgroup::{ApplyState, Entry, LogPosition, RaftState, disk};
 
@@ -42,6 +42,7 @@ pub fn run(bytes: &[u8]) {
             |command| match command {
                 Command::Write(write) => write.encode().to_vec(),
                 Command::Split(split) => split.encode().to_vec(),
+                Command::Forget(forget) => forget.encode().to_vec(),
             },
         ),
         5 => assert_canonical(
@@ -60,6 +61,11 @@ pub fn run(bytes: &[u8]) {
             |value| value.encode().to_vec(),
         ),
         8 => meta_record(body, record),
+        9 => assert_canonical(
+            &record,
+            |record| ChangePeers::decode(&Bytes::copy_from_slice(record)),
+            |change| change.encode().to_vec(),
+        ),
         _ => {
             if let Some(decoded) = key::decode_memcomparable(body) {
                 assert_eq!(key::encode_memcomparable(&decoded), body, "one form for each key");
@@ -157,7 +163,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds.extend(crate::commands::samples().iter().map(|command| seed(6, &command.encode())));
     seeds.push([7, 0x11, 0, 0, 0, 0, 0, 0, 0, 9, b'v'].to_vec());
     seeds.extend(crate::commands::samples().iter().map(|command| seed(8, &command.encode())));
-    seeds.push([&[9], key::encode_memcomparable(b"a key of two groups").as_ref()].concat());
+    let step = PeerChange { kind: ChangeKind::Demote, peer: PeerId(71), store: StoreId(1) };
+    let change = ChangePeers { epoch: Epoch::FIRST, changes: vec![step] };
+    seeds.push(seed(9, &change.encode()));
+    seeds.push([&[10], key::encode_memcomparable(b"a key of two groups").as_ref()].concat());
     seeds
 }
 
