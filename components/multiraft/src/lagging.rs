@@ -21,7 +21,8 @@ pub(crate) struct Lagging {
 impl<T> Replica<T> {
     /// Tells the host when other members are behind than before.
     pub(crate) fn tell_lagging(&mut self, now: Moment, effects: &mut Effects<T>) {
-        if !self.group.is_leader() {
+        // In a sleep nobody is heard, and nobody is behind who was not before.
+        if !self.group.is_leader() || self.group.is_going_to_sleep() {
             return;
         }
         let (term, timing) = (self.group.role().term, self.timing());

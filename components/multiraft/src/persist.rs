@@ -45,6 +45,17 @@ pub enum RegionState {
     Applying(Applying),
 }
 
+impl RegionState {
+    /// Whose state it is.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        match self {
+            Self::Uninitialised(peer) | Self::Normal(peer, _) | Self::Quarantined(peer) => *peer,
+            Self::Applying(applying) => applying.peer,
+        }
+    }
+}
+
 /// A peer whose data is being replaced by what is staged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applying {

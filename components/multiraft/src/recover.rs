@@ -88,9 +88,14 @@ fn recover_peer(
     let mut normal = None;
     let mut applying = None;
     let mut uninitialised = PeerId(0);
+    let known = records.iter().find_map(|record| decode_region_state(region, record).ok());
     for record in records {
         match decode_region_state(region, record) {
-            Err(cause) => return damaged(PeerId(0), cause.to_string()),
+            // The other record may say whose it is.
+            Err(cause) => {
+                let peer = known.as_ref().map_or(PeerId(0), RegionState::peer);
+                return damaged(peer, cause.to_string());
+            }
             Ok(RegionState::Quarantined(peer)) => {
                 return damaged(peer, "it was found damaged in an earlier run".to_owned());
             }
@@ -255,6 +260,21 @@ mod tests {
         assert!(matches!(recovered(&batch), RecoveredPeer::Damaged { .. }), "a log without them");
         assert!(matches!(recovered(&[normal(), apply_at(9)]), RecoveredPeer::Damaged { .. }));
         assert!(matches!(recovered(&[normal(), vote(7)]), RecoveredPeer::Damaged { .. }));
+    }
+
+    /// Whose record is spoilt is found in the other one: so it can be removed.
+    #[test]
+    fn a_spoilt_record_leaves_the_peer_its_name() {
+        let spoilt = |kind| {
+            let key = disk::meta_key(kind, RegionId(2));
+            Mutation::Put(Family::RaftMeta, key, "damaged".into())
+        };
+        let batches = [[normal(), spoilt(PEER_MARK_KIND)], [mark(), spoilt(REGION_STATE_KIND)]];
+        for batch in batches {
+            assert!(matches!(recovered(&batch), RecoveredPeer::Damaged { peer: PEER, .. }));
+        }
+        let nothing = recovered(&[spoilt(REGION_STATE_KIND)]);
+        assert!(matches!(nothing, RecoveredPeer::Damaged { peer: PeerId(0), .. }));
     }
 
     /// One record of a log costs its own peer, wherever it stands.

@@ -10,8 +10,8 @@
 //!
 //! The leader asks again, and is answered by the tombstone.
 
+use flotilla_base::ScanDirection;
 use flotilla_base::{Epoch, Family, Index, KvRead, Mutation, PeerId, ReadError, RegionId};
-use flotilla_base::{KeyRange, ScanDirection};
 use flotilla_raftgroup::disk::{self, DiskError};
 
 use crate::destroy::{Cleanup, Tombstone, put_cleanup, put_tombstone};
@@ -26,12 +26,12 @@ pub struct Clearance {
     pub batch: Vec<Mutation>,
     /// What is left of it.
     pub tombstone: Tombstone,
-    /// What is to be cleaned then.
-    pub cleanup: Cleanup,
+    /// What is to be cleaned then; `None` where it is not known whether the peer owned anything.
+    pub cleanup: Option<Cleanup>,
 }
 
-/// Ends `peer` of `region`, which `epoch` knows to be a member no more. Where its own range cannot be read, whatever
-/// nobody owns on this store is cleaned.
+/// Ends `peer` of `region`, which `epoch` knows to be a member no more. Where its range cannot be read, its data stays: what
+/// nobody owns may be what another damaged peer has, or what an applier is about to give to a split's child.
 ///
 /// # Errors
 /// The engine fails.
@@ -42,13 +42,13 @@ pub fn clear(
     epoch: Epoch,
 ) -> Result<Clearance, ReadError> {
     let range = match read_region_state(reader, region) {
-        Ok(Some(RegionState::Normal(_, shape))) => shape.range,
-        Ok(Some(RegionState::Applying(applying))) => applying.clean,
-        Ok(_) | Err(DiskError::Record { .. } | DiskError::Contradiction { .. }) => KeyRange::all(),
+        Ok(Some(RegionState::Normal(_, shape))) => Some(shape.range),
+        Ok(Some(RegionState::Applying(applying))) => Some(applying.clean),
+        Ok(_) | Err(DiskError::Record { .. } | DiskError::Contradiction { .. }) => None,
         Err(DiskError::Read(error)) => return Err(error),
     };
     let tombstone = Tombstone { min_next: peer.next(), epoch };
-    let cleanup = Cleanup { region, peer, range };
+    let cleanup = range.map(|range| Cleanup { region, peer, range });
     let mut batch = vec![put_tombstone(region, &tombstone)];
     // The log is whatever is there: what its records say of it is not to be trusted.
     reader.scan(
@@ -64,7 +64,7 @@ pub fn clear(
     let records = [REGION_STATE_KIND, PEER_MARK_KIND].map(|kind| disk::meta_key(kind, region));
     batch.extend(records.map(|key| Mutation::Delete(Family::RaftMeta, key)));
     batch.push(put_removed(region, &[]));
-    batch.push(put_cleanup(&cleanup));
+    batch.extend(cleanup.as_ref().map(put_cleanup));
     Ok(Clearance { batch, tombstone, cleanup })
 }
 
@@ -80,7 +80,7 @@ impl RegionTable {
 mod tests {
     use std::sync::Mutex;
 
-    use flotilla_base::{Peer, Region, StoreId, Tables};
+    use flotilla_base::{KeyRange, Peer, Region, StoreId, Tables};
     use flotilla_raftgroup::{Message, MessageKind};
 
     use super::*;
@@ -142,22 +142,22 @@ mod tests {
         let log = [entry(Index(6)), entry(Index(9))];
         let marked = put_region_state(REGION, &RegionState::Quarantined(PEER));
         let cases = [
-            (vec![normal.clone(), marked], range.clone()),
-            (vec![normal, spoilt(PEER_MARK_KIND)], range),
-            (vec![spoilt(REGION_STATE_KIND)], KeyRange::all()),
-            (vec![], KeyRange::all()),
+            (vec![normal.clone(), marked], Some(range.clone())),
+            (vec![normal, spoilt(PEER_MARK_KIND)], Some(range)),
+            (vec![spoilt(REGION_STATE_KIND)], None),
+            (vec![], None),
         ];
         for (records, range) in cases {
             let disk = Mutex::new(Tables::default());
             disk.lock().expect("nobody else").apply(&records);
             disk.lock().expect("nobody else").apply(&log);
             let clearance = clear(&disk, REGION, PEER, epoch()).expect("readable");
-            assert_eq!(clearance.cleanup.range, range);
+            assert_eq!(clearance.cleanup.as_ref().map(|it| it.range.clone()), range);
             disk.lock().expect("nobody else").apply(&clearance.batch);
             assert_eq!(recover_store(&disk), Ok(vec![]));
             let remains = recover_remains(&disk).expect("sound");
             assert_eq!(remains.tombstones[&REGION].min_next, PEER.next());
-            assert_eq!(remains.cleanups, [clearance.cleanup]);
+            assert_eq!(remains.cleanups, clearance.cleanup.into_iter().collect::<Vec<_>>());
             assert_eq!(disk.lock().expect("nobody else").family(Family::RaftLog).len(), 0);
         }
     }

@@ -184,6 +184,7 @@ impl Host<Ticket> for StoreHost {
                 let peer = self.shared.router.cells().get(region.get());
                 let peer = PeerId(peer.map_or(0, |cell| cell.generation()));
                 self.shared.router.table().write().quarantine(*region, peer);
+                self.shared.snapshots.claim_ended();
             }
             Report::Role { change, .. } => self.shared.metrics.role_changed(*change),
             Report::Members { region, peer } => {

@@ -207,7 +207,7 @@ impl Store {
         self.disk.write(cleared.batch);
         self.disk.sync();
         self.table.release(region, peer, cleared.tombstone);
-        self.cleanups.push(cleared.cleanup);
+        self.cleanups.extend(cleared.cleanup);
         self.tally.destroyed += 1;
     }
 

@@ -62,7 +62,7 @@ impl StoreNode {
         }
         process.table.release(region, peer, tombstone);
         process.works.quarantined.retain(|it| *it != region);
-        process.works.news.cleanups.push(cleanup);
+        process.works.news.cleanups.extend(cleanup);
     }
 
     /// A key on the disk that belongs to no region with a member here.

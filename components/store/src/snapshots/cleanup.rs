@@ -40,7 +40,7 @@ impl Snapshots {
         written.unwrap_or_else(|error| stop("clear a damaged peer", &error));
         parts.router.table().write().release(region, peer, tombstone);
         tracing::info!(region = region.get(), peer = peer.get(), "a damaged peer is cleared");
-        self.clean(cleanup);
+        cleanup.into_iter().for_each(|cleanup| self.clean(cleanup));
     }
 
     /// To be called behind each end of a claim.
