@@ -286,7 +286,7 @@ impl Admin {
         self.call("list", "the regions").ask(question).await
     }
 
-    fn call(&self, verb: &'static str, object: &'static str) -> Call<'_> {
+    pub(crate) fn call(&self, verb: &'static str, object: &'static str) -> Call<'_> {
         let subject = Subject { verb, object: Object::Named(object) };
         Call::read(&self.core, subject, self.options)
     }

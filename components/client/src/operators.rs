@@ -6,11 +6,7 @@ use flotilla_proto::cluster::{
     add_operator_request::Change as Wanted,
 };
 
-use crate::{
-    admin::Admin,
-    call::{Call, Object, Subject},
-    error::Error,
-};
+use crate::{admin::Admin, error::Error};
 
 /// What is to become of a region. All of it happens step by step, each step safe by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +85,13 @@ impl Admin {
         change: RegionChange,
     ) -> Result<OperatorInfo, Error> {
         let change = Some(wanted(change));
-        let question = || async {
-            let answer = self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
+        let question = || {
+            self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
                 let request = AddOperatorRequest { cluster_id, region_id: region.get(), change };
                 Ok(cluster.add_operator(request).await?.into_inner())
-            });
-            answer.await
+            })
         };
-        let answer = self.operator_call("change", "the region").ask(question).await?;
+        let answer = self.call("change", "the region").ask(question).await?;
         Ok(answer.operator.unwrap_or_default().into())
     }
 
@@ -105,14 +100,13 @@ impl Admin {
     /// # Errors
     /// [`Error`] where nothing is being done to it, or the placement driver does not answer.
     pub async fn cancel_operator(&self, region: RegionId) -> Result<(), Error> {
-        let question = || async {
-            let answer = self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
+        let question = || {
+            self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
                 let request = CancelOperatorRequest { cluster_id, region_id: region.get() };
                 Ok(cluster.cancel_operator(request).await?.into_inner())
-            });
-            answer.await
+            })
         };
-        self.operator_call("cancel", "the operator").ask(question).await.map(|_cancelled| ())
+        self.call("cancel", "the operator").ask(question).await.map(|_cancelled| ())
     }
 
     /// What is being done to regions, and was done last.
@@ -120,13 +114,12 @@ impl Admin {
     /// # Errors
     /// [`Error`] where the placement driver does not answer.
     pub async fn operators(&self) -> Result<Operators, Error> {
-        let question = || async {
-            let answer = self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
+        let question = || {
+            self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
                 Ok(cluster.list_operators(ListOperatorsRequest { cluster_id }).await?.into_inner())
-            });
-            answer.await
+            })
         };
-        let answer = self.operator_call("list", "the operators").ask(question).await?;
+        let answer = self.call("list", "the operators").ask(question).await?;
         let all =
             |operators: Vec<cluster::Operator>| operators.into_iter().map(Into::into).collect();
         Ok(Operators { running: all(answer.running), ended: all(answer.ended) })
@@ -139,19 +132,13 @@ impl Admin {
     /// [`Error`] where the placement driver refuses: the store is not known or is up, too few stores would be left for the
     /// replicas, or a region has no majority without it. Nothing is changed then.
     pub async fn remove_store(&self, store: StoreId) -> Result<(), Error> {
-        let question = || async {
-            let answer = self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
+        let question = || {
+            self.core().pd.ask_cluster(|mut cluster, cluster_id| async move {
                 let request = RemoveStoreRequest { cluster_id, store_id: store.get() };
                 Ok(cluster.remove_store(request).await?.into_inner())
-            });
-            answer.await
+            })
         };
-        self.operator_call("remove", "the store").ask(question).await.map(|_recorded| ())
-    }
-
-    fn operator_call(&self, verb: &'static str, object: &'static str) -> Call<'_> {
-        let subject = Subject { verb, object: Object::Named(object) };
-        Call::read(self.core(), subject, self.options())
+        self.call("remove", "the store").ask(question).await.map(|_recorded| ())
     }
 }
 

@@ -88,11 +88,11 @@ fn recover_peer(
     let mut normal = None;
     let mut applying = None;
     let mut uninitialised = PeerId(0);
-    let known = records.iter().find_map(|record| decode_region_state(region, record).ok());
     for record in records {
         match decode_region_state(region, record) {
             // The other record may say whose it is.
             Err(cause) => {
+                let known = records.iter().find_map(|it| decode_region_state(region, it).ok());
                 let peer = known.as_ref().map_or(PeerId(0), RegionState::peer);
                 return damaged(peer, cause.to_string());
             }

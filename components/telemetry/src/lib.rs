@@ -8,7 +8,7 @@
 //! [`metrics::Metric`] tables, [`status::Check`]s and [`settings::Schema`]s.
 //!
 //! Entry types: [`Registry`], [`StatusServer`] with [`StatusRoutes`], [`MonotonicClock`], [`init_logging`], [`settings::RawConfig`],
-//! [`thread::spawn`], [`spawn_or_abort`], [`Unfinished`].
+//! [`thread::spawn`], [`spawn_or_abort`], [`off_thread`], [`Unfinished`].
 //!
 //! Reading order: [`metrics`], [`process`], [`status`], [`unfinished`], [`logging`], [`settings`], [`clock`], [`thread`], [`task`].
 #![warn(missing_docs)]
@@ -27,5 +27,5 @@ pub use clock::MonotonicClock;
 pub use logging::{LogConfig, LoggingError, init_logging};
 pub use metrics::{Buckets, Metric, Registry, render};
 pub use status::{Check, StatusError, StatusRoutes, StatusServer};
-pub use task::spawn_or_abort;
+pub use task::{off_thread, spawn_or_abort};
 pub use unfinished::{Unfinished, WorkMark};

@@ -6,7 +6,10 @@ use std::{
     pin::pin,
 };
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    task::{JoinHandle, spawn_blocking},
+};
 
 /// Starts a task without which its node would look alive and do its work no more. A panic in it ends the process, as
 /// one in a pool of workers does: whoever only drops the handle would not hear of it.
@@ -19,6 +22,15 @@ pub fn spawn_or_abort<T: Send + 'static>(
         tracing::error!(task = name, "a task panicked; the process stops");
         std::process::abort()
     }))
+}
+
+/// Does `work` on a thread that may wait for disks. A panic goes on here; `None` where the runtime ends.
+pub async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+        Err(_cancelled) => None,
+    }
 }
 
 /// Runs a task, and reports a panic before it goes on unwinding.
@@ -45,6 +57,13 @@ mod tests {
     };
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_panics_off_thread_panics_here() {
+        assert_eq!(off_thread(|| 7).await, Some(7));
+        let panicked = tokio::spawn(off_thread(|| -> u8 { panic!("a defect") })).await;
+        assert!(panicked.is_err_and(|ended| ended.is_panic()));
+    }
 
     #[tokio::test]
     async fn a_panic_is_told_at_once_and_an_end_is_not() {

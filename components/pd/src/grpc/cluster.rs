@@ -18,20 +18,13 @@ pub(super) struct ClusterService {
     pub core: CoreHandle,
 }
 
-impl ClusterService {
-    async fn admit(&self, theirs: u64) -> Result<crate::status::Status, Status> {
-        reject::check_cluster(self.core.status().cluster_id(), theirs)?;
-        self.core.leading().await.map_err(|denied| reject::status(&denied))
-    }
-}
-
 #[tonic::async_trait]
 impl Cluster for ClusterService {
     async fn health(
         &self,
         request: Request<wire::HealthRequest>,
     ) -> Result<Response<wire::HealthResponse>, Status> {
-        let status = self.admit(request.into_inner().cluster_id).await?;
+        let status = reject::admit(&self.core, request.into_inner().cluster_id).await?;
         let health = self.core.ask(|reply| Look::Health { reply }).await;
         let health = health.map_err(|denied| reject::status(&denied))?;
         let store = |(id, health): (StoreId, StoreHealth)| wire::StoreHealth {
@@ -50,7 +43,7 @@ impl Cluster for ClusterService {
         request: Request<wire::RemoveStoreRequest>,
     ) -> Result<Response<wire::RemoveStoreResponse>, Status> {
         let request = request.into_inner();
-        self.admit(request.cluster_id).await?;
+        reject::admit(&self.core, request.cluster_id).await?;
         let id = StoreId(request.store_id);
         let removed = self.core.ask(|reply| Ask::RemoveStore { id, reply }).await;
         removed.map_err(|denied| reject::status(&denied))?;
@@ -62,7 +55,7 @@ impl Cluster for ClusterService {
         request: Request<wire::AddOperatorRequest>,
     ) -> Result<Response<wire::AddOperatorResponse>, Status> {
         let request = request.into_inner();
-        self.admit(request.cluster_id).await?;
+        reject::admit(&self.core, request.cluster_id).await?;
         let change = request.change.ok_or_else(|| Status::invalid_argument("change is absent"))?;
         let (region, change) = (RegionId(request.region_id), change_from_wire(change));
         let asked = Box::new(AskedChange { region, change, asked_by: "ctl" });
@@ -82,7 +75,7 @@ impl Cluster for ClusterService {
         request: Request<wire::CancelOperatorRequest>,
     ) -> Result<Response<wire::CancelOperatorResponse>, Status> {
         let request = request.into_inner();
-        self.admit(request.cluster_id).await?;
+        reject::admit(&self.core, request.cluster_id).await?;
         let region = RegionId(request.region_id);
         let cancelled = self.core.ask(|reply| Ask::CancelOperator { region, reply }).await;
         cancelled.map_err(|denied: Denied| reject::status(&denied))?;
@@ -93,7 +86,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<wire::ListOperatorsRequest>,
     ) -> Result<Response<wire::ListOperatorsResponse>, Status> {
-        self.admit(request.into_inner().cluster_id).await?;
+        reject::admit(&self.core, request.into_inner().cluster_id).await?;
         let list = self.core.ask(|reply| Look::Operators { reply }).await;
         let list = list.map_err(|denied| reject::status(&denied))?;
         Ok(Response::new(wire::ListOperatorsResponse {

@@ -7,6 +7,8 @@ use flotilla_placement::{OperatorRefusal, Refusal, ScanRefusal, SplitRefusal};
 use flotilla_proto::pdpb;
 use tonic::Status;
 
+use crate::{handle::CoreHandle, status};
+
 /// The header of every response.
 pub(super) fn header(cluster_id: u64) -> Option<pdpb::ResponseHeader> {
     Some(pdpb::ResponseHeader { cluster_id, error: None })
@@ -28,12 +30,18 @@ pub(super) fn not_bootstrapped(cluster_id: u64) -> Option<pdpb::ResponseHeader> 
 }
 
 /// Refuses a sender that means another cluster.
-pub(super) fn check_cluster(ours: u64, theirs: u64) -> Result<(), Status> {
+fn check_cluster(ours: u64, theirs: u64) -> Result<(), Status> {
     if ours == theirs {
         return Ok(());
     }
     let text = format!("mismatch cluster id, need {ours} but got {theirs}");
     Err(Status::failed_precondition(text))
+}
+
+/// Checks that the sender means this cluster and that this member leads.
+pub(super) async fn admit(core: &CoreHandle, theirs: u64) -> Result<status::Status, Status> {
+    check_cluster(core.status().cluster_id(), theirs)?;
+    core.leading().await.map_err(|denied| status(&denied))
 }
 
 /// A refusal that has no place in a header.

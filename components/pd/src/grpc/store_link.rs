@@ -28,13 +28,6 @@ pub(super) struct StoreLinkService {
     pub core: CoreHandle,
 }
 
-impl StoreLinkService {
-    async fn admit(&self, theirs: u64) -> Result<crate::status::Status, Status> {
-        reject::check_cluster(self.core.status().cluster_id(), theirs)?;
-        self.core.leading().await.map_err(|denied| reject::status(&denied))
-    }
-}
-
 #[tonic::async_trait]
 impl StoreLink for StoreLinkService {
     async fn register_store(
@@ -42,7 +35,7 @@ impl StoreLink for StoreLinkService {
         request: Request<wire::RegisterStoreRequest>,
     ) -> Result<Response<wire::RegisterStoreResponse>, Status> {
         let request = request.into_inner();
-        let status = self.admit(request.cluster_id).await?;
+        let status = reject::admit(&self.core, request.cluster_id).await?;
         let store = request.store.ok_or_else(|| Status::invalid_argument("store is absent"))?;
         let store = Box::new(convert::store_from_wire(store, request.incarnation));
         let stored = self.core.ask(|reply| Ask::PutStore { store, reply }).await;
@@ -58,7 +51,7 @@ impl StoreLink for StoreLinkService {
         request: Request<wire::AwaitBootstrapRequest>,
     ) -> Result<Response<wire::BootstrapPlan>, Status> {
         let request = request.into_inner();
-        self.admit(request.cluster_id).await?;
+        reject::admit(&self.core, request.cluster_id).await?;
         let id = StoreId(request.store_id);
         let known = self.core.ask(|reply| Look::Store { id, reply }).await;
         known.map_err(|denied| reject::status(&denied))?;
@@ -86,7 +79,7 @@ impl StoreLink for StoreLinkService {
         request: Request<wire::KeepLineRequest>,
     ) -> Result<Response<BoxStream<wire::LineNotice>>, Status> {
         let request = request.into_inner();
-        self.admit(request.cluster_id).await?;
+        reject::admit(&self.core, request.cluster_id).await?;
         let (id, run) = (StoreId(request.store_id), Incarnation(request.incarnation));
         let (notices, line) = mpsc::channel(1);
         let (opened, told) = oneshot::channel();

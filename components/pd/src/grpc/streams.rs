@@ -26,8 +26,7 @@ pub(super) async fn admit(
     sender: Option<&pdpb::RequestHeader>,
 ) -> Result<status::Status, Status> {
     let theirs = sender.map_or(0, |header| header.cluster_id);
-    reject::check_cluster(core.status().cluster_id(), theirs)?;
-    core.leading().await.map_err(|denied| reject::status(&denied))
+    reject::admit(core, theirs).await
 }
 
 /// Answers each request for timestamps, in order.

@@ -19,11 +19,9 @@ use std::{
 use flotilla_base::ByteSize;
 use flotilla_engine::Engine;
 use flotilla_multiraft::Input;
+use flotilla_telemetry::off_thread;
 use parking_lot::Mutex;
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{metrics::Volume, pd_link::PdLink, router::Router};
 
@@ -172,7 +170,7 @@ impl Watch {
     /// Asking the system may take as long as the disk does. `None` where the store stops.
     async fn look(&self) -> Option<Pressure> {
         let (engine, data_dir) = (self.engine.clone(), self.data_dir.clone());
-        let look = spawn_blocking(move || {
+        off_thread(move || {
             let debt = engine.compaction_debt();
             let Volume { capacity, available } = Volume::of(&data_dir);
             Pressure {
@@ -180,12 +178,8 @@ impl Watch {
                 debt_bytes: debt.bytes,
                 available: (capacity > ByteSize(0)).then_some(available),
             }
-        });
-        match look.await {
-            Ok(pressure) => Some(pressure),
-            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            Err(_runtime_ends) => None,
-        }
+        })
+        .await
     }
 
     fn tell(&self, before: Verdict, now: Verdict, pressure: Pressure) {

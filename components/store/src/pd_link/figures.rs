@@ -5,11 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use flotilla_base::{RegionId, StoreId};
 use flotilla_engine::Engine;
 use flotilla_proto::pdpb::{self, pd_client::PdClient};
-use flotilla_telemetry::clock::unix_millis;
-use tokio::{
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
-};
+use flotilla_telemetry::{clock::unix_millis, off_thread};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions};
 use crate::{metrics::Volume, router::Router};
@@ -35,19 +32,15 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
             () = leader.connected() => ticks.reset(),
         }
         let (measured, ranges) = (figures.clone(), led.ranges());
-        let measure = spawn_blocking(move || {
+        let measured = off_thread(move || {
             let sizes: Vec<(RegionId, u64)> = ranges
                 .into_iter()
                 .map(|(region, range)| (region, measured.engine.approximate_size(&range)))
                 .collect();
             (measured.stats(), sizes)
         });
-        let (stats, sizes) = match measure.await {
-            Ok(measured) => measured,
-            // Nobody would report any more: as bad as a panic here.
-            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            Err(_runtime_ends) => return,
-        };
+        // A panic goes on here: nobody would report any more.
+        let Some((stats, sizes)) = measured.await else { return };
         led.measured(&sizes);
         let ask = |channel, header: pdpb::RequestHeader| {
             let (header, stats) = (Some(header), Some(stats));

@@ -24,7 +24,7 @@ use crate::{
     split::{
         borders::{cut, cut_at},
         splitter::SplitRegions,
-        survey::{edges, survey},
+        survey::{edges_of, survey},
     },
 };
 
@@ -124,9 +124,8 @@ impl Orders {
             let found = survey(&self.engine, &region.range, mark_bytes).await;
             return Ok(cut(&region.range, &found.map_err(|error| error.to_string())?, 2));
         }
-        let (engine, range) = (self.engine.clone(), region.range.clone());
-        let edges = tokio::task::spawn_blocking(move || edges(&engine, &range)).await;
-        let edges = edges.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let edges = edges_of(&self.engine, &region.range).await;
+        let edges = edges.map_err(|error| error.to_string())?;
         Ok(cut_at(&region.range, &edges, keys))
     }
 }

@@ -104,32 +104,31 @@ impl LedRegions {
 
     /// A region that is led here has other members.
     fn reshape(&self, region: &Region) {
-        let mut state = self.state.lock();
-        let Some(led) = state.regions.get_mut(&region.id) else { return };
-        led.region = region.clone();
-        led.leader = region.peer(led.leader.id).unwrap_or(led.leader);
-        led.lagging.retain(|lagging| region.peer(lagging.id).is_some());
-        state.changed.insert(region.id);
-        drop(state);
-        self.has_changed.notify_one();
+        self.change(region.id, |led| {
+            led.region = region.clone();
+            led.leader = region.peer(led.leader.id).unwrap_or(led.leader);
+            led.lagging.retain(|lagging| region.peer(lagging.id).is_some());
+        });
     }
 
     fn note_lagging(&self, region: RegionId, lagging: &[Peer]) {
-        let mut state = self.state.lock();
-        let Some(led) = state.regions.get_mut(&region) else { return };
-        led.lagging = lagging.to_vec();
-        state.changed.insert(region);
-        drop(state);
-        self.has_changed.notify_one();
+        self.change(region, |led| led.lagging = lagging.to_vec());
     }
 
     /// Until somebody measures it, a region has its share of what it was.
     fn shrink(&self, region: &Region, children: u64) {
+        self.change(region.id, |led| {
+            led.region = region.clone();
+            led.bytes /= children + 1;
+        });
+    }
+
+    /// Has a region reported that is led here, as it is behind `change`.
+    fn change(&self, region: RegionId, change: impl FnOnce(&mut Led)) {
         let mut state = self.state.lock();
-        let Some(led) = state.regions.get_mut(&region.id) else { return };
-        led.region = region.clone();
-        led.bytes /= children + 1;
-        state.changed.insert(region.id);
+        let Some(led) = state.regions.get_mut(&region) else { return };
+        change(led);
+        state.changed.insert(region);
         drop(state);
         self.has_changed.notify_one();
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use flotilla_base::{Family, Key, KeyRange, KvRead as _, ReadError, ScanDirection};
 use flotilla_engine::Engine;
-use tokio::{task::spawn_blocking, time::sleep};
+use flotilla_telemetry::off_thread;
+use tokio::time::sleep;
 
 use super::borders::{Edges, Mark, Survey};
 
@@ -42,20 +43,33 @@ pub(crate) async fn survey(
     let mut pass = Pass::new(range.clone(), mark_bytes);
     loop {
         let engine = engine.clone();
-        let step = spawn_blocking(move || pass.step(&engine).map(|is_done| (pass, is_done)));
         let is_done;
-        (pass, is_done) = match step.await {
-            Ok(stepped) => stepped?,
-            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            // The runtime ends, and nobody waits for the survey any more.
-            Err(_cancelled) => std::future::pending().await,
-        };
+        (pass, is_done) = read(move || pass.step(&engine).map(|is_done| (pass, is_done))).await?;
         if is_done {
             return Ok(pass.finish());
         }
         if pass.is_cut_off {
             sleep(STEP_PAUSE).await;
         }
+    }
+}
+
+/// As [`edges`], off this thread.
+///
+/// # Errors
+/// The database cannot be read.
+pub(crate) async fn edges_of(engine: &Engine, range: &KeyRange) -> Result<Edges, ReadError> {
+    let (engine, range) = (engine.clone(), range.clone());
+    read(move || edges(&engine, &range)).await
+}
+
+/// Where the runtime ends nobody waits any more.
+async fn read<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    match off_thread(work).await {
+        Some(read) => read,
+        None => std::future::pending().await,
     }
 }
 

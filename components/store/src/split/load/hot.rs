@@ -2,22 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flotilla_base::{Key, ReadError, Region, Rng, key::display};
+use flotilla_base::{Key, Region, Rng, key::display};
 use flotilla_engine::Engine;
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::{
     metrics::StoreMetrics,
     pd_link::PdLink,
     router::Router,
     split::{
-        PATIENCE,
+        Look, PATIENCE,
         borders::{Edges, cut_at},
+        carry_out,
         splitter::SplitRegions,
-        survey::edges,
+        survey::edges_of,
     },
 };
 
@@ -108,7 +106,7 @@ impl HotRegions {
 
     async fn split(&self, region: Region, key: Key) -> LoadOutcome {
         let id = region.id.get();
-        let edges = match self.edges(&region).await {
+        let edges = match edges_of(&self.engine, &region.range).await {
             Ok(edges) => edges,
             // Whoever needs the data meets the same.
             Err(error) => {
@@ -124,30 +122,10 @@ impl HotRegions {
             tracing::info!(region = id, "no border fits into a hot region");
             return LoadOutcome::Indivisible;
         }
-        match timeout(PATIENCE, self.splitter.split(region, borders)).await {
-            Ok(Ok(regions)) => {
-                tracing::info!(region = id, parts = regions.len(), "a hot region was split");
-                LoadOutcome::Split
-            }
+        match carry_out(self.splitter.as_ref(), region, borders, PATIENCE).await {
+            Look::Done => LoadOutcome::Split,
             // It is watched anew, and has its next turn where it stays hot.
-            Ok(Err(failure)) => {
-                tracing::warn!(region = id, %failure, "a hot region is not split yet");
-                LoadOutcome::NotNow
-            }
-            Err(_elapsed) => {
-                tracing::warn!(region = id, "the split of a hot region has no outcome yet");
-                LoadOutcome::NotNow
-            }
-        }
-    }
-
-    async fn edges(&self, region: &Region) -> Result<Edges, ReadError> {
-        let (engine, range) = (self.engine.clone(), region.range.clone());
-        match spawn_blocking(move || edges(&engine, &range)).await {
-            Ok(edges) => edges,
-            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            // The runtime ends, and nobody waits for them any more.
-            Err(_cancelled) => std::future::pending().await,
+            Look::NotHere | Look::Again => LoadOutcome::NotNow,
         }
     }
 }
