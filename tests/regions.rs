@@ -19,6 +19,9 @@ use flotilla_base::{ByteSize, Peer, PeerRole, Region, Rng, StoreId, key::decode_
 use flotilla_client::{Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo};
 use flotilla_store::{Store, StoreConfig, config::LoadLimits};
 
+/// How many regions sleep on a store.
+const ASLEEP: &str = "flotilla_regions_asleep";
+
 /// What each call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -371,6 +374,35 @@ impl Cluster {
         eventually("all is applied", || all.clone().all(|it| self.has_caught_up(it)));
         regions
     }
+}
+
+/// Regions that nobody wants anything of sleep, all of them, and the first request finds them awake. So do those whose
+/// leader's store dies in their sleep.
+#[test]
+fn idle_regions_sleep_and_are_there_at_once() {
+    let mut cluster = Cluster::start(|_config| {});
+    let client = cluster.client();
+    let (raw, admin) = (client.raw(), client.admin());
+    let keys: Vec<Bytes> = (0..20).map(user).collect();
+    cluster.runtime.block_on(async {
+        raw.batch_put(keys.iter().map(|key| (key.clone(), key.clone()))).await.expect("written");
+        admin.split(keys.clone()).await.expect("a split succeeds");
+    });
+    let count = cluster.regions(&client).len() as u64;
+    assert!(count > 20, "{count} regions");
+    let all_sleep = || (0..3).all(|position| cluster.figure(position, ASLEEP) == count);
+    eventually("all regions sleep", all_sleep);
+    let found = cluster.runtime.block_on(raw.scan(KeyRange::all()).collect()).expect("a scan");
+    assert!(found.into_iter().map(|pair| pair.key).eq(keys.iter().cloned()));
+    eventually("all regions sleep again", all_sleep);
+    let dead = cluster.stores[0].router().store_id();
+    cluster.stores.remove(0).kill();
+    // Nobody asks the regions for anything: the placement driver tells what their leaders report.
+    let is_led = |info: &RegionInfo| info.leader.is_some_and(|leader| leader.store != dead);
+    eventually("leaders on stores that live", || cluster.regions(&client).iter().all(is_led));
+    let changed = keys.into_iter().map(|key| (key, "new"));
+    cluster.runtime.block_on(raw.batch_put(changed)).expect("written");
+    cluster.stop();
 }
 
 /// What cannot be cut says why, and stays as it is.

@@ -56,15 +56,6 @@ fn value_of(turn: u64, number: u64, bytes: usize) -> Bytes {
 }
 
 impl Cluster {
-    fn status(&self, position: usize) -> String {
-        format!("{}:{}", self.sandbox.host, 20180 + position)
-    }
-
-    /// A figure of the store at this position, since it started.
-    fn figure(&self, position: usize, series: &str) -> u64 {
-        common::metric(&self.status(position), series).unwrap_or(0)
-    }
-
     /// Nothing passes from or to the store that is to fall behind.
     fn cut_off(&self) {
         let filter = |_, _, _: &_| false;

@@ -56,6 +56,13 @@ impl Cluster {
         self.runtime.block_on(Client::connect(&pd, options)).expect("the cluster answers")
     }
 
+    /// A figure of the store at this position, since it started; zero where it does not answer.
+    #[allow(dead_code, reason = "not every test program does it")]
+    pub fn figure(&self, position: usize, series: &str) -> u64 {
+        let status = format!("{}:{}", self.sandbox.host, 20180 + position);
+        super::metric(&status, series).unwrap_or(0)
+    }
+
     /// Whether the store at this position has applied all that was acknowledged.
     #[allow(dead_code, reason = "not every test program does it")]
     pub fn has_caught_up(&self, position: usize) -> bool {
