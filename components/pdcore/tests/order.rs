@@ -564,6 +564,10 @@ fn operators_end_by_reports_by_time_and_by_hand() {
     member.turn();
     let deadline = member.clocks.now + Span::from_millis(60_000);
     assert!(member.core.next_deadline(member.clocks.now) <= deadline);
+    // So near to it the member has nothing of its own to do before.
+    member.clocks.now = Moment(deadline.0 - Span::from_millis(1).0);
+    member.settle();
+    assert_eq!(member.core.next_deadline(member.clocks.now), deadline);
     member.clocks.now = deadline;
     member.settle();
     assert_eq!(ended(&member), Ending::TimedOut, "nobody has reported");
