@@ -47,7 +47,8 @@ fn envelopes(data: Vec<u8>) -> raft::RaftBatch {
     let message = raft::RaftMessage { term: 3, entries: vec![entry; 2], ..Default::default() };
     let envelope =
         raft::RaftEnvelope { region_id: 2, message: Some(message), ..Default::default() };
-    raft::RaftBatch { envelopes: vec![envelope; 2] }
+    let beats = raft::Beats { region_ids: vec![2, 300], terms: vec![1, 9], ..Default::default() };
+    raft::RaftBatch { envelopes: vec![envelope; 2], heartbeats: Some(beats), responses: None }
 }
 
 fn commands() -> tikvpb::BatchCommandsRequest {

@@ -8,7 +8,7 @@ use tonic::{Status, metadata::MetadataMap};
 use crate::link::Identity;
 
 /// Version of the stream's protocol. Both ends must speak the same one.
-pub(crate) const PROTOCOL_VERSION: u64 = 1;
+pub(crate) const PROTOCOL_VERSION: u64 = 2;
 
 const CLUSTER_ID: &str = "flotilla-cluster-id";
 const FROM_STORE: &str = "flotilla-from-store";
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(refusal(stranger), "mismatch cluster id: store 2 called 8, this is 7");
         let lost = Hello { to_store: StoreId(9), ..hello };
         assert_eq!(refusal(lost), "mismatch store id: store 2 called 9, this is 1");
-        let newer = Hello { protocol_version: 2, ..hello };
-        assert_eq!(refusal(newer), "mismatch protocol version: store 2 called 2, this is 1");
+        let newer = Hello { protocol_version: 3, ..hello };
+        assert_eq!(refusal(newer), "mismatch protocol version: store 2 called 3, this is 2");
     }
 }

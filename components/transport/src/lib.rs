@@ -13,9 +13,10 @@
 //! [`ReceiveSnapshot`] takes what arrives, part by part.
 //!
 //! Entry types: [`Peers`], [`RaftService`], [`TransportEvents`], [`ResolveStore`], [`ReceiveSnapshot`].
-//! Reading order: [`link`], `queue`, `hello`, `sender`, `peers`, `service`, [`mod@snapshot`], [`stats`].
+//! Reading order: [`link`], `queue`, `beats`, `hello`, `sender`, `peers`, `service`, [`mod@snapshot`], [`stats`].
 #![warn(missing_docs)]
 
+mod beats;
 mod hello;
 pub mod link;
 mod peers;

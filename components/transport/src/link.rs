@@ -173,7 +173,8 @@ impl Default for Limits {
 /// What the transport tells its store. Both are called on the runtime's threads (`unreachable` also within
 /// [`crate::Peers::flush`]) and must neither block nor call back into the transport's `flush`.
 pub trait TransportEvents: Send + Sync {
-    /// A batch arrived: never empty, envelopes of one region side by side and in the order of sending.
+    /// A batch arrived: never empty, envelopes of one region side by side and in the order of sending, but
+    /// heartbeats and answers to them, which may come in front of others.
     fn deliver(&self, from: StoreId, incarnation: Incarnation, envelopes: Vec<RaftEnvelope>);
 
     /// Envelopes to these peers of `store` were dropped, or may be lost with their connection. No peer is named twice.

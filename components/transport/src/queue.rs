@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use flotilla_proto::raft::{RaftBatch, RaftEnvelope, RaftMessageKind};
+use flotilla_proto::raft::{RaftEnvelope, RaftMessageKind};
 use prost::Message as _;
 
 use crate::link::{Limits, Target};
@@ -116,32 +116,32 @@ impl Queue {
         self.generation
     }
 
-    /// Takes the next batch and its size, or registers to be woken for one. Nothing for a stream of an
+    /// Takes the envelopes of the next batch and their size, or registers to be woken for one. Nothing for a stream of an
     /// earlier generation: its connection may outlive its failure for a moment and would swallow a batch.
     pub(crate) fn poll_batch(
         &mut self,
         generation: u64,
         context: &mut Context<'_>,
-    ) -> Poll<Option<(RaftBatch, usize)>> {
+    ) -> Poll<Option<(Vec<RaftEnvelope>, usize)>> {
         if generation != self.generation {
             return Poll::Ready(None);
         }
         if self.poll_ready(context).is_pending() {
             return Poll::Pending;
         }
-        let mut batch = RaftBatch::default();
+        let mut batch = Vec::new();
         let mut batch_bytes = 0;
         self.in_flight.clear();
-        while batch.envelopes.len() < BATCH_MESSAGES
+        while batch.len() < BATCH_MESSAGES
             && let Some(front) = self.messages.front()
-            && (batch_bytes + front.bytes <= self.batch_bytes || batch.envelopes.is_empty())
+            && (batch_bytes + front.bytes <= self.batch_bytes || batch.is_empty())
             && let Some(Queued { envelope, bytes }) = self.messages.pop_front()
         {
             self.forget_heartbeat(&envelope);
             self.taken += 1;
             self.in_flight.insert(Target::of(&envelope));
             batch_bytes += bytes;
-            batch.envelopes.push(envelope);
+            batch.push(envelope);
         }
         self.bytes -= batch_bytes;
         Poll::Ready(Some((batch, batch_bytes)))

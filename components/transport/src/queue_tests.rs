@@ -43,10 +43,10 @@ fn take(queue: &mut Queue) -> Option<Vec<(u64, u64)>> {
         Poll::Pending => None,
         Poll::Ready(taken) => {
             let (batch, bytes) = taken.expect("of this generation");
-            let sizes = batch.envelopes.iter().map(prost::Message::encoded_len);
+            let sizes = batch.iter().map(prost::Message::encoded_len);
             assert_eq!(sizes.sum::<usize>(), bytes);
             let index = |envelope: &RaftEnvelope| envelope.message.as_ref().map(|m| m.index);
-            let pairs = batch.envelopes.iter().map(|e| (e.region_id, index(e).unwrap_or(0)));
+            let pairs = batch.iter().map(|e| (e.region_id, index(e).unwrap_or(0)));
             Some(pairs.collect())
         }
     }

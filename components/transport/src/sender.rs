@@ -16,11 +16,13 @@ use flotilla_base::StoreId;
 use flotilla_proto::raft::{RaftBatch, RaftEnvelope, raft_client::RaftClient};
 use flotilla_telemetry::spawn_or_abort;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use tokio_stream::Stream;
 use tonic::{Request, transport::Endpoint};
 
 use crate::{
+    beats::pack,
     hello::Hello,
     link::{Lane, Limits, Resolved},
     peers::Shared,
@@ -165,11 +167,12 @@ impl LaneSender {
     fn poll_batch(&self, generation: u64, context: &mut Context<'_>) -> Poll<Option<RaftBatch>> {
         let taken = self.queue.lock().poll_batch(generation, context);
         taken.map(|taken| {
-            let (batch, bytes) = taken?;
+            let (envelopes, bytes) = taken?;
             let stats = &self.shared.stats;
             stats.queued_bytes.subtract(bytes);
-            stats.sent_bytes.add(bytes);
-            stats.sent_messages.add(batch.envelopes.len());
+            stats.sent_messages.add(envelopes.len());
+            let batch = pack(envelopes);
+            stats.sent_bytes.add(batch.encoded_len());
             stats.sent_batches.add(1);
             Some(batch)
         })

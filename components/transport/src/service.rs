@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    beats::unpack,
     hello::Hello,
     link::Identity,
     peers::Peers,
@@ -54,7 +55,7 @@ impl RaftService {
             let Some(batch) = batch else { return Ok(()) };
             // Once a later run of that store has called, what is left of the earlier one is void.
             self.admit(hello.from)?;
-            self.deliver(hello.from, batch);
+            self.deliver(hello.from, batch)?;
         }
     }
 
@@ -92,22 +93,26 @@ impl RaftService {
         Ok(())
     }
 
-    fn deliver(&self, from: Identity, batch: RaftBatch) {
+    /// # Errors
+    /// INVALID_ARGUMENT for a batch that no store sends.
+    fn deliver(&self, from: Identity, batch: RaftBatch) -> Result<(), Status> {
         let shared = self.peers.shared();
         let me = shared.identity.store_id;
-        let all = batch.envelopes.len();
-        let mut envelopes = batch.envelopes;
+        let unpacked = unpack(batch, from.store_id, me);
+        let mut envelopes = unpacked.map_err(|why| Status::invalid_argument(why.to_string()))?;
+        let all = envelopes.len();
         envelopes.retain(|envelope| is_sound(envelope, from.store_id, me));
         shared.stats.dropped_refused.add(all - envelopes.len());
         envelopes.retain(|envelope| shared.passes(from.store_id, me, envelope));
         if envelopes.is_empty() {
-            return;
+            return Ok(());
         }
         // Stable: the envelopes of one region keep their order.
         envelopes.sort_by_key(|envelope| envelope.region_id);
         shared.stats.received_messages.add(envelopes.len());
         shared.stats.received_batches.add(1);
         shared.events.deliver(from.store_id, from.incarnation, envelopes);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use common::{Book, Delivery, Node, identity, own_address, within};
 use flotilla_base::{ClusterId, Incarnation, PeerId, RegionId, StoreId};
-use flotilla_proto::raft::{RaftEnvelope, StreamDone};
+use flotilla_proto::raft::{Beats, RaftBatch, RaftEnvelope, StreamDone};
 use flotilla_transport::{Identity, Limits, Target};
 use tokio::{
     io::AsyncWriteExt,
@@ -194,16 +194,19 @@ struct NotABatch {
     number: u64,
 }
 
-async fn call(address: &str, metadata: &[(&'static str, &str)]) -> Code {
+async fn call<M>(address: &str, metadata: &[(&'static str, &str)], message: M) -> Code
+where
+    M: prost::Message + Default + Clone + 'static,
+{
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("address");
     let channel = endpoint.connect().await.expect("the server runs");
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.expect("connected");
-    let mut request = tonic::Request::new(tokio_stream::iter([NotABatch { number: 300 }]));
+    let mut request = tonic::Request::new(tokio_stream::iter([message]));
     for (key, value) in metadata {
         request.metadata_mut().insert(*key, value.parse().expect("text"));
     }
-    let codec = tonic_prost::ProstCodec::<NotABatch, StreamDone>::default();
+    let codec = tonic_prost::ProstCodec::<M, StreamDone>::default();
     let path = PathAndQuery::from_static("/flotilla.raft.Raft/Stream");
     let called = client.client_streaming(request, path, codec);
     within("an answer", called).await.expect_err("must be refused").code()
@@ -214,19 +217,26 @@ async fn garbage_ends_one_stream_and_nothing_else() {
     let (first, mut second) = pair().await;
     let mut raw = TcpStream::connect(&second.address).await.expect("the server runs");
     raw.write_all(&[0xff; 4096]).await.expect("written");
-    assert_eq!(call(&second.address, &[]).await, Code::InvalidArgument, "no metadata");
+    let garbage = NotABatch { number: 300 };
+    let refused = call(&second.address, &[], garbage.clone()).await;
+    assert_eq!(refused, Code::InvalidArgument, "no metadata");
     let hello = [
         ("flotilla-cluster-id", "77"),
         ("flotilla-from-store", "9"),
         ("flotilla-to-store", "2"),
         ("flotilla-incarnation", "1"),
-        ("flotilla-protocol", "1"),
+        ("flotilla-protocol", "2"),
     ];
-    assert_eq!(call(&second.address, &hello).await, Code::Internal, "no batch");
-    let newer = [hello[0], hello[1], hello[2], hello[3], ("flotilla-protocol", "2")];
-    assert_eq!(call(&second.address, &newer).await, Code::FailedPrecondition);
+    let refused = call(&second.address, &hello, garbage.clone()).await;
+    assert_eq!(refused, Code::Internal, "no batch");
+    let uneven = Beats { region_ids: vec![1], ..Beats::default() };
+    let uneven = RaftBatch { heartbeats: Some(uneven), ..RaftBatch::default() };
+    let refused = call(&second.address, &hello, uneven).await;
+    assert_eq!(refused, Code::InvalidArgument, "a region, and no peer");
+    let newer = [hello[0], hello[1], hello[2], hello[3], ("flotilla-protocol", "3")];
+    assert_eq!(call(&second.address, &newer, garbage).await, Code::FailedPrecondition);
     assert!(!second.has_delivery());
-    assert_eq!(second.peers.stats().broken_streams.get(), 3);
+    assert_eq!(second.peers.stats().broken_streams.get(), 4);
     let unsound = RaftEnvelope { message: None, ..first.heartbeat(2, 5) };
     first.send(2, unsound);
     first.send_until_delivered(&mut second).await;

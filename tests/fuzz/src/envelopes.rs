@@ -9,6 +9,7 @@ use flotilla_raftgroup::{Entry, Message, MessageKind};
 use prost::Message as _;
 
 use crate::attacked::Store;
+use crate::beats::{pack, unpack};
 use crate::envelope::{decode, encode};
 
 /// Lives that a store can have had.
@@ -18,7 +19,8 @@ const LIVES: u8 = 7;
 pub fn run(bytes: &[u8]) {
     let Some((life, batch)) = bytes.split_first() else { return };
     let Ok(batch) = RaftBatch::decode(batch) else { return };
-    let messages: Vec<PeerMessage> = batch.envelopes.into_iter().filter_map(canonical).collect();
+    let Ok(envelopes) = unpack(batch, StoreId(2), StoreId(1)) else { return };
+    let messages: Vec<PeerMessage> = envelopes.into_iter().filter_map(canonical).collect();
     if messages.is_empty() {
         return;
     }
@@ -55,7 +57,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         let kind = MessageKind::from_number(number).expect("twelve kinds");
         let (from, to) = (Peer::voter(PeerId(22), StoreId(2)), Peer::voter(PeerId(21), StoreId(1)));
         let mut message = Message::new(kind, from.id, to.id, Term(6));
-        (message.index, message.log_term, message.commit) = (Index(5), Term(5), Index(5));
+        message.commit = Index(5);
+        // These travel in columns.
+        if !matches!(kind, MessageKind::Heartbeat | MessageKind::HeartbeatResponse) {
+            (message.index, message.log_term) = (Index(5), Term(5));
+        }
         if kind == MessageKind::Append {
             let entry = |index| Entry { term: Term(6), index: Index(index), ..Entry::default() };
             message.entries = vec![entry(6), entry(7)];
@@ -65,7 +71,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     };
     let lives = (0..LIVES).map(|life| {
         let envelopes = (1..=12).map(envelope).collect();
-        [vec![life], RaftBatch { envelopes }.encode_to_vec()].concat()
+        [vec![life], pack(envelopes).encode_to_vec()].concat()
     });
     lives.collect()
 }

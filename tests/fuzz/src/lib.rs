@@ -24,6 +24,8 @@ mod adversary;
 #[path = "../../../components/multiraft/tests/attacked/mod.rs"]
 #[allow(dead_code, reason = "some of it serves unit tests")]
 mod attacked;
+#[path = "../../../components/transport/src/beats.rs"]
+mod beats;
 #[path = "../../../components/raftgroup/tests/common/mod.rs"]
 mod common;
 #[path = "../../../components/multiraft/tests/harness/disk.rs"]

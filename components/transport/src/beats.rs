@@ -1,0 +1,255 @@
+//! Heartbeats and answers to them, packed into columns: regions that are awake send little else, and each says little.
+//!
+//! What is packed comes out in front of everything else of its batch. A network may do that to any message, and raft does
+//! not mind; a queue lets a new heartbeat take the place of one that waits, too.
+
+use flotilla_base::StoreId;
+use flotilla_proto::raft::{Beats, RaftBatch, RaftEnvelope, RaftMessage, RaftMessageKind};
+
+/// No batch holds more of either kind: what is unpacked is larger than what came.
+pub(crate) const BEATS_MAX: usize = 1024;
+
+/// Why columns make no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MalformedBeats {
+    /// Not all are equally long.
+    #[error("the columns of its heartbeats are not equally long")]
+    Uneven,
+    /// More than [`BEATS_MAX`].
+    #[error("it holds {0} heartbeats or answers, more than {BEATS_MAX}")]
+    TooMany(usize),
+}
+
+/// The numbers of one envelope that is packed, in the order of the columns.
+type Row = [u64; 8];
+
+/// A batch of these envelopes, of which none but a heartbeat or an answer changes its place.
+pub(crate) fn pack(envelopes: Vec<RaftEnvelope>) -> RaftBatch {
+    let (mut heartbeats, mut responses) = (Beats::default(), Beats::default());
+    let mut others = Vec::new();
+    for envelope in envelopes {
+        let kind = envelope.message.as_ref().map(RaftMessage::kind);
+        let (kind, columns) = match kind {
+            Some(kind @ RaftMessageKind::Heartbeat) => (kind, &mut heartbeats),
+            Some(kind @ RaftMessageKind::HeartbeatResponse) => (kind, &mut responses),
+            _ => {
+                others.push(envelope);
+                continue;
+            }
+        };
+        let row = row_of(&envelope);
+        let stores = (StoreId(envelope.from_store), StoreId(envelope.to_store));
+        let says_no_more =
+            columns.region_ids.len() < BEATS_MAX && unpacked(kind, stores, row) == envelope;
+        if says_no_more { columns.push(row) } else { others.push(envelope) }
+    }
+    let some = |columns: Beats| (!columns.region_ids.is_empty()).then_some(columns);
+    RaftBatch { envelopes: others, heartbeats: some(heartbeats), responses: some(responses) }
+}
+
+/// The envelopes of a batch that store `from` sent to store `to`.
+///
+/// # Errors
+/// [`MalformedBeats`]: no store sends such columns.
+pub(crate) fn unpack(
+    batch: RaftBatch,
+    from: StoreId,
+    to: StoreId,
+) -> Result<Vec<RaftEnvelope>, MalformedBeats> {
+    let mut envelopes = Vec::new();
+    let kinds = [RaftMessageKind::Heartbeat, RaftMessageKind::HeartbeatResponse];
+    for (kind, columns) in kinds.into_iter().zip([batch.heartbeats, batch.responses]) {
+        let Some(columns) = columns else { continue };
+        let count = columns.check()?;
+        envelopes
+            .extend((0..count).map(|position| unpacked(kind, (from, to), columns.row(position))));
+    }
+    envelopes.extend(batch.envelopes);
+    Ok(envelopes)
+}
+
+/// What of an envelope is packed.
+fn row_of(envelope: &RaftEnvelope) -> Row {
+    let (term, commit) = envelope.message.as_ref().map_or((0, 0), |it| (it.term, it.commit));
+    [
+        envelope.region_id,
+        envelope.from_peer,
+        envelope.to_peer,
+        envelope.version,
+        envelope.conf_ver,
+        envelope.matched_by_all,
+        term,
+        commit,
+    ]
+}
+
+fn unpacked(kind: RaftMessageKind, (from, to): (StoreId, StoreId), row: Row) -> RaftEnvelope {
+    let [region_id, from_peer, to_peer, version, conf_ver, matched_by_all, term, commit] = row;
+    let message = RaftMessage { kind: kind.into(), term, commit, ..RaftMessage::default() };
+    RaftEnvelope {
+        region_id,
+        from_peer,
+        from_store: from.get(),
+        to_peer,
+        to_store: to.get(),
+        version,
+        conf_ver,
+        matched_by_all,
+        message: Some(message),
+        ..RaftEnvelope::default()
+    }
+}
+
+/// What this module does with columns.
+trait Columns {
+    fn columns(&self) -> [&Vec<u64>; 8];
+    fn push(&mut self, row: Row);
+
+    fn row(&self, position: usize) -> Row {
+        self.columns().map(|column| column[position])
+    }
+
+    /// How many rows there are.
+    fn check(&self) -> Result<usize, MalformedBeats> {
+        let columns = self.columns();
+        let count = columns[0].len();
+        if columns.iter().any(|column| column.len() != count) {
+            return Err(MalformedBeats::Uneven);
+        }
+        if count > BEATS_MAX { Err(MalformedBeats::TooMany(count)) } else { Ok(count) }
+    }
+}
+
+impl Columns for Beats {
+    fn columns(&self) -> [&Vec<u64>; 8] {
+        [
+            &self.region_ids,
+            &self.from_peers,
+            &self.to_peers,
+            &self.versions,
+            &self.conf_vers,
+            &self.matched_by_all,
+            &self.terms,
+            &self.commits,
+        ]
+    }
+
+    fn push(&mut self, row: Row) {
+        let columns = [
+            &mut self.region_ids,
+            &mut self.from_peers,
+            &mut self.to_peers,
+            &mut self.versions,
+            &mut self.conf_vers,
+            &mut self.matched_by_all,
+            &mut self.terms,
+            &mut self.commits,
+        ];
+        columns.into_iter().zip(row).for_each(|(column, number)| column.push(number));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+
+    const STORES: (StoreId, StoreId) = (StoreId(1), StoreId(2));
+
+    fn beat(kind: RaftMessageKind, region: u64) -> RaftEnvelope {
+        unpacked(kind, STORES, [region, region * 10, region * 10 + 1, 3_000, 7, 40, 9, 41])
+    }
+
+    fn again(batch: RaftBatch) -> Vec<RaftEnvelope> {
+        unpack(batch, STORES.0, STORES.1).expect("packed here")
+    }
+
+    /// Where the field that a beat cannot hold is set, the envelope travels as it is.
+    fn envelopes() -> impl Strategy<Value = Vec<RaftEnvelope>> {
+        let kinds = [
+            RaftMessageKind::Heartbeat,
+            RaftMessageKind::HeartbeatResponse,
+            RaftMessageKind::RequestVote,
+        ];
+        let one = (prop::sample::select(kinds.to_vec()), 1..9_u64, 0..9_usize);
+        let one = one.prop_map(|(kind, region, field)| {
+            let mut envelope = beat(kind, region);
+            let message = envelope.message.as_mut().expect("made with one");
+            match field {
+                0 => message.context = "read".into(),
+                1 => message.reject = true,
+                2 => message.index = 5,
+                3 => envelope.start_key = "a".into(),
+                _ => {}
+            }
+            envelope
+        });
+        prop::collection::vec(one, 0..40)
+    }
+
+    proptest! {
+        /// Nothing is lost, nothing comes twice, and what is no beat keeps its order.
+        #[test]
+        fn what_is_packed_comes_out(sent in envelopes()) {
+            let came = again(pack(sent.clone()));
+            let is_beat = |it: &RaftEnvelope| pack(vec![it.clone()]).envelopes.is_empty();
+            let split = |all: &[RaftEnvelope]| -> [Vec<RaftEnvelope>; 2] {
+                [true, false].map(|wanted| all.iter().filter(|it| is_beat(it) == wanted).cloned().collect())
+            };
+            let ([mut sent_beats, sent_others], [mut came_beats, came_others]) = (split(&sent), split(&came));
+            prop_assert_eq!(sent_others, came_others);
+            for beats in [&mut sent_beats, &mut came_beats] {
+                beats.sort_by_key(|it| (it.message.as_ref().map(|message| message.kind), it.region_id));
+            }
+            prop_assert_eq!(sent_beats, came_beats);
+        }
+    }
+
+    #[test]
+    fn columns_from_outside_are_checked() {
+        let packed = || pack(vec![beat(RaftMessageKind::Heartbeat, 4)]);
+        for column in 0..8 {
+            let mut batch = packed();
+            let beats = batch.heartbeats.as_mut().expect("one is packed");
+            let columns = [
+                &mut beats.region_ids,
+                &mut beats.from_peers,
+                &mut beats.to_peers,
+                &mut beats.versions,
+                &mut beats.conf_vers,
+                &mut beats.matched_by_all,
+                &mut beats.terms,
+                &mut beats.commits,
+            ];
+            columns.into_iter().nth(column).expect("eight").push(1);
+            assert_eq!(unpack(batch, STORES.0, STORES.1), Err(MalformedBeats::Uneven), "{column}");
+        }
+        let mut batch = packed();
+        let beats = batch.heartbeats.as_mut().expect("one is packed");
+        (0..BEATS_MAX).for_each(|_more| beats.push([1; 8]));
+        let refused = Err(MalformedBeats::TooMany(BEATS_MAX + 1));
+        assert_eq!(unpack(batch, STORES.0, STORES.1), refused);
+    }
+
+    /// More than a batch may hold in columns travels all the same.
+    #[test]
+    fn what_has_no_room_travels_as_it_is() {
+        let sent: Vec<_> =
+            (0..=BEATS_MAX as u64).map(|it| beat(RaftMessageKind::Heartbeat, it + 1)).collect();
+        let batch = pack(sent.clone());
+        assert_eq!(batch.envelopes.len(), 1);
+        assert_eq!(again(batch), sent);
+    }
+
+    /// Sizes on the wire of a thousand heartbeats: the reason for all of this.
+    #[test]
+    fn packed_heartbeats_are_small() {
+        let kind = RaftMessageKind::Heartbeat;
+        let sent: Vec<_> = (0..1_000).map(|it| beat(kind, 10_000 + it)).collect();
+        let plain = RaftBatch { envelopes: sent.clone(), ..RaftBatch::default() }.encoded_len();
+        let packed = pack(sent).encoded_len();
+        assert!(packed * 2 < plain, "{packed} bytes packed, {plain} not");
+    }
+}
