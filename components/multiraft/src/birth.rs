@@ -49,7 +49,8 @@ impl<T> Replica<T> {
         if self.embryo.awaited.is_none() || is_promising {
             return;
         }
-        let Some(Awaited { birth, is_written }) = self.embryo.awaited.take() else { return };
+        let Some(awaited) = self.embryo.awaited.take() else { return };
+        let Awaited { birth, is_written } = *awaited;
         let Birth { region, peer, apply, leads } = birth;
         if self.life != Lifecycle::Uninitialised || (region.id, peer) != (self.region.id, self.peer)
         {

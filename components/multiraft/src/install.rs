@@ -140,7 +140,7 @@ impl<T> Replica<T> {
         let hard_state = Group::promise_behind_snapshot(self.told.hard_state, &message.message);
         let apply =
             ApplyState { clock_millis: meta.apply.clock_millis, ..ApplyState::starting_at(last) };
-        self.embryo.install = Some(Installing {
+        self.embryo.install = Some(Box::new(Installing {
             clean: meta.region.range.clone(),
             had_data: self.life == Lifecycle::Active,
             raft: RaftState { hard_state, last },
@@ -148,7 +148,7 @@ impl<T> Replica<T> {
             stage,
             leader: message.from.id,
             phase: Phase::Draining,
-        });
+        }));
         self.life = Lifecycle::Installing;
         self.leave_for_install(effects);
     }
@@ -229,7 +229,8 @@ impl<T> Replica<T> {
     /// Takes part again, as if nothing had come; where nothing has come, nothing changes.
     pub(crate) fn give_up_install(&mut self, effects: &mut Effects<T>) {
         assert!(self.may_give_up_install(), "{self:?}: what was is gone");
-        let Some(Installing { stage, had_data, .. }) = self.embryo.install.take() else { return };
+        let Some(install) = self.embryo.install.take() else { return };
+        let Installing { stage, had_data, .. } = *install;
         self.life = if had_data { Lifecycle::Active } else { Lifecycle::Uninitialised };
         let (region, peer) = (self.region.id, self.peer);
         let refused = InstallEffect::Refused { region, peer, stage };
@@ -239,7 +240,8 @@ impl<T> Replica<T> {
     fn begin_install(&mut self, now: Moment, effects: &mut Effects<T>) {
         let Some(install) = &mut self.embryo.install else { return };
         install.phase = Phase::Begun;
-        let Some(Installing { meta, stage, clean, raft, .. }) = &self.embryo.install else {
+        let Some(Installing { meta, stage, clean, raft, .. }) = self.embryo.install.as_deref()
+        else {
             return;
         };
         assert!(raft.last.index > self.apply.applied, "{self:?}: a snapshot of the past");
@@ -323,9 +325,8 @@ impl<T> Replica<T> {
     }
 
     fn finish_install(&mut self, now: Moment, effects: &mut Effects<T>) {
-        let Some(Installing { meta, stage, raft, leader, .. }) = self.embryo.install.take() else {
-            return;
-        };
+        let Some(install) = self.embryo.install.take() else { return };
+        let Installing { meta, stage, raft, leader, .. } = *install;
         let SnapshotMeta { region, apply, removed: _ } = meta;
         let peer = self.peer;
         self.life = Lifecycle::Active;
@@ -355,7 +356,7 @@ impl<T> Replica<T> {
 
     /// What [`Bug::ANSWER_BEFORE_INSTALL`] does.
     fn acknowledge_too_early(&self, effects: &mut Effects<T>) {
-        let Some(Installing { raft, leader, .. }) = &self.embryo.install else { return };
+        let Some(Installing { raft, leader, .. }) = self.embryo.install.as_deref() else { return };
         let HardState { term, commit, .. } = raft.hard_state;
         let kind = MessageKind::AppendResponse;
         let answer = Message::new(kind, self.peer, *leader, term);

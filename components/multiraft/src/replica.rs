@@ -140,13 +140,13 @@ pub(crate) struct Embryo {
     /// Whom it answers: it knows no members.
     pub(crate) last_sender: Peer,
     /// What it is given, until its earlier promises are durable.
-    pub(crate) awaited: Option<Awaited>,
+    pub(crate) awaited: Option<Box<Awaited>>,
     /// Its mark is on disk, or on its way there.
     pub(crate) is_marked: bool,
     /// What recovery made up, until it is written.
     pub(crate) recovered: Option<RaftState>,
     /// The snapshot that it is given, in place of what it had; there is one exactly while it is installing.
-    pub(crate) install: Option<Installing>,
+    pub(crate) install: Option<Box<Installing>>,
     /// Since when the peer is there.
     since: Moment,
 }
@@ -203,7 +203,7 @@ impl<T> Replica<T> {
             },
             RecoveredPeer::Installing { applying, raft, apply, is_marked: _ } => {
                 let (region, peer) = (applying.region.clone(), applying.peer);
-                install = Some(Installing::recovered(applying, raft, apply));
+                install = Some(Box::new(Installing::recovered(applying, raft, apply)));
                 let (life, origin) = (Lifecycle::Installing, Origin::Restarted);
                 Start { region, peer, raft, apply, life, origin }
             }
@@ -256,11 +256,11 @@ impl<T> Replica<T> {
             Input::Bootstrap { region, leads } => {
                 let apply = birth::first_apply_state(0);
                 let birth = Birth { region: *region, peer: self.peer, apply, leads };
-                self.embryo.awaited = Some(Awaited { birth, is_written: false });
+                self.embryo.awaited = Some(Box::new(Awaited { birth, is_written: false }));
             }
             Input::Born(birth) => {
                 self.stay();
-                self.embryo.awaited = Some(Awaited { birth: *birth, is_written: true });
+                self.embryo.awaited = Some(Box::new(Awaited { birth: *birth, is_written: true }));
             }
             Input::Wake => {
                 self.told.alarm_at = Moment::NEVER;
