@@ -251,6 +251,13 @@ impl Stores {
                     }
                 }
             }
+            // sign FROM TO: one store gives another one a sign of life.
+            "sign" => {
+                let from = self.at(args)?;
+                let (from, run) = (from.id, from.living_run().ok_or("it does not run")?);
+                let now = self.now;
+                self.at(args)?.hear(from, run, now);
+            }
             // judge STORE: it looks for signs of the others.
             "judge" => {
                 let now = self.now;
