@@ -173,7 +173,10 @@ impl Step {
             }
             // An election may have brought the lead back to where it must not be.
             Self::DemoteVoter(peer) | Self::RemovePeer(peer) if peer.id == leader.id => {
-                hand_over(info, leader)
+                hand_over(info, &[leader])
+            }
+            Self::EnterJoint { demote, .. } if demote.iter().any(|it| it.id == leader.id) => {
+                hand_over(info, demote)
             }
             Self::DemoteVoter(peer) => Some(Command::ChangePeers(vec![demotion(peer)])),
             Self::EnterJoint { promote, demote } => {
@@ -184,7 +187,7 @@ impl Step {
             Self::LeaveJoint => {
                 let role = info.region.peer(leader.id).map(|peer| peer.role);
                 match role {
-                    Some(PeerRole::DemotingVoter) => hand_over(info, leader),
+                    Some(PeerRole::DemotingVoter) => hand_over(info, &[leader]),
                     _ => Some(Command::LeaveJoint),
                 }
             }
@@ -203,10 +206,10 @@ pub(super) fn has_caught_up(info: &RegionInfo, peer: Peer) -> bool {
     !is_down && info.pending_peers.iter().all(|pending| pending.id != peer.id)
 }
 
-/// The lead to whoever votes on, whatever happens next; `None` where nobody is fit.
-fn hand_over(info: &RegionInfo, leader: Peer) -> Option<Command> {
-    let is_fit =
-        |peer: &Peer| peer.id != leader.id && votes_on(*peer) && has_caught_up(info, *peer);
+/// The lead to whoever votes on behind the step, of which `going` do not; `None` where nobody is fit.
+fn hand_over(info: &RegionInfo, going: &[Peer]) -> Option<Command> {
+    let stays = |peer: &Peer| going.iter().all(|it| it.id != peer.id);
+    let is_fit = |peer: &Peer| stays(peer) && votes_on(*peer) && has_caught_up(info, *peer);
     let fit: Vec<Peer> = info.region.peers.iter().copied().filter(is_fit).collect();
     (!fit.is_empty()).then_some(Command::TransferLeader(fit))
 }

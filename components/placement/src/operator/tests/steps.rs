@@ -95,6 +95,21 @@ fn the_lead_that_came_back_is_handed_over_again() {
     assert_eq!(order(&events).map(|it| &it.command), Some(&Command::TransferLeader(fit)));
 }
 
+/// A leader begins no joint change that takes its own vote, and who goes as well takes nothing over.
+#[test]
+fn the_lead_that_came_back_is_handed_over_in_front_of_a_joint_change() {
+    let mut scene = Scene::new("1v 2v 3v 4l 5l");
+    let stores = [3, 4, 5].into_iter().map(StoreId).collect();
+    scene.begin(&Change::MoveRegion(stores)).expect("begins");
+    scene.leader = scene.peer_on(3);
+    let events = scene.after(100);
+    assert!(matches!(order(&events).expect("joint").command, Command::ChangePeers(_)));
+    scene.leader = scene.peer_on(1);
+    let events = scene.after(100);
+    let fit = vec![scene.peer_on(3)];
+    assert_eq!(order(&events).map(|it| &it.command), Some(&Command::TransferLeader(fit)));
+}
+
 #[test]
 fn what_somebody_else_does_ends_it() {
     for members in ["1v 2v", "1v 2v 3v 5l", "1v 2v 3l 4v"] {
