@@ -287,11 +287,14 @@ impl PdLink {
         let take_order: TakeOrder = Arc::new(move |order| orders.take(order));
         let regions =
             regions::report_regions(Arc::clone(&leader), Arc::clone(&led), take_order, reporter);
+        let liveness = shared.inbound.replicas.liveness.clone();
+        let burials = addresses::bury_stores(self.addresses.gone(), liveness);
         let silence = regions::watch_silence(Arc::clone(&shared.inbound.silence), Arc::clone(&led));
         let figures = figures::report_store(leader, led, figures);
         let _they_live_as_long_as_the_store = (
             spawn_or_abort(runtime, "report-regions", regions),
             spawn_or_abort(runtime, "watch-silence", silence),
+            spawn_or_abort(runtime, "bury-stores", burials),
             spawn_or_abort(runtime, "report-store", figures),
         );
     }

@@ -1,14 +1,15 @@
 //! The link against a placement driver that is played by a script.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     sync::atomic::{AtomicU8, Ordering as AtomicOrdering},
     time::Duration,
 };
 
-use flotilla_base::{ConfVer, Epoch, KeyRange, Peer, RegionId, Term};
+use flotilla_base::{ConfVer, Epoch, KeyRange, Moment, Peer, RegionId, Seeded, Term};
 use flotilla_damage::damaged;
+use flotilla_multiraft::{Liveness, SharedLiveness};
 use flotilla_proto::{
     pdpb::pd_server::{Pd, PdServer},
     store_link::{
@@ -16,7 +17,7 @@ use flotilla_proto::{
         store_link_server::{StoreLink, StoreLinkServer},
     },
 };
-use flotilla_raftgroup::{Role, RoleChange};
+use flotilla_raftgroup::{Role, RoleChange, Timing};
 use flotilla_transport::Resolved;
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -144,6 +145,9 @@ impl Pd for Played {
         request: Request<pdpb::GetStoreRequest>,
     ) -> Result<Response<pdpb::GetStoreResponse>, Status> {
         let id = request.into_inner().store_id;
+        if id == 8 {
+            return Err(Status::invalid_argument("no store 8 is known"));
+        }
         let state = if id == 9 { metapb::StoreState::Tombstone } else { metapb::StoreState::Up };
         let address = format!("store-{id}:20160");
         let store = metapb::Store { id, address, state: state.into(), ..Default::default() };
@@ -396,6 +400,36 @@ async fn addresses_stay_known_while_the_placement_driver_is_away() {
     assert_eq!(resolver.resolve(StoreId(7)).await, Resolved::At("store-7:20160".to_owned()));
     assert_eq!(resolver.resolve(StoreId(5)).await, Resolved::At("store-5:20160".to_owned()));
     assert_eq!(resolver.resolve(StoreId(6)).await, Resolved::Unknown);
+}
+
+/// Replicas give up waiting for such a store. So it takes the word of the placement driver, and nothing less.
+#[tokio::test]
+async fn only_a_tombstone_is_gone_for_good() {
+    let (played, _) = Played::new(CLUSTER);
+    let server = played.start();
+    let link = played.connect().await.expect("connected");
+    let liveness = Liveness::new(Timing::default(), Seeded::NONE, Moment(0));
+    let liveness = SharedLiveness::new(liveness);
+    let mut gone = link.addresses.gone();
+    let burying = addresses::bury_stores(link.addresses.gone(), liveness.clone());
+    let burying = tokio::spawn(burying);
+    let resolver = link.resolver();
+    assert_eq!(resolver.resolve(StoreId(8)).await, Resolved::Unknown);
+    assert!(matches!(resolver.resolve(StoreId(5)).await, Resolved::At(_)));
+    assert!(!gone.has_changed().expect("the link is there"), "none is gone");
+    assert_eq!(resolver.resolve(StoreId(9)).await, Resolved::Gone);
+    gone.changed().await.expect("the link is there");
+    server.kill().await;
+    link.addresses.expire();
+    for store in [5, 6, 9] {
+        resolver.resolve(StoreId(store)).await;
+    }
+    assert_eq!(*gone.borrow_and_update(), BTreeSet::from([StoreId(9)]));
+    // What was noted is passed on to its end.
+    drop((link, resolver));
+    timeout(LIVENESS, burying).await.expect("in time").expect("ended");
+    let known = (5..10).filter(|store| liveness.look(|it| it.is_gone(StoreId(*store))));
+    assert_eq!(known.collect::<Vec<_>>(), [9]);
 }
 
 #[tokio::test]
