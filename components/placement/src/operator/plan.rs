@@ -195,7 +195,11 @@ impl Way<'_> {
 
     fn heirs(&self, stays: impl Fn(Peer) -> bool) -> Vec<Peer> {
         let is_fit = |peer: &Peer| {
-            peer.id != self.leader.id && votes_on(*peer) && stays(*peer) && self.is_alive(*peer)
+            peer.id != self.leader.id
+                && votes_on(*peer)
+                && stays(*peer)
+                && self.sight.check_target(peer.store).is_ok()
+                && self.is_alive(*peer)
         };
         let mut fit: Vec<Peer> = self.shape.peers().filter(is_fit).collect();
         fit.sort_by_key(|peer| (peer.id.is_none(), peer.id, peer.store));
