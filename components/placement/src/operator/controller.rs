@@ -17,7 +17,7 @@ use super::{
     change::{OperatorRefusal, Sight},
     plan::Plan,
     shape::Shape,
-    step::{Command, Step},
+    step::{Command, PAUSE, Step},
 };
 use crate::view::{ClusterView, RegionInfo};
 
@@ -232,8 +232,7 @@ impl Operator {
         if let Some(store) = step.lost(sight) {
             return Err(CancelReason::StoreLost(store));
         }
-        let pause = step.pause();
-        let is_early = |sent: Moment| sight.now < sent + pause;
+        let is_early = |sent: Moment| sight.now < sent + PAUSE;
         if self.progress.sent.is_some_and(is_early) {
             return Ok(None);
         }

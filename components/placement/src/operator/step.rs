@@ -109,9 +109,9 @@ const FAST_PER_MIB: Span = Span::from_millis(600);
 /// A step that copies the region's data: slow disks, and other copies in front of it.
 const SLOW_MIN: Span = Span::from_millis(10 * 60_000);
 const SLOW_PER_MIB: Span = Span::from_millis(6_000);
-/// How soon an order is repeated that shows no effect.
-const FAST_PAUSE: Span = Span::from_millis(2_000);
-const SLOW_PAUSE: Span = Span::from_millis(5_000);
+/// How soon an order is repeated that shows no effect. A store whose leader is busy reports the region again after 500 ms,
+/// for that. One that has an order under way leaves others out.
+pub(super) const PAUSE: Span = Span::from_millis(400);
 
 impl Step {
     /// How long it may take in a region of this size.
@@ -125,15 +125,6 @@ impl Step {
             _ => 1,
         };
         Span(fast.0.saturating_mul(times as u64))
-    }
-
-    /// How long an order for it is given to show an effect before it is repeated.
-    #[must_use]
-    pub const fn pause(&self) -> Span {
-        match self {
-            Self::AddLearner(_) => SLOW_PAUSE,
-            _ => FAST_PAUSE,
-        }
     }
 
     /// Peers whose data and answers it waits for.

@@ -283,7 +283,8 @@ impl PdLink {
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = (*id, *run);
-        let orders = Orders::new(shared.engine.clone(), shared.router.clone(), splitter);
+        let (engine, router) = (shared.engine.clone(), shared.router.clone());
+        let orders = Orders::new(engine, router, splitter, Arc::clone(&led));
         let take_order: TakeOrder = Arc::new(move |order| orders.take(order));
         let regions =
             regions::report_regions(Arc::clone(&leader), Arc::clone(&led), take_order, reporter);
