@@ -15,7 +15,9 @@ use common::{
     eventually,
     in_process::{Cluster, data_of},
 };
-use flotilla_base::{ByteSize, Peer, PeerRole, Region, Rng, StoreId, key::decode_memcomparable};
+use flotilla_base::{
+    ByteSize, Peer, PeerRole, Region, RegionId, Rng, StoreId, key::decode_memcomparable,
+};
 use flotilla_client::{Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo};
 use flotilla_store::{Store, StoreConfig, config::LoadLimits};
 
@@ -374,6 +376,54 @@ impl Cluster {
         eventually("all is applied", || all.clone().all(|it| self.has_caught_up(it)));
         regions
     }
+}
+
+impl Cluster {
+    /// Has a region changed, and waits until it is.
+    fn change(&self, client: &Client, region: RegionId, change: RegionChange) {
+        let admin = client.admin();
+        let asked = self.runtime.block_on(admin.change_region(region, change));
+        let operator = asked.expect("it is taken").id;
+        let ended = || {
+            let operators = self.runtime.block_on(admin.operators()).expect("an answer");
+            operators.ended.into_iter().find(|ended| ended.id == operator)
+        };
+        eventually("the end of an operator", || ended().is_some());
+        let ending = ended().and_then(|ended| ended.ending).expect("it has ended");
+        assert_eq!(ending.outcome, "finished", "{}", ending.reason);
+    }
+}
+
+/// The last peer goes where it is told to: the new one leads before the old one goes.
+#[test]
+fn the_only_voter_moves() {
+    let cluster = Cluster::of(4, |_config| {});
+    let client = cluster.client();
+    let raw = client.raw();
+    let keys: Vec<Bytes> = (0..20).map(user).collect();
+    let pairs = keys.iter().map(|key| (key.clone(), key.clone()));
+    cluster.runtime.block_on(raw.batch_put(pairs)).expect("written");
+    let look = || {
+        let regions = cluster.regions(&client);
+        regions.into_iter().find(|it| it.region.range.contains(&keys[0])).expect("a whole map")
+    };
+    let region = look().region;
+    let stores = cluster.stores.iter().map(|store| store.router().store_id());
+    let (old, new): (Vec<_>, Vec<_>) = stores.partition(|it| region.peer_on(*it).is_some());
+    for change in [
+        RegionChange::RemovePeer(old[1]),
+        RegionChange::RemovePeer(old[0]),
+        RegionChange::MovePeer { from: old[2], to: new[0] },
+        RegionChange::MovePeer { from: new[0], to: old[0] },
+    ] {
+        cluster.change(&client, region.id, change);
+    }
+    let RegionInfo { region, leader, .. } = look();
+    assert_eq!(region.peers.iter().map(|peer| peer.store).collect::<Vec<_>>(), [old[0]]);
+    assert_eq!(leader.map(|peer| peer.store), Some(old[0]));
+    let found = cluster.runtime.block_on(raw.scan(KeyRange::all()).collect()).expect("a scan");
+    assert!(found.into_iter().map(|pair| pair.key).eq(keys));
+    cluster.stop();
 }
 
 /// Regions that nobody wants anything of sleep, all of them, and the first request finds them awake. So do those whose

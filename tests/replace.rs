@@ -16,6 +16,8 @@ const KEYS: u64 = 2_000;
 /// The store that dies, and the one that is new.
 const LOST: usize = 2;
 const NEW: usize = 3;
+/// How many regions sleep on a store.
+const ASLEEP: &str = "flotilla_regions_asleep";
 
 fn user(number: u64) -> Bytes {
     format!("user:{number:06}").into()
@@ -79,6 +81,13 @@ fn a_store_that_lost_its_disk_is_replaced() {
         peers.len() == 3 && live.iter().all(is_sound)
     };
     assert!(regions.len() > 10 && regions.iter().all(is_whole), "{regions:?}");
+
+    // Nobody waits for a word of the dead store: all regions sleep.
+    let all_sleep = |position: usize| {
+        let count = cluster.stores[position.min(2)].router().regions().len() as u64;
+        cluster.figure(position, ASLEEP) == count
+    };
+    eventually("all regions sleep", || [0, 1, NEW].into_iter().all(all_sleep));
 
     // Its address is free, for a store of another id.
     cluster.start_at(LOST, |_config| {});

@@ -8,8 +8,10 @@
 //! and tells every replica of each store that begins or ceases to live, *after* this view shows it
 //! ([`crate::Notice::StoreChanged`]). Replicas look at the view when they take an input, so none is missed between the
 //! look and the notice.
+//!
+//! It knows as well which stores are gone for good, as far as the host was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use flotilla_base::{Bug, Moment, Seeded, Span, StoreId};
@@ -34,13 +36,15 @@ pub struct Liveness {
     seeded: Seeded,
     signs: BTreeMap<StoreId, Sign>,
     judged_at: Moment,
+    /// Stores that never run again. Only grows.
+    gone: BTreeSet<StoreId>,
 }
 
 impl Liveness {
     /// Nobody was heard yet.
     #[must_use]
     pub const fn new(timing: Timing, seeded: Seeded, now: Moment) -> Self {
-        Self { timing, seeded, signs: BTreeMap::new(), judged_at: now }
+        Self { timing, seeded, signs: BTreeMap::new(), judged_at: now, gone: BTreeSet::new() }
     }
 
     /// How often a store gives a sign of life, and judges the others: four fit into a gate.
@@ -93,6 +97,19 @@ impl Liveness {
     pub fn heard_in(&self, store: StoreId, run: u64) -> Option<Moment> {
         let sign = self.sign(store)?;
         (sign.run == run || self.ignores_runs()).then_some(sign.at)
+    }
+
+    /// `store` will never run again under its id: its placement driver says that it is a tombstone. That word is final,
+    /// since no tombstone is registered again and no id is given twice. It has to be that very word: a store that is
+    /// silent, not found or not known may come back.
+    pub fn bury(&mut self, store: StoreId) {
+        self.gone.insert(store);
+    }
+
+    /// Whether `store` is known to be gone for good.
+    #[must_use]
+    pub fn is_gone(&self, store: StoreId) -> bool {
+        self.gone.contains(&store)
     }
 
     fn ignores_runs(&self) -> bool {

@@ -4,6 +4,9 @@
 //! anything. So the region remembers it, as a part of what its log decides, and whoever leads tells the removed peer
 //! again and again, ever more slowly, until its store has a tombstone for it. Then one more entry of the log ends it.
 //!
+//! A store that is gone for good ([`crate::Liveness::bury`]) confirms nothing, and nothing of it ever acts again: what was
+//! removed there counts as confirmed.
+//!
 //! A peer without data hears even less. It asks whoever talked to it last.
 //!
 //! ```text
@@ -183,6 +186,7 @@ impl<T> Replica<T> {
         if !self.group.is_leader() || self.members.removals.removed.is_empty() {
             return;
         }
+        self.confirm_for_the_gone();
         self.forget_confirmed();
         let (term, heartbeat) = (self.group.role().term, self.timing().heartbeat);
         let removals = &mut self.members.removals;
@@ -200,6 +204,14 @@ impl<T> Replica<T> {
         for peer in open {
             self.tell_aside(MessageKind::PeerGone, peer, effects);
         }
+    }
+
+    /// Nobody is left to be told on a store that never runs again, and nobody to confirm it.
+    fn confirm_for_the_gone(&mut self) {
+        let is_gone = |peer: &&Peer| self.config.liveness.look(|it| it.is_gone(peer.store));
+        let removed = &self.members.removals.removed;
+        let gone: Vec<Peer> = removed.iter().filter(is_gone).copied().collect();
+        gone.into_iter().for_each(|peer| self.note_confirmed(peer));
     }
 
     /// Ends the pursuit of those who are confirmed, by the log.

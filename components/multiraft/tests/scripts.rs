@@ -195,6 +195,11 @@ fn sleep_and_restart() -> std::io::Result<()> {
 }
 
 #[test]
+fn removed_from_a_store_that_is_gone() -> std::io::Result<()> {
+    run("removed_from_a_store_that_is_gone")
+}
+
+#[test]
 fn sleep_refused() -> std::io::Result<()> {
     run("sleep_refused")
 }

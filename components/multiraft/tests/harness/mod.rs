@@ -274,6 +274,11 @@ impl Stores {
                     }
                 }
             }
+            // bury STORE OTHER: it learns that the other one is gone for good.
+            "bury" => {
+                let (store, other): (u64, u64) = (number(args)?, number(args)?);
+                self.store(store)?.bury(StoreId(other));
+            }
             // asleep STORE: what of it sleeps.
             "asleep" => lines.push(self.at(args)?.asleep()),
             name => self.snapshot_command(name, args, lines)?,

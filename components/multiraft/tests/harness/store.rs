@@ -113,6 +113,11 @@ impl Store {
         }
     }
 
+    /// It learns that another store never runs again.
+    pub(crate) fn bury(&mut self, store: StoreId) {
+        self.liveness.0.change(|liveness| liveness.bury(store));
+    }
+
     fn tell_of(&mut self, store: StoreId) {
         self.post_all(|| Input::Notice(Notice::StoreChanged { store, spread: Span::ZERO }));
     }

@@ -17,7 +17,7 @@ use super::{
     change::{OperatorRefusal, Sight},
     plan::Plan,
     shape::Shape,
-    step::{Command, Step},
+    step::{Command, PAUSE, Step},
 };
 use crate::view::{ClusterView, RegionInfo};
 
@@ -94,7 +94,7 @@ pub enum CancelReason {
     RegionGone,
     /// Somebody else changed its members.
     MembersChanged,
-    /// A store that is to get a peer or the lead will not come back, or is to leave.
+    /// A store that is to get a peer will not come back, or is to leave; or one that is to get the lead is not up.
     StoreLost(StoreId),
     /// Somebody wanted so.
     Stopped,
@@ -130,7 +130,7 @@ impl fmt::Display for Ending {
                 write!(f, "{reason}: somebody else changed its members")
             }
             Self::Cancelled(CancelReason::StoreLost(store)) => {
-                write!(f, "{reason}: store {store} is down, or leaves the cluster")
+                write!(f, "{reason}: store {store} is not up, or leaves the cluster")
             }
             Self::Cancelled(CancelReason::Stopped) => {
                 write!(f, "{reason}: it was cancelled; what was ordered last may still happen")
@@ -190,7 +190,8 @@ impl Operator {
         self.progress.done
     }
 
-    fn step(&self) -> Option<&Step> {
+    /// What is being done; `None` where all is done.
+    pub(super) fn step(&self) -> Option<&Step> {
         self.plan.steps.get(self.progress.done)
     }
 
@@ -228,23 +229,14 @@ impl Operator {
         info: &RegionInfo,
     ) -> Result<Option<Order>, CancelReason> {
         let (Some(step), Some(leader)) = (self.step(), info.leader) else { return Ok(None) };
-        let wanted = match step {
-            Step::AddLearner(peer) => std::slice::from_ref(peer),
-            Step::TransferLeader { to, .. } => to,
-            _ => &[],
-        };
-        // Any of them will do.
-        if let Some(peer) =
-            wanted.first().filter(|_| wanted.iter().all(|it| sight.is_lost(it.store)))
-        {
-            return Err(CancelReason::StoreLost(peer.store));
+        if let Some(store) = step.lost(sight) {
+            return Err(CancelReason::StoreLost(store));
         }
-        let pause = step.pause();
-        let is_early = |sent: Moment| sight.now < sent + pause;
+        let is_early = |sent: Moment| sight.now < sent + PAUSE;
         if self.progress.sent.is_some_and(is_early) {
             return Ok(None);
         }
-        let Some(command) = step.command(info) else { return Ok(None) };
+        let Some(command) = step.command(sight, info) else { return Ok(None) };
         self.progress.sent = Some(sight.now);
         Ok(Some(Order { region: info.region.id, epoch: info.region.epoch, leader, command }))
     }
@@ -378,6 +370,11 @@ impl OperatorController {
     #[must_use]
     pub fn last_ended(&self, region: RegionId) -> Option<&Arc<EndedOperator>> {
         self.ended.iter().find(|ended| ended.operator.plan.region == region)
+    }
+
+    /// Those that have ended, the last one first, as long as they are remembered.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &EndedOperator> {
+        self.ended.iter().map(AsRef::as_ref)
     }
 
     /// How many go on.

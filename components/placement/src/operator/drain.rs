@@ -1,9 +1,10 @@
 //! Stores that leave: each region with a peer on one is made whole elsewhere, a few regions at a time, until nothing is
 //! left there.
 //!
-//! Nothing of it is remembered. Each look begins with the regions as they are, so that whoever leads next goes on where
-//! the last one stopped: a learner that was added and not promoted is used, not added once more. A store that is a
-//! tombstone already is looked at as well, since an order that was under way may have put a peer there behind its back.
+//! Each look begins with the regions as they are, so that whoever leads next goes on where the last one stopped: a
+//! learner that was added and not promoted is used, not added once more. All that is remembered is which stores were
+//! waited for in vain ([`super::setbacks`]): others are tried first. A store that is a tombstone already is looked at as
+//! well, since an order that was under way may have put a peer there behind its back.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use super::{
     change::{Change, Sight},
     controller::OperatorController,
     plan::Plan,
+    setbacks::Setbacks,
     shape::Shape,
     step::{Step, votes_on},
 };
@@ -74,7 +76,7 @@ impl Drain {
         let mut look = DrainLook::default();
         let running = operators.iter().filter(|running| running.asked_by == ASKED_BY).count();
         let mut room = RUNNING_MAX.saturating_sub(running);
-        let mut carried = Carried::of(sight, operators);
+        let mut burden = Burden::of(sight, operators);
         for store in sight.leaving() {
             if sight.is_emptied(store) {
                 look.emptied.push(store);
@@ -92,10 +94,10 @@ impl Drain {
                 if is_planned || operators.check_free(region).is_err() {
                     continue;
                 }
-                let change = sight.relief(info, store, replicas, &carried);
+                let change = sight.relief(info, store, replicas, &burden);
                 // One that cannot be changed now is met again by a later look.
                 if let Some(plan) = change.and_then(|change| sight.plan(region, &change).ok()) {
-                    carried.note(&plan);
+                    burden.carried.note(&plan);
                     look.plans.push(plan);
                     room -= 1;
                 }
@@ -107,6 +109,21 @@ impl Drain {
             }
         }
         look
+    }
+}
+
+/// What is weighed where several stores could take a peer.
+struct Burden {
+    carried: Carried,
+    setbacks: Setbacks,
+}
+
+impl Burden {
+    fn of(sight: &Sight<'_>, operators: &OperatorController) -> Self {
+        Self {
+            carried: Carried::of(sight, operators),
+            setbacks: Setbacks::of(operators, sight.now),
+        }
     }
 }
 
@@ -166,7 +183,7 @@ impl Sight<'_> {
         info: &RegionInfo,
         leaving: StoreId,
         replicas: u32,
-        carried: &Carried,
+        burden: &Burden,
     ) -> Option<Change> {
         let members = Shape::of(&info.region).left();
         let stays = |store: StoreId| {
@@ -181,8 +198,11 @@ impl Sight<'_> {
             let is_free = members.on(*store).is_none_or(|known| !votes_on(known));
             is_free && self.check_target(*store).is_ok()
         };
-        // One that holds a learner has the data, or is about to have it.
-        let rank = |store: &StoreId| (members.on(*store).is_none(), carried.on(*store), *store);
+        // One that holds a learner has the data, or is about to have it, unless it has been waited for in vain.
+        let rank = |store: &StoreId| {
+            let setback = burden.setbacks.rank(info.region.id, *store);
+            (setback, members.on(*store).is_none(), burden.carried.on(*store), *store)
+        };
         let to = self.stores.keys().copied().filter(is_fit).min_by_key(rank)?;
         Some(Change::MovePeer { from: leaving, to })
     }

@@ -11,13 +11,14 @@
 //!
 //! A store that leaves is emptied by operators that nobody has to ask for one by one ([`drain`]).
 //!
-//! Reading order: [`shape`], [`step`], [`change`], [`plan`], [`controller`], [`removal`], [`drain`].
+//! Reading order: [`shape`], [`step`], [`change`], [`plan`], [`controller`], [`removal`], [`setbacks`], [`drain`].
 
 pub mod change;
 pub mod controller;
 pub mod drain;
 pub mod plan;
 pub mod removal;
+pub mod setbacks;
 pub mod shape;
 pub mod step;
 

@@ -1,8 +1,10 @@
 //! How a region gets from what it is to what it is to be: the steps, each of them safe by itself.
 //!
-//! Learners come first, since they take no part in anything. Where more than one voter changes, all of them change at
-//! once by one joint change: no order of single ones would keep the number of failures that the region stands. The
-//! leader hands over before it stops voting. Who leaves is a learner by then.
+//! Learners come first, since they take no part in anything. A leader that is to stop voting hands over before any voter
+//! changes, since it begins no change that takes its own vote. Where no other voter stays, one of the new ones votes
+//! first: a voter more takes none of the failures that the region stands. Where more than one voter is left to change, all
+//! of them change at once by one joint change: no order of single ones would keep that number. Who leaves is a learner by
+//! then.
 
 use std::collections::BTreeMap;
 
@@ -188,12 +190,39 @@ impl Way<'_> {
 
     /// The lead to somebody who votes on and stays, oldest first.
     fn hand_over(&mut self, stays: impl Fn(Peer) -> bool) -> Result<(), OperatorRefusal> {
+        self.hand_over_to(self.heirs(stays))
+    }
+
+    fn heirs(&self, stays: impl Fn(Peer) -> bool) -> Vec<Peer> {
         let is_fit = |peer: &Peer| {
-            peer.id != self.leader.id && votes_on(*peer) && stays(*peer) && self.is_alive(*peer)
+            peer.id != self.leader.id
+                && votes_on(*peer)
+                && stays(*peer)
+                && self.sight.check_target(peer.store).is_ok()
+                && self.is_alive(*peer)
         };
         let mut fit: Vec<Peer> = self.shape.peers().filter(is_fit).collect();
         fit.sort_by_key(|peer| (peer.id.is_none(), peer.id, peer.store));
-        self.hand_over_to(fit)
+        fit
+    }
+
+    /// Where the leader is not to vote any more, somebody leads who is; see the module.
+    fn hand_over_unless_it_stays(
+        &mut self,
+        is_to_vote: impl Fn(Peer) -> bool,
+    ) -> Result<(), OperatorRefusal> {
+        debug_assert!(!self.shape.is_joint(), "one change after the other");
+        if self.shape.on(self.leader.store).is_some_and(&is_to_vote) {
+            return Ok(());
+        }
+        if self.heirs(&is_to_vote).is_empty() {
+            let is_new =
+                |peer: &Peer| !is_voter(*peer) && is_to_vote(*peer) && self.is_alive(*peer);
+            let first = self.shape.peers().find(is_new);
+            let first = first.ok_or(OperatorRefusal::NoSuccessor(self.region()))?;
+            self.take(Step::PromoteLearner(first))?;
+        }
+        self.hand_over(is_to_vote)
     }
 
     fn hand_over_to(&mut self, to: Vec<Peer>) -> Result<(), OperatorRefusal> {
@@ -274,19 +303,12 @@ impl Way<'_> {
             self.take(Step::AddLearner(learner))?;
         }
         let is_to_vote = |peer: Peer| target.get(&peer.store) == Some(&true);
+        self.hand_over_unless_it_stays(is_to_vote)?;
         let changes = |votes: bool| {
             let is_other = |peer: &Peer| is_voter(*peer) == votes && is_to_vote(*peer) != votes;
             self.shape.peers().filter(is_other).collect::<Vec<Peer>>()
         };
         let (promote, demote) = (changes(false), changes(true));
-        let has_successor = self.shape.peers().any(|peer| {
-            votes_on(peer) && is_to_vote(peer) && peer.id != self.leader.id && self.is_alive(peer)
-        });
-        let is_leader_demoted = demote.iter().any(|peer| peer.id == self.leader.id);
-        // Where no voter stays, one of the new ones takes the lead while the change is joint.
-        if is_leader_demoted && (has_successor || promote.is_empty()) {
-            self.hand_over(is_to_vote)?;
-        }
         match (promote.as_slice(), demote.as_slice()) {
             ([], []) => {}
             ([one], []) => self.take(Step::PromoteLearner(*one))?,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use flotilla_base::{Key, KeyRange, Peer, PeerRole, Span, StoreId};
 
-use super::shape::Shape;
+use super::{change::Sight, shape::Shape};
 use crate::view::RegionInfo;
 
 /// Where a region is split.
@@ -109,9 +109,9 @@ const FAST_PER_MIB: Span = Span::from_millis(600);
 /// A step that copies the region's data: slow disks, and other copies in front of it.
 const SLOW_MIN: Span = Span::from_millis(10 * 60_000);
 const SLOW_PER_MIB: Span = Span::from_millis(6_000);
-/// How soon an order is repeated that shows no effect.
-const FAST_PAUSE: Span = Span::from_millis(2_000);
-const SLOW_PAUSE: Span = Span::from_millis(5_000);
+/// How soon an order is repeated that shows no effect. A store whose leader is busy reports the region again after 500 ms,
+/// for that. One that has an order under way leaves others out.
+pub(super) const PAUSE: Span = Span::from_millis(400);
 
 impl Step {
     /// How long it may take in a region of this size.
@@ -127,13 +127,26 @@ impl Step {
         Span(fast.0.saturating_mul(times as u64))
     }
 
-    /// How long an order for it is given to show an effect before it is repeated.
-    #[must_use]
-    pub const fn pause(&self) -> Span {
+    /// Peers whose data and answers it waits for.
+    pub(super) fn receivers(&self) -> &[Peer] {
         match self {
-            Self::AddLearner(_) => SLOW_PAUSE,
-            _ => FAST_PAUSE,
+            Self::AddLearner(peer) | Self::PromoteLearner(peer) => std::slice::from_ref(peer),
+            Self::EnterJoint { promote, .. } => promote,
+            _ => &[],
         }
+    }
+
+    /// A store for which it waits in vain: one that is to get data and will not come back; or one that is to lead, where
+    /// none of them could at the moment.
+    pub(super) fn lost(&self, sight: &Sight<'_>) -> Option<StoreId> {
+        let lost = match self {
+            Self::TransferLeader { to, .. } => {
+                let is_out = |peer: &Peer| sight.check_target(peer.store).is_err();
+                to.first().filter(|_| to.iter().all(is_out))
+            }
+            _ => self.receivers().iter().find(|peer| sight.is_lost(peer.store)),
+        };
+        lost.map(|peer| peer.store)
     }
 
     /// Whether the report shows it done; `before` is what the members were in front of it.
@@ -157,13 +170,17 @@ impl Step {
 
     /// What the leader is to be told now that the step is not done; `None` where it is to be waited. Looked at
     /// anew with each report: nothing is sent again that was not found right again.
-    pub(super) fn command(&self, info: &RegionInfo) -> Option<Command> {
+    pub(super) fn command(&self, sight: &Sight<'_>, info: &RegionInfo) -> Option<Command> {
         let leader = info.leader?;
+        let stays_without = |going: &[Peer]| {
+            let members = info.region.peers.iter().copied();
+            members.filter(|peer| going.iter().all(|it| it.id != peer.id)).collect::<Vec<_>>()
+        };
         let change = |kind, peer: &Peer, role| PeerChange { kind, peer: Peer { role, ..*peer } };
         let demotion = |peer| change(PeerChangeKind::Learner, peer, PeerRole::Learner);
         let promotion = |peer| change(PeerChangeKind::Voter, peer, PeerRole::Voter);
         match self {
-            Self::TransferLeader { to, .. } => Some(Command::TransferLeader(to.clone())),
+            Self::TransferLeader { to, .. } => hand_over(sight, info, to),
             Self::AddLearner(peer) => {
                 let is_there = info.region.peer_on(peer.store).is_some();
                 (!is_there).then(|| Command::ChangePeer(demotion(peer)))
@@ -173,7 +190,10 @@ impl Step {
             }
             // An election may have brought the lead back to where it must not be.
             Self::DemoteVoter(peer) | Self::RemovePeer(peer) if peer.id == leader.id => {
-                hand_over(info, leader)
+                hand_over(sight, info, &stays_without(&[leader]))
+            }
+            Self::EnterJoint { demote, .. } if demote.iter().any(|it| it.id == leader.id) => {
+                hand_over(sight, info, &stays_without(demote))
             }
             Self::DemoteVoter(peer) => Some(Command::ChangePeers(vec![demotion(peer)])),
             Self::EnterJoint { promote, demote } => {
@@ -184,7 +204,9 @@ impl Step {
             Self::LeaveJoint => {
                 let role = info.region.peer(leader.id).map(|peer| peer.role);
                 match role {
-                    Some(PeerRole::DemotingVoter) => hand_over(info, leader),
+                    Some(PeerRole::DemotingVoter) => {
+                        hand_over(sight, info, &stays_without(&[leader]))
+                    }
                     _ => Some(Command::LeaveJoint),
                 }
             }
@@ -203,11 +225,14 @@ pub(super) fn has_caught_up(info: &RegionInfo, peer: Peer) -> bool {
     !is_down && info.pending_peers.iter().all(|pending| pending.id != peer.id)
 }
 
-/// The lead to whoever votes on, whatever happens next; `None` where nobody is fit.
-fn hand_over(info: &RegionInfo, leader: Peer) -> Option<Command> {
-    let is_fit =
-        |peer: &Peer| peer.id != leader.id && votes_on(*peer) && has_caught_up(info, *peer);
-    let fit: Vec<Peer> = info.region.peers.iter().copied().filter(is_fit).collect();
+/// The lead to those among `heirs` who vote on and could take it at once; `None` where nobody could. A leader whose
+/// successor does not answer would only make writes wait.
+fn hand_over(sight: &Sight<'_>, info: &RegionInfo, heirs: &[Peer]) -> Option<Command> {
+    let votes = |peer: &Peer| info.region.peer(peer.id).is_some_and(votes_on);
+    let can_lead = |peer: &&Peer| {
+        votes(peer) && sight.check_target(peer.store).is_ok() && has_caught_up(info, **peer)
+    };
+    let fit: Vec<Peer> = heirs.iter().filter(can_lead).copied().collect();
     (!fit.is_empty()).then_some(Command::TransferLeader(fit))
 }
 

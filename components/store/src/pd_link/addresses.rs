@@ -1,16 +1,27 @@
 //! Where other stores are. The transport asks before each attempt to connect, so a question about a
 //! store that is known means that its address may be wrong by now.
+//!
+//! An answer may be that the store is a tombstone. Replicas that wait for a word of that store hear of it, since none will
+//! come: whoever sends to it connects again and again, so it is asked for.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use flotilla_base::StoreId;
+use flotilla_multiraft::SharedLiveness;
 use flotilla_proto::{
     metapb,
     pdpb::{self, pd_client::PdClient},
 };
 use flotilla_transport::{ResolveStore, Resolved};
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::leader::{Leader, check_header};
 
@@ -34,11 +45,18 @@ struct Known {
 pub(super) struct StoreAddresses {
     leader: Arc<Leader>,
     known: Mutex<HashMap<StoreId, Known>>,
+    /// Tombstones, each by an answer of the placement driver. That is final: none is ever registered again.
+    gone: watch::Sender<BTreeSet<StoreId>>,
 }
 
 impl StoreAddresses {
     pub(super) fn new(leader: Arc<Leader>) -> Self {
-        Self { leader, known: Mutex::default() }
+        Self { leader, known: Mutex::default(), gone: watch::Sender::default() }
+    }
+
+    /// Stores that the placement driver has said to be gone for good, as they become known.
+    pub(super) fn gone(&self) -> watch::Receiver<BTreeSet<StoreId>> {
+        self.gone.subscribe()
     }
 
     /// Makes every address old.
@@ -82,8 +100,25 @@ impl StoreAddresses {
 
     fn note(&self, store: StoreId, address: Resolved) {
         let asked = Instant::now();
+        if address == Resolved::Gone {
+            self.gone.send_if_modified(|gone| gone.insert(store));
+        }
         if address != Resolved::Unknown {
             self.known.lock().insert(store, Known { address, asked });
+        }
+    }
+}
+
+/// Tells the replicas which stores are gone for good, for ever.
+pub(super) async fn bury_stores(
+    mut gone: watch::Receiver<BTreeSet<StoreId>>,
+    liveness: SharedLiveness,
+) {
+    loop {
+        let stores = gone.borrow_and_update().clone();
+        liveness.change(|liveness| stores.iter().for_each(|store| liveness.bury(*store)));
+        if gone.changed().await.is_err() {
+            return;
         }
     }
 }

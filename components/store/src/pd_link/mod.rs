@@ -283,15 +283,19 @@ impl PdLink {
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = (*id, *run);
-        let orders = Orders::new(shared.engine.clone(), shared.router.clone(), splitter);
+        let (engine, router) = (shared.engine.clone(), shared.router.clone());
+        let orders = Orders::new(engine, router, splitter, Arc::clone(&led));
         let take_order: TakeOrder = Arc::new(move |order| orders.take(order));
         let regions =
             regions::report_regions(Arc::clone(&leader), Arc::clone(&led), take_order, reporter);
+        let liveness = shared.inbound.replicas.liveness.clone();
+        let burials = addresses::bury_stores(self.addresses.gone(), liveness);
         let silence = regions::watch_silence(Arc::clone(&shared.inbound.silence), Arc::clone(&led));
         let figures = figures::report_store(leader, led, figures);
         let _they_live_as_long_as_the_store = (
             spawn_or_abort(runtime, "report-regions", regions),
             spawn_or_abort(runtime, "watch-silence", silence),
+            spawn_or_abort(runtime, "bury-stores", burials),
             spawn_or_abort(runtime, "report-store", figures),
         );
     }

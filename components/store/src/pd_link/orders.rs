@@ -2,28 +2,36 @@
 //!
 //! An order is void for another membership than the one that it was made for. Nobody waits for what becomes of it: the
 //! placement driver sees the region as it is reported, and orders again what it still wants. So a region has one order
-//! at a time, and what comes meanwhile is left out.
+//! at a time, and what comes meanwhile is left out. Where what stands in the way of one passes by itself, the region is
+//! reported again soon.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use flotilla_base::{ConfVer, Epoch, Key, Peer, PeerId, PeerRole, Region, RegionId, Version};
+use flotilla_base::{
+    ByteSize, ConfVer, Epoch, Key, Peer, PeerId, PeerRole, ReadError, Region, RegionId, Version,
+};
 use flotilla_engine::Engine;
 use flotilla_multiraft::{
-    ChangeKind, ChangePeers, Input, PeerChange, Reply, split::SPLIT_CHILDREN_MAX,
+    ChangeError, ChangeKind, ChangePeers, Input, PeerChange, Reply, RequestError,
+    split::SPLIT_CHILDREN_MAX,
 };
 use flotilla_proto::{
     eraftpb::ConfChangeType,
     pdpb::{self, CheckPolicy, RegionHeartbeatResponse},
 };
-use flotilla_telemetry::spawn_or_abort;
+use flotilla_telemetry::{off_thread, spawn_or_abort};
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 
+use super::regions::LedRegions;
 use crate::{
     router::{Router, WriteOutcome},
     split::{
         borders::{cut, cut_at},
-        splitter::SplitRegions,
+        splitter::{SplitFailure, SplitRegions},
         survey::{edges_of, survey},
     },
 };
@@ -31,14 +39,26 @@ use crate::{
 /// So many orders are carried out at once.
 const RUNNING_MAX: usize = 64;
 
-/// An order has its outcome in moments, unless its region has no majority.
+/// A command has its outcome in moments, unless its region has no majority.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So much longer may the search for the middle of a region take for each MiB that it holds: a survey makes pauses, and its
+/// disk may be busy. It is half of what the placement driver gives a split.
+const SURVEY_PER_MIB: Duration = Duration::from_millis(300);
+
+/// A hand-over has succeeded or was given up by then: it takes no longer than one gate.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// How soon a region is reported again where what stood in the way of an order passes by itself. The placement driver
+/// repeats an order that had no effect after 400 ms, so it answers that report.
+const SOON: Duration = Duration::from_millis(500);
 
 /// Carries orders out.
 pub(super) struct Orders {
     engine: Engine,
     router: Router,
     splitter: Arc<dyn SplitRegions>,
+    led: Arc<LedRegions>,
     /// Regions that an order is about.
     running: Mutex<BTreeSet<RegionId>>,
 }
@@ -59,8 +79,9 @@ impl Orders {
         engine: Engine,
         router: Router,
         splitter: Arc<dyn SplitRegions>,
+        led: Arc<LedRegions>,
     ) -> Arc<Self> {
-        Arc::new(Self { engine, router, splitter, running: Mutex::default() })
+        Arc::new(Self { engine, router, splitter, led, running: Mutex::default() })
     }
 
     /// Begins to carry an order out; what makes no sense is left out with a word in the log.
@@ -79,13 +100,17 @@ impl Orders {
         };
         let Some(turn) = Turn::begin(self, id) else { return };
         let carry_out = async move {
-            let carried = turn.orders.carry_out(region, own.id, order.clone());
-            match timeout(PATIENCE, carried).await {
-                Ok(Ok(())) => tracing::info!(region = id.get(), ?order, "an order is carried out"),
-                Ok(Err(why)) => {
+            let carried = turn.orders.carry_out(region, own.id, order.clone()).await;
+            match carried {
+                Ok(()) => tracing::info!(region = id.get(), ?order, "an order is carried out"),
+                Err(Failure::Passing(why)) => {
+                    tracing::info!(region = id.get(), ?order, why, "an order has to wait");
+                    turn.end_with_report().await;
+                }
+                Err(Failure::Refused(why)) => {
                     tracing::warn!(region = id.get(), ?order, why, "an order is refused");
                 }
-                Err(_elapsed) => {
+                Err(Failure::Open) => {
                     tracing::warn!(region = id.get(), ?order, "an order has no outcome yet");
                 }
             }
@@ -93,40 +118,99 @@ impl Orders {
         let _ends_by_itself = spawn_or_abort(&Handle::current(), "order", carry_out);
     }
 
-    async fn carry_out(&self, region: Region, own: PeerId, order: Order) -> Result<(), String> {
+    #[cfg(test)]
+    pub(super) fn is_free(&self, region: RegionId) -> bool {
+        !self.running.lock().contains(&region)
+    }
+
+    async fn carry_out(&self, region: Region, own: PeerId, order: Order) -> Result<(), Failure> {
+        let (id, is_open) = (region.id, |_elapsed| Failure::Open);
         match order {
             Order::Transfer(to) => {
-                self.router.notify(region.id, own, Input::Transfer(to));
-                Ok(())
+                self.router.notify(id, own, Input::Transfer(to));
+                let leader = [(id, own)];
+                let handed_over = timeout(HAND_OVER, self.led.until_led_elsewhere(&leader)).await;
+                handed_over.map_err(|_elapsed| Failure::Passing("it leads still".to_owned()))
             }
             Order::Change(command) => {
-                match self.router.change_peers(region.id, own, command).await {
-                    WriteOutcome::Done(Reply::Failed(refusal)) => Err(refusal.to_string()),
+                let changed = timeout(PATIENCE, self.router.change_peers(id, own, command)).await;
+                match changed.map_err(is_open)? {
+                    WriteOutcome::Done(Reply::Failed(refusal)) => Err(refusal.into()),
                     WriteOutcome::Done(_) => Ok(()),
-                    WriteOutcome::Unknown => Err("the lead was lost meanwhile".to_owned()),
+                    WriteOutcome::Unknown => Err(Failure::refused("the lead was lost meanwhile")),
                 }
             }
             Order::Split(keys) => {
                 let borders = self.borders(&region, keys).await?;
                 if borders.is_empty() {
-                    return Err("no border fits into the region".to_owned());
+                    return Err(Failure::refused("no border fits into the region"));
                 }
-                let split = self.splitter.split(region, borders).await;
-                split.map(|_regions| ()).map_err(|failure| failure.to_string())
+                let split = timeout(PATIENCE, self.splitter.split(region, borders)).await;
+                split.map_err(is_open)?.map(|_regions| ()).map_err(|failure| match failure {
+                    SplitFailure::Refused(refusal) => refusal.into(),
+                    other => Failure::refused(&other.to_string()),
+                })
             }
         }
     }
 
-    async fn borders(&self, region: &Region, keys: Vec<Key>) -> Result<Vec<Key>, String> {
+    async fn borders(&self, region: &Region, keys: Vec<Key>) -> Result<Vec<Key>, Failure> {
+        let unreadable = |error: ReadError| Failure::refused(&error.to_string());
         if keys.is_empty() {
             // The middle is found as well as this.
             let mark_bytes = 1 << 16;
-            let found = survey(&self.engine, &region.range, mark_bytes).await;
-            return Ok(cut(&region.range, &found.map_err(|error| error.to_string())?, 2));
+            let (engine, range) = (self.engine.clone(), region.range.clone());
+            let size = off_thread(move || engine.approximate_size(&range)).await;
+            let patience = survey_patience(ByteSize(size.unwrap_or_default()));
+            let found = timeout(patience, survey(&self.engine, &region.range, mark_bytes)).await;
+            let found =
+                found.map_err(|_elapsed| Failure::refused("its data is read too slowly"))?;
+            return Ok(cut(&region.range, &found.map_err(unreadable)?, 2));
         }
-        let edges = edges_of(&self.engine, &region.range).await;
-        let edges = edges.map_err(|error| error.to_string())?;
+        let edges = edges_of(&self.engine, &region.range).await.map_err(unreadable)?;
         Ok(cut_at(&region.range, &edges, keys))
+    }
+}
+
+/// How long the search for the middle of so many bytes may take.
+fn survey_patience(size: ByteSize) -> Duration {
+    let mib = u32::try_from(size.bytes() >> 20).unwrap_or(u32::MAX);
+    PATIENCE.saturating_add(SURVEY_PER_MIB.saturating_mul(mib))
+}
+
+/// Why an order has had no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Failure {
+    /// What stands in its way passes by itself, in moments.
+    Passing(String),
+    /// To order it again at once would not help.
+    Refused(String),
+    /// It may have one still.
+    Open,
+}
+
+impl Failure {
+    fn refused(why: &str) -> Self {
+        Self::Refused(why.to_owned())
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(refusal: RequestError) -> Self {
+        let why = refusal.to_string();
+        match refusal {
+            // A leader that has just come, or another change, has entries to apply first.
+            RequestError::Busy(_)
+            | RequestError::ApplyBehind(_)
+            | RequestError::Change {
+                cause:
+                    ChangeError::Joint
+                    | ChangeError::NotCaughtUp { .. }
+                    | ChangeError::Leader { successor: Some(_) },
+                ..
+            } => Self::Passing(why),
+            _ => Self::Refused(why),
+        }
     }
 }
 
@@ -141,6 +225,14 @@ impl Turn {
         let mut running = orders.running.lock();
         let is_free = running.len() < RUNNING_MAX && running.insert(region);
         is_free.then(|| Self { orders: Arc::clone(orders), region })
+    }
+
+    /// Has the region reported, soon and behind the end of the turn: that report may be answered with the order.
+    async fn end_with_report(self) {
+        sleep(SOON).await;
+        let (led, region) = (Arc::clone(&self.orders.led), self.region);
+        drop(self);
+        led.report_again(region);
     }
 }
 
@@ -341,6 +433,35 @@ mod tests {
         assert_eq!(split(CheckPolicy::Usekey, 1), at_key);
         assert!(split(CheckPolicy::Usekey, 0).is_err());
         assert!(split(CheckPolicy::Usekey, SPLIT_CHILDREN_MAX + 1).is_err());
+    }
+
+    /// What passes by itself is ordered again at once, and nothing else.
+    #[test]
+    fn only_what_passes_by_itself_is_waited_for() {
+        let region = RegionId(2);
+        let change = |cause| RequestError::Change { region, cause };
+        let is_passing =
+            |refusal: RequestError| matches!(Failure::from(refusal), Failure::Passing(_));
+        assert!(is_passing(RequestError::Busy(region)));
+        assert!(is_passing(RequestError::ApplyBehind(region)));
+        assert!(is_passing(change(ChangeError::Joint)));
+        assert!(is_passing(change(ChangeError::Leader { successor: Some(PeerId(22)) })));
+        assert!(!is_passing(change(ChangeError::Leader { successor: None })));
+        assert!(!is_passing(change(ChangeError::LastVoter)));
+        assert!(!is_passing(RequestError::NotLeader { region, leader: None }));
+        assert!(!is_passing(RequestError::Quarantined(region)));
+    }
+
+    /// At its usual pace a survey of any size has time to spare, several times over.
+    #[test]
+    fn the_search_for_a_middle_has_the_time_that_its_size_needs() {
+        let pace_bytes_per_second = 60 << 20;
+        for gib in [1, 10, 100] {
+            let size = ByteSize(gib << 30);
+            let usual = Duration::from_secs(size.bytes() / pace_bytes_per_second);
+            assert!(survey_patience(size) > 5 * usual, "{gib} GiB");
+        }
+        assert_eq!(survey_patience(ByteSize(0)), PATIENCE);
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl LedRegions {
         self.change(region, |led| led.lagging = lagging.to_vec());
     }
 
+    /// Has a region reported that is led here, although nothing of it has changed.
+    pub(super) fn report_again(&self, region: RegionId) {
+        self.change(region, |_led| {});
+    }
+
     /// Until somebody measures it, a region has its share of what it was.
     fn shrink(&self, region: &Region, children: u64) {
         self.change(region.id, |led| {

@@ -1,14 +1,16 @@
 //! The link against a placement driver that is played by a script.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     sync::atomic::{AtomicU8, Ordering as AtomicOrdering},
     time::Duration,
 };
 
-use flotilla_base::{ConfVer, Epoch, KeyRange, Peer, RegionId, Term};
+use flotilla_base::{ConfVer, Epoch, Key, KeyRange, Moment, Peer, RegionId, Seeded, Term};
 use flotilla_damage::damaged;
+use flotilla_engine::{Engine, EngineOptions};
+use flotilla_multiraft::{Liveness, RegionTable, RequestError, SharedLiveness};
 use flotilla_proto::{
     pdpb::pd_server::{Pd, PdServer},
     store_link::{
@@ -16,17 +18,23 @@ use flotilla_proto::{
         store_link_server::{StoreLink, StoreLinkServer},
     },
 };
-use flotilla_raftgroup::{Role, RoleChange};
+use flotilla_raftgroup::{Role, RoleChange, Timing};
+use flotilla_telemetry::MonotonicClock;
 use flotilla_transport::Resolved;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use prost::Message as _;
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+    time::timeout,
+};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use super::*;
-use crate::silence::Silence;
+use crate::{router::Router, silence::Silence, split::splitter::SplitFailure};
 
 /// Nothing that is waited for takes so long unless it never comes.
 const LIVENESS: Duration = Duration::from_secs(30);
@@ -144,6 +152,9 @@ impl Pd for Played {
         request: Request<pdpb::GetStoreRequest>,
     ) -> Result<Response<pdpb::GetStoreResponse>, Status> {
         let id = request.into_inner().store_id;
+        if id == 8 {
+            return Err(Status::invalid_argument("no store 8 is known"));
+        }
         let state = if id == 9 { metapb::StoreState::Tombstone } else { metapb::StoreState::Up };
         let address = format!("store-{id}:20160");
         let store = metapb::Store { id, address, state: state.into(), ..Default::default() };
@@ -398,6 +409,36 @@ async fn addresses_stay_known_while_the_placement_driver_is_away() {
     assert_eq!(resolver.resolve(StoreId(6)).await, Resolved::Unknown);
 }
 
+/// Replicas give up waiting for such a store. So it takes the word of the placement driver, and nothing less.
+#[tokio::test]
+async fn only_a_tombstone_is_gone_for_good() {
+    let (played, _) = Played::new(CLUSTER);
+    let server = played.start();
+    let link = played.connect().await.expect("connected");
+    let liveness = Liveness::new(Timing::default(), Seeded::NONE, Moment(0));
+    let liveness = SharedLiveness::new(liveness);
+    let mut gone = link.addresses.gone();
+    let burying = addresses::bury_stores(link.addresses.gone(), liveness.clone());
+    let burying = tokio::spawn(burying);
+    let resolver = link.resolver();
+    assert_eq!(resolver.resolve(StoreId(8)).await, Resolved::Unknown);
+    assert!(matches!(resolver.resolve(StoreId(5)).await, Resolved::At(_)));
+    assert!(!gone.has_changed().expect("the link is there"), "none is gone");
+    assert_eq!(resolver.resolve(StoreId(9)).await, Resolved::Gone);
+    gone.changed().await.expect("the link is there");
+    server.kill().await;
+    link.addresses.expire();
+    for store in [5, 6, 9] {
+        resolver.resolve(StoreId(store)).await;
+    }
+    assert_eq!(*gone.borrow_and_update(), BTreeSet::from([StoreId(9)]));
+    // What was noted is passed on to its end.
+    drop((link, resolver));
+    timeout(LIVENESS, burying).await.expect("in time").expect("ended");
+    let known = (5..10).filter(|store| liveness.look(|it| it.is_gone(StoreId(*store))));
+    assert_eq!(known.collect::<Vec<_>>(), [9]);
+}
+
 #[tokio::test]
 async fn each_new_connection_is_noticed_once() {
     let (played, _hears) = Played::new(CLUSTER);
@@ -416,6 +457,86 @@ async fn each_new_connection_is_noticed_once() {
     let _server = played.start();
     link.alloc_id().await.expect("an id");
     timeout(LIVENESS, link.leader.connected()).await.expect("the one after the restart");
+}
+
+/// Splits what it is asked for, once these refusals are used up.
+#[derive(Default)]
+struct Refusing {
+    refusals: Mutex<VecDeque<RequestError>>,
+    split: Notify,
+}
+
+impl SplitRegions for Refusing {
+    fn split(
+        &self,
+        region: Region,
+        _borders: Vec<Key>,
+    ) -> BoxFuture<'_, Result<Vec<Region>, SplitFailure>> {
+        let answer = match self.refusals.lock().pop_front() {
+            Some(refusal) => Err(SplitFailure::Refused(refusal)),
+            None => {
+                self.split.notify_one();
+                Ok(vec![region])
+            }
+        };
+        std::future::ready(answer).boxed()
+    }
+}
+
+/// Carries out orders for [`region`] 2, which has no replica here to be told.
+fn orders(link: &PdLink, engine: Engine, splitter: &Arc<Refusing>) -> Arc<Orders> {
+    let mut table = RegionTable::new(StoreId(1001));
+    table.create_uninitialised(RegionId(2), PeerId(4)).expect("nobody is there");
+    table.initialise(PeerId(4), &region(2)).expect("nobody owns a key");
+    let router = Router::new(table, MonotonicClock::start());
+    let splitter = Arc::clone(splitter) as Arc<dyn SplitRegions>;
+    Orders::new(engine, router, splitter, Arc::clone(&link.led))
+}
+
+/// The next report is what the placement driver answers with the order again. Nothing else has it reported here.
+#[tokio::test]
+async fn a_region_whose_order_has_to_wait_is_reported_again_soon() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = Engine::open(dir.path(), &EngineOptions::default()).expect("opened");
+    let (played, mut heard) = Played::new(CLUSTER);
+    let _server = played.start();
+    let link = played.connect().await.expect("connected");
+    link.report(&role(2, Role::Leader, 6));
+    let reporting = report(&link);
+    let mut next = async || timeout(LIVENESS, heard.recv()).await.expect("in time");
+    assert_eq!(next().await, Some((2, 6, vec![])));
+
+    let splitter = Arc::new(Refusing::default());
+    splitter.refusals.lock().push_back(RequestError::Busy(RegionId(2)));
+    let orders = orders(&link, engine, &splitter);
+    let order = || pdpb::RegionHeartbeatResponse {
+        region_id: 2,
+        region_epoch: Some(metapb::RegionEpoch { conf_ver: 1, version: 1 }),
+        ..pdpb::RegionHeartbeatResponse::default()
+    };
+    let policy = pdpb::CheckPolicy::Usekey.into();
+    let split = || pdpb::RegionHeartbeatResponse {
+        split_region: Some(pdpb::SplitRegion { policy, keys: vec!["m".into()] }),
+        ..order()
+    };
+    orders.take(split());
+    // One order at a time: it is the first one's turn until the region is reported.
+    orders.take(split());
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    orders.take(split());
+    timeout(LIVENESS, splitter.split.notified()).await.expect("carried out");
+
+    // Nobody takes the lead over.
+    let to = Some(region(2).peers[1].into());
+    let transfer_leader = Some(pdpb::TransferLeader { peer: to, peers: Vec::new() });
+    let transfer = pdpb::RegionHeartbeatResponse { transfer_leader, ..order() };
+    // The turn of the split may take a moment to end.
+    while !orders.is_free(RegionId(2)) {
+        tokio::task::yield_now().await;
+    }
+    orders.take(transfer);
+    assert_eq!(next().await, Some((2, 6, vec![])));
+    reporting.abort();
 }
 
 fn plan(peers: Vec<Peer>) -> BootstrapPlan {

@@ -168,6 +168,54 @@ fn a_store_is_empty_only_when_every_key_has_an_owner_elsewhere() {
     assert_eq!(late.relief(), ["remove peer on store 3"]);
 }
 
+/// A store that takes nothing, for whatever reason, is not asked first again, neither for this region nor for others.
+#[test]
+fn who_was_waited_for_in_vain_is_not_preferred() {
+    let mut scene = leaving("1v 2v 3v");
+    let first_step = |scene: &Scene| scene.relief().first().cloned().expect("it is planned");
+    let fail = |scene: &mut Scene, expected: u64, obeys: bool| {
+        let plan = scene.look(&mut Drain::default()).plans.remove(0);
+        let begun = scene.begin_plan(plan, ASKED_BY).expect("begun");
+        if obeys {
+            scene.obey(order(&begun).expect("an order"), false);
+        }
+        scene.after(1_000);
+        let running = scene.controller.running(REGION).expect("the learner never catches up");
+        assert!(running.plan.brief.ends_with(&format!("to [{expected}]")), "{running:?}");
+        scene.now = running.deadline;
+        let at = scene.stamp();
+        let ended = scene.controller.on_time(at);
+        assert_eq!(ending(&ended), Some(Ending::TimedOut));
+        scene.report();
+    };
+    fail(&mut scene, 4, true);
+    assert_eq!(shown(&scene.region), "1v 2v 3v 4l");
+    assert_eq!(first_step(&scene), "add learner peer 0 on store 5", "its learner notwithstanding");
+    // Another region has not waited for it, and is told all the same.
+    let other = Scene::of_everything("1v 2v 3v");
+    let (own, mut other) = (scene.region.clone(), other.region);
+    other.id = RegionId(9);
+    other.epoch.version.0 += 20;
+    let report = |scene: &mut Scene, region: Region| {
+        let report = RegionReport { region, leader: scene.leader, ..RegionReport::default() };
+        scene.view.on_region_report(scene.now, report).expect("taken");
+    };
+    report(&mut scene, other.clone());
+    assert_eq!(first_step(&scene), "add learner peer 0 on store 5");
+    scene.region.epoch.version.0 = other.epoch.version.0 + 1;
+    scene.report();
+    assert_eq!(own.peers, scene.region.peers);
+    fail(&mut scene, 5, false);
+    fail(&mut scene, 6, false);
+    // All have failed: the one whose failure is the longest ago, and that has the data perhaps.
+    assert!(first_step(&scene).contains("promote learner peer 101 on store 4"));
+    // An hour later it is all the same.
+    fail(&mut scene, 4, false);
+    assert_eq!(first_step(&scene), "add learner peer 0 on store 5");
+    scene.after(setbacks::REMEMBERED.0 / 1_000_000);
+    assert!(first_step(&scene).contains("promote learner peer 101 on store 4"));
+}
+
 /// So many regions are moved at once, and the next ones when these are done.
 #[test]
 fn a_few_regions_at_a_time() {

@@ -96,6 +96,13 @@ impl Scene {
 
     fn change(&mut self, changes: &[PeerChange], is_counted_each: bool) {
         let is_joint = changes.len() > 1;
+        let takes_lead = |change: &PeerChange| {
+            change.peer.id == self.leader.id && change.kind != PeerChangeKind::Voter
+        };
+        if changes.iter().any(takes_lead) {
+            // A leader begins no change that takes its own vote.
+            return;
+        }
         for PeerChange { kind, peer } in changes {
             let known = self.region.peer_on(peer.store);
             assert!(known.is_none_or(|known| known.id == peer.id), "two peers on one store");

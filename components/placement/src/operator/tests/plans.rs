@@ -87,19 +87,45 @@ fn the_leader_hands_over_before_it_stops_voting() {
         steps("1v", &Change::MovePeer { from: store(1), to: store(4) }),
         [
             "add learner peer 101 on store 4",
-            "use joint consensus, promote learner peer 101 on store 4 to voter, \
-             demote voter peer 10 on store 1 to learner",
+            "promote learner peer 101 on store 4 to voter",
             "transfer leader from store 1 to store 4",
-            "leave joint state",
+            "demote voter peer 10 on store 1 to learner",
             "remove peer on store 1",
         ],
         "to a new voter, where no old one stays"
     );
+    let moved = steps("1v 2v 3v", &region_on(&[4, 5, 6]));
     assert_eq!(
-        steps("1v 2v 3v", &region_on(&[4, 5, 6])).len(),
-        3 + 3 + 3,
-        "three learners, a joint change with a hand-over in it, three that go"
+        moved[3..7],
+        [
+            "promote learner peer 101 on store 4 to voter",
+            "transfer leader from store 1 to store 4",
+            "use joint consensus, promote learner peer 102 on store 5 to voter, \
+             promote learner peer 103 on store 6 to voter, \
+             demote voter peer 10 on store 1 to learner, demote voter peer 20 on store 2 to learner, \
+             demote voter peer 30 on store 3 to learner",
+            "leave joint state",
+        ],
+        "behind three learners, in front of three that go"
     );
+    assert_eq!(moved.len(), 3 + 4 + 3);
+}
+
+/// One that does not live leads nothing.
+#[test]
+fn the_new_voter_that_takes_over_is_one_that_lives() {
+    let mut scene = Scene::new("1v 2l 3l");
+    scene.dead = vec![store(2)];
+    scene.down = vec![scene.peer_on(2)];
+    scene.after(30_000);
+    let plan = scene.plan(&region_on(&[2, 3])).expect_err("one of two is dead");
+    assert!(matches!(plan, OperatorRefusal::NotUp { .. }), "{plan}");
+    let plan = scene.plan(&region_on(&[3])).expect("planned");
+    assert_eq!(plan.steps[0], Step::PromoteLearner(scene.peer_on(3)));
+    scene.dead = vec![store(2), store(3)];
+    scene.after(30_000);
+    let refused = scene.plan(&Change::RemovePeer(store(1)));
+    assert_eq!(refused, Err(OperatorRefusal::NoSuccessor(REGION)));
 }
 
 #[test]
