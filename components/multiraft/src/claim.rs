@@ -1,7 +1,7 @@
 //! Claims: a peer that is given a snapshot has its range in the [`RegionTable`] before anything is destroyed, and
 //! while it is. What it owned stays its own, and what it is to own must be nobody else's: not a live region's that has
-//! not applied its split yet, not that of a peer out of service whose applier is still at work. Such a snapshot is
-//! refused, and its sender tries again later.
+//! not applied its split yet, not that of a peer out of service whose applier is still at work, and nothing that is being
+//! deleted ([`crate::cleaning`]). Such a snapshot is refused, and its sender tries again later.
 
 use flotilla_base::{KeyRange, PeerId, PeerRole, Region, RegionId};
 
@@ -80,9 +80,7 @@ impl RegionTable {
             let (found, wanted) = (slot.peer(), *peer);
             return Err(ClaimError::OtherPeer { region: region.id, found, wanted });
         }
-        if let Some(owner) = self.owner_of_any(clean) {
-            return Err(ClaimError::Overlap { region: region.id, owner });
-        }
+        self.check_unowned(region.id, clean)?;
         self.hold(*peer, region.id, Claim { range: clean.clone(), before: None });
         Ok(())
     }
@@ -172,10 +170,9 @@ impl RegionTable {
     }
 
     fn check_free(&self, region: &Region) -> Result<KeyRange, ClaimError> {
-        let shadow = self.shadows.iter().find(|(_, range)| range.overlaps(&region.range));
-        let owner = self.owner_of_any(&region.range).or(shadow.map(|(owner, _)| *owner));
-        match owner {
-            Some(owner) => Err(ClaimError::Overlap { region: region.id, owner }),
+        self.check_unowned(region.id, &region.range)?;
+        match self.shadows.iter().find(|(_, range)| range.overlaps(&region.range)) {
+            Some((owner, _)) => Err(ClaimError::Overlap { region: region.id, owner: *owner }),
             None => Ok(region.range.clone()),
         }
     }

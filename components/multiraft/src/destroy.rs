@@ -7,7 +7,8 @@
 //!    [`crate::MembershipInput::MayLeave`]).
 //! 4. One batch, made durable: a tombstone in place of everything that it had, and an order to clean its keys.
 //! 5. Slot and keys are free ([`Report::Destroyed`]), and whoever asked is told so.
-//! 6. The data is cleaned, where nobody else owns it by then ([`clean`]), in the batch that takes the order back.
+//! 6. The data is cleaned, where nobody else owns it by then ([`crate::cleaning`]), in the batch that takes the order
+//!    back.
 //!
 //! A crash in front of 4 finds a peer that hears of its removal again. Behind it the tombstone keeps late messages
 //! and splits from making the peer anew, and the order is found at the next start.
@@ -22,7 +23,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_base::codec::{CodecError, RecordReader, RecordWriter};
-use flotilla_base::limit::KEY_BYTES_MAX;
 use flotilla_base::{
     Bug, ConfVer, Epoch, Family, Index, Key, KeyRange, KvRead, Mutation, Peer, PeerId, ReadError,
     Region, RegionId, ScanDirection, Version,
@@ -32,7 +32,6 @@ use flotilla_raftgroup::{MessageKind, ReadyNumber, disk};
 use crate::effects::{AfterPersist, Effects, Report};
 use crate::input::{PeerMessage, Reply, RequestError};
 use crate::persist::{RegionState, delete_peer_mark, region_state_key};
-use crate::region_table::RegionTable;
 use crate::removal::put_removed;
 use crate::replica::{Lifecycle, Replica};
 
@@ -109,6 +108,11 @@ pub fn put_cleanup(cleanup: &Cleanup) -> Mutation {
     Mutation::Put(Family::RaftMeta, cleanup_key(cleanup), record.finish())
 }
 
+/// The mutation that takes back the order of `cleanup`.
+pub(crate) fn delete_cleanup(cleanup: &Cleanup) -> Mutation {
+    Mutation::Delete(Family::RaftMeta, cleanup_key(cleanup))
+}
+
 fn cleanup_key(cleanup: &Cleanup) -> Key {
     let group = disk::meta_key(CLEANUP_KIND, cleanup.region);
     [&group[..], &cleanup.peer.get().to_be_bytes()].concat().into()
@@ -162,38 +166,6 @@ fn decode_range(record: &Bytes) -> Result<KeyRange, CodecError> {
     let range = KeyRange { start: fields.bytes()?, end: fields.bytes()? };
     fields.finish()?;
     Ok(range)
-}
-
-/// The batch that carries out `cleanup`: the keys that nobody owns are deleted, and the order is taken back. It needs no
-/// sync. From this call until the batch is written nobody may become the owner of keys of the range, or claim them.
-///
-/// `None` while keys of it are being given to a peer without data: it will replace all that stands there, or will not.
-/// To be asked again when a claim has ended, or after a restart; the order stays.
-#[must_use]
-pub fn clean(table: &RegionTable, cleanup: &Cleanup) -> Option<Vec<Mutation>> {
-    if table.is_promised(&cleanup.range) {
-        return None;
-    }
-    let mut batch = Vec::new();
-    for range in table.unowned_parts(&cleanup.range) {
-        let is_guard = range.start >= flotilla_base::key::guard_border();
-        if is_guard {
-            // It is always empty.
-            continue;
-        }
-        let range = bounded(range);
-        batch.extend(Family::DATA.map(|family| Mutation::DeleteRange(family, range.clone())));
-    }
-    batch.push(Mutation::Delete(Family::RaftMeta, cleanup_key(cleanup)));
-    Some(batch)
-}
-
-/// The engine deletes no range without an upper bound. No key is as large as this one.
-fn bounded(range: KeyRange) -> KeyRange {
-    if !range.end.is_empty() {
-        return range;
-    }
-    KeyRange { end: vec![0xff; 2 * KEY_BYTES_MAX].into(), ..range }
 }
 
 /// A peer on its way out.
@@ -385,7 +357,7 @@ impl Tombstone {
 mod tests {
     use std::sync::Mutex;
 
-    use flotilla_base::{StoreId, Tables};
+    use flotilla_base::Tables;
 
     use super::*;
 
@@ -410,32 +382,5 @@ mod tests {
             disk.lock().expect("nobody else").apply(&[damaged(key)]);
             assert!(matches!(recover_remains(&disk), Err(RemainsError::Record { .. })));
         }
-    }
-
-    #[test]
-    fn only_what_nobody_owns_is_cleaned() {
-        let mut table = RegionTable::new(StoreId(1));
-        for (id, start, end) in [(2, "c", "f"), (3, "m", "p")] {
-            let peers = vec![Peer::voter(PeerId(id * 10), StoreId(1))];
-            let range = KeyRange::new(start, end);
-            let region = Region { id: RegionId(id), range, epoch: Epoch::FIRST, peers };
-            table.initialise(PeerId(id * 10), &region).expect("free");
-        }
-        let cleaned = |range| {
-            let batch = clean(&table, &cleanup(range)).expect("nothing is claimed");
-            let ranges = batch.into_iter().filter_map(|mutation| match mutation {
-                Mutation::DeleteRange(Family::Raw, range) => Some(range.to_string()),
-                _ => None,
-            });
-            ranges.collect::<Vec<_>>()
-        };
-        assert_eq!(cleaned(("a", "z")), ["[a, c)", "[f, m)", "[p, z)"]);
-        assert_eq!(cleaned(("d", "n")), ["[f, m)"]);
-        assert_eq!(cleaned(("d", "e")), [""; 0]);
-        assert_eq!(cleaned(("g", "h")), ["[g, h)"]);
-        let owned = clean(&table, &cleanup(("d", "e"))).expect("nothing is claimed");
-        assert_eq!(owned.len(), 1, "the order is taken back");
-        let last = clean(&table, &cleanup(("x", ""))).expect("nothing is claimed");
-        assert!(matches!(&last[0], Mutation::DeleteRange(_, range) if !range.end.is_empty()));
     }
 }

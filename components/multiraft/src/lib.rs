@@ -12,13 +12,15 @@
 //! Entry types: [`Replica`], [`Applier`], [`Effects`], [`Round`], [`Host`], [`RegionTable`].
 //! Reading order: [`input`], [`command`], [`effects`], [`round`], [`replica`], [`propose`], [`read`], [`replica_read`],
 //! [`permit`], [`log_gc`], [`memory`], [`apply`], [`split`], [`birth`], [`snapshot`], [`install`], [`membership`], [`reconfigure`],
-//! `apply_members`, [`removal`], [`destroy`], [`persist`], [`region_table`], [`claim`], [`slots`], [`recover`].
+//! `apply_members`, [`removal`], [`destroy`], [`persist`], [`region_table`], [`claim`], [`cleaning`], [`slots`],
+//! [`recover`].
 #![warn(missing_docs)]
 
 pub mod apply;
 mod apply_members;
 pub mod birth;
 pub mod claim;
+pub mod cleaning;
 pub mod command;
 pub mod destroy;
 pub mod effects;
@@ -48,8 +50,9 @@ pub mod split;
 
 pub use apply::{Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask};
 pub use claim::Claim;
+pub use cleaning::Cleaning;
 pub use command::{Command, ForgetCommand, Guard, NewRegion, SplitCommand, WriteCommand};
-pub use destroy::{Cleanup, Remains, RemainsError, Tombstone, clean, recover_remains};
+pub use destroy::{Cleanup, Remains, RemainsError, Tombstone, recover_remains};
 pub use effects::{AfterPersist, Effects, LogWrite, Report};
 pub use input::{
     Input, MembersChanged, MembershipInput, Notice, PeerMessage, Proposal, ReadRequest, Reply,

@@ -1,8 +1,8 @@
 //! Which peers live on a store, which keys they own, and who may be created: the arbiter between
 //! messages, bootstrap and recovery.
 //!
-//! Invariants: the ranges of initialised peers are pairwise disjoint; per region at most one peer lives
-//! here, and its id only grows.
+//! Invariants: the ranges of initialised peers are pairwise disjoint; no key of them is being deleted; per region at most
+//! one peer lives here, and its id only grows.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -82,6 +82,14 @@ pub enum ClaimError {
         /// Who wanted to.
         wanted: PeerId,
     },
+    /// What a destroyed peer left there is being deleted.
+    #[error("region {region}: what region {left_by} left in its range is being deleted")]
+    Cleaning {
+        /// Who wants the keys.
+        region: RegionId,
+        /// Whose they were.
+        left_by: RegionId,
+    },
     /// The peer was destroyed here, or is about to be.
     #[error("region {region}: peer {peer} is gone from this store, or about to go")]
     Gone {
@@ -105,6 +113,8 @@ pub struct RegionTable {
     pub(crate) doors: Doors,
     /// How often the data of a region was about to be replaced here: [`RegionTable::installs`].
     pub(crate) installs: BTreeMap<RegionId, u64>,
+    /// What is being deleted of what these peers left: [`crate::cleaning`].
+    pub(crate) cleaned: BTreeMap<(RegionId, PeerId), Vec<KeyRange>>,
 }
 
 impl RegionTable {
@@ -188,9 +198,7 @@ impl RegionTable {
                 return Err(ClaimError::OtherPeer { region: region.id, found, wanted });
             }
         }
-        if let Some(owner) = self.owner_of_any(&region.range) {
-            return Err(ClaimError::Overlap { region: region.id, owner });
-        }
+        self.check_unowned(region.id, &region.range)?;
         self.ranges.insert(region.range.start.clone(), region.id);
         self.slots.insert(region.id, Slot::Live(peer, region.clone()));
         self.debug_assert_sound();
@@ -219,6 +227,7 @@ impl RegionTable {
             if let Some(owner) = owner {
                 return Err(ClaimError::Overlap { region: child.id, owner });
             }
+            self.check_not_cleaned(child.id, &child.range)?;
         }
         // A parent that is out of service owns no keys.
         if let Some(Slot::Live(peer, old)) = self.slots.get(&parent.id).cloned() {
@@ -256,6 +265,10 @@ impl RegionTable {
             self.held(*id).is_some_and(|range| range.start == *start)
         };
         debug_assert!(self.ranges.iter().all(is_own), "a range starts where its region does");
+        let held = self.slots.keys().filter_map(|region| self.held(*region));
+        let is_deleted =
+            |held: &KeyRange| self.cleaned.values().flatten().any(|part| part.overlaps(held));
+        debug_assert!(!held.into_iter().any(is_deleted), "what is being deleted is nobody's");
     }
 
     /// What is known of a region.
@@ -284,7 +297,19 @@ impl RegionTable {
         }
     }
 
-    pub(crate) fn owner_of_any(&self, range: &KeyRange) -> Option<RegionId> {
+    /// Refuses `region` what another one owns or has claimed, and what is being deleted.
+    pub(crate) fn check_unowned(
+        &self,
+        region: RegionId,
+        range: &KeyRange,
+    ) -> Result<(), ClaimError> {
+        match self.owner_of_any(range) {
+            Some(owner) => Err(ClaimError::Overlap { region, owner }),
+            None => self.check_not_cleaned(region, range),
+        }
+    }
+
+    fn owner_of_any(&self, range: &KeyRange) -> Option<RegionId> {
         let until = (Bound::Unbounded, Bound::Included(&range.start[..]));
         let before = self.ranges.range::<[u8], _>(until).next_back();
         let next = self.ranges.range(range.start.clone()..).next();

@@ -158,7 +158,7 @@ impl<T> std::fmt::Debug for Replica<T> {
 }
 
 impl<T> Replica<T> {
-    /// A peer that a message made: it has no data, and has promised nothing.
+    /// A peer that a message made: it has no data, and has promised nothing. Nothing is read from the disk.
     ///
     /// # Errors
     /// [`GroupError`] where raft refuses to start.
@@ -384,8 +384,12 @@ impl<T> Replica<T> {
     fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
         let group = new_group(&config, &start, now)?;
         let Start { region, peer, raft, apply, life, origin: _ } = start;
-        // A damaged record is found again by the applier, which stops the store; nobody is told meanwhile.
-        let removed = read_removed(config.disk.as_ref(), region.id).unwrap_or_default();
+        let removed = match life {
+            // There is no such record in front of the data, and whoever makes a peer need not wait for the disk.
+            Lifecycle::Uninitialised => Vec::new(),
+            // A damaged record is found again by the applier, which stops the store; nobody is told meanwhile.
+            _ => read_removed(config.disk.as_ref(), region.id).unwrap_or_default(),
+        };
         let removals = Removals::new(removed);
         Ok(Self {
             peer,
@@ -720,4 +724,51 @@ pub(crate) fn new_group(
         seeded: config.seeded,
     };
     Group::new(group, initial, Arc::clone(&config.disk), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use flotilla_base::{Family, KeyRange, ReadError, ScanDirection};
+
+    use super::*;
+    use crate::liveness::Liveness;
+
+    /// Whoever asks it waits for it.
+    struct SlowDisk;
+
+    impl KvRead for SlowDisk {
+        fn get(&self, _family: Family, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+            panic!("{key:?} is read")
+        }
+
+        fn scan(
+            &self,
+            _family: Family,
+            range: &KeyRange,
+            _direction: ScanDirection,
+            _visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        ) -> Result<(), ReadError> {
+            panic!("{range} is read")
+        }
+    }
+
+    /// A host makes it under the lock of its region table.
+    #[test]
+    fn a_peer_without_data_is_made_without_the_disk() {
+        let (timing, seeded) = (Timing::default(), Seeded::NONE);
+        let config = ReplicaConfig {
+            store: StoreId(1),
+            seed: 1,
+            run: 1,
+            timing,
+            limits: GroupLimits::default(),
+            seeded,
+            liveness: SharedLiveness::new(Liveness::new(timing, seeded, Moment(0))),
+            start_spread: Span::ZERO,
+            disk: Arc::new(SlowDisk),
+        };
+        let made = Replica::<u64>::uninitialised(config, RegionId(2), PeerId(21), Moment(0));
+        assert_eq!(made.expect("it starts").life(), Lifecycle::Uninitialised);
+    }
 }

@@ -6,7 +6,7 @@
 //!
 //! 1. the table lets it go ([`RegionTable::let_go`]);
 //! 2. the batch of [`clear`] is written and made durable;
-//! 3. the table releases the slot ([`RegionTable::release`]), and the keys are cleaned ([`crate::clean`]).
+//! 3. the table releases the slot ([`RegionTable::release`]), and the keys are cleaned ([`crate::cleaning`]).
 //!
 //! The leader asks again, and is answered by the tombstone.
 

@@ -158,20 +158,24 @@ impl RegionTable {
         self.change_claim(peer, region);
     }
 
-    /// The parts of `range` that no region owns or has claimed, by their keys.
+    /// The parts of `range` that no region owns or has claimed, by their keys, nor owned when this run took it out of
+    /// service.
     #[must_use]
     pub fn unowned_parts(&self, range: &KeyRange) -> Vec<KeyRange> {
+        let held = self.ranges.values().filter_map(|region| self.held(*region));
+        let held = held.chain(self.shadows.values()).filter(|held| held.overlaps(range));
+        let mut held: Vec<&KeyRange> = held.collect();
+        held.sort_unstable_by_key(|held| &held.start);
         let mut parts = Vec::new();
         let mut start = range.start.clone();
-        let held = self.ranges.values().filter_map(|region| self.held(*region));
-        for held in held.filter(|held| held.overlaps(range)) {
+        for held in held {
             if start < held.start {
-                parts.push(KeyRange { start, end: held.start.clone() });
+                parts.push(KeyRange { start: start.clone(), end: held.start.clone() });
             }
             if held.end.is_empty() {
                 return parts;
             }
-            start = held.end.clone();
+            start = start.max(held.end.clone());
         }
         let rest = KeyRange { start, end: range.end.clone() };
         if !rest.is_empty() {

@@ -208,3 +208,8 @@ fn sleep_refused() -> std::io::Result<()> {
 fn memory() -> std::io::Result<()> {
     run("memory")
 }
+
+#[test]
+fn cleaned_before_its_successor() -> std::io::Result<()> {
+    run("cleaned_before_its_successor")
+}

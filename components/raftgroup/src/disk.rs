@@ -321,6 +321,10 @@ pub fn read_entries(
     range: std::ops::Range<Index>,
     visit: &mut dyn FnMut(Entry) -> bool,
 ) -> Result<(), DiskError> {
+    // A group that begins is made without the disk.
+    if range.is_empty() {
+        return Ok(());
+    }
     let keys = KeyRange::new(entry_key(group, range.start), entry_key(group, range.end));
     let mut due = range.start;
     let mut stopped = false;

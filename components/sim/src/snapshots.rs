@@ -7,8 +7,8 @@ use flotilla_base::{
     Bug, Family, Key, KeyRange, KvRead, PeerId, RegionId, Rng, ScanDirection, Span, StoreId,
 };
 use flotilla_multiraft::{
-    Cleanup, Input, InstallEffect, PeerMessage, SnapshotEffect, SnapshotInput, SnapshotMeta,
-    StageNumber,
+    Cleaning, Cleanup, Input, InstallEffect, PeerMessage, SnapshotEffect, SnapshotInput,
+    SnapshotMeta, StageNumber,
 };
 use flotilla_raftgroup::{LogBound, LogLimits, SnapshotNumber};
 
@@ -158,6 +158,8 @@ pub struct SnapshotWorks {
     pub claims: Vec<ClaimEnd>,
     /// Keys to be cleaned that are claimed for a peer without data: looked at again when a claim ends.
     pub postponed: Vec<Cleanup>,
+    /// Keys that are set aside, and about to be deleted.
+    pub cleaning: Vec<Cleaning>,
 }
 
 impl Bench<'_> {

@@ -135,7 +135,7 @@ impl Inbound {
     /// A peer that the bootstrap has not reached yet: it must be able to vote.
     pub(crate) fn create(&self, region: RegionId, peer: PeerId) {
         // Slot and cell appear together: whoever sees the slot may send to the cell. Making a replica
-        // without data touches no disk but to look for the removed members of a region that is not there.
+        // without data touches no disk.
         let mut table = self.router.table().write();
         if table.create_uninitialised(region, peer).is_ok() {
             self.make(region, peer);

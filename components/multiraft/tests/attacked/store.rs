@@ -16,7 +16,7 @@ use flotilla_multiraft::{
     NewRegion, PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
     ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SharedLiveness,
     SnapshotEffect, SnapshotInput, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand,
-    clean, recover_remains, recover_store, ruin::clear,
+    recover_remains, recover_store, ruin::clear,
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -286,8 +286,11 @@ impl Store {
         }
         effects.finish(self);
         for cleanup in std::mem::take(&mut self.cleanups) {
-            match clean(&self.table, &cleanup) {
-                Some(batch) => self.disk.write(batch),
+            match self.table.begin_cleaning(&cleanup) {
+                Some(cleaning) => {
+                    self.disk.write(cleaning.batch());
+                    self.table.end_cleaning(cleaning);
+                }
                 None => self.cleanups.push(cleanup),
             }
         }

@@ -221,8 +221,14 @@ impl Stores {
             }
             // members STORE: who its replicas think are members, and what is left of destroyed ones.
             "members" => lines.push(self.at(args)?.members()),
-            // clean STORE: it deletes what nobody owns.
-            "clean" => self.at(args)?.clean(lines),
+            // clean STORE: it deletes what nobody owns. begin_clean, end_clean: it sets that aside, and then deletes it.
+            "clean" => {
+                let store = self.at(args)?;
+                store.begin_cleaning(lines);
+                store.end_cleaning(lines);
+            }
+            "begin_clean" => self.at(args)?.begin_cleaning(lines),
+            "end_clean" => self.at(args)?.end_cleaning(lines),
             // value STORE KEY: what is there, whoever owns it.
             "value" => {
                 let (store, key): (u64, String) = (number(args)?, word(args)?);

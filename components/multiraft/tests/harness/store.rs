@@ -10,12 +10,12 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{
     Admission, AfterPersist, Allowance, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask,
-    ChangePeers, ChangeRequest, Claims, Cleanup, Delegate, Delivery, Effects, Guard, Held, Host,
-    Input, InstallEffect, Liveness, LocalRead, LogWrite, MembersChanged, MembershipInput, Notice,
-    PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
-    ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SharedLiveness,
-    SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand, clean,
-    recover_remains, recover_store,
+    ChangePeers, ChangeRequest, Claims, Cleaning, Cleanup, Delegate, Delivery, Effects, Guard,
+    Held, Host, Input, InstallEffect, Liveness, LocalRead, LogWrite, MembersChanged,
+    MembershipInput, Notice, PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
+    RegionTable, Replica, ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round,
+    SharedLiveness, SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest,
+    WriteCommand, recover_remains, recover_store,
 };
 use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing};
 
@@ -40,6 +40,7 @@ pub(crate) struct Store {
     /// It has crashed, and hears nothing.
     pub(crate) is_down: bool,
     cleanups: Vec<Cleanup>,
+    cleanings: Vec<Cleaning>,
     pub(crate) disk: Disk,
     pub(crate) replicas: BTreeMap<RegionId, Replica<Ticket>>,
     appliers: BTreeMap<RegionId, Applier>,
@@ -215,16 +216,25 @@ impl Store {
         self.post(region, Input::Membership(Box::new(input)));
     }
 
-    /// Cleans what nobody owns.
-    pub(crate) fn clean(&mut self, lines: &mut Vec<String>) {
+    /// Sets aside what nobody owns of what is to be cleaned.
+    pub(crate) fn begin_cleaning(&mut self, lines: &mut Vec<String>) {
         for cleanup in std::mem::take(&mut self.cleanups) {
-            let Some(batch) = clean(&self.table, &cleanup) else {
-                lines.push(format!("clean later {}", cleanup.range));
-                self.cleanups.push(cleanup);
-                continue;
-            };
-            let shown = self.write(batch);
+            match self.table.begin_cleaning(&cleanup) {
+                Some(cleaning) => self.cleanings.push(cleaning),
+                None => {
+                    lines.push(format!("clean later {}", cleanup.range));
+                    self.cleanups.push(cleanup);
+                }
+            }
+        }
+    }
+
+    /// Deletes it.
+    pub(crate) fn end_cleaning(&mut self, lines: &mut Vec<String>) {
+        for cleaning in std::mem::take(&mut self.cleanings) {
+            let shown = self.write(cleaning.batch());
             lines.push(format!("clean {shown}"));
+            self.table.end_cleaning(cleaning);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use flotilla_base::{Family, Key, PeerId, Region, RegionId};
 use flotilla_multiraft::{
-    ChangeRequest, Input, MembershipInput, PeerMessage, Reply, RequestError, SnapshotInput, clean,
+    ChangeRequest, Input, MembershipInput, PeerMessage, Reply, RequestError, SnapshotInput,
     ruin::{Clearance, clear},
 };
 
@@ -31,17 +31,23 @@ impl StoreNode {
         process.post(region, Input::Membership(Box::new(input)));
     }
 
-    /// Cleans what destroyed peers left. Nobody becomes the owner of any key meanwhile: it takes no time.
+    /// Deletes what was set aside the last time, then sets aside what nobody owns of what destroyed peers left. In between
+    /// snapshots arrive, and the store may die.
     pub(super) fn clean(&mut self) {
         let Some(process) = &mut self.process else { return };
-        for cleanup in std::mem::take(&mut process.works.news.cleanups) {
-            let Some(batch) = clean(&process.table, &cleanup) else {
-                process.works.snapshots.postponed.push(cleanup);
-                continue;
-            };
-            if self.disk.write(batch).is_err() {
+        let snapshots = &mut process.works.snapshots;
+        for cleaning in std::mem::take(&mut snapshots.cleaning) {
+            if self.disk.write(cleaning.batch()).is_err() {
                 self.doom = Some(0);
                 return;
+            }
+            process.table.end_cleaning(cleaning);
+            process.works.news.cleanups.append(&mut snapshots.postponed);
+        }
+        for cleanup in std::mem::take(&mut process.works.news.cleanups) {
+            match process.table.begin_cleaning(&cleanup) {
+                Some(cleaning) => snapshots.cleaning.push(cleaning),
+                None => snapshots.postponed.push(cleanup),
             }
         }
     }

@@ -439,8 +439,8 @@ impl StoreNode {
     #[must_use]
     pub fn wants_apply(&self) -> bool {
         let Some(Process { works, lanes, .. }) = &self.process else { return false };
-        let has_work = !works.tasks.is_empty() || !works.news.cleanups.is_empty();
-        has_work && lanes.apply.is_idle()
+        let cleans = !works.news.cleanups.is_empty() || !works.snapshots.cleaning.is_empty();
+        (cleans || !works.tasks.is_empty()) && lanes.apply.is_idle()
     }
 
     /// Whether something waits for a sync, and the syncer for something.

@@ -8,17 +8,17 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_base::{
-    ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, Moment, Mutation, Peer,
-    PeerId, PeerRole, Region, RegionId, Rng, Seeded, Span, StoreId, Term,
+    ByteSize, ClusterId, Epoch, Family, Incarnation, Index, Key, KeyRange, KvRead as _, Moment,
+    Mutation, Peer, PeerId, PeerRole, Region, RegionId, Rng, Seeded, Span, StoreId, Term,
 };
 use flotilla_engine::{
-    Engine, EngineError, EngineOptions, Stages,
+    Engine, EngineError, EngineOptions, Stages, WriteBatch,
     stage::{self, FreeBytes},
 };
 use flotilla_multiraft::{
-    Held, Input, Liveness, MemoryBudget, NewRegion, NotInPlace, PeerMessage, RegionTable,
+    Cleanup, Held, Input, Liveness, MemoryBudget, NewRegion, NotInPlace, PeerMessage, RegionTable,
     ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness, SplitCommand, SplitRequest,
-    WriteCommand,
+    WriteCommand, destroy::put_cleanup, recover_remains,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
@@ -450,6 +450,35 @@ fn a_snapshot_that_brings_nothing_ends() {
     });
     assert_eq!(ended.code(), tonic::Code::InvalidArgument, "{ended}");
     store.until(|| store.staged() == 0);
+}
+
+/// Nobody is given what is being deleted, and what has to wait for that is done behind it.
+#[test]
+fn what_a_destroyed_peer_left_is_cleaned_once_its_range_is_free() {
+    let store = OneStore::start();
+    store.give_up_keys();
+    let Shared { engine, snapshots, .. } = &store.shared;
+    let range = KeyRange::new("b", "");
+    let order = Cleanup { region: RegionId(9), peer: PeerId(91), range };
+    let put = |key: &'static str| Mutation::Put(Family::Raw, key.into(), "left".into());
+    let left = vec![put_cleanup(&order), put("c"), put("y")];
+    engine.write(&WriteBatch::from(left)).expect("written");
+    let has = |key: &str| engine.get(Family::Raw, key.as_bytes()).expect("readable").is_some();
+    let begin = || {
+        let head = announced(CHILD, KeyRange::new("b", "g"));
+        store.wait(snapshots.begin(StoreId(2), head)).map(|_sink| ())
+    };
+
+    let cleaning = store.router.table().write().begin_cleaning(&order).expect("free");
+    let refused = begin().expect_err("somebody is about to delete it");
+    assert!(refused.message().contains("is being deleted"), "{refused}");
+    snapshots.clean(order);
+    assert!(has("c"), "the order waits");
+    store.router.table().write().end_cleaning(cleaning);
+    snapshots.claim_ended();
+    assert_eq!([has("c"), has("y")], [false, true], "what the damaged peer held is its own");
+    assert_eq!(recover_remains(engine).expect("sound").cleanups, []);
+    begin().unwrap_or_else(|refused| panic!("{refused}"));
 }
 
 /// A member that takes nothing: its leader would keep four MiB in memory for it.

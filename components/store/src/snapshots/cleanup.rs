@@ -1,11 +1,12 @@
 //! Cleans the keys that destroyed peers left, around what others own or have claimed by then.
 //!
-//! A range of which a part is claimed for a peer without data waits until that claim has ended: what takes the place of
-//! the data there, or does not, decides what is left to be cleaned.
+//! An order of which a part is claimed for a peer without data waits until that claim has ended: what takes the place of
+//! the data there, or does not, decides what is left to be cleaned. The keys are set aside in the region table and deleted
+//! without its lock: the database may take its time, and messages of all regions go through the table.
 
 use flotilla_engine::WriteBatch;
 use flotilla_multiraft::{
-    Cleanup, PeerMessage, clean,
+    Cleaning, Cleanup, PeerMessage,
     ruin::{Clearance, clear},
 };
 
@@ -15,11 +16,9 @@ use crate::host::stop;
 impl Snapshots {
     /// Deletes what nobody owns of `cleanup`, now or when a claim ends.
     pub(crate) fn clean(&self, cleanup: Cleanup) {
-        // Held over the look at the table: a claim that ends behind that look finds the order here.
-        let mut postponed = self.shared.postponed.lock();
-        if !self.clean_now(&cleanup) {
-            postponed.push(cleanup);
-        }
+        // In front of the look at the table: a claim that ends behind that look finds the order here.
+        self.shared.orders.lock().push(cleanup);
+        self.claim_ended();
     }
 
     /// Ends a damaged peer that `message` says to be gone: without waiting for the disk, and once.
@@ -43,18 +42,26 @@ impl Snapshots {
         cleanup.into_iter().for_each(|cleanup| self.clean(cleanup));
     }
 
-    /// To be called behind each end of a claim.
+    /// To be called behind each end of a claim: carries out every order that nothing stands in the way of any more.
     pub(crate) fn claim_ended(&self) {
-        self.shared.postponed.lock().retain(|cleanup| !self.clean_now(cleanup));
+        let parts = &self.shared.parts;
+        while let Some(cleaning) = self.begin_cleaning() {
+            let written = parts.engine.write(&WriteBatch::from(cleaning.batch()));
+            written.unwrap_or_else(|error| stop("clean a range", &error));
+            parts.router.table().write().end_cleaning(cleaning);
+        }
     }
 
-    /// `false` while keys of it are claimed. Nobody becomes the owner of a key of it meanwhile: that needs the table.
-    fn clean_now(&self, cleanup: &Cleanup) -> bool {
-        let parts = &self.shared.parts;
-        let table = parts.router.table().write();
-        let Some(batch) = clean(&table, cleanup) else { return false };
-        let written = parts.engine.write(&WriteBatch::from(batch));
-        written.unwrap_or_else(|error| stop("clean a range", &error));
-        true
+    fn begin_cleaning(&self) -> Option<Cleaning> {
+        let mut orders = self.shared.orders.lock();
+        if orders.is_empty() {
+            return None;
+        }
+        let mut table = self.shared.parts.router.table().write();
+        let mut begun = orders.iter().enumerate();
+        let begun = begun.find_map(|(at, order)| Some((at, table.begin_cleaning(order)?)));
+        let (at, cleaning) = begun?;
+        orders.remove(at);
+        Some(cleaning)
     }
 }

@@ -66,8 +66,8 @@ struct Works {
     next_stage: AtomicU64,
     /// Attempts that have not ended. Whoever takes one out says how it ended, and nobody else.
     views: Mutex<BTreeMap<ViewKey, View>>,
-    /// What destroyed peers left where keys are claimed. Locked before the region table.
-    postponed: Mutex<Vec<Cleanup>>,
+    /// What destroyed peers left that is not being cleaned yet. Locked before the region table.
+    orders: Mutex<Vec<Cleanup>>,
     working: Working,
 }
 
@@ -94,8 +94,8 @@ impl Snapshots {
     pub(crate) fn new(parts: Parts, stages: Stages) -> Self {
         let run = parts.peers.identity().incarnation.get();
         let next_stage = AtomicU64::new(run << 32);
-        let (views, postponed, working) = Default::default();
-        let shared = Works { parts, stages, next_stage, views, postponed, working };
+        let (views, orders, working) = Default::default();
+        let shared = Works { parts, stages, next_stage, views, orders, working };
         let snapshots = Self { shared: Arc::new(shared) };
         snapshots.watch();
         snapshots.clear_what_is_gone();

@@ -1,0 +1,221 @@
+//! Cleaning: what a destroyed peer left is deleted, where nobody owns it by then.
+//!
+//! 1. [`RegionTable::begin_cleaning`] sets the parts aside that nobody owns: nobody can own or claim a key of them now;
+//! 2. the host writes [`Cleaning::batch`]. That may take long, and nobody waits for it at the table;
+//! 3. [`RegionTable::end_cleaning`] gives the parts back.
+//!
+//! A snapshot for such a part is refused meanwhile, and its sender tries again later. A split never meets one: what its
+//! children get is held by their parent until then, and still counts as held where that one is out of service, since its
+//! applier may be about to give it away.
+//!
+//! A crash in front of the write leaves the order on the disk; the write takes it back together with the keys.
+
+use flotilla_base::limit::KEY_BYTES_MAX;
+use flotilla_base::{Family, KeyRange, Mutation, PeerId, RegionId, key};
+
+use crate::destroy::{Cleanup, delete_cleanup};
+use crate::region_table::{ClaimError, RegionTable};
+
+/// Keys that are about to be deleted, and are nobody's until [`RegionTable::end_cleaning`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "its keys are nobody's until it ends"]
+pub struct Cleaning {
+    cleanup: Cleanup,
+    parts: Vec<KeyRange>,
+}
+
+impl Cleaning {
+    /// The batch that deletes the keys and takes the order back. It needs no sync.
+    #[must_use]
+    pub fn batch(&self) -> Vec<Mutation> {
+        let mut batch = Vec::new();
+        for part in &self.parts {
+            let range = bounded(part.clone());
+            batch.extend(Family::DATA.map(|family| Mutation::DeleteRange(family, range.clone())));
+        }
+        batch.push(delete_cleanup(&self.cleanup));
+        batch
+    }
+}
+
+impl RegionTable {
+    /// Begins to carry out `cleanup`: what nobody owns of it is set aside.
+    ///
+    /// `None` while keys of it are being given to a peer without data, which will replace all that stands there, or will
+    /// not; or while the same order is being carried out. To be asked again when a claim or a cleaning has ended, or
+    /// after a restart; the order stays.
+    pub fn begin_cleaning(&mut self, cleanup: &Cleanup) -> Option<Cleaning> {
+        let name = name_of(cleanup);
+        if self.is_promised(&cleanup.range) || self.cleaned.contains_key(&name) {
+            return None;
+        }
+        // The guard region is always empty.
+        let is_filled = |part: &KeyRange| part.start < key::guard_border();
+        let parts = self.unowned_parts(&cleanup.range).into_iter().filter(is_filled);
+        let parts: Vec<KeyRange> = parts.collect();
+        self.cleaned.insert(name, parts.clone());
+        self.debug_assert_sound();
+        Some(Cleaning { cleanup: cleanup.clone(), parts })
+    }
+
+    /// The batch is written: others may have the keys.
+    pub fn end_cleaning(&mut self, cleaning: Cleaning) {
+        let parts = self.cleaned.remove(&name_of(&cleaning.cleanup));
+        assert_eq!(parts, Some(cleaning.parts), "a cleaning ends once, in the table that began it");
+    }
+
+    /// Refuses `region` what is being deleted.
+    pub(crate) fn check_not_cleaned(
+        &self,
+        region: RegionId,
+        range: &KeyRange,
+    ) -> Result<(), ClaimError> {
+        let overlaps = |parts: &Vec<KeyRange>| parts.iter().any(|part| part.overlaps(range));
+        match self.cleaned.iter().find(|(_, parts)| overlaps(parts)) {
+            Some(((left_by, _), _)) => Err(ClaimError::Cleaning { region, left_by: *left_by }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Each destroyed peer leaves one order.
+const fn name_of(cleanup: &Cleanup) -> (RegionId, PeerId) {
+    (cleanup.region, cleanup.peer)
+}
+
+/// The engine deletes no range without an upper bound. No key is as large as this one.
+fn bounded(range: KeyRange) -> KeyRange {
+    if !range.end.is_empty() {
+        return range;
+    }
+    KeyRange { end: vec![0xff; 2 * KEY_BYTES_MAX].into(), ..range }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, Index, Peer, Region, StoreId, Term};
+    use flotilla_raftgroup::{ApplyState, LogPosition, Message, MessageKind};
+
+    use super::*;
+    use crate::input::PeerMessage;
+    use crate::install::{Arrival, StageNumber};
+    use crate::persist::Applying;
+    use crate::snapshot::SnapshotMeta;
+
+    fn cleanup(start: &'static str, end: &'static str) -> Cleanup {
+        Cleanup { region: RegionId(9), peer: PeerId(91), range: KeyRange::new(start, end) }
+    }
+
+    fn region(id: u64, start: &'static str, end: &'static str) -> Region {
+        let peer = |store| Peer::voter(PeerId(id * 10 + store), StoreId(store));
+        let (id, peers) = (RegionId(id), (1..=2).map(peer).collect());
+        Region { id, range: KeyRange::new(start, end), epoch: Epoch::FIRST, peers }
+    }
+
+    /// Regions 2 and 3 live on store 1.
+    fn table() -> RegionTable {
+        let mut table = RegionTable::new(StoreId(1));
+        table.initialise(PeerId(21), &region(2, "c", "f")).expect("free");
+        table.initialise(PeerId(31), &region(3, "m", "p")).expect("free");
+        table
+    }
+
+    /// Of a snapshot for the peer of `region` on store 1.
+    fn arrival(region: Region) -> Arrival {
+        let (to, from) = (region.peers[0], region.peers[1]);
+        let message = PeerMessage {
+            region: region.id,
+            from,
+            to,
+            epoch: region.epoch,
+            matched_by_all: Index(0),
+            message: Message::new(MessageKind::Snapshot, from.id, to.id, Term(6)),
+        };
+        let apply = ApplyState::starting_at(LogPosition { term: Term(6), index: Index(9) });
+        let meta = SnapshotMeta { region, apply, removed: Vec::new() };
+        Arrival { message, meta, stage: StageNumber(1) }
+    }
+
+    fn deleted(cleaning: &Cleaning) -> Vec<String> {
+        let ranges = cleaning.batch().into_iter().filter_map(|mutation| match mutation {
+            Mutation::DeleteRange(Family::Raw, range) => Some(range.to_string()),
+            _ => None,
+        });
+        ranges.collect()
+    }
+
+    #[test]
+    fn only_what_nobody_owns_is_cleaned() {
+        let mut table = table();
+        let mut cleaned = |start, end| {
+            let cleaning = table.begin_cleaning(&cleanup(start, end)).expect("nothing is claimed");
+            let ranges = deleted(&cleaning);
+            table.end_cleaning(cleaning);
+            ranges
+        };
+        assert_eq!(cleaned("a", "z"), ["[a, c)", "[f, m)", "[p, z)"]);
+        assert_eq!(cleaned("d", "n"), ["[f, m)"]);
+        assert_eq!(cleaned("d", "e"), [""; 0]);
+        assert_eq!(cleaned("g", "h"), ["[g, h)"]);
+        let owned = table.begin_cleaning(&cleanup("d", "e")).expect("nothing is claimed");
+        assert_eq!(owned.batch().len(), 1, "the order is taken back");
+        table.end_cleaning(owned);
+        let last = table.begin_cleaning(&cleanup("x", "")).expect("nothing is claimed");
+        let batch = last.batch();
+        assert!(matches!(&batch[0], Mutation::DeleteRange(_, range) if !range.end.is_empty()));
+    }
+
+    #[test]
+    fn what_is_being_deleted_can_be_nobodys() {
+        let mut table = table();
+        let cleaning = table.begin_cleaning(&cleanup("a", "z")).expect("nothing is claimed");
+        let child = || region(4, "g", "h");
+        table.create_uninitialised(RegionId(4), PeerId(41)).expect("it owns no keys");
+        let is_refused =
+            |refused: &Result<(), ClaimError>| matches!(refused, Err(ClaimError::Cleaning { .. }));
+        let refused = table.claim_install(&arrival(child()));
+        assert!(is_refused(&refused), "a snapshot: {refused:?}");
+        let refused = table.initialise(PeerId(41), &child());
+        assert!(is_refused(&refused), "the bootstrap: {refused:?}");
+        let applying = Applying {
+            peer: PeerId(51),
+            region: region(5, "g", "h"),
+            clean: KeyRange::new("g", "i"),
+            stage: StageNumber(1),
+        };
+        let refused = table.claim_again(&applying);
+        assert!(is_refused(&refused), "a snapshot of an earlier run: {refused:?}");
+        // What others own is not held up.
+        table.claim_install(&arrival(region(2, "d", "f"))).expect("its own");
+        table.end_cleaning(cleaning);
+        table.claim_install(&arrival(child())).expect("free now");
+    }
+
+    /// Each part is set aside as often as it is being deleted.
+    #[test]
+    fn one_cleaning_does_not_end_another() {
+        let mut table = table();
+        table.create_uninitialised(RegionId(4), PeerId(41)).expect("absent");
+        let first = table.begin_cleaning(&cleanup("g", "k")).expect("nothing is claimed");
+        assert_eq!(table.begin_cleaning(&cleanup("g", "k")), None, "it is under way");
+        let other = Cleanup { peer: PeerId(92), ..cleanup("h", "l") };
+        let second = table.begin_cleaning(&other).expect("another order");
+        table.end_cleaning(first);
+        assert!(table.claim_install(&arrival(region(4, "g", "i"))).is_err(), "[h, i) is deleted");
+        table.claim_install(&arrival(region(4, "g", "h"))).expect("free");
+        table.end_cleaning(second);
+    }
+
+    /// Its applier may be about to give a part to a split's child, which finds its data there.
+    #[test]
+    fn what_a_damaged_peer_held_is_left_to_its_own_end() {
+        let mut table = table();
+        table.quarantine(RegionId(2), PeerId(21));
+        let cleaning = table.begin_cleaning(&cleanup("a", "z")).expect("nothing is claimed");
+        assert_eq!(deleted(&cleaning), ["[a, c)", "[f, m)", "[p, z)"]);
+        table.create_uninitialised(RegionId(4), PeerId(41)).expect("absent");
+        let children = region(4, "c", "d");
+        table.split(&region(2, "d", "f"), &[(PeerId(41), &children)]).expect("not set aside");
+        table.end_cleaning(cleaning);
+    }
+}
