@@ -4,7 +4,9 @@
 //! answers. A new leader knows of nobody how far he is, so it says nothing before a gate has passed, and then looks once a
 //! heartbeat, and when members change: who is behind for less than that is not worth a word.
 
-use flotilla_base::{Moment, Peer, PeerRole, Term};
+use std::collections::BTreeSet;
+
+use flotilla_base::{Moment, Peer, PeerId, PeerRole, Term};
 
 use crate::effects::{Effects, Report};
 use crate::replica::Replica;
@@ -48,6 +50,13 @@ impl<T> Replica<T> {
         if self.members.lagging.term == self.group.role().term {
             self.members.lagging.due_at = Moment::default();
         }
+    }
+
+    /// Whether members were told to be behind that may not be any more: nothing is told in a sleep, and whoever places
+    /// replicas waits for that word. Members that are `absent` stay behind.
+    pub(crate) fn owes_word_of_lagging(&self, absent: &BTreeSet<PeerId>) -> bool {
+        let Lagging { term, told, .. } = &self.members.lagging;
+        *term == self.group.role().term && told.iter().any(|peer| !absent.contains(&peer.id))
     }
 
     /// Of a learner that cannot be promoted yet it is said, too.

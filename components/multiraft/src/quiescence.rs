@@ -108,7 +108,11 @@ impl<T> Replica<T> {
     pub(crate) fn mind_idleness(&mut self, now: Moment) {
         if self.group.is_sleep_due(now) && self.has_nothing_to_do() {
             let absent = self.absent();
-            self.group.permit_sleep(absent);
+            if self.owes_word_of_lagging(&absent) {
+                self.look_at_lagging();
+            } else {
+                self.group.permit_sleep(absent);
+            }
         }
     }
 

@@ -200,6 +200,11 @@ fn removed_from_a_store_that_is_gone() -> std::io::Result<()> {
 }
 
 #[test]
+fn sleep_tells_first() -> std::io::Result<()> {
+    run("sleep_tells_first")
+}
+
+#[test]
 fn sleep_refused() -> std::io::Result<()> {
     run("sleep_refused")
 }
