@@ -9,13 +9,21 @@
 //! 3. the table releases the slot ([`RegionTable::release`]), and the keys are cleaned ([`crate::cleaning`]).
 //!
 //! The leader asks again, and is answered by the tombstone.
+//!
+//! Before its store takes part in anything, each of them has a mark ([`marks_of_ruins`]): a later start may find less of
+//! the damage, a record that a disk gives back or somebody restores, and must not believe the rest. What a peer has
+//! promised may stand in the very record that was lost.
 
 use flotilla_base::ScanDirection;
 use flotilla_base::{Epoch, Family, Index, KvRead, Mutation, PeerId, ReadError, RegionId};
 use flotilla_raftgroup::disk::{self, DiskError};
 
 use crate::destroy::{Cleanup, Tombstone, put_cleanup, put_tombstone};
-use crate::persist::{PEER_MARK_KIND, REGION_STATE_KIND, RegionState, read_region_state};
+use crate::persist::{
+    PEER_MARK_KIND, REGION_STATE_KIND, RegionState, put_region_state, read_region_state,
+    region_state_key,
+};
+use crate::recover::RecoveredPeer;
 use crate::region_table::RegionTable;
 use crate::removal::put_removed;
 
@@ -68,6 +76,29 @@ pub fn clear(
     Ok(Clearance { batch, tombstone, cleanup })
 }
 
+/// The batch that says of the damaged peers of `found` what they are, where the disk does not say so yet. It is to be
+/// durable before the store takes part in anything. Nobody can mark a peer whose name is unreadable.
+///
+/// # Errors
+/// The engine fails.
+pub fn marks_of_ruins(
+    reader: &dyn KvRead,
+    found: &[RecoveredPeer],
+) -> Result<Vec<Mutation>, ReadError> {
+    let mut marks = Vec::new();
+    for found in found {
+        let RecoveredPeer::Damaged { region, peer, .. } = found else { continue };
+        let state = RegionState::Quarantined(*peer);
+        let mark = put_region_state(*region, &state);
+        let Mutation::Put(_, _, record) = &mark else { continue };
+        let known = reader.get(Family::RaftMeta, &region_state_key(*region, &state))?;
+        if !peer.is_none() && known.as_ref() != Some(record) {
+            marks.push(mark);
+        }
+    }
+    Ok(marks)
+}
+
 impl RegionTable {
     /// A peer was found damaged when the store started. Nothing takes its place here until it is removed.
     pub fn find_ruin(&mut self, region: RegionId, peer: PeerId) {
@@ -80,13 +111,12 @@ impl RegionTable {
 mod tests {
     use std::sync::Mutex;
 
-    use flotilla_base::{KeyRange, Peer, Region, StoreId, Tables};
-    use flotilla_raftgroup::{Message, MessageKind};
+    use flotilla_base::{KeyRange, Peer, Region, StoreId, Tables, Term};
+    use flotilla_raftgroup::{ApplyState, HardState, LogPosition, Message, MessageKind, RaftState};
 
     use super::*;
     use crate::destroy::recover_remains;
     use crate::input::PeerMessage;
-    use crate::persist::put_region_state;
     use crate::recover::recover_store;
     use crate::region_table::{Admission, DropReason};
 
@@ -104,7 +134,7 @@ mod tests {
             to: Peer::voter(to, StoreId(1)),
             epoch: epoch(),
             matched_by_all: Index(0),
-            message: Message::new(MessageKind::PeerGone, PeerId(22), to, flotilla_base::Term(0)),
+            message: Message::new(MessageKind::PeerGone, PeerId(22), to, Term(0)),
         }
     }
 
@@ -119,7 +149,7 @@ mod tests {
         let mut table = table();
         let refused = Admission::Drop(DropReason::Quarantined);
         assert_eq!(table.admit(&gone(PeerId(20))), refused, "another peer");
-        let vote = Message::new(MessageKind::RequestVote, PeerId(22), PEER, flotilla_base::Term(9));
+        let vote = Message::new(MessageKind::RequestVote, PeerId(22), PEER, Term(9));
         assert_eq!(table.admit(&PeerMessage { message: vote, ..gone(PEER) }), refused);
         assert_eq!(table.admit(&gone(PEER)), Admission::Clear);
         assert!(table.let_go(REGION, PEER));
@@ -127,6 +157,69 @@ mod tests {
         table.release(REGION, PEER, Tombstone { min_next: PEER.next(), epoch: epoch() });
         assert_eq!(table.admit(&gone(PEER)), Admission::Confirm);
         assert_eq!(table.slot(REGION), None, "another peer may live here");
+    }
+
+    /// Whatever becomes of its records afterwards.
+    #[test]
+    fn damage_that_was_found_once_stays() {
+        let peers = vec![Peer::voter(PEER, StoreId(1))];
+        let region = Region { id: REGION, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
+        let position = LogPosition { term: Term(5), index: Index(5) };
+        let vote = HardState { term: Term(7), vote: PeerId(22), commit: Index(5) };
+        let raft = disk::put_raft_state(REGION, &RaftState { hard_state: vote, last: position });
+        let apply = disk::put_apply_state(REGION, &ApplyState::starting_at(position));
+        let normal = put_region_state(REGION, &RegionState::Normal(PEER, region));
+        let mark = put_region_state(REGION, &RegionState::Uninitialised(PEER));
+        let spoilt = |sound: &Mutation| {
+            let Mutation::Put(family, key, _) = sound else { panic!("a put") };
+            Mutation::Put(*family, key.clone(), "damaged".into())
+        };
+        let sound = [normal.clone(), raft.clone(), apply.clone()];
+        let young = [mark.clone(), raft.clone()];
+        let cases = [
+            (&sound[..], &raft),
+            (&sound[..], &apply),
+            (&young[..], &raft),
+            // The other record says whose it is.
+            (&[normal.clone(), mark.clone()], &mark),
+            (&[mark.clone(), normal.clone()], &normal),
+        ];
+        for (records, record) in cases {
+            let disk = Mutex::new(Tables::default());
+            let write = |batch: &[Mutation]| disk.lock().expect("nobody else").apply(batch);
+            let damaged = || {
+                let found = recover_store(&disk).expect("readable");
+                let peer = |it: &RecoveredPeer| match it {
+                    RecoveredPeer::Damaged { peer, .. } => Some(*peer),
+                    _ => None,
+                };
+                found.iter().find_map(peer)
+            };
+            write(records);
+            write(&[spoilt(record)]);
+            assert_eq!(damaged(), Some(PEER), "{record:?}");
+            let marks = |disk| {
+                let found = recover_store(disk).expect("readable");
+                marks_of_ruins(disk, &found).expect("readable")
+            };
+            write(&marks(&disk));
+            assert_eq!(marks(&disk), [], "once is enough");
+            let is_of_mark = matches!(record, Mutation::Put(_, key, _) if key[0] == PEER_MARK_KIND);
+            if !is_of_mark {
+                write(&[record.clone()]);
+            }
+            assert_eq!(damaged(), Some(PEER), "{record:?} is whole again");
+        }
+        let disk = Mutex::new(Tables::default());
+        disk.lock().expect("nobody else").apply(&[spoilt(&normal)]);
+        let found = recover_store(&disk).expect("readable");
+        assert_eq!(marks_of_ruins(&disk, &found), Ok(vec![]), "nobody knows its name");
+        let sound = [RecoveredPeer::Uninitialised {
+            region: REGION,
+            peer: PEER,
+            raft: RaftState::default(),
+        }];
+        assert_eq!(marks_of_ruins(&disk, &sound), Ok(vec![]));
     }
 
     #[test]

@@ -218,3 +218,8 @@ fn memory() -> std::io::Result<()> {
 fn cleaned_before_its_successor() -> std::io::Result<()> {
     run("cleaned_before_its_successor")
 }
+
+#[test]
+fn sleep_drops_the_cache() -> std::io::Result<()> {
+    run("sleep_drops_the_cache")
+}

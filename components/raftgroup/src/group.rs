@@ -443,6 +443,11 @@ impl Group {
     /// be durable, and its applier waits for it.
     pub fn limit_cache(&mut self, bytes_max: usize) {
         self.config.limits.cache_bytes_max = bytes_max;
+        self.shrink_cache(bytes_max);
+    }
+
+    /// Drops applied entries from memory while there are more bytes than that.
+    pub(crate) fn shrink_cache(&mut self, bytes_max: usize) {
         if self.cached_bytes() > bytes_max {
             let applied = Index(self.raw.raft.raft_log.applied);
             self.raw.mut_store().trim(Index(0), applied, bytes_max);

@@ -11,7 +11,8 @@
 //! everything else that concerns the group. A member that is roused while the store is heard closes its gate as if the
 //! leader had sent a heartbeat at that moment, so a candidate is refused while the leader's store lives.
 //!
-//! The lease is no part of this: it runs out in a sleep, and the first read behind it takes a round.
+//! The lease is no part of this: it runs out in a sleep, and the first read behind it takes a round. Nor is the log in
+//! memory: whoever falls asleep drops it. All of it is applied, and who still lacks something of it is served from the disk.
 //!
 //! Some members may be left out, since their stores are silent; the others must be a majority. They are asked all the
 //! same.
@@ -192,6 +193,7 @@ impl Group {
         let answer = Message::new(MessageKind::QuiesceResponse, own, question.from, term);
         self.reading.post(Message { context: question.context.clone(), ..answer });
         self.clock.fall_asleep(run);
+        self.shrink_cache(0);
         true
     }
 
@@ -224,9 +226,14 @@ impl Group {
         if let Rest::Asking(waiting) = rest {
             waiting.remove(&message.from);
             if waiting.is_empty() {
-                *rest = Rest::Asleep;
+                self.fall_asleep();
             }
         }
+    }
+
+    fn fall_asleep(&mut self) {
+        self.duties.idleness.rest = Rest::Asleep;
+        self.shrink_cache(0);
     }
 
     fn ask(&mut self, absent: &BTreeSet<PeerId>) {
@@ -242,8 +249,11 @@ impl Group {
             self.reading.post(Message { index, log_term, commit, context, ..question });
         }
         let waiting: BTreeSet<PeerId> = members.difference(absent).copied().collect();
-        let is_alone = waiting.is_empty();
-        self.duties.idleness.rest = if is_alone { Rest::Asleep } else { Rest::Asking(waiting) };
+        if waiting.is_empty() {
+            self.fall_asleep();
+        } else {
+            self.duties.idleness.rest = Rest::Asking(waiting);
+        }
     }
 
     fn question_context(&self) -> Bytes {

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{REGION, SEEDS, advance, leader, millis};
-use flotilla_base::{Span, StoreId};
+use flotilla_base::{Mutation, Span, StoreId};
+use flotilla_raftgroup::disk::{put_raft_state, read_raft_state};
 use flotilla_sim::plan::{DiskPlan, LoadPlan};
 use flotilla_sim::{Plan, Violation, World, marks};
 
@@ -134,6 +135,26 @@ fn an_old_disk_is_found_out_by_a_leader_that_remembers() {
         world.start(victim);
         advance(&mut world, millis(3_000));
         assert_eq!(world.store(victim).quarantined(), [REGION], "seed {seed}");
+    }
+}
+
+/// It may have promised what the lost record said, and more than the one that came back.
+#[test]
+fn a_peer_that_was_found_damaged_stays_out_when_its_record_is_back() {
+    for seed in 1..=SEEDS {
+        let mut world = cluster(seed);
+        advance(&mut world, millis(1_000));
+        let victim = others(leader(&world).0)[0];
+        let raft = read_raft_state(world.store(victim).disk().image().as_ref(), REGION);
+        let sound = put_raft_state(REGION, &raft.expect("sound").expect("it has voted"));
+        let Mutation::Put(family, key, _) = sound.clone() else { panic!("a put") };
+        world.tamper(victim, vec![Mutation::Put(family, key, "damaged".into())]);
+        advance(&mut world, millis(1_000));
+        assert_eq!(world.store(victim).quarantined(), [REGION], "seed {seed}");
+        world.tamper(victim, vec![sound]);
+        advance(&mut world, millis(3_000));
+        assert_eq!(world.store(victim).quarantined(), [REGION], "seed {seed}");
+        assert!(serves(&mut world) > 50, "seed {seed}");
     }
 }
 

@@ -9,7 +9,7 @@ use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{
     Applier, Cleanup, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, StageNumber,
-    recover_remains, recover_store, spread_at_start,
+    recover_remains, recover_store, ruin::marks_of_ruins, spread_at_start,
 };
 use flotilla_raftgroup::disk;
 use flotilla_telemetry::MonotonicClock;
@@ -41,9 +41,11 @@ pub(crate) struct Recovered {
     pub(crate) stages: BTreeSet<StageNumber>,
 }
 
-/// Reads all peers back and claims their keys; damaged ones keep their slots and take part in nothing.
+/// Reads all peers back and claims their keys; damaged ones keep their slots and take part in nothing, now and in every
+/// later run.
 pub(crate) fn recover(
     config: &ReplicaConfig,
+    engine: &Engine,
     table: &mut RegionTable,
     clock: MonotonicClock,
 ) -> Result<Recovered, StoreError> {
@@ -52,6 +54,11 @@ pub(crate) fn recover(
         table.bury(region, tombstone);
     }
     let found = recover_store(config.disk.as_ref()).map_err(StoreError::Read)?;
+    let marks = marks_of_ruins(config.disk.as_ref(), &found).map_err(StoreError::Read)?;
+    if !marks.is_empty() {
+        engine.write(&WriteBatch::from(marks))?;
+        engine.sync()?;
+    }
     let config = ReplicaConfig { start_spread: spread_at_start(found.len()), ..config.clone() };
     let mut recovered = Recovered {
         replicas: Vec::new(),

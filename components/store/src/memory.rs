@@ -1,8 +1,10 @@
 //! What the replicas of this store hold in memory together. Their workers add it up, turn by turn, and ask what is left.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flotilla_multiraft::{Allowance, Held, MemoryBudget};
+use tokio::sync::Notify;
 
 /// The sums of one store. Exact between turns: only a turn changes what a replica holds, and each tells the difference.
 #[derive(Debug)]
@@ -10,12 +12,20 @@ pub(crate) struct Memory {
     budget: MemoryBudget,
     cached_bytes: AtomicUsize,
     backlog_bytes: AtomicUsize,
+    room_to_apply: Arc<Notify>,
 }
 
 impl Memory {
     pub(crate) fn new(budget: MemoryBudget) -> Self {
         let zero = || AtomicUsize::new(0);
-        Self { budget, cached_bytes: zero(), backlog_bytes: zero() }
+        let room_to_apply = Arc::default();
+        Self { budget, cached_bytes: zero(), backlog_bytes: zero(), room_to_apply }
+    }
+
+    /// Told with each turn that leaves less to be applied: then a write that was refused may find room. One of those that
+    /// wait is woken at a time, however many there are; a word that nobody waits for is kept for the next one.
+    pub(crate) const fn room_to_apply(&self) -> &Arc<Notify> {
+        &self.room_to_apply
     }
 
     /// What all replicas hold now.
@@ -49,11 +59,17 @@ impl Memory {
                 debug_assert!(was >= before, "what one holds is part of what all hold");
             }
         }
+        // Behind the sums: whoever is woken meets them.
+        if after.backlog_bytes < before.backlog_bytes {
+            self.room_to_apply.notify_one();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn held(cached_bytes: usize, backlog_bytes: usize) -> Held {
@@ -74,5 +90,17 @@ mod tests {
         assert!(memory.is_apply_behind());
         memory.changed(held(900, 300), Held::default());
         assert_eq!(memory.held(), held(100, 200));
+    }
+
+    #[test]
+    fn only_what_is_applied_makes_room_to_apply() {
+        let memory = Memory::new(MemoryBudget::default());
+        memory.changed(Held::default(), held(300, 100));
+        memory.changed(held(300, 100), held(0, 100));
+        let told = || memory.room_to_apply().notified().now_or_never().is_some();
+        assert!(!told(), "nothing was applied");
+        memory.changed(held(0, 100), held(0, 99));
+        assert!(told());
+        assert!(!told(), "once");
     }
 }

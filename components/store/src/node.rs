@@ -270,7 +270,7 @@ impl Assembly<'_> {
         let metrics = Arc::new(StoreMetrics::new(&self.engine));
         let replicas = self.replica_config(data_dir, clock);
         let mut table = RegionTable::new(data_dir.store_id());
-        let recovered = boot::recover(&replicas, &mut table, clock)?;
+        let recovered = boot::recover(&replicas, &self.engine, &mut table, clock)?;
         let router = Router::new(table, clock);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
         let inbound = Arc::new(Inbound {

@@ -164,6 +164,36 @@ async fn an_earlier_run_is_refused() {
     }
 }
 
+/// Sleeping regions campaign by it: it names the run of its store, and is not taken of a stranger, or of a run that has
+/// ended.
+#[tokio::test]
+async fn a_sign_of_life_is_of_one_run_of_one_store() {
+    let book = Arc::new(Book::default());
+    let first = Node::start(identity(1, 3), own_address(), &book).await;
+    let mut second = Node::start(identity(2, 1), own_address(), &book).await;
+    let sign = first.sign_of_life(2);
+    // Of a store and of a region at once; of neither.
+    first.send(2, RaftEnvelope { region_id: 5, ..sign.clone() });
+    first.send(2, RaftEnvelope { region_id: 0, ..first.heartbeat(2, 1) });
+    first.send(2, sign.clone());
+    first.peers.flush();
+    let heard = second.delivery().await;
+    let expected =
+        Delivery { from: StoreId(1), incarnation: Incarnation(3), envelopes: vec![sign] };
+    assert_eq!(heard, expected);
+    assert_eq!(second.peers.stats().dropped_refused.get(), 2);
+
+    let of_another_cluster = Identity { cluster_id: ClusterId(78), ..identity(3, 4) };
+    for stranger in [of_another_cluster, identity(1, 2)] {
+        let mut stranger = Node::start(stranger, own_address(), &book).await;
+        stranger.send(2, stranger.sign_of_life(2));
+        stranger.peers.flush();
+        assert_eq!(stranger.reported().await.0, StoreId(2), "it was refused");
+        assert!(!second.has_delivery());
+    }
+    assert_eq!(second.peers.stats().broken_streams.get(), 2);
+}
+
 #[tokio::test]
 async fn a_filter_works_one_way() {
     let (mut first, mut second) = pair().await;

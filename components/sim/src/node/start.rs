@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flotilla_base::{Moment, PeerRole, RegionId, Span};
 use flotilla_multiraft::{
     Applier, Liveness, RecoveredPeer, RegionTable, Replica, SharedLiveness, StageNumber,
-    recover_remains, recover_store, spread_at_start,
+    recover_remains, recover_store, ruin::marks_of_ruins, spread_at_start,
 };
 
 use super::{Desk, Lanes, Process, Pulse, StoreConfig, StoreNode};
@@ -65,6 +65,7 @@ impl StoreNode {
         }
         process.works.news.cleanups = remains.cleanups;
         let found = recover_store(image.as_ref()).unwrap_or_default();
+        self.mark_ruins(&found);
         process.start_spread = spread_at_start(found.len());
         let mut regions: BTreeSet<RegionId> = found.iter().map(region_of).collect();
         regions.extend(desk.judges.records.promises.regions(self.id));
@@ -78,6 +79,18 @@ impl StoreNode {
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// What is found damaged stays so. Where that cannot be written the store does not start.
+    fn mark_ruins(&mut self, found: &[RecoveredPeer]) {
+        let marks = marks_of_ruins(self.disk.image().as_ref(), found).unwrap_or_default();
+        if marks.is_empty() {
+            return;
+        }
+        let written = self.disk.write(marks).and_then(|number| self.disk.sync(number));
+        if written.is_err() {
+            self.doom = Some(0);
+        }
     }
 
     fn revive(

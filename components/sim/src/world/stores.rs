@@ -1,6 +1,6 @@
 //! Stores that start, crash and get an older disk.
 
-use flotilla_base::{Moment, RegionId, Rng, Span, StoreId};
+use flotilla_base::{Moment, Mutation, RegionId, Rng, Span, StoreId};
 
 use super::{Due, World, position};
 use crate::clock::LocalClock;
@@ -80,6 +80,17 @@ impl World {
     /// Keeps a copy of what a store has durably.
     pub fn copy_disk(&mut self, store: StoreId) {
         self.slot(store).0.disk_mut().copy();
+    }
+
+    /// Stops a store, writes past it to its disk, and starts it, as a disk does that loses a record, or gives one back.
+    pub fn tamper(&mut self, store: StoreId, batch: Vec<Mutation>) {
+        self.crash(store);
+        let disk = self.slot(store).0.disk_mut();
+        let written = disk.write(batch).and_then(|number| disk.sync(number));
+        assert_eq!(written, Ok(()), "a store that does not run has a sound disk");
+        self.judges.records.pardon(store);
+        self.announce(format!("store {store} finds other records on its disk"));
+        self.start(store);
     }
 
     /// Stops a store and starts it with the last copy of its disk, as somebody does who puts an old data

@@ -17,12 +17,18 @@ use flotilla_engine::{
 };
 use flotilla_multiraft::{
     Cleanup, Held, Input, Liveness, MemoryBudget, NewRegion, NotInPlace, PeerMessage, RegionTable,
-    ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness, SplitCommand, SplitRequest,
-    WriteCommand, destroy::put_cleanup, recover_remains,
+    ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness, Slot, SplitCommand,
+    SplitRequest, WriteCommand,
+    destroy::put_cleanup,
+    persist::{RegionState, put_region_state},
+    recover_remains,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
-use flotilla_raftgroup::{Entry, GroupLimits, Message, MessageKind, Timing};
+use flotilla_raftgroup::{
+    ApplyState, Entry, GroupLimits, HardState, LogPosition, Message, MessageKind, RaftState,
+    Timing, disk,
+};
 use flotilla_telemetry::MonotonicClock;
 use flotilla_transport::{
     Identity, Limits, Peers, ReceiveSnapshot as _, ResolveStore, Resolved, TransportEvents as _,
@@ -571,4 +577,40 @@ fn a_first_region_that_cannot_be_made_leaves_no_mark() {
     assert!(!boot::is_bootstrapped(&store.shared.engine).expect("readable"));
     bootstrap(plan(REGION.get())).expect("it is there already");
     assert!(boot::is_bootstrapped(&store.shared.engine).expect("readable"));
+}
+
+/// A start that finds a peer damaged says so on the disk, in front of everything else that it does.
+#[test]
+fn a_peer_that_was_found_damaged_is_damaged_for_good() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
+    let region = |id: u64, range| {
+        let peers = vec![Peer::voter(PeerId(id * 10 + 1), STORE)];
+        Region { id: RegionId(id), range, epoch: Epoch::FIRST, peers }
+    };
+    let position = LogPosition { term: Term(5), index: Index(5) };
+    let raft = RaftState { hard_state: HardState::default(), last: position };
+    let records = |region: Region| {
+        let (id, peer) = (region.id, region.peers[0].id);
+        let state = put_region_state(id, &RegionState::Normal(peer, region));
+        let apply = disk::put_apply_state(id, &ApplyState::starting_at(position));
+        [state, apply, disk::put_raft_state(id, &raft)]
+    };
+    let write = |batch| engine.write(&WriteBatch::from(batch)).expect("written");
+    write(records(region(2, KeyRange::new("", "m"))).to_vec());
+    write(records(region(3, KeyRange::new("m", ""))).to_vec());
+    let sound = disk::put_raft_state(REGION, &raft);
+    let Mutation::Put(family, key, _) = &sound else { panic!("a put") };
+    write(vec![Mutation::Put(*family, key.clone(), "damaged".into())]);
+    let start = || {
+        let (config, mut table) = (replica_config(&engine), RegionTable::new(STORE));
+        let clock = MonotonicClock::start();
+        let recovered = boot::recover(&config, &engine, &mut table, clock).expect("it starts");
+        assert_eq!(table.slot(REGION), Some(&Slot::Quarantined(PEER)));
+        assert!(matches!(table.slot(RegionId(3)), Some(Slot::Live(..))), "it is sound");
+        recovered.replicas.len()
+    };
+    assert_eq!(start(), 1);
+    write(vec![sound]);
+    assert_eq!(start(), 1, "its record is whole again, and it may have promised more");
 }

@@ -66,9 +66,10 @@ pub(crate) fn routes(
         brake: Arc::clone(&shared.inbound.brake),
         clock_millis: flotilla_telemetry::clock::unix_millis,
     };
+    let room_to_apply = Arc::clone(shared.inbound.memory.room_to_apply());
     let parts = Parts {
         source: Arc::new(source),
-        admission: Admission::new(config.limits.write_memory),
+        admission: Admission::new(config.limits.write_memory, room_to_apply),
         answers: AnswerMemory::new(config.limits.answer_memory),
         pool: ReadPool::start(config.threads.read)?,
     };

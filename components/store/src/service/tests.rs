@@ -21,7 +21,9 @@ use flotilla_base::{
     Region, RegionId, ScanDirection, StoreId, Version, limit::KEY_BYTES_MAX,
 };
 use flotilla_engine::{Engine, EngineOptions, WriteBatch};
-use flotilla_multiraft::{Guard, NotInPlace, Reply, RequestError, RequestHeader, WriteCommand};
+use flotilla_multiraft::{
+    Guard, MemoryBudget, NotInPlace, Reply, RequestError, RequestHeader, WriteCommand,
+};
 use flotilla_proto::{errorpb, kvrpcpb, metapb, tikvpb::tikv_server::Tikv};
 use flotilla_telemetry::Registry;
 use parking_lot::Mutex;
@@ -36,7 +38,10 @@ use super::{
     read_pool::ReadPool,
     rpc_metrics::RpcMetrics,
 };
-use crate::{config::LoadLimits, router::WriteOutcome, split::load::meter::Loads, value::RawValue};
+use crate::{
+    config::LoadLimits, memory::Memory, router::WriteOutcome, split::load::meter::Loads,
+    value::RawValue,
+};
 
 const STORE: StoreId = StoreId(1);
 const CLUSTER: ClusterId = ClusterId(77);
@@ -110,6 +115,8 @@ struct Played {
     /// By start key.
     regions: Arc<Mutex<Vec<Region>>>,
     script: Arc<Mutex<Script>>,
+    /// What replicas hold together.
+    memory: Arc<Memory>,
 }
 
 impl Played {
@@ -280,7 +287,8 @@ impl Fixture {
         let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
         let regions = vec![region(2, "b", "m", 3), region(3, "m", "", 3)];
         let regions = Arc::new(Mutex::new(regions));
-        let played = Played { engine, regions, script: Arc::default() };
+        let memory = Arc::new(Memory::new(MemoryBudget::default()));
+        let played = Played { engine, regions, script: Arc::default(), memory };
         let registry = Registry::new();
         let parts = parts_with(&played, clock_millis, &registry);
         let service = RawService::new(Arc::new(parts));
@@ -359,7 +367,7 @@ fn parts_with(played: &Played, clock_millis: fn() -> u64, registry: &Registry) -
     };
     Parts {
         source: Arc::new(source),
-        admission: Admission::new(ByteSize::mib(16)),
+        admission: Admission::new(ByteSize::mib(16), Arc::clone(played.memory.room_to_apply())),
         answers: AnswerMemory::new(ByteSize::mib(16)),
         pool: ReadPool::start(1).expect("a thread"),
     }

@@ -198,9 +198,9 @@ impl<R: Regions> RawService<R> {
             let Some(reason) = busy else {
                 return Err(Unwritten::Refused(self.refusal(refusal, target)));
             };
-            // Nothing was proposed: it may be tried again as soon as another write is out of the way.
-            let finished = self.parts.admission.some_finished(wait_until).await;
-            finished.map_err(|_full| refused_in_time(target, reason))?;
+            // Nothing was proposed: it may be tried again as soon as others are out of the way.
+            let room = self.parts.admission.some_room(wait_until).await;
+            room.map_err(|_full| refused_in_time(target, reason))?;
         }
     }
 

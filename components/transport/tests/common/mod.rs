@@ -277,6 +277,17 @@ impl Node {
         self.envelope(to, region_id, RaftMessageKind::Heartbeat)
     }
 
+    /// About no region, and from no peer to another.
+    pub(crate) fn sign_of_life(&self, to: u64) -> RaftEnvelope {
+        let kind = RaftMessageKind::SignOfLife.into();
+        RaftEnvelope {
+            from_store: self.peers.identity().store_id.get(),
+            to_store: to,
+            message: Some(RaftMessage { kind, ..RaftMessage::default() }),
+            ..RaftEnvelope::default()
+        }
+    }
+
     pub(crate) fn append(
         &self,
         to: u64,

@@ -1,6 +1,7 @@
 //! Every call, and every error that it can meet.
 
 use flotilla_base::limit::VALUE_BYTES_MAX;
+use flotilla_multiraft::Held;
 use kvrpcpb::{
     KvPair, RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest, RawCasRequest,
     RawCasResponse, RawDeleteRangeRequest, RawDeleteRequest, RawGetKeyTtlRequest, RawGetRequest,
@@ -384,6 +385,22 @@ async fn a_busy_replica_is_tried_again_as_soon_as_another_write_is_done() {
     let response = fixture.put(b"c", b"1", 0).await;
     let busy = response.region_error.and_then(|error| error.server_is_busy).expect("busy");
     assert!(busy.reason.contains("wait to be applied") && busy.backoff_ms > 0, "{busy:?}");
+}
+
+/// Entries of other regions take the room, and no other write is under way whose end would tell of it.
+#[tokio::test]
+async fn a_write_that_met_too_much_to_apply_is_tried_again_as_soon_as_some_is_applied() {
+    let fixture = Fixture::new();
+    let backlog = |bytes| Held { backlog_bytes: bytes, ..Held::default() };
+    let memory = Arc::clone(&fixture.played.memory);
+    memory.changed(Held::default(), backlog(9));
+    fixture.expect([Fate::Refused(RequestError::ApplyBehind(REGION))]);
+    let applied = async {
+        assert_eq!(fixture.proposed(), 1, "it was refused, and waits");
+        memory.changed(backlog(9), backlog(8));
+    };
+    let (response, ()) = tokio::join!(biased; fixture.put(b"c", b"1", 0), applied);
+    assert_eq!((response, fixture.proposed()), (Default::default(), 2));
 }
 
 #[tokio::test]
