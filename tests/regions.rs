@@ -326,8 +326,8 @@ fn clients_notice_nothing_of_splits_moves_and_transfers() {
     let regions = cluster.settled();
     common::say(&format!("{counts:?} over {} regions", regions.len()));
     let Counts { scans, writes, moves, transfers, .. } = counts;
-    let least = [scans, writes, transfers].map(AtomicU64::into_inner).into_iter().min();
-    assert!(least > Some(3) && moves.into_inner() > 0 && regions.len() > 20);
+    let least = [scans, writes, moves, transfers].map(AtomicU64::into_inner).into_iter().min();
+    assert!(least > Some(3) && regions.len() > 20);
     let path = |(position, store): (usize, &Store)| {
         let path = cluster.sandbox.path().join(format!("store-{}", position + 1));
         (store.router().store_id(), path)

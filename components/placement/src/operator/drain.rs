@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Moment, RegionId, Span, StoreId};
+use flotilla_base::{Moment, Peer, RegionId, Span, StoreId};
 
 use super::{
     change::{Change, Sight},
@@ -204,6 +204,16 @@ impl Sight<'_> {
             (setback, members.on(*store).is_none(), burden.carried.on(*store), *store)
         };
         let to = self.stores.keys().copied().filter(is_fit).min_by_key(rank)?;
-        Some(Change::MovePeer { from: leaving, to })
+        // What an earlier attempt has left elsewhere goes in the same turn, where nobody else's learner goes with it.
+        let left_over = |peer: &Peer| burden.setbacks.is_left_over(*peer);
+        let (voters, others): (Vec<Peer>, Vec<Peer>) = members
+            .peers()
+            .filter(|peer| ![leaving, to].contains(&peer.store))
+            .partition(|it| votes_on(*it));
+        if others.is_empty() || !others.iter().all(left_over) {
+            return Some(Change::MovePeer { from: leaving, to });
+        }
+        let voters = voters.iter().map(|peer| peer.store);
+        Some(Change::MoveRegion(voters.chain([to]).collect()))
     }
 }

@@ -216,8 +216,7 @@ impl Way<'_> {
             return Ok(());
         }
         if self.heirs(&is_to_vote).is_empty() {
-            let is_new =
-                |peer: &Peer| !is_voter(*peer) && is_to_vote(*peer) && self.is_alive(*peer);
+            let is_new = |peer: &Peer| !is_voter(*peer) && is_to_vote(*peer);
             let first = self.shape.peers().find(is_new);
             let first = first.ok_or(OperatorRefusal::NoSuccessor(self.region()))?;
             self.take(Step::PromoteLearner(first))?;

@@ -3,11 +3,15 @@
 //! It is read from the operators that have ended, so it is bounded by what is remembered of them, and gone with the reign.
 //! It is a preference only. A store that is the only one left is taken again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::{Moment, RegionId, Span, StoreId};
+use flotilla_base::{Moment, Peer, PeerId, RegionId, Span, StoreId};
 
-use super::controller::{CancelReason, EndedOperator, Ending, OperatorController};
+use super::{
+    controller::{CancelReason, EndedOperator, Ending, OperatorController},
+    drain,
+    step::{Step, votes_on},
+};
 
 /// What is longer ago tells nothing about a store.
 pub const REMEMBERED: Span = Span::from_millis(60 * 60_000);
@@ -19,6 +23,8 @@ pub(super) struct Setbacks {
     regions: BTreeMap<(RegionId, StoreId), Moment>,
     /// Whether the last operator that ended, of whatever region, waited in vain for the store.
     stores: BTreeMap<StoreId, bool>,
+    /// Peers that a drain added as learners and waited for in vain: nobody else wants them.
+    left_over: BTreeSet<PeerId>,
 }
 
 impl Setbacks {
@@ -45,6 +51,18 @@ impl Setbacks {
             self.stores.entry(peer.store).or_insert(true);
             self.regions.entry((operator.plan.region, peer.store)).or_insert(ended.at.now);
         }
+        if is_in_vain && operator.asked_by == drain::ASKED_BY {
+            let added = operator.plan.steps.iter().filter_map(|step| match step {
+                Step::AddLearner(peer) => Some(peer.id),
+                _ => None,
+            });
+            self.left_over.extend(added);
+        }
+    }
+
+    /// Whether the peer is a learner of which a drain has made nothing.
+    pub(super) fn is_left_over(&self, peer: Peer) -> bool {
+        !votes_on(peer) && self.left_over.contains(&peer.id)
     }
 
     /// Orders stores for a region: those before others that it has not waited for in vain, or longer ago; of these, those

@@ -181,7 +181,8 @@ fn who_was_waited_for_in_vain_is_not_preferred() {
         }
         scene.after(1_000);
         let running = scene.controller.running(REGION).expect("the learner never catches up");
-        assert!(running.plan.brief.ends_with(&format!("to [{expected}]")), "{running:?}");
+        let mut receivers = running.plan.steps.iter().flat_map(|step| step.receivers());
+        assert!(receivers.all(|peer| peer.store == StoreId(expected)), "{running:?}");
         scene.now = running.deadline;
         let at = scene.stamp();
         let ended = scene.controller.on_time(at);
@@ -214,6 +215,32 @@ fn who_was_waited_for_in_vain_is_not_preferred() {
     assert_eq!(first_step(&scene), "add learner peer 0 on store 5");
     scene.after(setbacks::REMEMBERED.0 / 1_000_000);
     assert!(first_step(&scene).contains("promote learner peer 101 on store 4"));
+}
+
+/// A learner that a drain has added and waited for in vain goes when another store takes its place, unless there is one that
+/// somebody else may want.
+#[test]
+fn what_an_attempt_has_left_behind_goes_with_the_next_one() {
+    let removed_by = |asked_by, strangers: &[usize]| {
+        let mut scene = leaving("1v 2v 3v");
+        let plan = scene.look(&mut Drain::default()).plans.remove(0);
+        let begun = scene.begin_plan(plan, asked_by).expect("begun");
+        scene.obey(order(&begun).expect("an order"), false);
+        scene.after(1_000);
+        scene.now = scene.controller.next_deadline();
+        let at = scene.stamp();
+        assert_eq!(ending(&scene.controller.on_time(at)), Some(Ending::TimedOut));
+        strangers.iter().for_each(|learner| scene.turn(Turn::Meddle(*learner)));
+        scene.report();
+        let steps = scene.relief();
+        assert!(steps.len() > 2 && steps[0].contains("store 5"), "{steps:?}");
+        steps.into_iter().filter(|step| step.starts_with("remove")).collect::<Vec<_>>()
+    };
+    let both = ["remove peer on store 3", "remove peer on store 4"];
+    assert_eq!(removed_by(ASKED_BY, &[]), both);
+    assert_eq!(removed_by(ASKED_BY, &[4]), both, "one of a stranger is used");
+    assert_eq!(removed_by(ASKED_BY, &[4, 5]), both[..1], "and one is not");
+    assert_eq!(removed_by("a person", &[]), both[..1]);
 }
 
 /// So many regions are moved at once, and the next ones when these are done.
