@@ -373,7 +373,7 @@ mod tests {
 
     fn judged(contacts: [Contact; 3]) -> Facts<'static> {
         let stores = (1..).map(StoreId).zip(contacts).collect();
-        let health = ClusterHealth { stores, silent_regions: BTreeSet::new() };
+        let health = ClusterHealth { stores, ..ClusterHealth::default() };
         Facts { health: Some(health), ..facts([1, 1, 1]) }
     }
 

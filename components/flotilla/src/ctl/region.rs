@@ -102,7 +102,7 @@ fn cost(info: &RegionInfo, store: StoreId) -> String {
 async fn split(globals: &Globals, admin: &Admin, args: SplitArgs) -> Result<(), Fault> {
     let keys = args.at.iter().map(|text| kv::key(text, args.hex).map(Into::into));
     let keys = keys.collect::<Result<Vec<_>, Fault>>()?;
-    let cut = admin.split(keys).await?;
+    let cut = admin.split(keys).await?.len();
     match globals.output {
         Format::Json => output::print_json("split", json!({"regions_cut": cut})),
         Format::Table if cut == 0 => output::print("every key begins a region already\n"),

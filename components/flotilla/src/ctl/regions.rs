@@ -234,7 +234,7 @@ mod tests {
         };
         let stores: Vec<_> = (1..=4).map(store).collect();
         let up = stores.iter().map(|store| (store.id, Contact::Up));
-        let health = ClusterHealth { stores: up.collect(), silent_regions: BTreeSet::new() };
+        let health = ClusterHealth { stores: up.collect(), ..ClusterHealth::default() };
         let (regions, health) = (regions.collect(), Some(health));
         ClusterView::of(Facts {
             stores,
