@@ -17,7 +17,7 @@ use flotilla_client::Client;
 use serde_json::json;
 use tokio::task::{JoinSet, spawn_blocking};
 
-pub(crate) use self::select::killed_stores;
+pub(crate) use self::select::Insight;
 use self::{
     control::{Control, Stops},
     fleet::Fleet,
