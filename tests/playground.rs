@@ -415,14 +415,15 @@ fn a_store_that_was_removed_is_left_out() {
         let playground = Playground::start(&sandbox, &[&named[..], &["--stores", "4"]].concat());
         sandbox.ok(&["put", "k", "v"]);
         sandbox.run(&["playground", "kill", "store-4"]);
-        let gone = store_id(&sandbox, "store-4").to_string();
+        let id = store_id(&sandbox, "store-4");
+        let gone = id.to_string();
         common::eventually("it is removed", || {
             sandbox.run(&["ctl", "store", "remove", &gone, "--yes"]).code == 0
         });
         let state = || {
             let stores = sandbox.json(&["ctl", "stores"]);
             let stores = stores["stores"].as_array().expect("a list").clone();
-            stores.into_iter().find(|store| store["id"].to_string() == gone).expect("it is known")
+            stores.into_iter().find(|store| store["id"] == id).expect("it is known")
         };
         common::eventually("a tombstone", || state()["state"] == "tombstone");
         let again = sandbox.fails(&["ctl", "store", "remove", &gone], 1, "FLT-2106");
@@ -446,7 +447,7 @@ fn a_store_that_was_removed_is_left_out() {
         fs::remove_dir_all(playground.data().join("store-4")).expect("it is nobody's");
         let started = sandbox.run(&["playground", "start", "store-4"]);
         assert_eq!(started.code, 0, "{}", started.stderr);
-        assert!(store_id(&sandbox, "store-4").to_string() != gone, "it is a new store");
+        assert!(store_id(&sandbox, "store-4") != id, "it is a new store");
         assert!(state()["node"].is_null(), "its name is that of the new one");
         playground.process.signal("TERM");
         let finished = playground.process.finish();

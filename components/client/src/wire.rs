@@ -349,13 +349,15 @@ mod tests {
         }
     }
 
+    fn split_refused(error: errorpb::Error) -> kvrpcpb::SplitRegionResponse {
+        kvrpcpb::SplitRegionResponse { region_error: Some(error), ..<_>::default() }
+    }
+
     #[test]
     fn a_split_that_can_never_be_is_refused_for_good() {
         let told = |message: &str| {
             let error = errorpb::Error { message: message.to_owned(), ..<_>::default() };
-            let mut answer = kvrpcpb::SplitRegionResponse::default();
-            answer.region_error = Some(error);
-            answer.take_rejection()
+            split_refused(error).take_rejection()
         };
         let long = "key of 8193 bytes exceeds the limit of 8192 bytes; nothing was written";
         assert_eq!(told(long).as_deref(), Some(long));
@@ -363,10 +365,9 @@ mod tests {
         assert_eq!(told("region 2 cannot be split so: the membership is changing"), None);
         assert_eq!(told("no ids for new regions: ask again once its leader has reported"), None);
         // What has a kind is told by its kind.
-        let mut answer = kvrpcpb::SplitRegionResponse::default();
         let not_leader = Some(errorpb::NotLeader::default());
         let message = "no valid key found for split".to_owned();
-        answer.region_error = Some(errorpb::Error { message, not_leader, ..<_>::default() });
+        let mut answer = split_refused(errorpb::Error { message, not_leader, ..<_>::default() });
         assert!(answer.take_rejection().is_none() && answer.take_region_error().is_some());
     }
 

@@ -535,7 +535,7 @@ Examples:
     },
     /// Give up what is being done to a region
     #[command(after_help = "\
-What was ordered last may still happen; the steps behind it do not.
+What was ordered last may still happen; the steps behind it do not. The answer says what stays behind, and how to end it.
 
 Examples:
   flotilla ctl region cancel --region 2")]
