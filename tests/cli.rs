@@ -8,6 +8,7 @@ use std::{
     io::Write as _,
     net::{TcpListener, TcpStream},
     path::Path,
+    time::Duration,
 };
 
 use common::{LIVENESS, Playground, Process, Sandbox, cluster::Cluster};
@@ -258,27 +259,169 @@ fn cluster_views(sandbox: &Sandbox) {
     assert_eq!((&owner["total"], &owner["regions"][0]["start_hex"]), (&1.into(), &"".into()));
     let store = stores[0]["id"].to_string();
     assert_eq!(sandbox.json(&["ctl", "regions", "--store", &store])["total"], 2);
-    assert_eq!(sandbox.run(&["ctl", "regions", "--store", "4711"]).code, 2);
+    sandbox.fails(&["ctl", "regions", "--store", "4711"], 3, "FLT-3003");
     assert_eq!(sandbox.json(&["ctl", "operators", "--history"])["operators"], Value::Array(vec![]));
-    assert!(sandbox.ok(&["ctl", "operators"]).contains("CHANGE"));
-    let region = regions["regions"][0]["id"].to_string();
+    assert_eq!(sandbox.ok(&["ctl", "operators"]), "nothing is being done to regions\n");
+    for peer in regions["regions"][0]["peers"].as_array().expect("a list") {
+        assert_eq!(peer["role"], "voter", "{peer}");
+    }
+    let table = sandbox.ok(&["ctl", "regions"]);
+    assert!(table.contains("LEADER") && table.contains("LEARNERS"), "{table}");
+    refused_changes(sandbox, &regions["regions"][0]["id"].to_string(), &store);
+    named_stores(sandbox);
+    splits(sandbox);
+}
+
+/// What is refused says why and what to do, before anybody is asked to confirm it.
+fn refused_changes(sandbox: &Sandbox, region: &str, store: &str) {
     let change = |verb: &'static str, store: &str| {
-        let words = ["ctl", "region", verb, "--region", &region, "--store", store];
+        let words = ["ctl", "region", verb, "--region", region, "--store", store];
         words.map(str::to_owned)
     };
-    let costly = sandbox.fails(&change("remove-peer", &store), 6, "FLT-3002");
+    let costly = sandbox.fails(&change("remove-peer", store), 6, "FLT-3002");
     assert!(costly.contains("2 voters would stay"), "{costly}");
-    let refused = sandbox.fails(&change("add-peer", "4711"), 1, "FLT-2106");
-    assert!(refused.contains("there is no store 4711"), "{refused}");
-    let idle = sandbox.fails(&["ctl", "region", "cancel", "--region", &region], 1, "FLT-2106");
-    assert!(idle.contains("nothing is being done to region"), "{idle}");
-    let costly = sandbox.fails(&["ctl", "store", "remove", &store], 6, "FLT-3002");
-    assert!(costly.contains("its replicas of 2 regions are given up"), "{costly}");
-    let refused = sandbox.fails(&["ctl", "store", "remove", &store, "--yes"], 1, "FLT-2106");
-    assert!(refused.contains(&format!("store {store} is up")), "{refused}");
-    sandbox.fails(&["ctl", "store", "remove", "4711"], 2, "FLT-2108");
-    assert!(sandbox.ok(&["ctl", "regions"]).contains("LEADER"));
-    assert!(sandbox.ok(&["ctl", "stores"]).contains("ADDRESS"));
+    let transfer = ["ctl", "region", "transfer-leader", "--region", region, "--to", "4711"];
+    for unknown in [
+        &change("remove-peer", "4711").each_ref().map(String::as_str)[..],
+        &change("add-peer", "4711").each_ref().map(String::as_str),
+        &transfer,
+        // Nothing is waited for, although only the placement driver can know.
+        &["ctl", "store", "remove", "4711", "--yes"],
+        &["ctl", "store", "remove", "4711"],
+    ] {
+        let started = std::time::Instant::now();
+        let refused = sandbox.fails(unknown, 3, "FLT-3003");
+        assert!(refused.contains("try  flotilla ctl stores"), "{refused}");
+        assert!(started.elapsed() < Duration::from_secs(8), "{unknown:?}: it was repeated");
+    }
+    let there = sandbox.fails(&change("add-peer", store), 1, "FLT-2106");
+    for part in [&format!("a peer on store {store} already"), "start one more store first"] {
+        assert!(there.contains(part), "{there}");
+    }
+    let nowhere = ["ctl", "region", "cancel", "--region", "4711"];
+    sandbox.fails(&nowhere, 3, "FLT-3004");
+    let idle = sandbox.fails(&["ctl", "region", "cancel", "--region", region], 1, "FLT-2106");
+    let parts = ["nothing is being done to region", "try  flotilla ctl operators --history"];
+    assert!(parts.iter().all(|part| idle.contains(part)), "{idle}");
+    // Asked to confirm or not: a store that is up stays.
+    for removal in
+        [&["ctl", "store", "remove", store][..], &["ctl", "store", "remove", store, "-y"]]
+    {
+        let refused = sandbox.fails(removal, 1, "FLT-2106");
+        let parts = [&format!("store {store} is up"), "try  if it is to go all the same, stop"];
+        assert!(parts.iter().all(|part| refused.contains(*part)), "{refused}");
+    }
+}
+
+/// Which node of the playground a store is.
+fn named_stores(sandbox: &Sandbox) {
+    let status = sandbox.json(&["playground", "status"]);
+    let nodes = status["playground"]["nodes"].as_array().expect("a list").clone();
+    assert!(nodes[0]["store_id"].is_null(), "the placement driver is no store");
+    let stores = sandbox.json(&["ctl", "stores"]);
+    for store in stores["stores"].as_array().expect("a list") {
+        let node = nodes.iter().find(|node| node["address"] == store["address"]).expect("known");
+        assert_eq!((&store["node"], &store["id"]), (&node["name"], &node["store_id"]), "{store}");
+    }
+    let table = sandbox.ok(&["ctl", "stores"]);
+    assert!(table.starts_with("NODE ") && table.contains("store-3"), "{table}");
+    assert!(sandbox.ok(&["playground", "status"]).starts_with("NODE     ID  STATE"));
+}
+
+/// What came out of a split is shown; one that cannot be is refused at once.
+fn splits(sandbox: &Sandbox) {
+    let split = |keys: &[&str]| {
+        let keys = keys.iter().flat_map(|key| ["--at", key]);
+        ["ctl", "region", "split"].into_iter().chain(keys).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let shown = sandbox.ok(&split(&["split:m", "split:t"]));
+    let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["regions now:", "split:m split:t new", "(guard)"] {
+        assert!(words.contains(part), "{shown}");
+    }
+    let again = sandbox.ok(&split(&["split:m"]));
+    assert_eq!(again, "every key begins a region already\n");
+    let more = split(&["split:v"]);
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let told = sandbox.json(&more);
+    assert_eq!(
+        (&told["split"]["regions_cut"], &told["regions"][0]["is_new"]),
+        (&1.into(), &true.into())
+    );
+    let count = || sandbox.json(&["ctl", "regions"])["total"].as_u64().expect("a number");
+    let (long, before) = ("k".repeat(9 << 10), count());
+    let refused = sandbox.fails(&split(&["split:w", &long]), 1, "FLT-2105");
+    assert!(
+        refused.contains("the key has 9216 bytes") && !refused.contains("attempts"),
+        "{refused}"
+    );
+    assert_eq!(count(), before, "nothing was cut");
+    let refused = sandbox.fails(&split(&[&"\\xff".repeat(100)]), 1, "FLT-2106");
+    let parts = ["guard region", "try  flotilla ctl regions --key"];
+    assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+    assert!(!refused.contains("may have taken effect"), "{refused}");
+}
+
+/// A region that was given fewer replicas than the cluster wants is not well, though every store is up.
+#[test]
+fn a_region_without_all_of_its_replicas_is_told() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "4"]);
+    let check = ["ctl", "status", "--check"];
+    common::eventually("well", || sandbox.run(&check).code == 0);
+    let regions = sandbox.json(&["ctl", "regions"]);
+    let first = &regions["regions"][0];
+    let (id, leader) = (first["id"].to_string(), first["leader"].as_u64().expect("a leader"));
+    let peers = first["peers"].as_array().expect("a list").iter();
+    let follower = peers.filter_map(|peer| peer["store"].as_u64()).find(|store| *store != leader);
+    let follower = follower.expect("three replicas").to_string();
+    let change = |verb, store: &str, more| {
+        let words = ["ctl", "region", verb, "--region", &id, "--store", store, more];
+        words.map(str::to_owned)
+    };
+    let begun =
+        sandbox.json(&change("remove-peer", &follower, "--yes").each_ref().map(String::as_str));
+    assert_eq!(begun["operator"]["kind"], "remove-peer", "{begun}");
+    common::eventually("the replica is gone", || sandbox.run(&check).code == 7);
+    let history = sandbox.ok(&["ctl", "operators", "--history"]);
+    assert!(history.contains("  1  done  demote voter"), "{history}");
+    common::eventually("it has ended", || {
+        let told = sandbox.ok(&["ctl", "operators"]);
+        told.contains("nothing is being done to regions\nthe last change: ")
+            && told.contains("finished after")
+    });
+    let ill = sandbox.fails(&check, 7, "FLT-3001");
+    let why = format!("why  region {id} has 2 of 3 voters that answer");
+    let remedy = format!("try  flotilla ctl region add-peer --region {id} --store ");
+    for part in ["degraded: 1 of 2 regions under-replicated", &why, &remedy] {
+        assert!(ill.contains(part), "{ill}");
+    }
+    let region = sandbox.json(&["ctl", "regions", "--key", "a"])["regions"][0].clone();
+    assert_eq!(region["state"], "under-replicated", "{region}");
+    // A learner holds the data and does not vote: that is not enough.
+    sandbox.ok(&change("add-peer", &follower, "--learner"));
+    common::eventually("a learner", || {
+        let region = sandbox.json(&["ctl", "regions", "--key", "a"])["regions"][0].clone();
+        let roles = region["peers"].as_array().expect("a list").iter().map(|peer| &peer["role"]);
+        roles.filter(|role| *role == "learner").count() == 1
+    });
+    sandbox.fails(&check, 7, "FLT-3001");
+    let table = sandbox.ok(&["ctl", "regions", "--key", "a"]);
+    let line = table.lines().nth(1).expect("a region");
+    assert!(
+        line.contains(&format!("  {follower}         ")) && line.contains("under-replicated"),
+        "{table}"
+    );
+    let promoted = ["ctl", "region", "add-peer", "--region", &id, "--store", &follower];
+    common::eventually("it is promoted", || sandbox.run(&promoted).code == 0);
+    common::eventually("well again", || sandbox.run(&check).code == 0);
+    playground.stop();
+
+    // One store that is to hold all is well.
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "1"]);
+    common::eventually("well", || sandbox.run(&check).code == 0);
+    playground.stop();
 }
 
 #[test]

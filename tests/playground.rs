@@ -406,6 +406,65 @@ fn more_stores_than_at_first_do_not_make_more_replicas() {
     assert!(text.contains("--stores 3, or more"), "{text}");
 }
 
+/// A store that was removed for good is left out by the next start, until its directory is deleted.
+#[test]
+fn a_store_that_was_removed_is_left_out() {
+    for form in [&[][..], &["--processes"]] {
+        let sandbox = Sandbox::new();
+        let named = [&["--name", "smaller"], form].concat();
+        let playground = Playground::start(&sandbox, &[&named[..], &["--stores", "4"]].concat());
+        sandbox.ok(&["put", "k", "v"]);
+        sandbox.run(&["playground", "kill", "store-4"]);
+        let id = store_id(&sandbox, "store-4");
+        let gone = id.to_string();
+        common::eventually("it is removed", || {
+            sandbox.run(&["ctl", "store", "remove", &gone, "--yes"]).code == 0
+        });
+        let state = || {
+            let stores = sandbox.json(&["ctl", "stores"]);
+            let stores = stores["stores"].as_array().expect("a list").clone();
+            stores.into_iter().find(|store| store["id"] == id).expect("it is known")
+        };
+        common::eventually("a tombstone", || state()["state"] == "tombstone");
+        let again = sandbox.fails(&["ctl", "store", "remove", &gone], 1, "FLT-2106");
+        assert!(again.contains("was removed for good already"), "{again}");
+        // It is no part of what there is any more.
+        sandbox.ok(&["ctl", "status", "--check"]);
+        let listed = sandbox.run(&["ctl", "stores"]);
+        assert!(!listed.stdout.contains("tombstone"), "{}", listed.stdout);
+        assert!(listed.stderr.contains("1 removed store not shown"), "{}", listed.stderr);
+        assert!(sandbox.ok(&["ctl", "stores", "--all"]).contains("tombstone"));
+        sandbox.fails(&["playground", "start", "store-4"], 6, "FLT-1014");
+        playground.stop();
+
+        let playground = Playground::start(&sandbox, &named);
+        assert_eq!(sandbox.ok(&["get", "k"]), "v");
+        let status = sandbox.json(&["playground", "status"]);
+        let node = &status["playground"]["nodes"][4];
+        assert_eq!((&node["name"], &node["state"]), (&"store-4".into(), &"removed".into()));
+        common::eventually("well", || sandbox.run(&["ctl", "status", "--check"]).code == 0);
+        // Whoever wants another one in its place says so with the directory.
+        fs::remove_dir_all(playground.data().join("store-4")).expect("it is nobody's");
+        let started = sandbox.run(&["playground", "start", "store-4"]);
+        assert_eq!(started.code, 0, "{}", started.stderr);
+        assert!(store_id(&sandbox, "store-4") != id, "it is a new store");
+        assert!(state()["node"].is_null(), "its name is that of the new one");
+        playground.process.signal("TERM");
+        let finished = playground.process.finish();
+        let told = "store-4   was removed from the cluster and is not started";
+        assert_eq!(finished.stderr.matches(told).count(), 1, "{}", finished.stderr);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+    }
+}
+
+/// The id that a node of the playground has in its cluster.
+fn store_id(sandbox: &Sandbox, node: &str) -> u64 {
+    let status = sandbox.json(&["playground", "status"]);
+    let nodes = status["playground"]["nodes"].as_array().expect("a list");
+    let found = nodes.iter().find(|found| found["name"] == node).expect("it is known");
+    found["store_id"].as_u64().expect("a store that was up")
+}
+
 #[test]
 fn the_first_screen_says_where_everything_is() {
     let sandbox = Sandbox::new();

@@ -53,6 +53,20 @@ fn commands(readme: &str) -> Vec<&str> {
     commands
 }
 
+/// What the README shows of the output of a command: the next block of text behind it.
+fn shown_below<'a>(readme: &'a str, command: &str) -> &'a str {
+    let (_, behind) = readme.split_once(command).expect("it is there");
+    let (_, block) = behind.split_once("```text\n").expect("what it prints");
+    block.split_once("```").expect("the block has an end").0
+}
+
+/// The same without the numbers in front of its lines: an election during the split costs some.
+fn without_ids(text: &str) -> Vec<&str> {
+    text.lines()
+        .map(|line| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()))
+        .collect()
+}
+
 #[test]
 fn the_quick_start_works_word_for_word() {
     let readme = fs::read_to_string(root().join("README.md")).expect("the README");
@@ -83,6 +97,10 @@ fn the_quick_start_works_word_for_word() {
     assert!(of("flotilla scan --prefix user:").contains("ada"));
     assert!(of("flotilla ctl status").contains("healthy"));
     assert_eq!(of("flotilla scan --prefix user: --count"), "3\n");
+    let split = of("flotilla ctl region split --at user:2");
+    let shown = shown_below(&readme, "flotilla ctl region split --at user:2");
+    assert_eq!(without_ids(split), without_ids(shown), "what the README shows");
+    assert_eq!(of("flotilla ctl operators"), "nothing is being done to regions\n");
 
     assert_eq!(sandbox.run(&["playground", "stop"]).code, 0);
     assert!(playground.0.wait().success());

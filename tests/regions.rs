@@ -18,7 +18,9 @@ use common::{
 use flotilla_base::{
     ByteSize, Peer, PeerRole, Region, RegionId, Rng, StoreId, key::decode_memcomparable,
 };
-use flotilla_client::{Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo};
+use flotilla_client::{
+    Applied, Bytes, Client, ClientOptions, Cut, ErrorKind, KeyRange, RegionChange, RegionInfo,
+};
 use flotilla_store::{Store, StoreConfig, config::LoadLimits};
 
 /// How many regions sleep on a store.
@@ -464,16 +466,25 @@ fn what_cannot_be_cut_is_told() {
         let keys = keys.iter().map(|key| Bytes::from_static(key));
         cluster.runtime.block_on(client.admin().split(keys))
     };
-    assert_eq!(split(&[b"m"]).expect("a split"), 1);
-    assert_eq!(split(&[b"m", b""]).expect("nothing to do"), 0);
+    let cuts = split(&[b"m"]).expect("a split");
+    let [Cut { region, parts }] = cuts.as_slice() else { panic!("{cuts:?}") };
+    assert_eq!(parts.last().map(|part| part.id), Some(*region), "it keeps its last part");
+    assert!(parts.iter().any(|part| part.range.start == "m"), "{parts:?}");
+    assert_eq!(split(&[b"m", b""]).expect("nothing to do"), []);
     let guard = flotilla_base::key::guard_border();
-    assert_eq!(split(&[guard.to_vec().leak()]).expect("a border already"), 0);
+    assert_eq!(split(&[guard.to_vec().leak()]).expect("a border already"), []);
     let refused = split(&[&[0xff; 100]]).expect_err("the guard region");
     assert!(refused.to_string().contains("guard region"), "{refused}");
+    assert_eq!((refused.kind(), refused.attempts()), (ErrorKind::Refused, 1), "{refused}");
+    let long = split(&[b"a", vec![b'x'; 8193].leak()]).expect_err("no key is so long");
+    assert_eq!((long.kind(), long.applied()), (ErrorKind::TooLarge, Applied::No), "{long}");
+    // What is cut by the time somebody refuses stays cut.
+    let partly = split(&[b"p", &[0xff; 100]]).expect_err("the guard region");
+    assert_eq!(partly.applied(), Applied::Unknown, "{partly}");
     // More than one entry of a log has room for.
     let many: Vec<Bytes> = (0..150).map(|number| format!("n{number:03}").into()).collect();
     let cut = cluster.runtime.block_on(client.admin().split(many.clone()));
-    assert_eq!(cut.expect("a split"), 1);
+    assert_eq!(cut.expect("a split").len(), 1);
     let regions = cluster.regions(&client);
     let begins = |key: &Bytes| regions.iter().any(|info| info.region.range.start == *key);
     assert!(many.iter().all(begins), "{regions:?}");

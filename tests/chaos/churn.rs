@@ -193,7 +193,7 @@ impl Changer {
             sleep(PERIOD_OF_MANY).await;
         }
         let at = self.draw_key();
-        let is_split = self.client.admin().split([at]).await.is_ok_and(|cut| cut > 0);
+        let is_split = self.client.admin().split([at]).await.is_ok_and(|cuts| !cuts.is_empty());
         self.count(is_split, |counts| &counts.splits);
         self
     }

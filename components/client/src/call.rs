@@ -193,10 +193,14 @@ impl<'a> Call<'a> {
             }
             Ok(Ok(answer)) => answer,
         };
-        if let Some(error) = answer.take_region_error() {
-            return Err(Failure::Refused(refusal(error)));
+        // First what is final: for want of another place, some calls tell it among the region errors.
+        if let Some(text) = answer.take_rejection() {
+            return Err(Failure::Rejected(text));
         }
-        answer.take_rejection().map_or(Ok(answer), |text| Err(Failure::Rejected(text)))
+        match answer.take_region_error() {
+            Some(error) => Err(Failure::Refused(refusal(error))),
+            None => Ok(answer),
+        }
     }
 
     fn context(&self, route: &Route) -> Context {

@@ -12,6 +12,8 @@ pub struct ClusterHealth {
     pub stores: BTreeMap<StoreId, Contact>,
     /// Regions whose leader has not reported for so long that they may have none.
     pub silent_regions: BTreeSet<RegionId>,
+    /// Voters that each region is to have; zero where the placement driver does not tell.
+    pub max_replicas: u32,
 }
 
 /// What the placement driver knows of a store.
@@ -42,6 +44,7 @@ impl From<cluster::HealthResponse> for ClusterHealth {
         Self {
             stores: answer.stores.iter().map(store).collect(),
             silent_regions: answer.silent_regions.into_iter().map(RegionId).collect(),
+            max_replicas: answer.max_replicas,
         }
     }
 }

@@ -26,7 +26,7 @@
 //!
 //! Entry types: [`Client`], [`RawKv`], [`Scan`], [`Admin`], [`Error`].
 //! Reading order: [`raw`], `call`, `core`, `pd`, `links`, `flight`, `wire`, `batch`, [`scan`],
-//! [`admin`], [`health`], [`operators`], [`error`], [`stats`].
+//! [`admin`], [`health`], [`operators`], `split`, [`error`], [`stats`].
 #![warn(missing_docs)]
 
 pub mod admin;
@@ -61,6 +61,7 @@ pub use crate::{
     options::{ClientOptions, ReadFrom},
     raw::{KeyValue, RawKv, Swap},
     scan::Scan,
+    split::Cut,
     stats::ClientStats,
 };
 use crate::{core::Core, options::CallOptions};

@@ -129,7 +129,7 @@ impl Admin {
     /// anew on other stores, and has it as a tombstone in the end ([`Self::stores`]). It cannot be taken back.
     ///
     /// # Errors
-    /// [`Error`] where the placement driver refuses: the store is not known or is up, too few stores would be left for the
+    /// [`Error`] where the placement driver refuses: the store is not known, gone already or up, too few stores would be left for the
     /// replicas, or a region has no majority without it. Nothing is changed then.
     pub async fn remove_store(&self, store: StoreId) -> Result<(), Error> {
         let question = || {

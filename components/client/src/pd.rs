@@ -120,8 +120,7 @@ impl PdLink {
             Ok((answer.header.clone(), answer))
         });
         answer.await.map_err(|failure| match failure {
-            // The text is protocol: there is no code for it.
-            Failure::Rejected(text) if text.contains("invalid store ID") => {
+            Failure::Rejected(text) if text.contains(UNKNOWN_STORE) => {
                 Failure::NoRoute(NoRoute::Store(id))
             }
             other => other,
@@ -190,6 +189,9 @@ impl PdLink {
             Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented => {
                 Err(Failure::Rejected(status.message().to_owned()))
             }
+            Code::Unknown if status.message().contains(UNKNOWN_STORE) => {
+                Err(Failure::Rejected(status.message().to_owned()))
+            }
             // Whatever else it is: the next question looks for the leader anew.
             _ => {
                 self.leader.discard(number);
@@ -253,6 +255,8 @@ impl PdLink {
 
 const MISMATCH: &str = "mismatch cluster id";
 const NO_LEADER: &str = "has no leader yet";
+/// The text is protocol: there is no code for it.
+const UNKNOWN_STORE: &str = "invalid store ID";
 
 fn no_answer(text: String) -> Failure {
     Failure::NoRoute(NoRoute::PlacementDriver(text))

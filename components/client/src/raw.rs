@@ -284,7 +284,7 @@ fn swap_request(key: Key, expected: Option<Bytes>, new: Option<Bytes>) -> kvrpcp
     }
 }
 
-fn check_size(subject: Subject<'_>, key: &[u8], value: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_size(subject: Subject<'_>, key: &[u8], value: &[u8]) -> Result<(), Error> {
     let too_large = |what, len, max| {
         let why = format!("the {what} has {len} bytes, and {max} are allowed");
         Err(Error::unsent(ErrorKind::TooLarge, subject.failed(), why))

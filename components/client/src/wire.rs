@@ -113,7 +113,24 @@ raw_call!(RawCasRequest, RawCasResponse, alone raw_compare_and_swap, |answer| {
     text(&mut answer.error)
 });
 
-raw_call!(SplitRegionRequest, SplitRegionResponse, alone split_region, |_answer| None);
+raw_call!(SplitRegionRequest, SplitRegionResponse, alone split_region, |answer| {
+    final_split_refusal(&mut answer.region_error)
+});
+
+/// What a store says of a split that can never be. An answer to a split has no other place for it than a region
+/// error without a kind, so the text is protocol; any other text may mean something that passes.
+fn final_split_refusal(error: &mut Option<errorpb::Error>) -> Option<String> {
+    const FINAL: [&str; 4] = [
+        "exceeds the limit of",
+        "are the most at once",
+        "no valid key found for split",
+        "the guard region is never split",
+    ];
+    let told = error.as_ref()?;
+    let is_final = FINAL.iter().any(|text| told.message.contains(text))
+        && matches!(refusal(told.clone()), Refusal::Other(_));
+    error.take_if(|_told| is_final).map(|error| error.message)
+}
 
 fn text(error: &mut String) -> Option<String> {
     if error.is_empty() { None } else { Some(std::mem::take(error)) }
@@ -330,6 +347,28 @@ mod tests {
         for (said, meant) in cases {
             assert_eq!(said, meant);
         }
+    }
+
+    fn split_refused(error: errorpb::Error) -> kvrpcpb::SplitRegionResponse {
+        kvrpcpb::SplitRegionResponse { region_error: Some(error), ..<_>::default() }
+    }
+
+    #[test]
+    fn a_split_that_can_never_be_is_refused_for_good() {
+        let told = |message: &str| {
+            let error = errorpb::Error { message: message.to_owned(), ..<_>::default() };
+            split_refused(error).take_rejection()
+        };
+        let long = "key of 8193 bytes exceeds the limit of 8192 bytes; nothing was written";
+        assert_eq!(told(long).as_deref(), Some(long));
+        assert!(told("region 3 cannot be split so: the guard region is never split").is_some());
+        assert_eq!(told("region 2 cannot be split so: the membership is changing"), None);
+        assert_eq!(told("no ids for new regions: ask again once its leader has reported"), None);
+        // What has a kind is told by its kind.
+        let not_leader = Some(errorpb::NotLeader::default());
+        let message = "no valid key found for split".to_owned();
+        let mut answer = split_refused(errorpb::Error { message, not_leader, ..<_>::default() });
+        assert!(answer.take_rejection().is_none() && answer.take_region_error().is_some());
     }
 
     #[test]

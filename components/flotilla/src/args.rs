@@ -417,7 +417,7 @@ Examples:
 pub(crate) enum CtlCommand {
     /// The cluster on one page
     #[command(after_help = "\
-healthy: every store is up, every region has a leader and all of its replicas.
+healthy: every store is up, every region has a leader and as many voters as it is to have, all of which answer.
 degraded: all keys can be read and written, but something is missing.
 unavailable: some keys can be neither read nor written.
 
@@ -431,7 +431,7 @@ Examples:
         check: bool,
     },
     /// All stores
-    Stores,
+    Stores(StoresArgs),
     /// Change one store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -442,6 +442,21 @@ Examples:
     Region(RegionCommand),
     /// Changes of regions that are under way
     Operators(OperatorsArgs),
+}
+
+/// Which stores are listed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+NODE is the name of the store in the playground that runs here. With -o json all stores are listed; those that were
+removed have the state \"tombstone\".
+
+Examples:
+  flotilla ctl stores
+  flotilla ctl stores --all")]
+pub(crate) struct StoresArgs {
+    /// Those that were removed for good as well
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -520,7 +535,7 @@ Examples:
     },
     /// Give up what is being done to a region
     #[command(after_help = "\
-What was ordered last may still happen; the steps behind it do not.
+What was ordered last may still happen; the steps behind it do not. The answer says what stays behind, and how to end it.
 
 Examples:
   flotilla ctl region cancel --region 2")]

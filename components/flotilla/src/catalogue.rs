@@ -121,7 +121,13 @@ catalogue! {
         "data directory DIR holds N stores, and M were asked for",
         "Each store of a playground holds a part of the data, so all of them are needed. Nothing was started.",
         "Leave --stores out, or ask for as many or more: those that are new hold no regions. For a smaller cluster \
-         choose another --name or --data.";
+         choose another --name or --data. A store that was removed counts until its directory is deleted.";
+    STORE_REMOVED: "FLT-1014", "store_removed", Unsafe,
+        "store ID was removed from its cluster for good",
+        "Its replicas were made anew on other stores, so what its directory holds is out of date and must never be \
+         served again. Nothing was started.",
+        "Start a store with an empty directory in its place; the old one can be deleted. A playground goes on without \
+         the store, and makes a new one where the directory is deleted.";
     NO_PLAYGROUND: "FLT-1020", "no_playground", NotFound,
         "no playground is running",
         "Each running playground leaves a note of itself for this user; there is none that fits.",
@@ -185,8 +191,8 @@ catalogue! {
         "Split the value over several keys.";
     REFUSED: "FLT-2106", "refused", Failed,
         "the cluster refused the request",
-        "The request makes no sense to the cluster; the message carries its reason.",
-        "Change the request as the reason says.";
+        "The request makes no sense to the cluster as it is now; the message carries its reason. Nothing was done.",
+        "Do what stands beside try in the message: it is made for the reason. Or change the request.";
     WRONG_CLUSTER: "FLT-2107", "wrong_cluster", Failed,
         "the server belongs to another cluster",
         "Addresses of different clusters were mixed, or an address was given to a new cluster.",
@@ -203,13 +209,23 @@ catalogue! {
         "Read the value: flotilla get KEY. Put an integer in its place: flotilla put KEY 0. Or add to another key.";
     UNHEALTHY: "FLT-3001", "unhealthy", Unhealthy,
         "the cluster is degraded, or some keys are unavailable",
-        "A store is not up, or a region has no leader or too few replicas. Without a majority of its stores a \
-         region serves nothing.",
-        "Start what is down; the stores are listed by flotilla ctl stores, the regions by flotilla ctl regions.";
+        "A store is not up, or a region has no leader, or fewer voters than the cluster's number of replicas, or one \
+         that does not answer. Without a majority of its stores a region serves nothing.",
+        "Start what is down; the stores are listed by flotilla ctl stores, the regions by flotilla ctl regions. A region \
+         that lacks a voter gets one by flotilla ctl region add-peer.";
     UNCONFIRMED: "FLT-3002", "unconfirmed", Unsafe,
         "ACTION needs to be confirmed",
         "The action gives up a copy of data for good. Nothing was done.",
         "Read what it would cost, then give the command again with --yes, or choose another way.";
+    NO_STORE: "FLT-3003", "no_store", NotFound,
+        "no store has the id ID",
+        "The cluster has never had a store with this id. Ids are numbers that the placement driver gives; the names of a \
+         playground's nodes are something else.",
+        "List the stores with their ids: flotilla ctl stores";
+    NO_REGION: "FLT-3004", "no_region", NotFound,
+        "no leader has reported a region ID",
+        "There is no such region, or its leader has not reported to a placement driver that was just started.",
+        "List the regions with their ids: flotilla ctl regions";
     STORAGE: "FLT-4001", "storage", Failed,
         "the database of NODE cannot be opened",
         "The files of the database are damaged, or were written by something else.",

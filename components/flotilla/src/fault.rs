@@ -90,6 +90,25 @@ impl Fault {
         self
     }
 
+    /// The same error with other words for what failed.
+    #[must_use]
+    pub(crate) fn named(mut self, message: String) -> Self {
+        self.0.message = plain(message);
+        self
+    }
+
+    /// The same error as one of `entry`, with this to try in place of what it had.
+    #[must_use]
+    pub(crate) fn advised(mut self, entry: &'static Entry, tries: Vec<String>) -> Self {
+        (self.0.entry, self.0.tries) = (entry, tries);
+        self
+    }
+
+    /// Whether it is an error of `entry`.
+    pub(crate) fn is(&self, entry: &Entry) -> bool {
+        self.0.entry.code == entry.code
+    }
+
     /// The same error of a command of many parts, of which so many keys were `done`, a word like "written"; and
     /// perhaps more, where a part `is_open`.
     #[must_use]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use flotilla_base::{Key, Peer, StoreId};
+use flotilla_base::{Key, Peer, PeerRole, RegionId, StoreId};
 use flotilla_client::{
     Admin, ClusterHealth, Contact, Error, KeyRange, RegionInfo, StoreInfo, StoreState,
 };
@@ -31,15 +31,15 @@ pub(crate) struct StoreView {
     /// Time since its last report; `None` before the first.
     pub silent_for: Option<Duration>,
     /// Whether its peers count.
-    is_alive: bool,
+    pub is_alive: bool,
 }
 
 /// How a region is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RegionState {
-    /// It has a leader and all replicas.
+    /// It has a leader, and as many voters as it is to have; all of them answer.
     Whole,
-    /// It serves, but not all replicas answer.
+    /// It serves, with fewer voters than it is to have, or one that does not answer.
     UnderReplicated,
     /// It has enough replicas, and no leader at the moment.
     Leaderless,
@@ -68,8 +68,39 @@ impl RegionState {
 pub(crate) struct RegionView {
     pub info: RegionInfo,
     pub state: RegionState,
-    voters: usize,
+    voters: Voters,
+}
+
+/// The voters of a region; behind a joint change that is under way, where there is one. Learners do not count.
+#[derive(Clone, Copy, Debug)]
+struct Voters {
+    /// How many it is to have, or has where that is more.
+    wanted: usize,
+    /// How many answer.
     living: usize,
+    /// How many of them may fail before it loses its majority, in either half of a joint change; negative where it has.
+    spare: i64,
+}
+
+/// Whether the peer votes, or is about to. One that is being demoted stops.
+pub(crate) const fn votes_on(peer: &Peer) -> bool {
+    matches!(peer.role, PeerRole::Voter | PeerRole::IncomingVoter)
+}
+
+impl Voters {
+    fn of(peers: &[Peer], wanted: u32, is_living: impl Fn(&Peer) -> bool) -> Self {
+        let half = |other_half: PeerRole| {
+            let votes = |peer: &&Peer| peer.role == PeerRole::Voter || peer.role == other_half;
+            let voters = peers.iter().filter(votes);
+            (voters.clone().count(), voters.filter(|peer| is_living(peer)).count())
+        };
+        let (after, before) = (half(PeerRole::IncomingVoter), half(PeerRole::DemotingVoter));
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let spare = |(voters, living)| count(living) - (count(voters) / 2 + 1);
+        let (voters, living) = after;
+        let wanted = voters.max(usize::try_from(wanted).unwrap_or(usize::MAX));
+        Self { wanted, living, spare: spare(after).min(spare(before)) }
+    }
 }
 
 impl RegionView {
@@ -78,10 +109,22 @@ impl RegionView {
         self.info.leader.filter(|_| self.state.serves())
     }
 
-    /// Stores that may still fail before it loses its majority; negative where it has.
-    fn spare(&self) -> i64 {
-        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        count(self.living) - (count(self.voters) / 2 + 1)
+    /// Whether it can decide, with a leader or without.
+    pub(crate) const fn has_majority(&self) -> bool {
+        self.voters.spare >= 0
+    }
+
+    /// Whether it lacks voters, or one does not answer.
+    const fn is_under_replicated(&self) -> bool {
+        self.voters.living < self.voters.wanted
+    }
+
+    /// What it lacks, in a few words.
+    fn lack(&self) -> String {
+        let Voters { wanted, living, .. } = self.voters;
+        let leader = if self.state == RegionState::Leaderless { ", and no leader" } else { "" };
+        let id = self.info.region.id;
+        format!("region {id} has {living} of {wanted} voters that answer{leader}")
     }
 }
 
@@ -90,6 +133,8 @@ impl RegionView {
 pub(crate) struct ClusterView {
     pub stores: Vec<StoreView>,
     pub regions: Vec<RegionView>,
+    /// Voters that each region is to have; zero where the placement driver does not tell.
+    pub replicas_wanted: u32,
 }
 
 /// What is known of the cluster, before it is judged.
@@ -139,12 +184,32 @@ impl ClusterView {
             store_view(info, state, is_alive(*id) && !is_missed, &regions, facts.now)
         });
         let stores = stores.collect();
-        Self { stores, regions }
+        let replicas_wanted = facts.health.as_ref().map_or(0, |health| health.max_replicas);
+        Self { stores, regions, replicas_wanted }
+    }
+
+    /// The region with this id.
+    pub(crate) fn region(&self, id: RegionId) -> Option<&RegionView> {
+        self.regions.iter().find(|region| region.info.region.id == id)
+    }
+
+    /// The store with this id.
+    pub(crate) fn store(&self, id: StoreId) -> Option<&StoreView> {
+        self.stores.iter().find(|store| store.info.id == id)
+    }
+
+    /// Stores that are up and have no voter of the region.
+    pub(crate) fn free_stores(&self, region: &RegionView) -> Vec<StoreId> {
+        let has_voter = |store: &StoreView| {
+            region.info.region.peer_on(store.info.id).is_some_and(|peer| votes_on(&peer))
+        };
+        let free = self.stores.iter().filter(|store| store.state == "up" && !has_voter(store));
+        free.map(|store| store.info.id).collect()
     }
 
     /// Whether the regions that are known own all keys. They do not while leaders have still to report to a
     /// placement driver that was started anew.
-    fn covers_everything(&self) -> bool {
+    pub(crate) fn covers_everything(&self) -> bool {
         let mut border = Some(Key::new());
         for region in &self.regions {
             let range = &region.info.region.range;
@@ -214,22 +279,23 @@ fn judge_region(
     facts: &Facts<'_>,
     is_alive: impl Fn(StoreId) -> bool + Copy,
 ) -> RegionView {
-    let (peers, down) = (&info.region.peers, down_peers(info, is_alive));
-    let lives = |peer: &&Peer| is_alive(peer.store) && !down.contains(peer);
-    let (voters, living) = (peers.len(), peers.iter().filter(lives).count());
+    let down = down_peers(info, is_alive);
+    let lives = |peer: &Peer| is_alive(peer.store) && !down.contains(peer);
+    let wanted = facts.health.as_ref().map_or(0, |health| health.max_replicas);
+    let voters = Voters::of(&info.region.peers, wanted, lives);
     let is_led = info.leader.is_some_and(|leader| is_alive(leader.store));
     let silent = facts.health.as_ref().map(|health| &health.silent_regions);
     let is_silent = silent.is_some_and(|silent| silent.contains(&info.region.id));
-    let state = if living * 2 <= voters {
+    let state = if voters.spare < 0 {
         RegionState::NoMajority
     } else if !is_led || is_silent {
         RegionState::Leaderless
-    } else if living < voters {
+    } else if voters.living < voters.wanted {
         RegionState::UnderReplicated
     } else {
         RegionState::Whole
     };
-    RegionView { info: info.clone(), state, voters, living }
+    RegionView { info: info.clone(), state, voters }
 }
 
 fn store_view(
@@ -257,17 +323,19 @@ pub(crate) struct Health {
     pub regions: usize,
     /// Regions that serve nothing.
     pub leaderless: usize,
-    /// Regions of which some replica does not answer.
+    /// Regions that have fewer voters than they are to have, or one that does not answer.
     pub under_replicated: usize,
     /// Stores that may still fail before some region loses its majority; negative where one has.
     pub may_fail: i64,
     /// Whether all keys have a region that is known.
     is_complete: bool,
+    /// The region that is worst off, and what it lacks.
+    worst: Option<(RegionId, String)>,
 }
 
 impl Health {
     pub(crate) fn of(view: &ClusterView) -> Self {
-        let ClusterView { stores, regions } = view;
+        let ClusterView { stores, regions, .. } = view;
         let in_use = stores.iter().filter(|store| store.state != "tombstone");
         let count = |wanted: &dyn Fn(&RegionView) -> bool| {
             regions.iter().filter(|region| wanted(region)).count()
@@ -277,9 +345,10 @@ impl Health {
             stores_up: stores.iter().filter(|store| store.is_alive).count(),
             regions: regions.len(),
             leaderless: count(&|region| !region.state.serves()),
-            under_replicated: count(&|region| region.living < region.voters),
-            may_fail: regions.iter().map(RegionView::spare).min().unwrap_or(-1),
+            under_replicated: count(&RegionView::is_under_replicated),
+            may_fail: regions.iter().map(|region| region.voters.spare).min().unwrap_or(-1),
             is_complete: view.covers_everything(),
+            worst: worst(regions),
         }
     }
 
@@ -296,6 +365,16 @@ impl Health {
         } else {
             "healthy"
         }
+    }
+
+    /// A region that is not whole, the worst there is, in a few words.
+    pub(crate) fn example(&self) -> Option<&str> {
+        self.worst.as_ref().map(|(_id, lack)| lack.as_str())
+    }
+
+    /// The region of [`Self::example`].
+    pub(crate) fn worst_region(&self) -> Option<RegionId> {
+        self.worst.as_ref().map(|(id, _lack)| *id)
     }
 
     pub(crate) fn may_fail_text(&self) -> String {
@@ -330,9 +409,15 @@ impl Health {
     }
 }
 
+fn worst(regions: &[RegionView]) -> Option<(RegionId, String)> {
+    let ill = regions.iter().filter(|region| region.state != RegionState::Whole);
+    let worst = ill.min_by_key(|region| (region.state.serves(), region.voters.spare))?;
+    Some((worst.info.region.id, worst.lack()))
+}
+
 #[cfg(test)]
-mod tests {
-    use flotilla_base::{Epoch, PeerId, Region, RegionId};
+pub(crate) mod tests {
+    use flotilla_base::{Epoch, PeerId, Region};
     use flotilla_client::admin::StoreReport;
 
     use super::*;
@@ -343,19 +428,26 @@ mod tests {
         Peer::voter(PeerId(store + 10), StoreId(store))
     }
 
+    /// A store that nobody has heard of.
+    pub(crate) fn store(id: u64, address: &str, state: StoreState) -> StoreInfo {
+        StoreInfo {
+            id: StoreId(id),
+            address: address.to_owned(),
+            status_address: String::new(),
+            state,
+            version: String::new(),
+            last_heartbeat_unix_nanos: 0,
+            report: StoreReport::default(),
+        }
+    }
+
     /// Three stores that reported `ago` seconds before, and one region that store 1 leads.
-    fn facts(ago: [u64; 3]) -> Facts<'static> {
+    pub(crate) fn facts(ago: [u64; 3]) -> Facts<'static> {
         let store = |(id, ago): (u64, u64)| {
             let beat = NOW.saturating_sub(Duration::from_secs(ago));
-            StoreInfo {
-                id: StoreId(id),
-                address: format!("store-{id}"),
-                status_address: String::new(),
-                state: StoreState::Up,
-                version: String::new(),
-                last_heartbeat_unix_nanos: i64::try_from(beat.as_nanos()).expect("fits"),
-                report: StoreReport::default(),
-            }
+            let last_heartbeat_unix_nanos = i64::try_from(beat.as_nanos()).expect("fits");
+            let known = store(id, &format!("store-{id}"), StoreState::Up);
+            StoreInfo { last_heartbeat_unix_nanos, ..known }
         };
         let peers = (1..=3).map(peer).collect();
         let (id, range) = (RegionId(2), KeyRange::all());
@@ -371,9 +463,9 @@ mod tests {
         }
     }
 
-    fn judged(contacts: [Contact; 3]) -> Facts<'static> {
+    pub(crate) fn judged(contacts: [Contact; 3]) -> Facts<'static> {
         let stores = (1..).map(StoreId).zip(contacts).collect();
-        let health = ClusterHealth { stores, silent_regions: BTreeSet::new() };
+        let health = ClusterHealth { stores, silent_regions: BTreeSet::new(), max_replicas: 3 };
         Facts { health: Some(health), ..facts([1, 1, 1]) }
     }
 
@@ -443,6 +535,54 @@ mod tests {
         let mut stale = judged([Disconnected, Up, Up]);
         stale.regions[0].down = vec![peer(2)];
         assert_eq!(ClusterView::of(stale).stores[1].state, "up");
+    }
+
+    #[test]
+    fn a_region_that_has_fewer_voters_than_it_is_to_have_is_under_replicated() {
+        use Contact::Up;
+        let with = |roles: &[PeerRole], wanted| {
+            let mut facts = judged([Up, Up, Up]);
+            facts.health.as_mut().expect("judged").max_replicas = wanted;
+            let peers = (1..).zip(roles).map(|(store, role)| Peer { role: *role, ..peer(store) });
+            facts.regions[0].region.peers = peers.collect();
+            health(facts)
+        };
+        use PeerRole::{DemotingVoter, IncomingVoter, Learner, Voter};
+        for (roles, wanted, may_fail) in [
+            (&[Voter][..], 3, 0),
+            (&[Voter, Voter], 3, 0),
+            // A learner holds a copy and decides nothing.
+            (&[Voter, Voter, Learner], 3, 0),
+            (&[Voter, Voter, DemotingVoter], 3, 0),
+        ] {
+            let ill = with(roles, wanted);
+            assert_eq!((ill.under_replicated, ill.word()), (1, "degraded"), "{roles:?}");
+            assert_eq!(ill.may_fail, may_fail, "{roles:?}");
+            let lack = format!("region 2 has {} of 3 voters that answer", roles.len().min(2));
+            assert_eq!(ill.example(), Some(lack.as_str()));
+            assert_eq!(ill.worst_region(), Some(RegionId(2)));
+        }
+        for (roles, wanted) in [
+            (&[Voter][..], 1),
+            (&[Voter, Learner], 1),
+            (&[Voter, Voter, Voter], 1),
+            (&[Voter, Voter, IncomingVoter], 3),
+            // Who does not say how many are wanted is content with what there is.
+            (&[Voter, Voter], 0),
+        ] {
+            let well = with(roles, wanted);
+            assert!(well.is_well() && well.example().is_none(), "{roles:?}: {well:?}");
+        }
+    }
+
+    #[test]
+    fn a_learner_that_is_away_costs_nothing() {
+        use Contact::{Disconnected, Up};
+        let mut facts = judged([Up, Up, Disconnected]);
+        facts.health.as_mut().expect("judged").max_replicas = 2;
+        facts.regions[0].region.peers[2].role = PeerRole::Learner;
+        let ill = health(facts);
+        assert_eq!((ill.stores_up, ill.under_replicated, ill.may_fail), (2, 0, 0));
     }
 
     #[test]

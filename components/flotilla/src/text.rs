@@ -75,6 +75,16 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(count))
 }
 
+/// A span of time to read at a glance, in its largest unit.
+pub(crate) fn span(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7_200 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// Bytes for a table: printable text as it is, other bytes escaped.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
@@ -313,6 +323,9 @@ mod tests {
         }
         assert_eq!((size("128"), size("4KiB")), (Ok(128), Ok(4096)));
         assert!(size("4k").is_err());
+        let spans =
+            [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(Duration::from_secs).map(span);
+        assert_eq!(spans, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"]);
         assert_eq!((grouped(0), grouped(1_234_567)), ("0".to_owned(), "1,234,567".to_owned()));
         assert_eq!((latency(999).as_str(), latency(1_900).as_str()), ("999 µs", "1.9 ms"));
         assert_eq!((latency(120_000).as_str(), latency(2_500_000).as_str()), ("120 ms", "2.50 s"));

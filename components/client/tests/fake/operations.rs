@@ -9,7 +9,9 @@ use std::{
 use crate::cluster::Fake;
 use bytes::Bytes;
 use flotilla_base::{RegionId, StoreId};
-use flotilla_client::{Client, Contact, KeyRange, KeyValue, RawKv, ReadFrom, Scan, StoreState};
+use flotilla_client::{
+    Client, Contact, ErrorKind, KeyRange, KeyValue, RawKv, ReadFrom, Scan, StoreState,
+};
 use flotilla_proto::cluster;
 
 fn is_send<T: Send>(value: T) -> T {
@@ -240,6 +242,7 @@ async fn health_is_told_where_the_placement_driver_knows_the_question() {
         cluster_id: 1,
         stores: (1..=4).map(|id| store(id, id as i32)).chain([store(5, 99)]).collect(),
         silent_regions: vec![7],
+        max_replicas: 3,
     });
     let health = is_send(admin.health()).await.unwrap().expect("told");
     let contacts: Vec<Contact> = health.stores.into_values().collect();
@@ -247,6 +250,17 @@ async fn health_is_told_where_the_placement_driver_knows_the_question() {
     let [up, unheard] = [Contact::Up, Contact::Unheard];
     assert_eq!(contacts, [up, unheard, Contact::Disconnected, Contact::Down, unheard]);
     assert!(health.silent_regions.into_iter().eq([RegionId(7)]));
+    assert_eq!(health.max_replicas, 3);
+}
+
+#[tokio::test]
+async fn a_store_that_nobody_knows_is_no_matter_of_patience() {
+    let fake = Fake::start();
+    let admin = fake.client().await.admin();
+    is_send(admin.remove_store(StoreId(2))).await.expect("it is known");
+    let refused = admin.remove_store(StoreId(9)).await.expect_err("it is not known");
+    assert_eq!((refused.kind(), refused.attempts()), (ErrorKind::Refused, 1), "{refused}");
+    assert!(refused.why().contains("invalid store ID 9"), "{refused}");
 }
 
 /// One store serves, one is dead, and at the address of the third the system takes connections that nobody looks at, as

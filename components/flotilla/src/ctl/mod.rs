@@ -1,35 +1,41 @@
 //! Commands that look at the cluster, and that change it.
 
+mod obstacle;
 mod operators;
 mod region;
 mod regions;
 mod store;
+mod stores;
 
-use flotilla_base::ByteSize;
 use flotilla_client::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     args::{CtlCommand, Globals},
     catalogue, context,
     fault::Fault,
-    health::{ClusterView, Health, StoreView},
-    output::{self, Column, Format, Table},
-    playground, text,
+    health::{ClusterView, Health, RegionState},
+    output::{self, Format},
+    playground::Insight,
+    text,
 };
 
 /// `flotilla ctl`.
 pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fault> {
     let client = context::connect(globals).await?;
     let look = async {
-        let killed = playground::killed_stores(globals).await;
-        ClusterView::look(&client.admin(), &killed).await
+        let insight = Insight::of(globals).await;
+        let view = ClusterView::look(&client.admin(), &insight.killed).await?;
+        Ok::<_, Fault>((view, insight))
     };
     match command {
-        CtlCommand::Status { check } => status(globals, &client, &look.await?, check).await,
-        CtlCommand::Stores => stores(globals, &look.await?),
+        CtlCommand::Status { check } => status(globals, &client, &look.await?.0, check).await,
+        CtlCommand::Stores(args) => {
+            let (view, insight) = look.await?;
+            stores::list(globals, &view, &insight.names, &args)
+        }
         CtlCommand::Store(command) => store::run(globals, &client.admin(), command).await,
-        CtlCommand::Regions(args) => regions::list(globals, &look.await?, &args),
+        CtlCommand::Regions(args) => regions::list(globals, &look.await?.0, &args),
         CtlCommand::Region(command) => region::run(globals, &client.admin(), command).await,
         CtlCommand::Operators(args) => operators::list(globals, &client.admin(), &args).await,
     }
@@ -58,6 +64,7 @@ async fn status(
                     "total": health.regions,
                     "leaderless": health.leaderless,
                     "under_replicated": health.under_replicated,
+                    "example": health.example(),
                 },
             }),
         )?,
@@ -78,58 +85,29 @@ async fn status(
         ))?,
     }
     match health.complaint() {
-        Some(complaint) if check => {
-            let fault = Fault::new(&catalogue::UNHEALTHY, complaint);
-            Err(fault.hint("flotilla ctl stores").hint("flotilla ctl regions"))
-        }
+        Some(complaint) if check => Err(unhealthy(view, &health, complaint)),
         _ => Ok(()),
     }
 }
 
-fn stores(globals: &Globals, view: &ClusterView) -> Result<(), Fault> {
-    if globals.output == Format::Json {
-        let stores = view.stores.iter().map(store_json).collect();
-        return output::print_json("stores", Value::Array(stores));
+/// What is not well, the region that is worst off, and what to do.
+fn unhealthy(view: &ClusterView, health: &Health, complaint: String) -> Fault {
+    let mut fault = Fault::new(&catalogue::UNHEALTHY, complaint);
+    if let Some(example) = health.example() {
+        fault = fault.why(example);
     }
-    let mut table = Table::new(&[
-        Column::Right("ID"),
-        Column::Left("ADDRESS"),
-        Column::Left("STATE"),
-        Column::Right("LEADERS"),
-        Column::Right("REGIONS"),
-        Column::Right("USED"),
-        Column::Right("FREE"),
-        Column::Right("BEAT"),
-    ]);
-    for store in &view.stores {
-        let beat =
-            store.silent_for.map_or_else(|| "-".to_owned(), |age| format!("{}s", age.as_secs()));
-        table.row(vec![
-            store.info.id.to_string(),
-            store.info.address.clone(),
-            store.state.to_owned(),
-            store.leaders.to_string(),
-            store.regions.to_string(),
-            ByteSize(store.info.report.used_bytes).to_string(),
-            ByteSize(store.info.report.available_bytes).to_string(),
-            beat,
-        ]);
+    if health.stores_up < health.stores {
+        fault = fault.hint("flotilla ctl stores   shows which store is not up: start it again");
+    } else if let Some(region) = health.worst_region().and_then(|id| view.region(id))
+        && region.state == RegionState::UnderReplicated
+    {
+        let id = region.info.region.id;
+        fault = fault.hint(match view.free_stores(region).first() {
+            Some(store) => format!("flotilla ctl region add-peer --region {id} --store {store}"),
+            None => {
+                "start one more store: each of those that are up has a voter already".to_owned()
+            }
+        });
     }
-    output::print(&table.render())
-}
-
-fn store_json(store: &StoreView) -> Value {
-    json!({
-        "id": store.info.id.get(),
-        "address": store.info.address,
-        "status_address": store.info.status_address,
-        "state": store.state,
-        "version": store.info.version,
-        "leaders": store.leaders,
-        "regions": store.regions,
-        "capacity_bytes": store.info.report.capacity_bytes,
-        "available_bytes": store.info.report.available_bytes,
-        "used_bytes": store.info.report.used_bytes,
-        "heartbeat_age_seconds": store.silent_for.map(|age| age.as_secs_f64()),
-    })
+    fault.hint("flotilla ctl regions   shows all of them")
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Key, StoreId, key::guard_border};
+use flotilla_base::{Key, Peer, PeerRole, StoreId, key::guard_border};
 use serde_json::{Value, json};
 
+use super::obstacle::Obstacle;
 use crate::{
     args::{Globals, REGIONS_LIMIT, RegionsArgs},
-    catalogue,
     fault::Fault,
     health::{ClusterView, RegionState, RegionView},
     kv,
@@ -43,9 +43,8 @@ fn choose<'a>(view: &'a ClusterView, args: &RegionsArgs) -> Result<Vec<&'a Regio
         |text: &Option<String>| text.as_ref().map(|text| kv::key(text, args.hex)).transpose();
     let (key, from) = (optional(&args.key)?, optional(&args.from)?);
     let store = args.store.map(StoreId);
-    if let Some(id) = store.filter(|id| view.stores.iter().all(|store| store.info.id != *id)) {
-        let fault = Fault::new(&catalogue::INVALID_ARGUMENT, format!("there is no store {id}"));
-        return Err(fault.hint("flotilla ctl stores"));
+    if let Some(id) = store.filter(|id| view.store(*id).is_none()) {
+        return Err(Obstacle::no_store(id).into_fault(&format!("there is no store {id}")));
     }
     let is_chosen = |region: &&RegionView| {
         let region = &region.info.region;
@@ -107,6 +106,7 @@ impl Page<'_> {
             Column::Left("END"),
             Column::Right("LEADER"),
             Column::Left("VOTERS"),
+            Column::Left("LEARNERS"),
             Column::Right("EPOCH"),
             Column::Left("STATE"),
         ]);
@@ -114,15 +114,15 @@ impl Page<'_> {
             let info = &region.info;
             let leader =
                 region.leader().map_or_else(|| "-".to_owned(), |leader| leader.store.to_string());
-            let voters: Vec<String> =
-                info.region.peers.iter().map(|peer| peer.store.to_string()).collect();
+            let (voters, learners) = members(&info.region.peers);
             let epoch = info.region.epoch;
             table.row(vec![
                 info.region.id.to_string(),
                 border(&info.region.range.start),
                 border(&info.region.range.end),
                 leader,
-                voters.join(","),
+                voters,
+                learners,
                 format!("{}.{}", epoch.version, epoch.conf_ver),
                 state_text(region).to_owned(),
             ]);
@@ -140,6 +140,33 @@ impl Page<'_> {
     }
 }
 
+/// The stores of those that vote, and of those that do not. A peer between the two, in a joint change, is marked with what
+/// becomes of it: `4+` will vote, `1-` will not.
+fn members(peers: &[Peer]) -> (String, String) {
+    let listed = |is_wanted: fn(PeerRole) -> bool| {
+        let wanted = peers.iter().filter(|peer| is_wanted(peer.role)).map(|peer| {
+            let mark = match peer.role {
+                PeerRole::Voter | PeerRole::Learner => "",
+                PeerRole::IncomingVoter => "+",
+                PeerRole::DemotingVoter => "-",
+            };
+            format!("{}{mark}", peer.store)
+        });
+        let stores: Vec<String> = wanted.collect();
+        if stores.is_empty() { "-".to_owned() } else { stores.join(",") }
+    };
+    (listed(|role| role != PeerRole::Learner), listed(|role| role == PeerRole::Learner))
+}
+
+const fn role_name(role: PeerRole) -> &'static str {
+    match role {
+        PeerRole::Voter => "voter",
+        PeerRole::Learner => "learner",
+        PeerRole::IncomingVoter => "incoming_voter",
+        PeerRole::DemotingVoter => "demoting_voter",
+    }
+}
+
 /// The command that shows the next page; it can be pasted.
 fn continuation(args: &RegionsArgs, next: &Key) -> String {
     let mut command = format!("flotilla ctl regions --from {}", text::shell_word(next));
@@ -153,7 +180,7 @@ fn continuation(args: &RegionsArgs, next: &Key) -> String {
 }
 
 /// A border for a table. The guard region's is the same everywhere, and long.
-fn border(key: &[u8]) -> String {
+pub(super) fn border(key: &[u8]) -> String {
     if key == guard_border() {
         "(guard)".to_owned()
     } else {
@@ -171,7 +198,7 @@ fn state_text(region: &RegionView) -> &'static str {
 
 fn region_json(region: &RegionView) -> Value {
     let info = &region.info;
-    let peer = |peer: &flotilla_base::Peer| json!({"id": peer.id.get(), "store": peer.store.get()});
+    let peer = |peer: &Peer| json!({"id": peer.id.get(), "store": peer.store.get(), "role": role_name(peer.role)});
     json!({
         "id": info.region.id.get(),
         "start_hex": text::to_hex(&info.region.range.start),
@@ -191,12 +218,12 @@ mod tests {
 
     use flotilla_base::{Epoch, KeyRange, Peer, PeerId, Region, RegionId};
     use flotilla_client::{
-        admin::{RegionInfo, StoreInfo, StoreReport, StoreState},
+        admin::{RegionInfo, StoreState},
         health::{ClusterHealth, Contact},
     };
 
     use super::*;
-    use crate::health::Facts;
+    use crate::health::{Facts, tests::store};
 
     fn args() -> RegionsArgs {
         RegionsArgs { limit: REGIONS_LIMIT, key: None, from: None, store: None, hex: false }
@@ -223,18 +250,14 @@ mod tests {
         let regions = (0..count).map(|number| {
             region(number + 2, KeyRange { start: border(number), end: border(number + 1) })
         });
-        let store = |id| StoreInfo {
-            id: StoreId(id),
-            state: StoreState::Up,
-            address: format!("store-{id}"),
-            status_address: String::new(),
-            version: String::new(),
-            last_heartbeat_unix_nanos: 0,
-            report: StoreReport::default(),
-        };
-        let stores: Vec<_> = (1..=4).map(store).collect();
+        let up = |id| store(id, &format!("store-{id}"), StoreState::Up);
+        let stores: Vec<_> = (1..=4).map(up).collect();
         let up = stores.iter().map(|store| (store.id, Contact::Up));
-        let health = ClusterHealth { stores: up.collect(), silent_regions: BTreeSet::new() };
+        let health = ClusterHealth {
+            stores: up.collect(),
+            silent_regions: BTreeSet::new(),
+            max_replicas: 3,
+        };
         let (regions, health) = (regions.collect(), Some(health));
         ClusterView::of(Facts {
             stores,
@@ -283,6 +306,30 @@ mod tests {
         assert_eq!(ids(&view, &RegionsArgs { store: Some(4), from, ..args() }), [9, 11]);
         assert!(choose(&view, &RegionsArgs { store: Some(5), ..args() }).is_err());
         assert!(choose(&view, &RegionsArgs { key: text("zz"), hex: true, ..args() }).is_err());
+    }
+
+    #[test]
+    fn who_votes_and_who_does_not_is_told_apart() {
+        use PeerRole::{DemotingVoter, IncomingVoter, Learner, Voter};
+        let peers = |roles: &[PeerRole]| {
+            let peer = |(id, role): (u64, &PeerRole)| Peer {
+                id: PeerId(10 + id),
+                store: StoreId(id),
+                role: *role,
+            };
+            (1..).zip(roles).map(peer).collect::<Vec<Peer>>()
+        };
+        let told = |roles: &[PeerRole]| members(&peers(roles));
+        let told_as = |voters: &str, learners: &str| (voters.to_owned(), learners.to_owned());
+        assert_eq!(told(&[Voter, Voter, Voter]), told_as("1,2,3", "-"));
+        assert_eq!(told(&[Voter, Learner, Learner]), told_as("1", "2,3"));
+        assert_eq!(told(&[DemotingVoter, Voter, IncomingVoter]), told_as("1-,2,3+", "-"));
+        let mut view = view(1);
+        view.regions[0].info.region.peers = peers(&[DemotingVoter, Voter, IncomingVoter, Learner]);
+        let json = region_json(&view.regions[0]);
+        let roles = ["demoting_voter", "voter", "incoming_voter", "learner"];
+        let peers = json["peers"].as_array().expect("a list");
+        assert!(peers.iter().map(|peer| &peer["role"]).eq(roles), "{json}");
     }
 
     #[test]

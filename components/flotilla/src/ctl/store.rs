@@ -1,9 +1,10 @@
 //! Commands that change single stores.
 
 use flotilla_base::StoreId;
-use flotilla_client::{Admin, KeyRange};
+use flotilla_client::Admin;
 use serde_json::json;
 
+use super::obstacle::{Sight, Wish, explain};
 use crate::{
     args::{Globals, StoreCommand},
     catalogue,
@@ -20,11 +21,18 @@ pub(super) async fn run(
 ) -> Result<(), Fault> {
     let StoreCommand::Remove { store, yes } = command;
     let store = StoreId(store);
-    if yes { remove(globals, admin, store).await } else { Err(unconfirmed(admin, store).await?) }
+    if yes {
+        return remove(globals, admin, store).await;
+    }
+    let sight = Sight::look(globals, admin).await?;
+    sight.check(Wish::Remove(store))?;
+    Err(unconfirmed(&sight, store))
 }
 
 async fn remove(globals: &Globals, admin: &Admin, store: StoreId) -> Result<(), Fault> {
-    admin.remove_store(store).await?;
+    if let Err(error) = admin.remove_store(store).await {
+        return Err(explain(globals, admin, Wish::Remove(store), error).await);
+    }
     if globals.output == Format::Json {
         return output::print_json("removed", json!({"store": store.get()}));
     }
@@ -35,21 +43,15 @@ async fn remove(globals: &Globals, admin: &Admin, store: StoreId) -> Result<(), 
     Ok(())
 }
 
-/// What a removal without `--yes` is told: what it costs.
-async fn unconfirmed(admin: &Admin, store: StoreId) -> Result<Fault, Fault> {
-    let stores = admin.stores().await?;
-    let Some(known) = stores.iter().find(|known| known.id == store) else {
-        let fault = Fault::new(&catalogue::INVALID_ARGUMENT, format!("there is no store {store}"));
-        return Ok(fault.hint("flotilla ctl stores"));
-    };
-    let regions = admin.regions(KeyRange::all(), usize::MAX).await?;
-    let held = regions.iter().filter(|info| info.region.peer_on(store).is_some()).count() as u64;
-    let what = format!("store {store} at {} is to be removed for good", known.address);
-    let fault = Fault::new(&catalogue::UNCONFIRMED, what)
+/// What a removal without `--yes` is told that is possible: what it costs.
+fn unconfirmed(sight: &Sight, store: StoreId) -> Fault {
+    let held = sight.view.store(store).map_or(0, |known| known.regions) as u64;
+    let address = sight.view.store(store).map_or("", |known| known.info.address.as_str());
+    let what = format!("store {store} at {address} is to be removed for good");
+    Fault::new(&catalogue::UNCONFIRMED, what)
         .why(cost(store, held))
         .hint("if its directory is whole, start it again: it catches up by itself")
-        .hint(format!("flotilla ctl store remove {store} --yes"));
-    Ok(fault)
+        .hint(format!("flotilla ctl store remove {store} --yes"))
 }
 
 fn cost(store: StoreId, held: u64) -> String {

@@ -148,6 +148,7 @@ async fn status(globals: &Globals, playground: &Descriptor) -> Result<(), Fault>
     }
     let mut table = Table::new(&[
         Column::Left("NODE"),
+        Column::Right("ID"),
         Column::Left("STATE"),
         Column::Left("ADDRESS"),
         Column::Left("STATUS"),
@@ -155,8 +156,17 @@ async fn status(globals: &Globals, playground: &Descriptor) -> Result<(), Fault>
     ]);
     for node in nodes.as_array().into_iter().flatten() {
         let text = |field: &str| node[field].as_str().unwrap_or("-").to_owned();
-        let pid = node["pid"].as_u64().map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        table.row(vec![text("name"), text("state"), text("address"), text("status_address"), pid]);
+        let number = |field: &str| {
+            node[field].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string())
+        };
+        table.row(vec![
+            text("name"),
+            number("store_id"),
+            text("state"),
+            text("address"),
+            text("status_address"),
+            number("pid"),
+        ]);
     }
     output::print(&table.render())
 }

@@ -24,12 +24,16 @@ pub(super) struct Fleet {
 /// Where one node is, or could be.
 struct Place {
     slot: Mutex<Slot>,
+    /// The id of the store, once it was up.
+    store_id: Mutex<Option<u64>>,
     /// Told when a change is over.
     settled: Condvar,
 }
 
 enum Slot {
     Down,
+    /// A store that was removed from its cluster for good: it could not be started.
+    Removed,
     /// Being started or ended; the node itself is in the hands of whoever does it.
     Changing,
     Up(Node),
@@ -52,17 +56,18 @@ impl Drop for Change<'_> {
 
 impl Place {
     fn new() -> Self {
-        Self { slot: Mutex::new(Slot::Down), settled: Condvar::new() }
+        let (slot, store_id) = (Mutex::new(Slot::Down), Mutex::new(None));
+        Self { slot, store_id, settled: Condvar::new() }
     }
 
     fn state(&self) -> &'static str {
         state(&mut self.slot.lock())
     }
 
-    /// Begins a change from the state `from`, and returns what was here; `None` in any other state.
-    fn change(&self, from: &str) -> Option<(Change<'_>, Slot)> {
+    /// Begins a change from one of the states `from`, and returns what was here; `None` in any other state.
+    fn change(&self, from: &[&str]) -> Option<(Change<'_>, Slot)> {
         let mut slot = self.slot.lock();
-        if state(&mut slot) != from {
+        if !from.contains(&state(&mut slot)) {
             return None;
         }
         let before = std::mem::replace(&mut *slot, Slot::Changing);
@@ -78,7 +83,7 @@ impl Place {
         drop(slot);
         match last {
             Slot::Up(running) => Some(running.stop()),
-            Slot::Down | Slot::Changing | Slot::Over => None,
+            Slot::Down | Slot::Removed | Slot::Changing | Slot::Over => None,
         }
     }
 }
@@ -93,19 +98,27 @@ impl Fleet {
         &self.plan
     }
 
-    /// Starts the node at `position`, and returns how long it took. Blocks.
+    /// Starts the node at `position`, and returns how long it took. Blocks. One that was removed is tried as well: its
+    /// directory may have been deleted, so that it is a new store.
     pub(super) fn start(&self, position: usize) -> Result<Duration, Fault> {
         let node = &self.plan.nodes[position];
-        let change = self.places[position].change("down");
+        let place = &self.places[position];
+        let change = place.change(&["down", "removed"]);
         let (mut change, _nothing) = change.ok_or_else(|| wrong_state(node, "is not down"))?;
         let started = Instant::now();
-        change.outcome = Slot::Up(node::start(&self.plan, node)?);
+        let running = node::start(&self.plan, node).inspect_err(|fault| {
+            if fault.is(&catalogue::STORE_REMOVED) {
+                change.outcome = Slot::Removed;
+            }
+        })?;
+        *place.store_id.lock() = running.store_id();
+        change.outcome = Slot::Up(running);
         Ok(started.elapsed())
     }
 
     /// Kills the node at `position` without warning. Blocks.
     pub(super) fn kill(&self, position: usize) -> Result<(), Fault> {
-        let change = self.places[position].change("up");
+        let change = self.places[position].change(&["up"]);
         let killed = change.ok_or_else(|| wrong_state(&self.plan.nodes[position], "is not up"))?;
         if let (_change, Slot::Up(running)) = killed {
             running.kill();
@@ -150,10 +163,18 @@ impl Fleet {
         self.places.iter().filter(|place| place.state() == "up").count()
     }
 
+    /// The nodes that there are: all but those that were removed.
+    pub(super) fn present(&self) -> Vec<&NodePlan> {
+        let nodes = self.plan.nodes.iter().zip(&self.places);
+        let present = nodes.filter(|(_node, place)| place.state() != "removed");
+        present.map(|(node, _place)| node).collect()
+    }
+
     /// Addresses of the stores that are not up.
     pub(super) fn down_stores(&self) -> Vec<String> {
         let nodes = self.plan.nodes.iter().zip(&self.places);
-        let down = nodes.filter(|(node, place)| node.role == Role::Store && place.state() != "up");
+        let is_down = |place: &Place| !["up", "removed"].contains(&place.state());
+        let down = nodes.filter(|(node, place)| node.role == Role::Store && is_down(place));
         down.map(|(node, _place)| node.address.to_string()).collect()
     }
 
@@ -166,11 +187,12 @@ impl Fleet {
             let pid = match &*slot {
                 Slot::Up(running) => running.pid().or_else(|| Some(std::process::id())),
                 // What is not there has no process, whoever looks after it.
-                Slot::Down | Slot::Changing | Slot::Over => None,
+                Slot::Down | Slot::Removed | Slot::Changing | Slot::Over => None,
             };
             json!({
                 "name": node.name,
                 "role": match node.role { Role::Pd => "pd", Role::Store => "store" },
+                "store_id": *place.store_id.lock(),
                 "state": state,
                 "address": node.address,
                 "status_address": node.status,
@@ -195,6 +217,7 @@ fn state(slot: &mut Slot) -> &'static str {
     }
     match slot {
         Slot::Down => "down",
+        Slot::Removed => "removed",
         Slot::Changing => "changing",
         Slot::Up(_) => "up",
         Slot::Over => "over",

@@ -17,7 +17,7 @@ use flotilla_client::Client;
 use serde_json::json;
 use tokio::task::{JoinSet, spawn_blocking};
 
-pub(crate) use self::select::killed_stores;
+pub(crate) use self::select::Insight;
 use self::{
     control::{Control, Stops},
     fleet::Fleet,
@@ -118,7 +118,7 @@ async fn live(
         written.map_err(|cause| Fault::io(what, &cause))?;
     }
     if is_table {
-        screen::banner(plan, &readiness, started.elapsed())?;
+        screen::banner(fleet, &readiness, started.elapsed())?;
     } else {
         output::print(&note.to_json())?;
     }
@@ -160,7 +160,7 @@ fn check_ports(args: &PlaygroundStartArgs, plan: &Plan) -> Result<(), Fault> {
 /// Starts all nodes: a new cluster one after the other, so that stores get their numbers as ids; one
 /// with data at once behind its placement driver, because each store may have a lot to read.
 ///
-/// Where one fails, those that are starting are waited for: this process must not end around the threads
+/// A store that was removed from its cluster is told and left out. Where anything else fails, those that are starting are waited for: this process must not end around the threads
 /// of a database that is being opened. Where this is dropped, [`Fleet::stop`] waits for them.
 async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
     let plan = fleet.plan();
@@ -174,15 +174,21 @@ async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
             && let Some(position) = positions.next()
         {
             let fleet = Arc::clone(fleet);
-            starts.spawn_blocking(move || fleet.start(position).map(|took| (position, took)));
+            starts.spawn_blocking(move || (position, fleet.start(position)));
         }
         let Some(started) = starts.join_next().await else { return outcome };
         let started = started.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()));
-        match started.flatten() {
-            Ok((position, took)) if is_shown => screen::node_ready(&plan.nodes[position], took)?,
-            Ok(_quietly) => {}
-            Err(fault) => outcome = outcome.and(Err(fault)),
-        }
+        let shown = match started {
+            Ok((position, Ok(took))) if is_shown => screen::node_ready(&plan.nodes[position], took),
+            Ok((position, Err(fault))) if fault.is(&catalogue::STORE_REMOVED) => {
+                screen::node_removed(&plan.nodes[position]);
+                Ok(())
+            }
+            Ok((_position, Ok(_quietly))) => Ok(()),
+            Ok((_position, Err(fault))) => Err(fault),
+            Err(fault) => Err(fault),
+        };
+        outcome = outcome.and(shown);
         lanes = if plan.is_new { 1 } else { plan.nodes.len() };
     }
 }

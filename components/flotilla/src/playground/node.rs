@@ -12,6 +12,7 @@ use std::{
 
 use flotilla_store::Store;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use super::plan::{NodePlan, Plan, Role};
 use crate::{
@@ -45,6 +46,8 @@ pub(super) enum Node {
 /// A child process.
 pub(super) struct Process {
     child: Child,
+    /// Its id, where it is a store.
+    store_id: Option<u64>,
     /// The child ends when this is closed, so it never outlives the playground.
     _leash: Option<ChildStdin>,
     /// Copies the child's words into the playground's log.
@@ -109,6 +112,15 @@ impl Node {
         }
     }
 
+    /// Its id in the cluster, where it is a store.
+    pub(super) fn store_id(&self) -> Option<u64> {
+        match self {
+            Self::Pd(_) => None,
+            Self::Store(store) => Some(store.id().get()),
+            Self::Process(process) => process.store_id,
+        }
+    }
+
     /// Its process, where it has one of its own.
     pub(super) fn pid(&self) -> Option<u32> {
         match self {
@@ -136,10 +148,12 @@ impl Process {
             })
         });
         let stdout = child.stdout.take();
-        let mut process = Self { child, _leash: leash, words, end };
+        let mut process = Self { child, store_id: None, _leash: leash, words, end };
         let mut line = String::new();
         let read = stdout.map(|stdout| BufReader::new(stdout).read_line(&mut line));
         if matches!(read, Some(Ok(bytes)) if bytes > 0) {
+            let said = serde_json::from_str::<Value>(&line).unwrap_or_default();
+            process.store_id = said["store"]["id"].as_u64();
             return Ok(process);
         }
         let _exit_status = process.child.wait();

@@ -44,8 +44,17 @@ pub(super) fn node_ready(node: &NodePlan, took: Duration) -> Result<(), Fault> {
     output::print(&format!("  {name:<9} ready  {seconds:.2} s   {address}{status}{zone}\n"))
 }
 
+/// One store is not started, since it was removed from its cluster. Told to programs as well, beside their output.
+pub(super) fn node_removed(node: &NodePlan) {
+    let (name, data) = (&node.name, node.data.display());
+    output::note(&format!(
+        "  {name:<9} was removed from the cluster and is not started; for a new store in its place: rm -r {data}"
+    ));
+}
+
 /// Everything is ready: where it is, and what to do next.
-pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Result<(), Fault> {
+pub(super) fn banner(fleet: &Fleet, readiness: &Readiness, took: Duration) -> Result<(), Fault> {
+    let plan = fleet.plan();
     let Readiness { regions, voters, written } = readiness;
     let seconds = took.as_secs_f64();
     let mut text = format!(
@@ -72,7 +81,9 @@ pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Resu
     };
     row("PD", pd.to_string(), "TiKV clients and pd-ctl connect here");
     row("Metrics", format!("http://{pd}/metrics"), "pd-1");
-    for store in plan.stores() {
+    let present = fleet.present();
+    let stores = || present.iter().filter(|node| node.role == Role::Store);
+    for store in stores() {
         if let Some(status) = store.status {
             row("", format!("http://{status}/metrics"), &store.name);
         }
@@ -89,8 +100,7 @@ pub(super) fn banner(plan: &Plan, readiness: &Readiness, took: Duration) -> Resu
          flotilla bench --duration 10s\n  \
          flotilla ctl status\n",
     );
-    let victim = plan.stores().next().filter(|_| *voters > 2);
-    if let Some(NodePlan { name, role: Role::Store, .. }) = victim {
+    if let Some(NodePlan { name, .. }) = stores().next().filter(|_| *voters > 2) {
         text.push_str(&format!("  flotilla playground kill {name}\n"));
     }
     output::print(&format!("{text}\nCtrl-C stops it.\n"))
@@ -149,7 +159,7 @@ fn write(text: &str) -> io::Result<()> {
 }
 
 async fn summary(client: &Client, fleet: &Fleet) -> String {
-    let nodes = format!("{}/{} nodes up", fleet.up(), fleet.plan().nodes.len());
+    let nodes = format!("{}/{} nodes up", fleet.up(), fleet.present().len());
     let admin = client.admin().with_deadline(FOOTER_TIMEOUT);
     let Ok(view) = ClusterView::look(&admin, &fleet.down_stores()).await else {
         return format!("{nodes}  the placement driver does not answer");

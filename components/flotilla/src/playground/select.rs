@@ -1,6 +1,6 @@
 //! Which playground a command means, and what it knows of its own nodes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use flotilla_base::address::authority;
 use serde_json::Value;
@@ -57,23 +57,37 @@ pub(super) async fn one(globals: &Globals, selector: &Selector) -> Result<Descri
     }
 }
 
-/// Addresses of stores that the playground behind `globals` knows to be down: sooner than anybody else.
-/// Empty where no playground is meant, or where it does not answer at once.
-pub(crate) async fn killed_stores(globals: &Globals) -> Vec<String> {
-    let living = Descriptor::living();
-    let meant = match globals.pd.iter().any(|named| !named.is_empty()) {
-        true => with_pd(globals, &living).await,
-        false => living,
-    };
-    let [one] = meant.as_slice() else { return Vec::new() };
-    let answer = command::ask(one, Command::Status, GLANCE).await;
-    answer.map_or_else(|_hidden| Vec::new(), |answer| down_stores(&answer))
+/// What a playground knows of the stores of a cluster. Nothing, where the cluster is none.
+#[derive(Debug, Default)]
+pub(crate) struct Insight {
+    /// Addresses of stores that are known to be down: sooner than by anybody else.
+    pub killed: Vec<String>,
+    /// The names of the nodes, by address.
+    pub names: BTreeMap<String, String>,
+}
+
+impl Insight {
+    /// Asks the playground behind `globals`. Nothing where no playground is meant; without those that are down where it
+    /// does not answer at once.
+    pub(crate) async fn of(globals: &Globals) -> Self {
+        let living = Descriptor::living();
+        let meant = match globals.pd.iter().any(|named| !named.is_empty()) {
+            true => with_pd(globals, &living).await,
+            false => living,
+        };
+        let [one] = meant.as_slice() else { return Self::default() };
+        let answer = command::ask(one, Command::Status, GLANCE).await;
+        let killed = answer.map_or_else(|_hidden| Vec::new(), |answer| down_stores(&answer));
+        let names = one.stores.iter().map(|node| (node.address.clone(), node.name.clone()));
+        Self { killed, names: names.collect() }
+    }
 }
 
 /// Addresses of the stores that are not up.
 pub(super) fn down_stores(status: &Value) -> Vec<String> {
     let nodes = status["nodes"].as_array().into_iter().flatten();
-    let down = nodes.filter(|node| node["role"] == "store" && node["state"] != "up");
+    let is_down = |state: &Value| state != "up" && state != "removed";
+    let down = nodes.filter(|node| node["role"] == "store" && is_down(&node["state"]));
     down.filter_map(|node| node["address"].as_str().map(str::to_owned)).collect()
 }
 
@@ -103,6 +117,16 @@ async fn places(endpoint: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_removed_is_not_down() {
+        let node =
+            |role, state| serde_json::json!({"role": role, "state": state, "address": state});
+        let states = ["up", "down", "changing", "removed"];
+        let nodes: Vec<Value> = states.map(|state| node("store", state)).into();
+        let nodes = [nodes, vec![node("pd", "down")]].concat();
+        assert_eq!(down_stores(&serde_json::json!({ "nodes": nodes })), ["down", "changing"]);
+    }
 
     #[tokio::test]
     async fn one_address_has_many_forms() {

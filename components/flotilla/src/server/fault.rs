@@ -53,6 +53,13 @@ fn join_fault(error: &PdLinkError) -> Fault {
             let text = format!("no placement driver answers at {endpoints}");
             Fault::new(&catalogue::NO_PD, text).why(cause).hint(catalogue::NO_PD.remedy)
         }
+        // The text is protocol: there is no code for it.
+        PdLinkError::Refused(why) if why.contains("is a tombstone") => {
+            let text = "this store was removed from its cluster for good";
+            Fault::new(&catalogue::STORE_REMOVED, text)
+                .why(why)
+                .hint(catalogue::STORE_REMOVED.remedy)
+        }
         PdLinkError::Refused(why) => {
             let text = "the placement driver refuses this store";
             Fault::new(&catalogue::STORE_REFUSED, text)

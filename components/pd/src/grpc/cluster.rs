@@ -35,6 +35,7 @@ impl Cluster for ClusterService {
             cluster_id: status.cluster_id(),
             stores: health.stores.into_iter().map(store).collect(),
             silent_regions: health.silent_regions.iter().map(|region| region.get()).collect(),
+            max_replicas: status.cluster.map_or(0, |cluster| cluster.max_replicas),
         }))
     }
 

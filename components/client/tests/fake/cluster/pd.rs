@@ -2,7 +2,10 @@
 
 use flotilla_base::Region;
 use flotilla_proto::{
-    cluster::{HealthRequest, HealthResponse, cluster_server::Cluster},
+    cluster::{
+        HealthRequest, HealthResponse, RemoveStoreRequest, RemoveStoreResponse,
+        cluster_server::Cluster,
+    },
     metapb,
     pdpb::{self, pd_server::Pd},
 };
@@ -55,6 +58,11 @@ fn leading(region: &Region, leader: u64) -> Option<metapb::Peer> {
 fn store(world: &World, id: u64) -> Option<metapb::Store> {
     let address = world.addresses.get(&id).filter(|_| id != PD)?.clone();
     Some(metapb::Store { id, address, version: "8.5.0".to_owned(), ..metapb::Store::default() })
+}
+
+/// In the words of the public protocol.
+fn unknown(store: u64) -> Status {
+    Status::unknown(format!("invalid store ID {store}, not found"))
 }
 
 #[tonic::async_trait]
@@ -118,9 +126,9 @@ impl Pd for FakePd {
         let pdpb::GetStoreRequest { header, store_id } = request.into_inner();
         self.enter("get_store", header)?;
         let header = self.header();
-        let store = store(&self.0.world.lock(), store_id);
+        let store = store(&self.0.world.lock(), store_id).ok_or_else(|| unknown(store_id))?;
         let stats = pdpb::StoreStats { region_count: 2, ..pdpb::StoreStats::default() };
-        Ok(Response::new(pdpb::GetStoreResponse { header, store, stats: Some(stats) }))
+        Ok(Response::new(pdpb::GetStoreResponse { header, store: Some(store), stats: Some(stats) }))
     }
 
     async fn get_all_stores(
@@ -181,5 +189,15 @@ impl Cluster for FakePd {
         self.enter("health", Some(pdpb::RequestHeader { cluster_id, ..Default::default() }))?;
         let health = self.0.world.lock().health.clone();
         health.map(Response::new).ok_or_else(|| Status::unimplemented("health"))
+    }
+
+    async fn remove_store(
+        &self,
+        request: Request<RemoveStoreRequest>,
+    ) -> Result<Response<RemoveStoreResponse>, Status> {
+        let RemoveStoreRequest { cluster_id, store_id } = request.into_inner();
+        self.enter("remove_store", Some(pdpb::RequestHeader { cluster_id, ..Default::default() }))?;
+        let known = store(&self.0.world.lock(), store_id).ok_or_else(|| unknown(store_id));
+        known.map(|_removed| Response::new(RemoveStoreResponse {}))
     }
 }
