@@ -341,16 +341,13 @@ impl<T> Replica<T> {
     }
 }
 
-impl Tombstone {
-    /// What a store says of a peer that is gone from it, to whoever asks.
-    pub(crate) fn confirm(&self, asked: &PeerMessage) -> PeerMessage {
-        let (from, to) = (asked.to, asked.from);
-        let kind = MessageKind::GoneConfirmed;
-        let message =
-            flotilla_raftgroup::Message::new(kind, from.id, to.id, flotilla_base::Term(0));
-        let (region, matched_by_all) = (asked.region, Index(0));
-        PeerMessage { region, from, to, epoch: self.epoch, matched_by_all, message }
-    }
+/// What a store says of a peer that is gone from it, to whoever asks; `known` is what it knows of the region.
+pub(crate) fn confirmation(asked: &PeerMessage, known: Epoch) -> PeerMessage {
+    let (from, to) = (asked.to, asked.from);
+    let kind = MessageKind::GoneConfirmed;
+    let message = flotilla_raftgroup::Message::new(kind, from.id, to.id, flotilla_base::Term(0));
+    let (region, matched_by_all) = (asked.region, Index(0));
+    PeerMessage { region, from, to, epoch: known, matched_by_all, message }
 }
 
 #[cfg(test)]

@@ -159,6 +159,8 @@ impl RegionTable {
             {
                 Admission::Deliver
             }
+            // Ids only grow: its place is taken, and it will never have it. It may never have been here.
+            Some(slot) if is_of_end(message) && slot.peer() > message.to.id => Admission::Confirm,
             Some(_) => Admission::Drop(DropReason::OtherPeer),
             None if can_create(message.message.kind) => Admission::Create(message.to.id),
             None => Admission::Drop(DropReason::CannotCreate),
@@ -438,6 +440,13 @@ mod tests {
             Admission::Drop(DropReason::OtherPeer)
         );
         assert!(table.initialise(PeerId(21), &region(2, "", "")).is_err(), "another peer's slot");
+        let ends = |peer| table.admit(&message(MessageKind::PeerGone, 2, peer));
+        assert_eq!(ends(19), Admission::Confirm, "its successor is here");
+        assert_eq!(ends(20), Admission::Deliver);
+        assert_eq!(ends(21), Admission::Drop(DropReason::OtherPeer), "it may be about to come");
+        let confirmed = table.confirm(&message(MessageKind::PeerGone, 2, 19));
+        assert_eq!(confirmed.message.kind, MessageKind::GoneConfirmed);
+        assert_eq!(confirmed.from.id, PeerId(19));
         table.initialise(PeerId(20), &region(2, "", "")).expect("its own slot");
         table.quarantine(RegionId(2), PeerId(20));
         assert_eq!(table.admit(&vote), Admission::Drop(DropReason::Quarantined));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flotilla_base::{KeyRange, PeerId, Region, RegionId};
 use flotilla_raftgroup::MessageKind;
 
-use crate::destroy::Tombstone;
+use crate::destroy::{Tombstone, confirmation};
 use crate::input::PeerMessage;
 use crate::region_table::{Admission, ClaimError, DropReason, RegionTable, Slot};
 
@@ -142,8 +142,9 @@ impl RegionTable {
 
     /// The answer to a message that [`Self::admit`] wants confirmed.
     #[must_use]
-    pub fn confirm(&self, asked: &PeerMessage) -> Option<PeerMessage> {
-        Some(self.tombstone(asked.region)?.confirm(asked))
+    pub fn confirm(&self, asked: &PeerMessage) -> PeerMessage {
+        let known = self.tombstone(asked.region).map_or(asked.epoch, |it| it.epoch);
+        confirmation(asked, known)
     }
 
     /// A live region has other members.
@@ -252,7 +253,7 @@ mod tests {
         let buried = Admission::Drop(DropReason::Buried);
         assert_eq!(admit(&table, MessageKind::RequestVote, 20), buried);
         assert_eq!(admit(&table, MessageKind::PeerGone, 20), Admission::Confirm);
-        let answer = table.confirm(&message(MessageKind::PeerGone, 20)).expect("it is buried");
+        let answer = table.confirm(&message(MessageKind::PeerGone, 20));
         assert_eq!(answer.message.kind, MessageKind::GoneConfirmed);
         assert_eq!((answer.from.id, answer.to.id), (PeerId(20), PeerId(99)));
         let created = Admission::Create(PeerId(21));

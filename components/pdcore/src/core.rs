@@ -89,6 +89,7 @@ impl<T> PdCore<T> {
                 self.single.wake(clocks.now);
                 self.end_late_operators(clocks, effects);
                 self.empty_leaving_stores(clocks, effects);
+                self.remove_leftovers(clocks, effects);
             }
             Input::Persisted(number) => self.on_persisted(number, effects),
             Input::Message(message) => {
@@ -154,8 +155,14 @@ impl<T> PdCore<T> {
     pub fn next_deadline(&self, now: Moment) -> Moment {
         // Also when a lease runs out, so that those who wait for the end of the lead hear of it.
         let lease_ends = self.lease.filter(|end| *end > now).unwrap_or(Moment::NEVER);
-        let operators = self.reign.as_ref().map(|reign| reign.operators.next_deadline());
-        let operators = operators.unwrap_or(Moment::NEVER).min(self.next_drain(now));
+        // Nobody but a leader begins anything: the next wake-up of one that leads again is its lease's.
+        let is_leading = self.leads(now);
+        let of_reign = |reign: &Reign<T>| {
+            let leftovers = if is_leading { reign.leftovers.next_look() } else { Moment::NEVER };
+            reign.operators.next_deadline().min(leftovers)
+        };
+        let operators = self.reign.as_ref().map_or(Moment::NEVER, of_reign);
+        let operators = operators.min(self.next_drain(now));
         self.single.group().next_deadline().min(lease_ends).min(operators)
     }
 

@@ -5,7 +5,9 @@
 
 use flotilla_base::{Moment, RegionId};
 use flotilla_placement::{
-    Answer, Change, IdBatch, MetaChange, Plan, Sight, Stamp, operator::drain, view::ReportEffect,
+    Answer, Change, IdBatch, MetaChange, Plan, Sight, Stamp,
+    operator::{drain, leftover},
+    view::ReportEffect,
 };
 
 use crate::core::PdCore;
@@ -121,6 +123,17 @@ impl<T> PdCore<T> {
         }
     }
 
+    /// Takes away learners that nobody makes anything of.
+    pub(crate) fn remove_leftovers(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
+        let is_leading = self.leads(clocks.now);
+        let sight = Sight { stores: self.state.stores(), view: &self.view, now: clocks.now };
+        let Some(reign) = self.reign.as_mut().filter(|_| is_leading) else { return };
+        for plan in reign.leftovers.look(&sight, &reign.operators) {
+            let planned = Planned { plan, asked_by: leftover::ASKED_BY, ticket: None };
+            self.begin_or_wait(clocks, planned, effects);
+        }
+    }
+
     /// When [`Self::empty_leaving_stores`] has something to do.
     pub(crate) fn next_drain(&self, now: Moment) -> Moment {
         let sight = Sight { stores: self.state.stores(), view: &self.view, now };
@@ -151,6 +164,7 @@ impl<T> PdCore<T> {
         let Some(reign) = self.reign.as_mut() else { return };
         let sight = Sight { stores: self.state.stores(), view: &self.view, now: clocks.now };
         effects.operators.extend(reign.operators.on_report(&sight, region, stamp(clocks)));
+        reign.leftovers.on_report(&sight, &reign.operators, region);
         if effect.is_routing_changed {
             let gone = reign.operators.on_borders_moved(&self.view, stamp(clocks));
             effects.operators.extend(gone);

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use flotilla_base::{Bug, StoreId, Term};
 use flotilla_placement::{
-    Answer, Cluster, Drain, IdBatch, IdPool, MetaChange, MetaCommand, OperatorController, Refusal,
-    TsoChange, TsoReign, bootstrap_ids, bootstrap_stores, plan_bootstrap,
+    Answer, Cluster, Drain, IdBatch, IdPool, Leftovers, MetaChange, MetaCommand,
+    OperatorController, Refusal, TsoChange, TsoReign, bootstrap_ids, bootstrap_stores,
+    plan_bootstrap,
 };
 use flotilla_raftgroup::RoleChange;
 
@@ -66,6 +67,8 @@ pub(crate) struct Reign<T> {
     pub(crate) operators: OperatorController,
     /// How far the stores that leave have been looked at.
     pub(crate) drain: Drain,
+    /// Regions with a learner that nobody makes anything of.
+    pub(crate) leftovers: Leftovers,
     /// Commands of this kind that are proposed and not applied: never two at a time.
     asked: BTreeSet<Asked>,
     /// Commands of this kind that were refused: nothing has changed since.
@@ -82,6 +85,7 @@ impl<T> Reign<T> {
             id_waiters: VecDeque::new(),
             operators: OperatorController::default(),
             drain: Drain::default(),
+            leftovers: Leftovers::default(),
             asked: BTreeSet::new(),
             refused: BTreeSet::new(),
         }

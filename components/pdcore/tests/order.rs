@@ -14,7 +14,7 @@ use flotilla_pdcore::{
 use flotilla_placement::{
     Answer, Change, Cluster, Command, Ending, OperatorEvent, OperatorRefusal, Order, RegionReport,
     SplitRefusal, StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk, TsoError,
-    operator::drain,
+    operator::{drain, leftover},
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -504,6 +504,28 @@ fn a_store_that_leaves_is_emptied_and_then_buried() {
     let mut again = Member::start(&disk);
     again.settle();
     assert_eq!(state(&again), StoreState::Tombstone);
+}
+
+#[test]
+fn a_learner_that_nobody_works_on_is_removed() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, mut known) = with_stores(&disk);
+    let learner = known.peers.last_mut().expect("it has members");
+    learner.role = flotilla_base::PeerRole::Learner;
+    known.epoch.conf_ver.0 += 1;
+    member.host.operators.clear();
+    member.tell(heartbeat(&known));
+    let due = member.clocks.now + leftover::GRACE;
+    member.settle();
+    member.clocks.now = Moment(due.0 - Span::from_millis(1).0);
+    member.settle();
+    assert_eq!(member.host.operators, []);
+    assert_eq!(member.core.next_deadline(member.clocks.now), due);
+    member.clocks.now = due;
+    member.settle();
+    let begun = member.host.operators.iter().filter(|it| matches!(it, OperatorEvent::Begun(_)));
+    assert_eq!(begun.count(), 1);
+    assert!(member.host.operators.iter().any(is_order), "{:?}", member.host.operators);
 }
 
 /// Ids are a promise that they are never given twice: no order carries one whose window is not applied.

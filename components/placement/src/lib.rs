@@ -29,9 +29,9 @@ pub use meta::{
     Refusal, StoreRecord, StoreState,
 };
 pub use operator::{
-    Change, Command, Drain, DrainLook, EndedOperator, Ending, Operator, OperatorController,
-    OperatorEvent, OperatorKind, OperatorList, OperatorRefusal, Order, Plan, RemovalRefusal, Sight,
-    Stamp, Step,
+    Change, Command, Drain, DrainLook, EndedOperator, Ending, Leftovers, Operator,
+    OperatorController, OperatorEvent, OperatorKind, OperatorList, OperatorRefusal, Order, Plan,
+    RemovalRefusal, Sight, Stamp, Step,
 };
 pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_ids};
 pub use tso::{Timestamp, TsoError, TsoReign};

@@ -100,7 +100,7 @@ impl Inbound {
             Admission::Confirm => {
                 let answer = self.router.table().read().confirm(&message);
                 if let Some(peers) = self.peers.get().and_then(Weak::upgrade) {
-                    send_all(&peers, answer.into_iter().collect());
+                    send_all(&peers, vec![answer]);
                 }
                 return;
             }

@@ -184,7 +184,7 @@ impl Store {
                 self.create(message.region, peer);
             }
             Admission::Confirm => {
-                let answer = self.table.confirm(&message).expect("it is buried");
+                let answer = self.table.confirm(&message);
                 self.note_contexts(&[answer]);
                 self.tally.confirmed += 1;
                 return;

@@ -152,7 +152,7 @@ impl Store {
             return Ok(None);
         }
         match self.table.admit(&message) {
-            Admission::Confirm => return Ok(self.table.confirm(&message)),
+            Admission::Confirm => return Ok(Some(self.table.confirm(&message))),
             Admission::Drop(reason) if self.table.tombstone(message.region).is_some() => {
                 return Err(format!("dropped: {reason:?}").into());
             }

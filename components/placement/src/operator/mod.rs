@@ -11,11 +11,15 @@
 //!
 //! A store that leaves is emptied by operators that nobody has to ask for one by one ([`drain`]).
 //!
-//! Reading order: [`shape`], [`step`], [`change`], [`plan`], [`controller`], [`removal`], [`setbacks`], [`drain`].
+//! What an operator leaves behind that ends early is taken away when nobody has come back to it ([`leftover`]).
+//!
+//! Reading order: [`shape`], [`step`], [`change`], [`plan`], [`controller`], [`removal`], [`setbacks`], [`drain`],
+//! [`leftover`].
 
 pub mod change;
 pub mod controller;
 pub mod drain;
+pub mod leftover;
 pub mod plan;
 pub mod removal;
 pub mod setbacks;
@@ -28,6 +32,7 @@ pub use controller::{
     OperatorList, Order, Stamp,
 };
 pub use drain::{Drain, DrainLook};
+pub use leftover::Leftovers;
 pub use plan::Plan;
 pub use removal::RemovalRefusal;
 pub use step::{Command, PeerChange, PeerChangeKind, SplitAt, Step};

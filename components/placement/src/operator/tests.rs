@@ -1,6 +1,7 @@
 //! Plans as tables, operators step by step, and a region that obeys, delays or ignores what it is told.
 
 mod draining;
+mod leftovers;
 mod model;
 mod plans;
 mod steps;

@@ -87,8 +87,7 @@ impl StoreNode {
 impl Process {
     /// Whoever asks about a peer that is gone is told so.
     pub(super) fn confirm(&self, asked: &PeerMessage, desk: &mut Desk<'_>) {
-        let answer = self.table.confirm(asked).map(Box::new);
-        desk.out.extend(answer.map(Out::Send));
+        desk.out.push(Out::Send(Box::new(self.table.confirm(asked))));
     }
 
     /// The table hears of members and of ends, in order.
