@@ -4,7 +4,7 @@
 //! It is looked at once all has come to rest, behind the last fault.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ops::Bound,
     thread,
     time::{Duration, Instant},
@@ -207,31 +207,89 @@ impl Disk {
 }
 
 fn are_equal(disks: &[Disk], region: &Region) -> Result<(), String> {
-    let is_here = |disk: &&Disk| region.peer_on(disk.store).is_some();
-    let all: Vec<(StoreId, BTreeMap<_, _>)> = disks
-        .iter()
-        .filter(is_here)
-        .map(|disk| (disk.store, part(&disk.data, region).collect()))
-        .collect();
-    let Some(((first, expected), others)) = all.split_first() else {
+    let mut here = disks.iter().filter(|disk| region.peer_on(disk.store).is_some());
+    let Some(first) = here.next() else {
         return Err(format!("region {} is nowhere", region.id));
     };
-    for (other, found) in others {
-        let differs = |key: &&&Vec<u8>| expected.get(**key) != found.get(**key);
-        let key = expected.keys().chain(found.keys()).find(differs);
+    for other in here {
+        let key = first_difference(part(&first.data, region), part(&other.data, region));
         let shown = key.map(|key| key.escape_ascii().to_string());
-        let otherwise =
-            || format!("region {}: stores {first} and {other} differ: {shown:?}", region.id);
+        let (id, first, other) = (region.id, first.store, other.store);
+        let otherwise = || format!("region {id}: stores {first} and {other} differ: {shown:?}");
         ensure(key.is_none(), otherwise)?;
     }
     Ok(())
 }
 
-fn part<'a>(data: &'a Pairs, region: &Region) -> impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)> {
+/// The first key of which two replicas, both in the order of keys, do not have the same bytes.
+fn first_difference<'a>(
+    mut first: impl Iterator<Item = Pair<'a>>,
+    mut other: impl Iterator<Item = Pair<'a>>,
+) -> Option<&'a Vec<u8>> {
+    loop {
+        match (first.next(), other.next()) {
+            (None, None) => return None,
+            (first, other) if first == other => {}
+            (first, other) => return first.into_iter().chain(other).map(|(key, _)| key).min(),
+        }
+    }
+}
+
+/// A key and its value.
+type Pair<'a> = (&'a Vec<u8>, &'a Vec<u8>);
+
+fn part<'a>(data: &'a Pairs, region: &Region) -> impl Iterator<Item = Pair<'a>> {
     let start = Bound::Included(region.range.start.to_vec());
     let end = match &region.range.end {
         end if end.is_empty() => Bound::Unbounded,
         end => Bound::Excluded(end.to_vec()),
     };
     data.range((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, PeerId, RegionId};
+
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+        pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    }
+
+    /// A store with a part of region 2, `["b", "d")`, and with something beside it.
+    fn disk(store: u64, data: &[(&str, &str)]) -> Disk {
+        let (store, data) = (StoreId(store), pairs(data));
+        Disk { store, data, log: Pairs::new(), meta: Pairs::new() }
+    }
+
+    fn region() -> Region {
+        let peers = [1, 2, 3].map(|store| Peer::voter(PeerId(20 + store), StoreId(store)));
+        let range = KeyRange::new("b", "d");
+        Region { id: RegionId(2), range, epoch: Epoch::FIRST, peers: peers.to_vec() }
+    }
+
+    #[test]
+    fn replicas_that_differ_in_one_byte_are_told() {
+        let sound = [("b", "1"), ("bb", "2"), ("c", "3")];
+        let beside = [("a", "x"), ("b", "1"), ("bb", "2"), ("c", "3"), ("d", "y")];
+        let judged = |third: &[(&str, &str)]| {
+            // Store 4 has no peer of the region.
+            let disks = [disk(1, &sound), disk(2, &beside), disk(3, third), disk(4, &[])];
+            are_equal(&disks, &region())
+        };
+        assert_eq!(judged(&sound), Ok(()));
+        let wrong: [(&[(&str, &str)], &str); 5] = [
+            (&[("b", "1"), ("bb", "2"), ("c", "2")], "c"),
+            (&[("b", "1"), ("bc", "2"), ("c", "3")], "bb"),
+            (&[("b", "1"), ("bb", "2")], "c"),
+            (&[("b", "1"), ("ba", ""), ("bb", "2"), ("c", "3")], "ba"),
+            (&[], "b"),
+        ];
+        for (third, key) in wrong {
+            let told = judged(third).expect_err("they differ");
+            assert_eq!(told, format!("region 2: stores 1 and 3 differ: Some(\"{key}\")"));
+        }
+        assert!(are_equal(&[disk(4, &sound)], &region()).is_err(), "it is nowhere");
+    }
 }
