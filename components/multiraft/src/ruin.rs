@@ -206,7 +206,7 @@ mod tests {
             assert_eq!(marks(&disk), [], "once is enough");
             let is_of_mark = matches!(record, Mutation::Put(_, key, _) if key[0] == PEER_MARK_KIND);
             if !is_of_mark {
-                write(&[record.clone()]);
+                write(std::slice::from_ref(record));
             }
             assert_eq!(damaged(), Some(PEER), "{record:?} is whole again");
         }
