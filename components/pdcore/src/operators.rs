@@ -89,7 +89,11 @@ impl<T> PdCore<T> {
             Some(reign) => {
                 let stores = self.state.stores();
                 let sight = Sight { stores, view: &self.view, now: clocks.now };
+                let wish = plan.clone();
                 let begun = reign.operators.begin(&sight, plan, (asked_by, stamp(clocks)));
+                if begun.is_ok() {
+                    reign.leftovers.on_begun(&wish);
+                }
                 begun.map_err(Denied::Operator)
             }
             None => Err(Denied::NotLeader),

@@ -1,22 +1,23 @@
 //! Learners that nobody makes anything of: a change of members that ended early has left one, with the reign in which it
 //! was asked for or since a step took too long; or a region with one was split, and the operator works on the other piece.
 //!
-//! A region that has a learner, and no operator, for [`GRACE`] has it removed. Who is given a peer is to vote, so there is
-//! no learner that is wanted as such. Regions of stores that leave are the drain's ([`super::drain`]), which uses what is
-//! there already.
+//! A region that has a learner, and no operator, for [`GRACE`] has it removed, unless somebody has asked for a learner in
+//! this reign: what an earlier one was asked for is not known. Regions of stores that leave are the drain's
+//! ([`super::drain`]), which uses what is there already.
 //!
 //! Nothing is searched for: regions tell by their reports. What is due is looked at again then, so that a region which has
 //! changed meanwhile costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::{Moment, Peer, PeerRole, RegionId, Span};
+use flotilla_base::{Moment, Peer, PeerId, PeerRole, RegionId, Span};
 
 use super::{
-    change::{Change, Sight},
+    change::{Change, OperatorKind, Sight},
     controller::OperatorController,
     plan::Plan,
     shape::Shape,
+    step::Step,
 };
 use crate::{meta::StoreState, view::RegionInfo};
 
@@ -35,9 +36,23 @@ pub struct Leftovers {
     due: BTreeMap<RegionId, Moment>,
     /// The same, by time.
     queue: BTreeSet<(Moment, RegionId)>,
+    /// Peers that somebody wants to be learners, as long as they are there.
+    wanted: BTreeMap<RegionId, BTreeSet<PeerId>>,
 }
 
 impl Leftovers {
+    /// An operator has begun: what it adds may be wanted to stay as it is.
+    pub fn on_begun(&mut self, plan: &Plan) {
+        if plan.kind != OperatorKind::AddLearner {
+            return;
+        }
+        for step in &plan.steps {
+            if let Step::AddLearner(peer) = step {
+                self.wanted.entry(plan.region).or_default().insert(peer.id);
+            }
+        }
+    }
+
     /// `region` was reported.
     pub fn on_report(
         &mut self,
@@ -45,7 +60,8 @@ impl Leftovers {
         operators: &OperatorController,
         region: RegionId,
     ) {
-        match sight.leftover_of(operators, region) {
+        self.forget_wanted(sight, operators, region);
+        match self.leftover_of(sight, operators, region) {
             Some(_) if self.due.contains_key(&region) => {}
             Some(_) => self.put(region, sight.now + GRACE),
             None => self.forget(region),
@@ -68,7 +84,7 @@ impl Leftovers {
                 break;
             }
             self.forget(region);
-            let Some(learner) = sight.leftover_of(operators, region) else { continue };
+            let Some(learner) = self.leftover_of(sight, operators, region) else { continue };
             let plan = sight.plan(region, &Change::RemovePeer(learner.store));
             match plan {
                 Ok(plan) if plans.len() < room => plans.push(plan),
@@ -89,18 +105,44 @@ impl Leftovers {
             self.queue.remove(&(due, region));
         }
     }
+
+    /// A learner of the region that nobody works on, or wants.
+    fn leftover_of(
+        &self,
+        sight: &Sight<'_>,
+        operators: &OperatorController,
+        region: RegionId,
+    ) -> Option<Peer> {
+        let info = sight.view.regions().by_id(region)?;
+        let is_free = operators.check_free(region).is_ok();
+        let is_settled = !Shape::of(&info.region).is_joint();
+        let wanted = self.wanted.get(&region);
+        let is_wanted = |peer: &Peer| wanted.is_some_and(|wanted| wanted.contains(&peer.id));
+        let is_left = |peer: &Peer| peer.role == PeerRole::Learner && !is_wanted(peer);
+        let learner = || info.region.peers.iter().copied().find(is_left);
+        if is_free && is_settled && !sight.is_drained(info) { learner() } else { None }
+    }
+
+    /// Peers that are gone, or never came, are wanted no more.
+    fn forget_wanted(
+        &mut self,
+        sight: &Sight<'_>,
+        operators: &OperatorController,
+        region: RegionId,
+    ) {
+        if operators.running(region).is_some() {
+            return;
+        }
+        let Some(wanted) = self.wanted.get_mut(&region) else { return };
+        let known = sight.view.regions().by_id(region);
+        wanted.retain(|peer| known.is_some_and(|info| info.region.peer(*peer).is_some()));
+        if wanted.is_empty() {
+            self.wanted.remove(&region);
+        }
+    }
 }
 
 impl Sight<'_> {
-    /// A learner of the region that nobody works on.
-    fn leftover_of(&self, operators: &OperatorController, region: RegionId) -> Option<Peer> {
-        let info = self.view.regions().by_id(region)?;
-        let is_free = operators.check_free(region).is_ok();
-        let is_settled = !Shape::of(&info.region).is_joint();
-        let learner = || info.region.peers.iter().copied().find(|it| it.role == PeerRole::Learner);
-        if is_free && is_settled && !self.is_drained(info) { learner() } else { None }
-    }
-
     /// Whether a peer of the region is on a store that leaves.
     fn is_drained(&self, info: &RegionInfo) -> bool {
         let is_leaving = |peer: &Peer| {

@@ -15,6 +15,19 @@ impl Scene {
         plans.iter().flat_map(|plan| plan.steps.iter().map(ToString::to_string)).collect()
     }
 
+    /// The same where it is as it is for as long as nobody may come back to it.
+    fn tidied_in_time(&mut self, leftovers: &mut Leftovers) -> Vec<String> {
+        assert_eq!(self.tidied(leftovers), [""; 0], "not at once");
+        self.pass(GRACE);
+        self.tidied(leftovers)
+    }
+
+    /// The region has one peer more.
+    fn meet(&mut self, peer: Peer) {
+        self.region.peers.push(peer);
+        self.region.epoch.conf_ver.0 += 1;
+    }
+
     fn pass(&mut self, span: Span) {
         self.now = self.now + span;
     }
@@ -63,6 +76,34 @@ fn other_regions_have_no_leftover() {
     let mut leftovers = Leftovers::default();
     scene.tidied(&mut leftovers);
     assert_eq!(leftovers.next_look(), Moment::NEVER);
+}
+
+#[test]
+fn a_learner_that_somebody_has_asked_for_stays() {
+    let mut scene = Scene::new("1v 2v 3v");
+    let mut leftovers = Leftovers::default();
+    let plan = scene.plan(&Change::AddLearner(StoreId(4))).expect("planned");
+    let begun = scene.begin_plan(plan, "test").expect("begun");
+    leftovers.on_begun(&scene.controller.running(REGION).expect("it runs").plan);
+    scene.tidied(&mut leftovers);
+    let added = order(&begun).expect("an order").clone();
+    scene.obey(&added, false);
+    assert_eq!(shown(&scene.region), "1v 2v 3v 4l");
+    scene.pending.clear();
+    scene.tidied(&mut leftovers);
+    assert!(scene.controller.is_empty(), "it is done");
+    scene.pass(GRACE);
+    scene.tidied(&mut leftovers);
+    assert_eq!(leftovers.next_look(), Moment::NEVER);
+    // Another one beside it is nobody's.
+    scene.meet(Peer { id: PeerId(501), store: StoreId(5), role: PeerRole::Learner });
+    assert_eq!(scene.tidied_in_time(&mut leftovers), ["remove peer on store 5"]);
+    // Who comes when it has gone is another peer.
+    scene.region.peers.retain(|peer| peer.store.get() < 4);
+    scene.region.epoch.conf_ver.0 += 2;
+    assert_eq!(scene.tidied_in_time(&mut leftovers), [""; 0]);
+    scene.meet(Peer { id: PeerId(502), store: StoreId(4), role: PeerRole::Learner });
+    assert_eq!(scene.tidied_in_time(&mut leftovers), ["remove peer on store 4"]);
 }
 
 #[test]
