@@ -86,6 +86,15 @@ pub struct TurnWatch {
     asked: Index,
     /// What the replica slept up to.
     woken_by: Option<Mark>,
+    /// Whose message it takes.
+    heard: Option<PeerId>,
+}
+
+/// Whether the sender is a member, or may be one of a membership that the receiver does not know yet.
+fn is_heard(message: &PeerMessage, replica: &Replica<Ticket>) -> bool {
+    let region = replica.region();
+    let is_member = region.peer(message.from.id).is_some();
+    is_member || message.epoch.conf_ver >= region.epoch.conf_ver
 }
 
 impl TurnWatch {
@@ -95,7 +104,7 @@ impl TurnWatch {
         let (group, before) = (replica.group(), replica.role());
         let was_transferring = group.is_transferring();
         let (is_told_to_transfer, was_asleep) = (false, replica.is_asleep());
-        let (reads, asked, woken_by) = (0, Index(0), None);
+        let (reads, asked, woken_by, heard) = (0, Index(0), None, None);
         Self {
             place,
             now,
@@ -107,6 +116,7 @@ impl TurnWatch {
             was_asleep,
             asked,
             woken_by,
+            heard,
         }
     }
 
@@ -132,6 +142,7 @@ impl TurnWatch {
         match input {
             Input::Message(message) => {
                 self.asked = message.message.index;
+                self.heard = is_heard(message, replica).then_some(message.from.id);
                 self.on_message(message, replica, judges);
             }
             Input::Membership(input) => self.on_membership(input, replica, judges),
@@ -194,7 +205,8 @@ impl TurnWatch {
         let RoleChange { role, term: now_in, leader } = replica.role();
         let is_from_leader = now_in == term && leader == Some(from);
         let is_sign = matches!(kind, MessageKind::Heartbeat | MessageKind::Quiesce);
-        if is_sign && is_from_leader {
+        // Whoever is known to be removed is not heard, and renews no lease: nobody answers its heartbeats.
+        if is_sign && is_from_leader && self.heard == Some(from) {
             judges.votes.gate.close(self.place, self.now, self.gate);
         }
         if kind == MessageKind::Quiesce && replica.is_asleep() {
