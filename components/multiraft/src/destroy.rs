@@ -10,7 +10,7 @@
 //! 6. The data is cleaned, where nobody else owns it by then ([`crate::cleaning`]), in the batch that takes the order
 //!    back.
 //!
-//! A crash in front of 4 finds a peer that hears of its removal again. Behind it the tombstone keeps late messages
+//! A crash in front of 4 finds a peer that hears of its removal again, or knows of it and ends at once. Behind it the tombstone keeps late messages
 //! and splits from making the peer anew, and the order is found at the next start.
 //!
 //! ```text
@@ -230,6 +230,15 @@ impl<T> Replica<T> {
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
         self.members.leaving.as_ref().is_some_and(|leaving| leaving.stage == Stage::Told)
+    }
+
+    /// Behind a start: a crash may have come between its removal, which its data knows, and its end. Nobody could prove to it
+    /// what it knows already.
+    pub(crate) fn leave_if_removed(&mut self, effects: &mut Effects<T>) {
+        let is_removed = self.life == Lifecycle::Active && self.region.peer(self.peer).is_none();
+        if is_removed && !self.is_orphan_on_purpose() {
+            self.begin_leaving(effects);
+        }
     }
 
     /// The first step. Whoever waits is answered: what is not proposed has no effect, and of the rest nobody here

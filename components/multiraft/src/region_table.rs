@@ -159,8 +159,11 @@ impl RegionTable {
             {
                 Admission::Deliver
             }
-            // Ids only grow: its place is taken, and it will never have it. It may never have been here.
-            Some(slot) if is_of_end(message) && slot.peer() > message.to.id => Admission::Confirm,
+            // Ids only grow: its place is taken, and what is on disk keeps it so. It may never have been here. A newer peer
+            // without data may be forgotten by a crash, behind which a split could make the older one.
+            Some(Slot::Live(newer, _)) if is_of_end(message) && *newer > message.to.id => {
+                Admission::Confirm
+            }
             Some(_) => Admission::Drop(DropReason::OtherPeer),
             None if can_create(message.message.kind) => Admission::Create(message.to.id),
             None => Admission::Drop(DropReason::CannotCreate),
@@ -440,14 +443,16 @@ mod tests {
             Admission::Drop(DropReason::OtherPeer)
         );
         assert!(table.initialise(PeerId(21), &region(2, "", "")).is_err(), "another peer's slot");
-        let ends = |peer| table.admit(&message(MessageKind::PeerGone, 2, peer));
-        assert_eq!(ends(19), Admission::Confirm, "its successor is here");
-        assert_eq!(ends(20), Admission::Deliver);
-        assert_eq!(ends(21), Admission::Drop(DropReason::OtherPeer), "it may be about to come");
-        let confirmed = table.confirm(&message(MessageKind::PeerGone, 2, 19));
+        let end = |peer| message(MessageKind::PeerGone, 2, peer);
+        let other = Admission::Drop(DropReason::OtherPeer);
+        assert_eq!(table.admit(&end(19)), other, "a crash may forget its successor");
+        table.initialise(PeerId(20), &region(2, "", "")).expect("its own slot");
+        assert_eq!(table.admit(&end(19)), Admission::Confirm, "its successor is here");
+        assert_eq!(table.admit(&end(20)), Admission::Deliver);
+        assert_eq!(table.admit(&end(21)), other, "it may be about to come");
+        let confirmed = table.confirm(&end(19));
         assert_eq!(confirmed.message.kind, MessageKind::GoneConfirmed);
         assert_eq!(confirmed.from.id, PeerId(19));
-        table.initialise(PeerId(20), &region(2, "", "")).expect("its own slot");
         table.quarantine(RegionId(2), PeerId(20));
         assert_eq!(table.admit(&vote), Admission::Drop(DropReason::Quarantined));
         assert_eq!(table.region_of(b"x"), None);

@@ -225,6 +225,7 @@ impl<T> Replica<T> {
     /// say.
     pub fn handle(&mut self, now: Moment, input: Input<T>, effects: &mut Effects<T>) {
         self.group.note_time(now);
+        self.leave_if_removed(effects);
         self.mind_sleep(now, &input);
         match input {
             Input::Message(message) => self.handle_message(now, *message, effects),

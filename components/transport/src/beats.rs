@@ -1,5 +1,8 @@
 //! Heartbeats and answers to them, packed into columns: regions that are awake send little else, and each says little.
 //!
+//! A context is packed where it names a round of heartbeats: those of a leader with a lease all have one. Each word of it
+//! that the envelope says already is left out.
+//!
 //! What is packed comes out in front of everything else of its batch. A network may do that to any message, and raft does
 //! not mind; a queue lets a new heartbeat take the place of one that waits, too.
 
@@ -21,7 +24,7 @@ pub(crate) enum MalformedBeats {
 }
 
 /// The numbers of one envelope that is packed, in the order of the columns.
-type Row = [u64; 8];
+type Row = [u64; 10];
 
 /// A batch of these envelopes, of which none but a heartbeat or an answer changes its place.
 pub(crate) fn pack(envelopes: Vec<RaftEnvelope>) -> RaftBatch {
@@ -71,6 +74,8 @@ pub(crate) fn unpack(
 /// What of an envelope is packed.
 fn row_of(envelope: &RaftEnvelope) -> Row {
     let (term, commit) = envelope.message.as_ref().map_or((0, 0), |it| (it.term, it.commit));
+    let context = envelope.message.as_ref().map_or(&[][..], |it| &it.context);
+    let (run, round) = (word(context, 2), word(context, 3));
     [
         envelope.region_id,
         envelope.from_peer,
@@ -80,12 +85,42 @@ fn row_of(envelope: &RaftEnvelope) -> Row {
         envelope.matched_by_all,
         term,
         commit,
+        run,
+        round,
     ]
 }
 
+/// The word at this place of a context; zero where there is none.
+fn word(context: &[u8], place: usize) -> u64 {
+    let bytes = context.chunks_exact(8).nth(place).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_be_bytes)
+}
+
+/// What names a round of heartbeats, or an empty context.
+fn context_of(leader: u64, term: u64, (run, round): (u64, u64)) -> Vec<u8> {
+    if (run, round) == (0, 0) {
+        return Vec::new();
+    }
+    [leader, term, run, round].iter().flat_map(|word| word.to_be_bytes()).collect()
+}
+
 fn unpacked(kind: RaftMessageKind, (from, to): (StoreId, StoreId), row: Row) -> RaftEnvelope {
-    let [region_id, from_peer, to_peer, version, conf_ver, matched_by_all, term, commit] = row;
-    let message = RaftMessage { kind: kind.into(), term, commit, ..RaftMessage::default() };
+    let [
+        region_id,
+        from_peer,
+        to_peer,
+        version,
+        conf_ver,
+        matched_by_all,
+        term,
+        commit,
+        run,
+        round,
+    ] = row;
+    let leader = if kind == RaftMessageKind::Heartbeat { from_peer } else { to_peer };
+    let context = context_of(leader, term, (run, round)).into();
+    let message =
+        RaftMessage { kind: kind.into(), term, commit, context, ..RaftMessage::default() };
     RaftEnvelope {
         region_id,
         from_peer,
@@ -102,7 +137,7 @@ fn unpacked(kind: RaftMessageKind, (from, to): (StoreId, StoreId), row: Row) -> 
 
 /// What this module does with columns.
 trait Columns {
-    fn columns(&self) -> [&Vec<u64>; 8];
+    fn columns(&self) -> [&Vec<u64>; 10];
     fn push(&mut self, row: Row);
 
     fn row(&self, position: usize) -> Row {
@@ -121,7 +156,7 @@ trait Columns {
 }
 
 impl Columns for Beats {
-    fn columns(&self) -> [&Vec<u64>; 8] {
+    fn columns(&self) -> [&Vec<u64>; 10] {
         [
             &self.region_ids,
             &self.from_peers,
@@ -131,6 +166,8 @@ impl Columns for Beats {
             &self.matched_by_all,
             &self.terms,
             &self.commits,
+            &self.runs,
+            &self.rounds,
         ]
     }
 
@@ -144,6 +181,8 @@ impl Columns for Beats {
             &mut self.matched_by_all,
             &mut self.terms,
             &mut self.commits,
+            &mut self.runs,
+            &mut self.rounds,
         ];
         columns.into_iter().zip(row).for_each(|(column, number)| column.push(number));
     }
@@ -159,7 +198,11 @@ mod tests {
     const STORES: (StoreId, StoreId) = (StoreId(1), StoreId(2));
 
     fn beat(kind: RaftMessageKind, region: u64) -> RaftEnvelope {
-        unpacked(kind, STORES, [region, region * 10, region * 10 + 1, 3_000, 7, 40, 9, 41])
+        unpacked(
+            kind,
+            STORES,
+            [region, region * 10, region * 10 + 1, 3_000, 7, 40, 9, 41, 3, 70_000],
+        )
     }
 
     fn again(batch: RaftBatch) -> Vec<RaftEnvelope> {
@@ -173,7 +216,7 @@ mod tests {
             RaftMessageKind::HeartbeatResponse,
             RaftMessageKind::RequestVote,
         ];
-        let one = (prop::sample::select(kinds.to_vec()), 1..9_u64, 0..9_usize);
+        let one = (prop::sample::select(kinds.to_vec()), 1..9_u64, 0..12_usize);
         let one = one.prop_map(|(kind, region, field)| {
             let mut envelope = beat(kind, region);
             let message = envelope.message.as_mut().expect("made with one");
@@ -182,6 +225,10 @@ mod tests {
                 1 => message.reject = true,
                 2 => message.index = 5,
                 3 => envelope.start_key = "a".into(),
+                4 => message.context = prost::bytes::Bytes::new(),
+                // Of another lead.
+                5 => message.context = context_of(77, 9, (3, 70_000)).into(),
+                6 => message.context = vec![0; 32].into(),
                 _ => {}
             }
             envelope
@@ -210,7 +257,7 @@ mod tests {
     #[test]
     fn columns_from_outside_are_checked() {
         let packed = || pack(vec![beat(RaftMessageKind::Heartbeat, 4)]);
-        for column in 0..8 {
+        for column in 0..10 {
             let mut batch = packed();
             let beats = batch.heartbeats.as_mut().expect("one is packed");
             let columns = [
@@ -222,13 +269,15 @@ mod tests {
                 &mut beats.matched_by_all,
                 &mut beats.terms,
                 &mut beats.commits,
+                &mut beats.runs,
+                &mut beats.rounds,
             ];
-            columns.into_iter().nth(column).expect("eight").push(1);
+            columns.into_iter().nth(column).expect("ten").push(1);
             assert_eq!(unpack(batch, STORES.0, STORES.1), Err(MalformedBeats::Uneven), "{column}");
         }
         let mut batch = packed();
         let beats = batch.heartbeats.as_mut().expect("one is packed");
-        (0..BEATS_MAX).for_each(|_more| beats.push([1; 8]));
+        (0..BEATS_MAX).for_each(|_more| beats.push([1; 10]));
         let refused = Err(MalformedBeats::TooMany(BEATS_MAX + 1));
         assert_eq!(unpack(batch, STORES.0, STORES.1), refused);
     }

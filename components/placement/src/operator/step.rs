@@ -136,12 +136,12 @@ impl Step {
         }
     }
 
-    /// A store for which it waits in vain: one that is to get data and will not come back; or one that is to lead, where
-    /// none of them could at the moment.
+    /// A store for which it waits in vain: one that is to get data, or all that could lead, and will not come back. One
+    /// whose line is cut for a moment may.
     pub(super) fn lost(&self, sight: &Sight<'_>) -> Option<StoreId> {
         let lost = match self {
             Self::TransferLeader { to, .. } => {
-                let is_out = |peer: &Peer| sight.check_target(peer.store).is_err();
+                let is_out = |peer: &Peer| sight.is_lost(peer.store);
                 to.first().filter(|_| to.iter().all(is_out))
             }
             _ => self.receivers().iter().find(|peer| sight.is_lost(peer.store)),
