@@ -170,6 +170,11 @@ fn snapshot_to_a_learner() -> std::io::Result<()> {
 }
 
 #[test]
+fn removed_and_crashed() -> std::io::Result<()> {
+    run("removed_and_crashed")
+}
+
+#[test]
 fn removed_while_installing() -> std::io::Result<()> {
     run("removed_while_installing")
 }
