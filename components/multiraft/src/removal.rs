@@ -4,8 +4,8 @@
 //! anything. So the region remembers it, as a part of what its log decides, and whoever leads tells the removed peer
 //! again and again, ever more slowly, until its store has a tombstone for it. Then one more entry of the log ends it.
 //!
-//! A store that is gone for good ([`crate::Liveness::bury`]) confirms nothing, and nothing of it ever acts again: what was
-//! removed there counts as confirmed.
+//! So it is where a newer peer of the region has data there. A store that is gone for good ([`crate::Liveness::bury`])
+//! confirms nothing, and members turn away whatever comes of it: what was removed there counts as confirmed.
 //!
 //! A peer without data hears even less. It asks whoever talked to it last.
 //!
