@@ -314,6 +314,11 @@ impl Group {
             };
             let is_same =
                 position.index.get() == metadata.index && number.term.get() == message.term;
+            // Of an attempt that has failed since, while nothing was collected: this one has a message of its own.
+            let is_again = work.snapshots.iter().any(|order| order.number == number);
+            if is_again {
+                continue;
+            }
             let Some(message) = message_from_raft(message).filter(|_| is_same) else { continue };
             let LogPosition { term: log_term, index } = position;
             debug_assert!(
