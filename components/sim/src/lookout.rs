@@ -185,6 +185,13 @@ impl TurnWatch {
         replica: &Replica<Ticket>,
         judges: &mut Judges,
     ) {
+        if let MembershipInput::ChangePeers(request) = input
+            && replica.group().is_leader()
+        {
+            let (region, committed) = (self.place.1, replica.group().committed());
+            let asked = request.command.epoch.conf_ver;
+            judges.votes.members.on_asked(region, asked, committed);
+        }
         let MembershipInput::Changed(changed) = input else { return };
         let own = changed.region.peer(replica.peer());
         if own.is_none() {

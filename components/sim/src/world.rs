@@ -115,6 +115,8 @@ struct Record {
     missing: Option<StoreId>,
     /// When the last run of a store ended.
     ended: BTreeMap<StoreId, Moment>,
+    /// Since when a peer sleeps on a run of a store.
+    sleeping: BTreeMap<crate::judge::Place, (StoreId, Run, Moment)>,
     /// How many shapes of regions are known.
     shapes: usize,
     /// Requests for each region.

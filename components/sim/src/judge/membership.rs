@@ -33,11 +33,19 @@ pub struct MembershipJudge {
     gone: BTreeSet<(Place, PeerId)>,
     /// The last entry that each store holds durably.
     durable: BTreeMap<Place, Index>,
+    /// What the leader that was asked for changes of a membership of this version knew committed then, at least.
+    asked: BTreeMap<(RegionId, ConfVer), Index>,
     /// Changes that stand in some log.
     seen: BTreeSet<(RegionId, Index, Term)>,
 }
 
 impl MembershipJudge {
+    /// A leader that knows so much committed is asked for a change.
+    pub fn on_asked(&mut self, region: RegionId, asked: ConfVer, committed: Index) {
+        let least = self.asked.entry((region, asked)).or_insert(committed);
+        *least = committed.min(*least);
+    }
+
     /// A replica is told that it is no member any more.
     pub fn on_removed(&mut self, place: Place, peer: PeerId) {
         self.gone.insert((place, peer));
@@ -98,6 +106,9 @@ impl MembershipJudge {
     ) -> Verdict {
         let counts = shape.is_some_and(|it| it.epoch.conf_ver == command.epoch.conf_ver);
         let promoted = command.changes.iter().filter(|it| counts && it.kind == ChangeKind::Promote);
+        // It judges when it is asked; it may hear of more before it writes.
+        let asked = self.asked.get(&(region, command.epoch.conf_ver)).copied();
+        let committed = asked.map_or(committed, |asked| asked.min(committed));
         for step in promoted {
             let place = Place(step.store, region);
             let durable = self.durable.get(&place).copied().unwrap_or_default();

@@ -1,11 +1,13 @@
 //! Signs of life between stores, and who sleeps on which.
 
+use std::collections::BTreeMap;
+
 use flotilla_base::{Moment, Span, StoreId};
 use flotilla_multiraft::Liveness;
 
 use super::World;
 use crate::event::{Event, Run, Task};
-use crate::judge::{Verdict, require};
+use crate::judge::{Place, Verdict, require};
 use crate::net::Fate;
 
 /// What a turn, a late message and a slow clock may add to the time after which a sleeper wakes.
@@ -51,16 +53,28 @@ impl World {
     }
 
     /// Nobody sleeps on for long whose leader's store is gone: a region without requests would never have a leader again.
-    fn check_sleepers(&self, store: StoreId) -> Verdict {
+    /// A late message of a run that is over may put one to sleep again: its time begins anew.
+    fn check_sleepers(&mut self, store: StoreId) -> Verdict {
+        let sleepers: Vec<_> = self.store(store).sleepers().collect();
+        let before = std::mem::take(&mut self.record.sleeping);
+        let since = |(region, leader, run)| match before.get(&Place(store, region)) {
+            Some((on, in_run, since)) if (*on, *in_run) == (leader, run) => *since,
+            _ => self.now,
+        };
+        let asleep: BTreeMap<Place, (StoreId, Run, Moment)> =
+            sleepers.iter().map(|it| (Place(store, it.0), (it.1, it.2, since(*it)))).collect();
+        let others = before.iter().filter(|(Place(other, _), _)| *other != store);
+        self.record.sleeping = others.map(|(place, it)| (*place, *it)).chain(asleep).collect();
         let node = self.store(store);
         if node.pulses() < PULSES_MIN {
             return Ok(());
         }
         let patience = self.plan.groups.timing.gate * 2 + PATIENCE;
-        for (region, leader, run) in node.sleepers() {
+        for (region, leader, run) in sleepers {
             let is_current = self.store(leader).run() == Some(run);
             let ended = self.record.ended.get(&leader).copied().unwrap_or(Moment(0));
-            let is_long_ago = self.now.since(ended) > patience;
+            let since = self.record.sleeping.get(&Place(store, region)).map(|it| it.2);
+            let is_long_ago = self.now.since(ended.max(since.unwrap_or_default())) > patience;
             let rule = "liveness: nobody sleeps on for long whose leader's store is gone";
             require(is_current || !is_long_ago, rule, || {
                 format!("store {store} region {region}: sleeps on store {leader}.{}", run.0)
