@@ -17,12 +17,12 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use flotilla_base::{Key, KeyRange, Moment, Region, RegionId, StoreId};
+use flotilla_base::{Epoch, Key, KeyRange, Moment, Region, RegionId, StoreId};
 
 use super::{
     StoreLoad,
     loads::StoreIndex,
-    report::{RegionInfo, RegionReport, ReportEffect, StaleReport},
+    report::{RegionInfo, RegionReport, ReportEffect, StaleReport, check_epoch},
 };
 
 /// Keys from the tile's start up to `end`, and the region last reported for them.
@@ -68,6 +68,8 @@ pub struct RegionMap {
     by_id: BTreeMap<RegionId, Newest>,
     /// The same by the stores that hold it.
     by_store: StoreIndex,
+    /// The last epochs of regions that show nowhere any more: a late report of one is late all the same.
+    hidden: BTreeMap<RegionId, Epoch>,
 }
 
 impl RegionMap {
@@ -256,6 +258,8 @@ impl RegionMap {
     pub(crate) fn check(&self, region: &Region) -> Result<Option<RegionId>, StaleReport> {
         if let Some(known) = self.by_id(region.id) {
             known.check_shape(region)?;
+        } else if let Some(known) = self.hidden.get(&region.id) {
+            check_epoch(region, *known)?;
         }
         let mut conflict = None;
         for tile in self.overlapping(&region.range) {
@@ -276,6 +280,7 @@ impl RegionMap {
         let (id, range) = (info.region.id, info.region.range.clone());
         debug_assert!(!range.is_empty(), "a region owns a key");
         let starts: Vec<Key> = self.overlapping_starts(&range);
+        self.hidden.remove(&id);
         if let Some(old) = self.by_id.remove(&id) {
             self.by_store.remove(&old.info);
         }
@@ -301,8 +306,8 @@ impl RegionMap {
         self.debug_assert_sound(id);
     }
 
-    /// So many tiles have taken the place of one of a region. A region none of whose keys shows any more was
-    /// merged away: its id is forgotten.
+    /// So many tiles have taken the place of one of a region. A region none of whose keys shows any more was merged away, or
+    /// others have reported its keys at later versions.
     fn note_parts(&mut self, info: &Arc<RegionInfo>, parts: usize) {
         let id = info.region.id;
         // An earlier report of a region that has a newer one shows no longer than its keys have no owner.
@@ -312,6 +317,7 @@ impl RegionMap {
         if newest.tiles == 0 {
             self.by_id.remove(&id);
             self.by_store.remove(info);
+            self.hidden.insert(id, info.region.epoch);
         }
     }
 

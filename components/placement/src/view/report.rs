@@ -136,11 +136,7 @@ impl RegionInfo {
 
     /// Whether the same region in the shape of `region` may follow this one.
     pub(super) fn check_shape(&self, region: &Region) -> Result<(), StaleReport> {
-        let (known, reported) = (self.region.epoch, region.epoch);
-        if reported.version < known.version || reported.conf_ver < known.conf_ver {
-            return Err(StaleReport::Epoch { region: self.region.id, reported, known });
-        }
-        Ok(())
+        check_epoch(region, self.region.epoch)
     }
 
     /// Whether this report may follow in the same shape. An isolated old leader goes on reporting at
@@ -153,4 +149,13 @@ impl RegionInfo {
         }
         Ok(())
     }
+}
+
+/// Whether a region that was known at `known` may be as it is reported.
+pub(super) fn check_epoch(region: &Region, known: Epoch) -> Result<(), StaleReport> {
+    let reported = region.epoch;
+    if reported.version < known.version || reported.conf_ver < known.conf_ver {
+        return Err(StaleReport::Epoch { region: region.id, reported, known });
+    }
+    Ok(())
 }

@@ -27,6 +27,18 @@ fn owner(map: &RegionMap, key: &str) -> Option<(u64, u64)> {
     Some((info.region.id.get(), info.region.epoch.version.get()))
 }
 
+/// Late reports of one store come together: the first hides a region, the second is of its youth.
+#[test]
+fn a_region_that_shows_nowhere_is_not_forgotten() {
+    let mut map = RegionMap::default();
+    take(&mut map, report(37, ("c", "e"), 13, 7)).expect("taken");
+    take(&mut map, report(28, ("b", "e"), 15, 6)).expect("later");
+    assert!(map.by_id(RegionId(37)).is_none(), "it shows nowhere");
+    let late = take(&mut map, report(37, ("m", "p"), 9, 6));
+    assert!(matches!(late, Err(StaleReport::Epoch { .. })), "{late:?}");
+    take(&mut map, report(37, ("m", "p"), 13, 8)).expect("as late as it was known");
+}
+
 #[test]
 fn a_new_leader_shows_at_once_and_an_old_one_never_again() {
     let mut map = RegionMap::default();

@@ -51,6 +51,15 @@ impl MembershipJudge {
         self.gone.insert((place, peer));
     }
 
+    /// A peer is found on a disk that says whether it is removed. What was applied and not durable is not known any more.
+    pub fn on_found(&mut self, place: Place, peer: PeerId, is_removed: bool) {
+        if is_removed {
+            self.gone.insert((place, peer));
+        } else {
+            self.gone.remove(&(place, peer));
+        }
+    }
+
     /// A peer makes a message.
     ///
     /// # Errors
@@ -307,6 +316,10 @@ mod tests {
         judge.on_removed(ONE, vote.from.id);
         assert_eq!(broken(judge.on_message(&vote)), GONE);
         assert_eq!(judge.on_message(&message(MessageKind::GoneConfirmed, 0)), Ok(()));
+        judge.on_found(ONE, vote.from.id, false);
+        assert_eq!(judge.on_message(&vote), Ok(()), "a crash took that back");
+        judge.on_found(ONE, vote.from.id, true);
+        assert_eq!(broken(judge.on_message(&vote)), GONE);
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl StoreNode {
                 judges.lookout.marks.reach_if(*is_fresh, marks::SPLIT_RECOVERED);
                 image.look(|layer| state::check(place, region, layer, &judges.applied))?;
                 judges.epochs.on_region(self.id, region)?;
+                judges.votes.members.on_found(place, *peer, region.peer(*peer).is_none());
                 let applied = apply.applied.index;
                 judges.apply_order.on_start(place, applied);
                 let known = judges.applied.last(region.id).min(raft.last.index);
