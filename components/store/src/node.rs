@@ -49,7 +49,7 @@ const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 /// How long it waits for its server, which ends by itself before.
 const SERVER_TIME: Duration = Duration::from_secs(1);
 /// How long it waits for what reads or writes files beside its pools.
-const BLOCKING_TIME: Duration = Duration::from_secs(5);
+const BLOCKING_TIME: Duration = Duration::from_millis(500);
 
 /// Why a store does not start.
 #[derive(Debug, thiserror::Error)]
@@ -185,13 +185,13 @@ impl Store {
         if served.is_err() {
             tracing::warn!("the server did not end in time; calls under way are cut");
         }
-        self.stop();
+        self.stop(BLOCKING_TIME);
     }
 
     /// Stops without a moment for anybody: no request is finished, no lead handed over. What is in the inboxes still
     /// runs, and what is written is synced: a killed process is harsher, and tests of durability kill processes.
     pub fn kill(self) {
-        self.stop();
+        self.stop(Duration::ZERO);
     }
 
     /// A follower that takes over is asked for at once; one that only notices the silence waits for a gate first.
@@ -207,11 +207,10 @@ impl Store {
         }
     }
 
-    fn stop(self) {
+    fn stop(self, patience: Duration) {
         let Self { shared, threads, runtime, data_dir, stopping, .. } = self;
         shared.peers.close();
-        // Tasks end where they wait; what blocks a thread cannot be broken off, and holds the engine.
-        runtime.shutdown_timeout(BLOCKING_TIME);
+        runtime.shutdown_timeout(patience.max(Duration::from_millis(1)));
         let Threads { raft_pool, alarm, syncer, apply_pool } = threads;
         raft_pool.shutdown();
         drop((alarm, syncer));
