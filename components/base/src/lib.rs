@@ -4,7 +4,7 @@
 //! Everything here is plain data that any floor above may use.
 //!
 //! Entry types: [`Region`], [`KeyRange`], [`Moment`], [`Mutation`].
-//! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`tables`], [`codec`], [`rng`], [`size`],
+//! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`tables`], [`codec`], [`rng`], [`round`], [`size`],
 //! [`limit`], [`address`], [`seeded`].
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ pub mod key;
 pub mod limit;
 pub mod region;
 pub mod rng;
+pub mod round;
 pub mod seeded;
 pub mod size;
 pub mod storage;
@@ -25,6 +26,7 @@ pub use id::{ClusterId, ConfVer, Incarnation, Index, PeerId, RegionId, StoreId, 
 pub use key::{Key, KeyRange};
 pub use region::{Epoch, Peer, PeerRole, Region, RegionError};
 pub use rng::Rng;
+pub use round::RoundName;
 pub use seeded::{Bug, Seeded};
 pub use size::ByteSize;
 pub use storage::{Family, KvRead, Mutation, ReadError, ScanDirection};

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use flotilla_base::{Bug, Index, Moment, PeerId, Term};
+use flotilla_base::{Bug, Index, Moment, PeerId, RoundName};
 
 use crate::group::{Group, GroupReady, ReadError, ReadGrant, ReadToken};
 use crate::message::{Message, MessageKind};
@@ -192,8 +192,7 @@ impl Group {
     }
 
     fn own_token(&self, context: &[u8]) -> Option<ReadToken> {
-        let token = context.get(24..)?.try_into().ok()?;
-        let token = ReadToken(u64::from_be_bytes(token));
+        let token = ReadToken(RoundName::read(context)?.number);
         // What was never asked is answered by nobody: such an answer would grant all reads that wait.
         let is_asked = (1..=self.reading.started).contains(&token.0);
         let is_reused = self.has_bug(Bug::READ_INDEX_CONTEXT_REUSED);
@@ -202,9 +201,8 @@ impl Group {
     }
 
     fn read_context(&self, token: ReadToken) -> Vec<u8> {
-        let Term(term) = self.role().term;
-        let token = if self.has_bug(Bug::READ_INDEX_CONTEXT_REUSED) { 1 } else { token.0 };
-        let words = [self.peer().get(), term, self.run(), token];
-        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+        let number = if self.has_bug(Bug::READ_INDEX_CONTEXT_REUSED) { 1 } else { token.0 };
+        let (peer, term, run) = (self.peer(), self.role().term, self.run());
+        RoundName { peer, term, run, number }.to_bytes()
     }
 }

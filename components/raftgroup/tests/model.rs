@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::Disk;
-use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Rng, Seeded, Span, Term};
+use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Rng, RoundName, Seeded, Span, Term};
 use flotilla_raftgroup::{
     ApplyState, Entry, Group, GroupConfig, GroupLimits, HardState, Initial, LogPosition, Message,
     MessageKind, Origin, RaftState, ReadToken, ReadyNumber, Role, StepError, Timing, Voters, disk,
@@ -162,6 +162,7 @@ impl World {
         }
         for message in std::mem::take(&mut ready.send_now) {
             node.check_promise(&message);
+            check_round(&message);
             self.network.push(message);
         }
         if let Some(append) = &ready.append {
@@ -193,6 +194,7 @@ impl World {
             node.group.on_persisted(number);
             for message in messages {
                 node.check_promise(&message);
+                check_round(&message);
                 self.network.push(message);
             }
         }
@@ -344,6 +346,20 @@ impl Model {
         let is_kept =
             term > old_term || (term == old_term && (old_vote.is_none() || vote == old_vote));
         assert!(is_kept, "peer {}: {old_vote} in {old_term} became {vote} in {term}", node.peer);
+    }
+}
+
+/// What a heartbeat carries names a round of its leader's, in the words that the message itself says: whoever packs heartbeats
+/// leaves those out.
+fn check_round(message: &Message) {
+    let leader = match message.kind {
+        MessageKind::Heartbeat => message.from,
+        MessageKind::HeartbeatResponse => message.to,
+        _ => return,
+    };
+    if !message.context.is_empty() {
+        let name = RoundName::read(&message.context).map(|it| (it.peer, it.term));
+        assert_eq!(name, Some((leader, message.term)), "{message:?}");
     }
 }
 

@@ -6,7 +6,7 @@
 //! What is packed comes out in front of everything else of its batch. A network may do that to any message, and raft does
 //! not mind; a queue lets a new heartbeat take the place of one that waits, too.
 
-use flotilla_base::StoreId;
+use flotilla_base::{PeerId, RoundName, StoreId, Term};
 use flotilla_proto::raft::{Beats, RaftBatch, RaftEnvelope, RaftMessage, RaftMessageKind};
 
 /// No batch holds more of either kind: what is unpacked is larger than what came.
@@ -44,7 +44,14 @@ pub(crate) fn pack(envelopes: Vec<RaftEnvelope>) -> RaftBatch {
         let stores = (StoreId(envelope.from_store), StoreId(envelope.to_store));
         let says_no_more =
             columns.region_ids.len() < BEATS_MAX && unpacked(kind, stores, row) == envelope;
-        if says_no_more { columns.push(row) } else { others.push(envelope) }
+        if says_no_more {
+            columns_of(columns)
+                .into_iter()
+                .zip(row)
+                .for_each(|(column, number)| column.push(number));
+        } else {
+            others.push(envelope);
+        }
     }
     let some = |columns: Beats| (!columns.region_ids.is_empty()).then_some(columns);
     RaftBatch { envelopes: others, heartbeats: some(heartbeats), responses: some(responses) }
@@ -62,10 +69,11 @@ pub(crate) fn unpack(
     let mut envelopes = Vec::new();
     let kinds = [RaftMessageKind::Heartbeat, RaftMessageKind::HeartbeatResponse];
     for (kind, columns) in kinds.into_iter().zip([batch.heartbeats, batch.responses]) {
-        let Some(columns) = columns else { continue };
-        let count = columns.check()?;
-        envelopes
-            .extend((0..count).map(|position| unpacked(kind, (from, to), columns.row(position))));
+        let Some(mut columns) = columns else { continue };
+        let columns = columns_of(&mut columns);
+        let row = |position: usize| columns.each_ref().map(|column| column[position]);
+        let rows = (0..count(&columns)?).map(row);
+        envelopes.extend(rows.map(|row| unpacked(kind, (from, to), row)));
     }
     envelopes.extend(batch.envelopes);
     Ok(envelopes)
@@ -75,7 +83,7 @@ pub(crate) fn unpack(
 fn row_of(envelope: &RaftEnvelope) -> Row {
     let (term, commit) = envelope.message.as_ref().map_or((0, 0), |it| (it.term, it.commit));
     let context = envelope.message.as_ref().map_or(&[][..], |it| &it.context);
-    let (run, round) = (word(context, 2), word(context, 3));
+    let (run, round) = RoundName::read(context).map_or((0, 0), |name| (name.run, name.number));
     [
         envelope.region_id,
         envelope.from_peer,
@@ -88,20 +96,6 @@ fn row_of(envelope: &RaftEnvelope) -> Row {
         run,
         round,
     ]
-}
-
-/// The word at this place of a context; zero where there is none.
-fn word(context: &[u8], place: usize) -> u64 {
-    let bytes = context.chunks_exact(8).nth(place).and_then(|bytes| bytes.try_into().ok());
-    bytes.map_or(0, u64::from_be_bytes)
-}
-
-/// What names a round of heartbeats, or an empty context.
-fn context_of(leader: u64, term: u64, (run, round): (u64, u64)) -> Vec<u8> {
-    if (run, round) == (0, 0) {
-        return Vec::new();
-    }
-    [leader, term, run, round].iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
 fn unpacked(kind: RaftMessageKind, (from, to): (StoreId, StoreId), row: Row) -> RaftEnvelope {
@@ -118,7 +112,8 @@ fn unpacked(kind: RaftMessageKind, (from, to): (StoreId, StoreId), row: Row) -> 
         round,
     ] = row;
     let leader = if kind == RaftMessageKind::Heartbeat { from_peer } else { to_peer };
-    let context = context_of(leader, term, (run, round)).into();
+    let name = RoundName { peer: PeerId(leader), term: Term(term), run, number: round };
+    let context = if (run, round) == (0, 0) { Vec::new() } else { name.to_bytes() }.into();
     let message =
         RaftMessage { kind: kind.into(), term, commit, context, ..RaftMessage::default() };
     RaftEnvelope {
@@ -135,57 +130,29 @@ fn unpacked(kind: RaftMessageKind, (from, to): (StoreId, StoreId), row: Row) -> 
     }
 }
 
-/// What this module does with columns.
-trait Columns {
-    fn columns(&self) -> [&Vec<u64>; 10];
-    fn push(&mut self, row: Row);
-
-    fn row(&self, position: usize) -> Row {
-        self.columns().map(|column| column[position])
+/// How many rows there are.
+fn count(columns: &[&mut Vec<u64>; 10]) -> Result<usize, MalformedBeats> {
+    let count = columns[0].len();
+    if columns.iter().any(|column| column.len() != count) {
+        return Err(MalformedBeats::Uneven);
     }
-
-    /// How many rows there are.
-    fn check(&self) -> Result<usize, MalformedBeats> {
-        let columns = self.columns();
-        let count = columns[0].len();
-        if columns.iter().any(|column| column.len() != count) {
-            return Err(MalformedBeats::Uneven);
-        }
-        if count > BEATS_MAX { Err(MalformedBeats::TooMany(count)) } else { Ok(count) }
-    }
+    if count > BEATS_MAX { Err(MalformedBeats::TooMany(count)) } else { Ok(count) }
 }
 
-impl Columns for Beats {
-    fn columns(&self) -> [&Vec<u64>; 10] {
-        [
-            &self.region_ids,
-            &self.from_peers,
-            &self.to_peers,
-            &self.versions,
-            &self.conf_vers,
-            &self.matched_by_all,
-            &self.terms,
-            &self.commits,
-            &self.runs,
-            &self.rounds,
-        ]
-    }
-
-    fn push(&mut self, row: Row) {
-        let columns = [
-            &mut self.region_ids,
-            &mut self.from_peers,
-            &mut self.to_peers,
-            &mut self.versions,
-            &mut self.conf_vers,
-            &mut self.matched_by_all,
-            &mut self.terms,
-            &mut self.commits,
-            &mut self.runs,
-            &mut self.rounds,
-        ];
-        columns.into_iter().zip(row).for_each(|(column, number)| column.push(number));
-    }
+/// In the order of [`Row`].
+fn columns_of(beats: &mut Beats) -> [&mut Vec<u64>; 10] {
+    [
+        &mut beats.region_ids,
+        &mut beats.from_peers,
+        &mut beats.to_peers,
+        &mut beats.versions,
+        &mut beats.conf_vers,
+        &mut beats.matched_by_all,
+        &mut beats.terms,
+        &mut beats.commits,
+        &mut beats.runs,
+        &mut beats.rounds,
+    ]
 }
 
 #[cfg(test)]
@@ -203,6 +170,11 @@ mod tests {
             STORES,
             [region, region * 10, region * 10 + 1, 3_000, 7, 40, 9, 41, 3, 70_000],
         )
+    }
+
+    fn context_of(leader: u64, term: u64) -> Vec<u8> {
+        let (peer, term) = (PeerId(leader), Term(term));
+        RoundName { peer, term, run: 3, number: 70_000 }.to_bytes()
     }
 
     fn again(batch: RaftBatch) -> Vec<RaftEnvelope> {
@@ -227,7 +199,7 @@ mod tests {
                 3 => envelope.start_key = "a".into(),
                 4 => message.context = prost::bytes::Bytes::new(),
                 // Of another lead.
-                5 => message.context = context_of(77, 9, (3, 70_000)).into(),
+                5 => message.context = context_of(77, 9).into(),
                 6 => message.context = vec![0; 32].into(),
                 _ => {}
             }
@@ -260,24 +232,12 @@ mod tests {
         for column in 0..10 {
             let mut batch = packed();
             let beats = batch.heartbeats.as_mut().expect("one is packed");
-            let columns = [
-                &mut beats.region_ids,
-                &mut beats.from_peers,
-                &mut beats.to_peers,
-                &mut beats.versions,
-                &mut beats.conf_vers,
-                &mut beats.matched_by_all,
-                &mut beats.terms,
-                &mut beats.commits,
-                &mut beats.runs,
-                &mut beats.rounds,
-            ];
-            columns.into_iter().nth(column).expect("ten").push(1);
+            columns_of(beats).into_iter().nth(column).expect("ten").push(1);
             assert_eq!(unpack(batch, STORES.0, STORES.1), Err(MalformedBeats::Uneven), "{column}");
         }
         let mut batch = packed();
         let beats = batch.heartbeats.as_mut().expect("one is packed");
-        (0..BEATS_MAX).for_each(|_more| beats.push([1; 10]));
+        columns_of(beats).into_iter().for_each(|column| column.resize(BEATS_MAX + 1, 1));
         let refused = Err(MalformedBeats::TooMany(BEATS_MAX + 1));
         assert_eq!(unpack(batch, STORES.0, STORES.1), refused);
     }
