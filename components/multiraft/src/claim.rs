@@ -185,7 +185,7 @@ impl RegionTable {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use flotilla_base::{Epoch, Index, Peer, StoreId, Term};
     use flotilla_raftgroup::{ApplyState, LogPosition, Message, MessageKind};
 
@@ -193,14 +193,14 @@ mod tests {
     use crate::destroy::Tombstone;
     use crate::install::StageNumber;
 
-    fn region(id: u64, start: &'static str, end: &'static str) -> Region {
+    pub(crate) fn region(id: u64, start: &'static str, end: &'static str) -> Region {
         let peer = |store| Peer::voter(PeerId(id * 10 + store), StoreId(store));
         let (id, peers) = (RegionId(id), (1..=3).map(peer).collect());
         Region { id, range: KeyRange::new(start, end), epoch: Epoch::FIRST, peers }
     }
 
     /// From the peer on store 2 to that on store 1.
-    fn arrival(region: Region) -> Arrival {
+    pub(crate) fn arrival(region: Region) -> Arrival {
         let (to, from) = (region.peers[0], region.peers[1]);
         let message = PeerMessage {
             region: region.id,

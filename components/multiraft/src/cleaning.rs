@@ -93,23 +93,15 @@ fn bounded(range: KeyRange) -> KeyRange {
 
 #[cfg(test)]
 mod tests {
-    use flotilla_base::{Epoch, Index, Peer, Region, StoreId, Term};
-    use flotilla_raftgroup::{ApplyState, LogPosition, Message, MessageKind};
+    use flotilla_base::StoreId;
 
     use super::*;
-    use crate::input::PeerMessage;
-    use crate::install::{Arrival, StageNumber};
+    use crate::claim::tests::{arrival, region};
+    use crate::install::StageNumber;
     use crate::persist::Applying;
-    use crate::snapshot::SnapshotMeta;
 
     fn cleanup(start: &'static str, end: &'static str) -> Cleanup {
         Cleanup { region: RegionId(9), peer: PeerId(91), range: KeyRange::new(start, end) }
-    }
-
-    fn region(id: u64, start: &'static str, end: &'static str) -> Region {
-        let peer = |store| Peer::voter(PeerId(id * 10 + store), StoreId(store));
-        let (id, peers) = (RegionId(id), (1..=2).map(peer).collect());
-        Region { id, range: KeyRange::new(start, end), epoch: Epoch::FIRST, peers }
     }
 
     /// Regions 2 and 3 live on store 1.
@@ -118,22 +110,6 @@ mod tests {
         table.initialise(PeerId(21), &region(2, "c", "f")).expect("free");
         table.initialise(PeerId(31), &region(3, "m", "p")).expect("free");
         table
-    }
-
-    /// Of a snapshot for the peer of `region` on store 1.
-    fn arrival(region: Region) -> Arrival {
-        let (to, from) = (region.peers[0], region.peers[1]);
-        let message = PeerMessage {
-            region: region.id,
-            from,
-            to,
-            epoch: region.epoch,
-            matched_by_all: Index(0),
-            message: Message::new(MessageKind::Snapshot, from.id, to.id, Term(6)),
-        };
-        let apply = ApplyState::starting_at(LogPosition { term: Term(6), index: Index(9) });
-        let meta = SnapshotMeta { region, apply, removed: Vec::new() };
-        Arrival { message, meta, stage: StageNumber(1) }
     }
 
     fn deleted(cleaning: &Cleaning) -> Vec<String> {

@@ -10,8 +10,8 @@
 //! 6. The data is cleaned, where nobody else owns it by then ([`crate::cleaning`]), in the batch that takes the order
 //!    back.
 //!
-//! A crash in front of 4 finds a peer that hears of its removal again, or knows of it and ends at once. Behind it the tombstone keeps late messages
-//! and splits from making the peer anew, and the order is found at the next start.
+//! A crash in front of 4 finds a peer that hears of its removal again, or knows of it and ends at once. Behind it the
+//! tombstone keeps late messages and splits from making the peer anew, and the order is found at the next start.
 //!
 //! ```text
 //! family raftmeta   0x15 | region u64 BE               -> record(version 1): smallest peer id that may live here |
