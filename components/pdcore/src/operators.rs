@@ -89,10 +89,10 @@ impl<T> PdCore<T> {
             Some(reign) => {
                 let stores = self.state.stores();
                 let sight = Sight { stores, view: &self.view, now: clocks.now };
-                let wish = plan.clone();
+                let region = plan.region;
                 let begun = reign.operators.begin(&sight, plan, (asked_by, stamp(clocks)));
-                if begun.is_ok() {
-                    reign.leftovers.on_begun(&wish);
+                if let Some(running) = reign.operators.running(region).filter(|_| begun.is_ok()) {
+                    reign.leftovers.on_begun(&running.plan);
                 }
                 begun.map_err(Denied::Operator)
             }
