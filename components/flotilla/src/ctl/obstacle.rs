@@ -80,6 +80,8 @@ pub(super) struct Sight {
     pub view: ClusterView,
     /// What is being done to regions.
     pub running: Vec<OperatorInfo>,
+    /// What was done to them, the last one first.
+    pub ended: Vec<OperatorInfo>,
 }
 
 impl Sight {
@@ -87,8 +89,8 @@ impl Sight {
     pub(super) async fn look(globals: &Globals, admin: &Admin) -> Result<Self, Fault> {
         let insight = Insight::of(globals).await;
         let view = ClusterView::look(admin, &insight.killed).await?;
-        let running = admin.operators().await?.running;
-        Ok(Self { view, running })
+        let operators = admin.operators().await?;
+        Ok(Self { view, running: operators.running, ended: operators.ended })
     }
 
     /// An error where something that is known already stands in the way of `wish`.
@@ -397,7 +399,7 @@ mod tests {
         facts.regions = vec![RegionInfo { region, leader, down: Vec::new(), pending: Vec::new() }];
         facts.silent = BTreeSet::new();
         change(&mut facts);
-        Sight { view: ClusterView::of(facts), running: Vec::new() }
+        Sight { view: ClusterView::of(facts), running: Vec::new(), ended: Vec::new() }
     }
 
     fn contact(facts: &mut Facts<'_>, store: u64, contact: Contact) {

@@ -80,9 +80,8 @@ async fn cancel(globals: &Globals, admin: &Admin, region: RegionId) -> Result<()
     if let Err(error) = admin.cancel_operator(region).await {
         return Err(explain(globals, admin, Wish::Cancel(region), error).await);
     }
-    let ended = admin.operators().await?.ended;
-    let ended = ended.iter().find(|operator| operator.region == region);
     let sight = Sight::look(globals, admin).await?;
+    let ended = sight.ended.iter().find(|operator| operator.region == region);
     let stays = sight.view.region(region).map(stays_behind).unwrap_or_default();
     if globals.output == Format::Json {
         let object = json!({
