@@ -13,7 +13,7 @@ use flotilla_pdcore::{
 };
 use flotilla_placement::{
     Answer, Change, Cluster, Command, Ending, OperatorEvent, OperatorRefusal, Order, RegionReport,
-    SplitRefusal, StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk, TsoError,
+    SplitRefusal, Step, StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk, TsoError,
     operator::{drain, leftover},
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
@@ -526,6 +526,32 @@ fn a_learner_that_nobody_works_on_is_removed() {
     let begun = member.host.operators.iter().filter(|it| matches!(it, OperatorEvent::Begun(_)));
     assert_eq!(begun.count(), 1);
     assert!(member.host.operators.iter().any(is_order), "{:?}", member.host.operators);
+}
+
+#[test]
+fn a_learner_that_was_asked_for_stays() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, mut known) = with_stores(&disk);
+    member.tell(add(Change::AddLearner(StoreId(4)), 1));
+    member.settle();
+    let begun = member.host.operators.iter().find_map(|event| match event {
+        OperatorEvent::Begun(operator) => Some(operator.plan.steps.clone()),
+        _ => None,
+    });
+    let Some(&[Step::AddLearner(learner)]) = begun.as_deref() else { panic!("{begun:?}") };
+    known.peers.push(Peer { role: flotilla_base::PeerRole::Learner, ..learner });
+    known.epoch.conf_ver.0 += 1;
+    member.tell(heartbeat(&known));
+    member.settle();
+    let last = member.host.operators.last();
+    assert!(matches!(last, Some(OperatorEvent::Ended(_))), "{last:?}");
+    member.host.operators.clear();
+    member.tell(heartbeat(&known));
+    member.settle();
+    member.clocks.now = member.clocks.now + leftover::GRACE;
+    member.tell(heartbeat(&known));
+    member.settle();
+    assert_eq!(member.host.operators, []);
 }
 
 /// Ids are a promise that they are never given twice: no order carries one whose window is not applied.

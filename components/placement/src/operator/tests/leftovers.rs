@@ -102,6 +102,8 @@ fn a_learner_that_somebody_has_asked_for_stays() {
     scene.region.peers.retain(|peer| peer.store.get() < 4);
     scene.region.epoch.conf_ver.0 += 2;
     assert_eq!(scene.tidied_in_time(&mut leftovers), [""; 0]);
+    let nothing = format!("{:?}", Leftovers::default());
+    assert_eq!(format!("{leftovers:?}"), nothing, "nothing is remembered of it");
     scene.meet(Peer { id: PeerId(502), store: StoreId(4), role: PeerRole::Learner });
     assert_eq!(scene.tidied_in_time(&mut leftovers), ["remove peer on store 4"]);
 }
