@@ -88,7 +88,12 @@ impl<T> PdCore<T> {
         let outcome = match self.reign.as_mut().filter(|_| is_leading) {
             Some(reign) => {
                 let stores = self.state.stores();
-                let sight = Sight { stores, view: &self.view, now: clocks.now };
+                let sight = Sight {
+                    stores,
+                    policy: self.state.policy(),
+                    view: &self.view,
+                    now: clocks.now,
+                };
                 let region = plan.region;
                 let begun = reign.operators.begin(&sight, plan, (asked_by, stamp(clocks)));
                 if let Some(running) = reign.operators.running(region).filter(|_| begun.is_ok()) {
@@ -109,7 +114,8 @@ impl<T> PdCore<T> {
     /// Takes up regions of stores that leave, and notes which of these are empty.
     pub(crate) fn empty_leaving_stores(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         let (is_leading, stores) = (self.leads(clocks.now), self.state.stores());
-        let sight = Sight { stores, view: &self.view, now: clocks.now };
+        let sight =
+            Sight { stores, policy: self.state.policy(), view: &self.view, now: clocks.now };
         let (Some(reign), Some(cluster)) = (self.reign.as_mut(), self.state.cluster()) else {
             return;
         };
@@ -130,7 +136,12 @@ impl<T> PdCore<T> {
     /// Takes away learners that nobody makes anything of.
     pub(crate) fn remove_leftovers(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         let is_leading = self.leads(clocks.now);
-        let sight = Sight { stores: self.state.stores(), view: &self.view, now: clocks.now };
+        let sight = Sight {
+            stores: self.state.stores(),
+            policy: self.state.policy(),
+            view: &self.view,
+            now: clocks.now,
+        };
         let Some(reign) = self.reign.as_mut().filter(|_| is_leading) else { return };
         for plan in reign.leftovers.look(&sight, &reign.operators) {
             let planned = Planned { plan, asked_by: leftover::ASKED_BY, ticket: None };
@@ -140,7 +151,12 @@ impl<T> PdCore<T> {
 
     /// When [`Self::empty_leaving_stores`] has something to do.
     pub(crate) fn next_drain(&self, now: Moment) -> Moment {
-        let sight = Sight { stores: self.state.stores(), view: &self.view, now };
+        let sight = Sight {
+            stores: self.state.stores(),
+            policy: self.state.policy(),
+            view: &self.view,
+            now,
+        };
         self.reign.as_ref().map_or(Moment::NEVER, |reign| reign.drain.next_look(&sight))
     }
 
@@ -166,7 +182,12 @@ impl<T> PdCore<T> {
         effects: &mut Effects<T>,
     ) {
         let Some(reign) = self.reign.as_mut() else { return };
-        let sight = Sight { stores: self.state.stores(), view: &self.view, now: clocks.now };
+        let sight = Sight {
+            stores: self.state.stores(),
+            policy: self.state.policy(),
+            view: &self.view,
+            now: clocks.now,
+        };
         effects.operators.extend(reign.operators.on_report(&sight, region, stamp(clocks)));
         reign.leftovers.on_report(&sight, &reign.operators, region);
         if effect.is_routing_changed {

@@ -66,7 +66,12 @@ impl<'a> Leading<'a> {
     /// What is known when a change of a region is decided.
     #[must_use]
     pub fn scheduling(&self) -> Sight<'a> {
-        Sight { stores: self.state.stores(), view: self.view, now: self.now }
+        Sight {
+            stores: self.state.stores(),
+            policy: self.state.policy(),
+            view: self.view,
+            now: self.now,
+        }
     }
 
     /// One store.

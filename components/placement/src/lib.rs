@@ -12,9 +12,12 @@
 #![warn(missing_docs)]
 
 pub mod bootstrap;
+pub mod decision;
+pub mod fleet;
 pub mod ids;
 pub mod meta;
 pub mod operator;
+pub mod policy;
 pub mod split;
 pub mod tso;
 pub mod tso_desk;
@@ -23,6 +26,8 @@ pub mod view;
 pub use bootstrap::{
     BootstrapPlan, BootstrapRegion, bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
+pub use decision::{Alternative, Decision, DecisionLog, DecisionRecord, Idle, Intent};
+pub use fleet::{Fleet, Obstacle, Seat};
 pub use ids::{IdBatch, IdPool};
 pub use meta::{
     Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
@@ -32,6 +37,9 @@ pub use operator::{
     Change, Command, Drain, DrainLook, EndedOperator, Ending, Leftovers, Operator,
     OperatorController, OperatorEvent, OperatorKind, OperatorList, OperatorRefusal, Order, Plan,
     RemovalRefusal, Sight, Stamp, Step,
+};
+pub use policy::{
+    Policy, PolicyRefusal, SchedulerName, SchedulerPolicy, SettingRefusal, StorePolicy,
 };
 pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_ids};
 pub use tso::{Timestamp, TsoError, TsoReign};
