@@ -5,7 +5,7 @@
 
 use flotilla_base::{Moment, RegionId};
 use flotilla_placement::{
-    Answer, Change, IdBatch, MetaChange, Plan, Sight, Stamp,
+    Answer, Change, IdBatch, Intent, MetaChange, OperatorEvent, Plan, Sight, Stamp,
     operator::{drain, leftover},
     view::ReportEffect,
 };
@@ -104,7 +104,7 @@ impl<T> PdCore<T> {
             None => Err(Denied::NotLeader),
         };
         let outcome = outcome.map(|events| {
-            effects.operators.extend(events);
+            self.tell(clocks, events, effects);
             Answer::Done
         });
         // What the member itself planned is planned anew where it cannot be begun any more.
@@ -149,6 +149,34 @@ impl<T> PdCore<T> {
         }
     }
 
+    /// Begins what the mind decides.
+    pub(crate) fn think(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
+        let is_leading = self.leads(clocks.now);
+        let (stores, policy) = (self.state.stores(), self.state.policy());
+        let sight = Sight { stores, policy, view: &self.view, now: clocks.now };
+        // What waits for its ids is not among the operators yet, and would be decided once more.
+        let Some(reign) = self.reign.as_mut().filter(|reign| is_leading && !reign.has_planned())
+        else {
+            return;
+        };
+        if reign.mind.next_look(&sight) > clocks.now {
+            return;
+        }
+        for intent in reign.mind.look(sight, &reign.operators, stamp(clocks)) {
+            let Intent { plan, decision } = intent;
+            let planned = Planned { plan, asked_by: decision.by, ticket: None };
+            self.begin_or_wait(clocks, planned, effects);
+        }
+    }
+
+    /// Tells of operators.
+    fn tell(&mut self, clocks: Clocks, events: Vec<OperatorEvent>, effects: &mut Effects<T>) {
+        if let Some(reign) = self.reign.as_mut() {
+            events.iter().for_each(|event| reign.mind.on_event(clocks.now, event));
+        }
+        effects.operators.extend(events);
+    }
+
     /// When [`Self::empty_leaving_stores`] has something to do.
     pub(crate) fn next_drain(&self, now: Moment) -> Moment {
         let sight = Sight {
@@ -169,7 +197,8 @@ impl<T> PdCore<T> {
         self.leading(clocks.now)?;
         let reign = self.reign.as_mut().ok_or(Denied::NotLeader)?;
         let ended = reign.operators.cancel(region, stamp(clocks));
-        effects.operators.push(ended.ok_or(Denied::NoOperator(region))?);
+        let ended = ended.ok_or(Denied::NoOperator(region))?;
+        self.tell(clocks, vec![ended], effects);
         Ok(Answer::Done)
     }
 
@@ -181,24 +210,22 @@ impl<T> PdCore<T> {
         effect: ReportEffect,
         effects: &mut Effects<T>,
     ) {
+        let (stores, policy) = (self.state.stores(), self.state.policy());
+        let sight = Sight { stores, policy, view: &self.view, now: clocks.now };
         let Some(reign) = self.reign.as_mut() else { return };
-        let sight = Sight {
-            stores: self.state.stores(),
-            policy: self.state.policy(),
-            view: &self.view,
-            now: clocks.now,
-        };
-        effects.operators.extend(reign.operators.on_report(&sight, region, stamp(clocks)));
+        let mut events = reign.operators.on_report(&sight, region, stamp(clocks));
         reign.leftovers.on_report(&sight, &reign.operators, region);
+        reign.mind.on_report(&sight, &reign.operators, region);
         if effect.is_routing_changed {
-            let gone = reign.operators.on_borders_moved(&self.view, stamp(clocks));
-            effects.operators.extend(gone);
+            events.extend(reign.operators.on_borders_moved(&self.view, stamp(clocks)));
         }
+        self.tell(clocks, events, effects);
     }
 
     pub(crate) fn end_late_operators(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         if let Some(reign) = self.reign.as_mut() {
-            effects.operators.extend(reign.operators.on_time(stamp(clocks)));
+            let events = reign.operators.on_time(stamp(clocks));
+            self.tell(clocks, events, effects);
         }
     }
 }

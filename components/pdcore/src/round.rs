@@ -51,6 +51,7 @@ impl<T> PdCore<T> {
     ) -> Result<(), CoreError> {
         let at = EntryPosition { index: entry.index, term: entry.term };
         let applied = self.state.apply(at, &entry.data)?;
+        self.view.set_max_store_down(self.state.policy().settings.max_store_down);
         effects.records.extend(applied.records);
         self.single.on_applied(entry.index);
         let role = self.single.group().role();

@@ -3,14 +3,14 @@
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, ClusterView, MetaChange, MetaState, OperatorController, RegionReport, Sight,
+    Answer, ClusterView, MetaChange, MetaState, Mind, OperatorController, RegionReport, Sight,
     StoreHealth, StoreLoad, StoreRecord, StoreState, StoreStats, StoreStatus, check_pieces,
     check_split, view::RegionMap,
 };
 
 use crate::core::PdCore;
 use crate::effects::{Effects, Report};
-use crate::input::{Clocks, Denied, Outcome};
+use crate::input::{Clocks, Decided, Denied, Outcome};
 use crate::reign::Ticket;
 
 /// Everything that is known of a store.
@@ -41,6 +41,7 @@ pub struct Leading<'a> {
     state: &'a MetaState,
     view: &'a ClusterView,
     operators: &'a OperatorController,
+    mind: &'a Mind,
     now: Moment,
 }
 
@@ -61,6 +62,12 @@ impl<'a> Leading<'a> {
     #[must_use]
     pub const fn operators(&self) -> &'a OperatorController {
         self.operators
+    }
+
+    /// What is decided without being asked for, and why.
+    #[must_use]
+    pub const fn mind(&self) -> &'a Mind {
+        self.mind
     }
 
     /// What is known when a change of a region is decided.
@@ -137,7 +144,7 @@ impl<T> PdCore<T> {
     pub fn leading(&self, now: Moment) -> Result<Leading<'_>, Denied> {
         let reign = self.reign.as_ref().filter(|_| self.leads(now)).ok_or(Denied::NotLeader)?;
         let (state, view, operators) = (&self.state, &self.view, &reign.operators);
-        Ok(Leading { state, view, operators, now })
+        Ok(Leading { state, view, operators, mind: &reign.mind, now })
     }
 
     pub(crate) fn alloc_ids(
@@ -187,6 +194,20 @@ impl<T> PdCore<T> {
         }
     }
 
+    pub(crate) fn administer(
+        &mut self,
+        clocks: Clocks,
+        decided: Decided,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        let sight = self.leading(clocks.now);
+        match sight.and_then(|sight| Ok(decided.check(sight.state)?)) {
+            Ok(()) => self.propose(decided.into(), Ticket::Store(ticket), effects),
+            Err(denied) => effects.replies.push((ticket, Err(denied))),
+        }
+    }
+
     pub(crate) fn store_heartbeat(
         &mut self,
         clocks: Clocks,
@@ -195,7 +216,11 @@ impl<T> PdCore<T> {
     ) -> Outcome {
         self.leading(clocks.now)?.check_member(id)?;
         let Clocks { now: heard, unix_ms: heard_unix_ms } = clocks;
+        let is_back = self.view.health(id, clocks.now) != StoreHealth::Up;
         self.view.on_store_report(id, StoreStatus { stats, heard, heard_unix_ms });
+        if let Some(reign) = self.reign.as_mut().filter(|_| is_back) {
+            reign.mind.hurry(clocks.now);
+        }
         Ok(Answer::Done)
     }
 

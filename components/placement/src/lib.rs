@@ -12,12 +12,17 @@
 #![warn(missing_docs)]
 
 pub mod bootstrap;
+mod check;
 pub mod decision;
+mod due;
 pub mod fleet;
 pub mod ids;
 pub mod meta;
+pub mod mind;
 pub mod operator;
 pub mod policy;
+mod round;
+mod schedule;
 pub mod split;
 pub mod tso;
 pub mod tso_desk;
@@ -33,6 +38,7 @@ pub use meta::{
     Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
     Refusal, StoreRecord, StoreState,
 };
+pub use mind::Mind;
 pub use operator::{
     Change, Command, Drain, DrainLook, EndedOperator, Ending, Leftovers, Operator,
     OperatorController, OperatorEvent, OperatorKind, OperatorList, OperatorRefusal, Order, Plan,

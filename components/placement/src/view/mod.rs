@@ -26,6 +26,8 @@ const LEADER_SILENT_AFTER: Span = Span::from_millis(25_000);
 #[derive(Debug)]
 pub struct ClusterView {
     opened: Moment,
+    /// A store that is silent for longer is down.
+    max_store_down: Span,
     regions: RegionMap,
     stores: BTreeMap<StoreId, StoreStatus>,
     /// Of stores that opened one in this reign.
@@ -37,7 +39,13 @@ impl ClusterView {
     #[must_use]
     pub fn new(now: Moment) -> Self {
         let (stores, lines) = (BTreeMap::new(), BTreeMap::new());
-        Self { opened: now, regions: RegionMap::default(), stores, lines }
+        let (regions, max_store_down) = (RegionMap::default(), StoreHealth::DOWN_AFTER);
+        Self { opened: now, max_store_down, regions, stores, lines }
+    }
+
+    /// Sets how long a store may be silent before it is down.
+    pub const fn set_max_store_down(&mut self, span: Span) {
+        self.max_store_down = span;
     }
 
     /// The regions.
@@ -101,7 +109,7 @@ impl ClusterView {
         let reported = self.stores.get(&store).map(|status| status.heard);
         let line = self.lines.get(&store);
         let heard = reported.max(line.map(StoreLine::opened)).unwrap_or(self.opened);
-        let by_silence = StoreHealth::after(now.since(heard));
+        let by_silence = StoreHealth::after(now.since(heard), self.max_store_down);
         match (line, reported) {
             (Some(line), _) if !line.is_open() => by_silence.max(StoreHealth::Disconnected),
             (None, None) if now.since(self.opened) > StoreHealth::FIRST_CONTACT => {
@@ -110,6 +118,16 @@ impl ClusterView {
             (None, None) => StoreHealth::Unheard,
             (Some(_), _) | (None, Some(_)) => by_silence,
         }
+    }
+
+    /// Whether each of these stores has been heard in this reign, or has had the time to come back to it.
+    pub fn has_met_everybody(
+        &self,
+        now: Moment,
+        stores: impl IntoIterator<Item = StoreId>,
+    ) -> bool {
+        let is_known = |store| self.health(store, now) != StoreHealth::Unheard;
+        now.since(self.opened) > StoreHealth::FIRST_CONTACT || stores.into_iter().all(is_known)
     }
 
     /// Regions whose leader has not reported for so long that it may not be there any more.
