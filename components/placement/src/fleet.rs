@@ -95,6 +95,8 @@ pub struct Seat<'a> {
     pub arrivals: u32,
     /// Whether leads are kept away.
     pub is_evicted: bool,
+    /// Whether leads are to come to it, and stay.
+    pub is_granted: bool,
 }
 
 impl Seat<'_> {
@@ -157,6 +159,13 @@ impl<'a> Fleet<'a> {
     pub fn evict(&mut self, store: StoreId) {
         if let Some(seat) = self.seats.get_mut(&store) {
             seat.is_evicted = true;
+        }
+    }
+
+    /// Notes that leads are to come to a store, and stay.
+    pub fn grant(&mut self, store: StoreId) {
+        if let Some(seat) = self.seats.get_mut(&store) {
+            seat.is_granted = true;
         }
     }
 
@@ -289,5 +298,6 @@ fn seat<'a>(sight: &Sight<'a>, record: &'a StoreRecord) -> Seat<'a> {
         copies: 0,
         arrivals: 0,
         is_evicted: false,
+        is_granted: false,
     }
 }

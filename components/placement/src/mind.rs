@@ -19,7 +19,7 @@ use crate::{
     operator::{Operator, OperatorController, OperatorEvent, Sight, Stamp, setbacks::Setbacks},
     policy::{Limits, SchedulerName, StorePolicy},
     round::Round,
-    schedule::{self, BalanceLeader, BalanceRegion, Eviction, Idle, Moved, Pace},
+    schedule::{self, BalanceLeader, BalanceRegion, Eviction, Idle, Moved, Pace, Shuffle},
 };
 
 /// Time until a region that cannot be mended is looked at again.
@@ -42,6 +42,7 @@ pub struct Mind {
     balance_leader: BalanceLeader,
     balance_region: BalanceRegion,
     moved: Moved,
+    shuffle: Shuffle,
     paces: BTreeMap<SchedulerName, Pace>,
     decisions: DecisionLog,
 }
@@ -146,6 +147,11 @@ impl Mind {
         let mut fleet = Fleet::of(sight, operators);
         let evictions = evictions(&fleet, at.unix_ms);
         evictions.iter().for_each(|eviction| fleet.evict(eviction.store));
+        let granted = sight.policy.schedulers.get(&SchedulerName::GrantLeader);
+        let granted = granted.filter(|scheduler| !scheduler.is_paused(at.unix_ms));
+        for store in granted.into_iter().flat_map(|scheduler| &scheduler.stores) {
+            fleet.grant(*store);
+        }
         let mut round = Round::new(fleet, operators);
         self.repair(&mut round, at);
         self.schedule(&mut round, &evictions, at);
@@ -254,10 +260,24 @@ impl Mind {
                 }
                 idle
             }
-            SchedulerName::BalanceHotRegion
-            | SchedulerName::GrantLeader
-            | SchedulerName::ShuffleLeader
-            | SchedulerName::ShuffleRegion => String::new(),
+            SchedulerName::GrantLeader => {
+                let room = room(leader);
+                let named = round.fleet.sight.policy.schedulers.get(&name);
+                let mut idle = "no store is named".to_owned();
+                for store in named.into_iter().flat_map(|scheduler| &scheduler.stores) {
+                    idle = schedule::grant(round, *store, room);
+                }
+                idle
+            }
+            SchedulerName::ShuffleLeader => {
+                let room = room(leader);
+                self.shuffle.look(round, name, room)
+            }
+            SchedulerName::ShuffleRegion => {
+                let room = room(region);
+                self.shuffle.look(round, name, room)
+            }
+            SchedulerName::BalanceHotRegion => String::new(),
         }
     }
 }
@@ -280,3 +300,7 @@ fn evictions(fleet: &Fleet<'_>, unix_ms: u64) -> Vec<Eviction> {
     });
     named.chain(maintained).collect()
 }
+
+#[cfg(test)]
+#[path = "mind/tests.rs"]
+mod tests;

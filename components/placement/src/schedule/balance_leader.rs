@@ -52,7 +52,9 @@ impl BalanceLeader {
         let margin = mean(fleet).percent(MARGIN_PERCENT);
         let lowest = takers(fleet).min_by_key(|seat| score(seat))?;
         let (lowest, least) = (score(lowest), one(lowest));
-        let is_high = |seat: &&Seat<'_>| score(seat).gains(lowest, (one(seat), least), margin);
+        let is_high = |seat: &&Seat<'_>| {
+            !seat.is_granted && score(seat).gains(lowest, (one(seat), least), margin)
+        };
         let mut sources: Vec<&Seat<'_>> = fleet.seats().filter(is_high).collect();
         sources.sort_by_key(|seat| (std::cmp::Reverse(score(seat)), seat.record.id));
         sources.truncate(STORES_PER_LOOK);

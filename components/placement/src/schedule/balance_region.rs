@@ -8,6 +8,7 @@ use super::{Idle, mib, score::Score};
 use crate::{
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, REPLICA_OVERHEAD_BYTES, Seat},
+    meta::StoreState,
     operator::{Change, Plan, Step, step::votes_on},
     policy::SchedulerName,
     round::Round,
@@ -106,7 +107,9 @@ impl<'s, 'a> Scale<'s, 'a> {
         let Some(lowest) = self.takers.first() else { return Vec::new() };
         let least = |seat: &Seat<'_>| share(seat, REPLICA_OVERHEAD_BYTES);
         let is_high = |seat: &&Seat<'_>| {
-            score(seat).gains(score(lowest), (least(seat), least(lowest)), self.margin)
+            // What leaves a store that is to be emptied is the checker's.
+            seat.record.state == StoreState::Up
+                && score(seat).gains(score(lowest), (least(seat), least(lowest)), self.margin)
         };
         let mut sources: Vec<&Seat<'a>> = self.fleet.seats().filter(is_high).collect();
         sources.sort_by_key(|seat| (std::cmp::Reverse(score(seat)), seat.record.id));

@@ -8,13 +8,19 @@
 mod balance_leader;
 mod balance_region;
 mod evict;
+mod grant;
 mod pace;
 mod score;
+mod shuffle;
 
 pub(crate) use balance_leader::BalanceLeader;
+#[cfg(test)]
+pub(crate) use balance_region::COOL_DOWN;
 pub(crate) use balance_region::{BalanceRegion, Moved};
 pub(crate) use evict::{Eviction, evict};
+pub(crate) use grant::grant;
 pub(crate) use pace::Pace;
+pub(crate) use shuffle::Shuffle;
 
 /// Why a scheduler decides nothing more at the moment, in a sentence.
 pub(crate) type Idle = String;

@@ -59,6 +59,8 @@ mod tests {
             looks += 1;
         }
         assert!((20..=30).contains(&looks), "{looks}");
+        pace.idle(now);
+        assert_eq!(pace.next(), now + SELDOM);
         pace.hurry(now);
         assert_eq!(pace.next(), now + SOON);
     }

@@ -27,9 +27,19 @@ impl Score {
         Self(self.0 / 100 * percent)
     }
 
+    /// A margin that is no part of what moves: several such, or none.
+    fn whole(self, moved: Self) -> Self {
+        Self(self.0 / moved.0.max(1) * moved.0)
+    }
+
     /// Whether a move from a store of score `self` to one of score `to` is worth it: behind it, the first still carries
-    /// no less, by `margin`. `left` and `come` are what the move takes from the one and brings to the other.
+    /// no less, by `margin`, which counts as often as what moves fits into it. `left` and `come` are what the move takes
+    /// from the one and brings to the other.
     pub(super) fn gains(self, to: Self, (left, come): (Self, Self), margin: Self) -> bool {
+        if self.0 >= ENDLESS {
+            return come.0 < ENDLESS;
+        }
+        let margin = margin.whole(left.max(come));
         let needed = to.0.saturating_add(left.0).saturating_add(come.0).saturating_add(margin.0);
         self.0 >= needed
     }
