@@ -129,6 +129,10 @@ impl<T> PdCore<T> {
             Input::Administer { change, ticket } => {
                 self.administer(clocks, *change, ticket, effects);
             }
+            Input::Scatter { regions, ticket } => {
+                let outcome = self.scatter(clocks, &regions, effects);
+                effects.replies.push((ticket, outcome));
+            }
             Input::CancelOperator { region, ticket } => {
                 let outcome = self.cancel_operator(clocks, region, effects);
                 effects.replies.push((ticket, outcome));

@@ -1,5 +1,7 @@
 //! What a member is told, and what it answers.
 
+use std::collections::BTreeSet;
+
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
     Answer, MetaChange, MetaState, OperatorRefusal, Refusal, RegionReport, RemovalRefusal,
@@ -111,6 +113,13 @@ pub enum Input<T> {
     Administer {
         /// What is decided.
         change: Box<Decided>,
+        /// Who asks.
+        ticket: T,
+    },
+    /// Regions are to be spread over the stores; answered with [`Answer::Scattered`] when it has begun.
+    Scatter {
+        /// Which regions.
+        regions: BTreeSet<RegionId>,
         /// Who asks.
         ticket: T,
     },

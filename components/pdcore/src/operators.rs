@@ -3,10 +3,13 @@
 //!
 //! They are kept by the leader alone and end with its reign: whoever leads next sees each region as it is.
 
+use std::collections::BTreeSet;
+
 use flotilla_base::{Moment, RegionId};
 use flotilla_placement::{
-    Answer, Change, IdBatch, Intent, MetaChange, OperatorEvent, Plan, Sight, Stamp,
+    Answer, Change, Fleet, IdBatch, Intent, MetaChange, OperatorEvent, Plan, Sight, Stamp,
     operator::{drain, leftover},
+    scatter::{Scattered, scatter},
     view::ReportEffect,
 };
 
@@ -167,6 +170,27 @@ impl<T> PdCore<T> {
             let planned = Planned { plan, asked_by: decision.by, ticket: None };
             self.begin_or_wait(clocks, planned, effects);
         }
+    }
+
+    /// Spreads regions over the stores.
+    pub(crate) fn scatter(
+        &mut self,
+        clocks: Clocks,
+        regions: &BTreeSet<RegionId>,
+        effects: &mut Effects<T>,
+    ) -> Outcome {
+        let sight = self.leading(clocks.now)?;
+        let fleet = Fleet::of(sight.scheduling(), sight.operators());
+        let Scattered { intents, failed, .. } = scatter(fleet, sight.operators(), regions);
+        for Intent { plan, decision } in intents {
+            let by = decision.by;
+            if let Some(reign) = self.reign.as_mut() {
+                reign.mind.note(stamp(clocks), decision);
+            }
+            let planned = Planned { plan, asked_by: by, ticket: None };
+            self.begin_or_wait(clocks, planned, effects);
+        }
+        Ok(Answer::Scattered(failed))
     }
 
     /// Tells of operators.

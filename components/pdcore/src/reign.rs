@@ -13,7 +13,7 @@ use flotilla_raftgroup::RoleChange;
 use crate::core::PdCore;
 use crate::effects::{Effects, Report};
 use crate::input::{Clocks, Denied};
-use crate::operators::Planned;
+use crate::operators::{Planned, stamp};
 
 /// What a proposal is for: completed when its entry is applied, or lost.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl<T> PdCore<T> {
         self.reign = Some(Reign::new(role.term));
         // What was reported to an earlier reign of this member may have changed since.
         self.view = flotilla_placement::ClusterView::new(clocks.now);
-        self.view.set_max_store_down(self.state.policy().settings.max_store_down);
+        self.view.take_policy(self.state.policy(), stamp(clocks));
     }
 
     pub(crate) fn end_reign(&mut self, effects: &mut Effects<T>) {
@@ -269,7 +269,8 @@ impl<T> PdCore<T> {
             Ok(Answer::Done) if kind == Asked::Bootstrap => {
                 effects.reports.push(Report::Bootstrapped);
             }
-            Ok(Answer::Done) => {
+            // Nothing that is applied spreads regions.
+            Ok(Answer::Done | Answer::Scattered(_)) => {
                 if let Asked::Burial(store) = kind {
                     effects.reports.push(Report::StoreBuried(store));
                 }

@@ -19,3 +19,12 @@ pub fn check(_: &Fleet<'_>, _: &RegionInfo, _: &Setbacks) -> Finding {
 pub fn is_repair(_: &str) -> bool {
     false
 }
+
+pub fn keeps_place(
+    _: &Fleet<'_>,
+    _: &RegionInfo,
+    _: flotilla_base::StoreId,
+    _: flotilla_base::StoreId,
+) -> bool {
+    true
+}

@@ -22,6 +22,7 @@ pub mod mind;
 pub mod operator;
 pub mod policy;
 mod round;
+pub mod scatter;
 mod schedule;
 pub mod split;
 pub mod tso;

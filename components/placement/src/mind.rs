@@ -13,7 +13,7 @@ use flotilla_base::{Moment, RegionId, Span, StoreId};
 
 use crate::{
     check::{self, Finding},
-    decision::{DecisionLog, Intent},
+    decision::{Decision, DecisionLog, Intent},
     due::Due,
     fleet::Fleet,
     operator::{Operator, OperatorController, OperatorEvent, Sight, Stamp, setbacks::Setbacks},
@@ -122,6 +122,11 @@ impl Mind {
     #[must_use]
     pub const fn decisions(&self) -> &DecisionLog {
         &self.decisions
+    }
+
+    /// Something was decided because somebody asked for it.
+    pub fn note(&mut self, at: Stamp, decision: Decision) {
+        self.decisions.note(at, decision);
     }
 
     /// Regions that are not as they are to be and wait their turn.

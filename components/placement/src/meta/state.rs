@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_base::{
-    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, ScanDirection,
-    StoreId, Term,
+    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, RegionId,
+    ScanDirection, StoreId, Term,
     codec::{CodecError, RecordReader},
 };
 
@@ -49,6 +49,8 @@ pub enum Answer {
     Done,
     /// These ids belong to the proposer.
     Ids(IdBatch),
+    /// Regions are being spread; those that cannot be, with the reason.
+    Scattered(Vec<(RegionId, String)>),
     /// Timestamps below this physical time may be handed out.
     TsoWindow {
         /// First physical time, in milliseconds, that may not be handed out.

@@ -1,5 +1,7 @@
 //! Clusters on paper: what is decided is done at once, and looked at again, until nothing is decided any more.
 
+use std::collections::BTreeSet;
+
 use flotilla_base::{ConfVer, Epoch, Key, KeyRange, Peer, PeerId, PeerRole, Region, Term, Version};
 use proptest::prelude::*;
 
@@ -9,6 +11,7 @@ use crate::{
     StoreStats, StoreStatus,
     ids::IdBatch,
     operator::{Change, OperatorKind, shape::Shape},
+    scatter::scatter,
 };
 
 const MIB: u64 = 1 << 20;
@@ -106,6 +109,12 @@ impl Paper {
             Sight { stores: &self.stores, policy: &self.policy, view: &self.view, now: self.now };
         let intents = self.mind.look(sight, operators, at);
         let has_decided = !intents.is_empty();
+        self.begin(intents);
+        has_decided
+    }
+
+    fn begin(&mut self, intents: Vec<Intent>) {
+        let at = self.stamp();
         for Intent { plan, decision } in intents {
             self.note(&plan);
             let count = u64::from(plan.new_peers());
@@ -121,7 +130,6 @@ impl Paper {
             let begun = self.operators.begin(&sight, plan, (decision.by, at)).expect("free");
             begun.iter().for_each(|event| self.mind.on_event(self.now, event));
         }
-        has_decided
     }
 
     fn note(&mut self, plan: &crate::Plan) {
@@ -405,4 +413,35 @@ fn shuffling_never_ends_and_harms_nothing() {
     );
     let held: u64 = paper.carried().iter().map(|it| it.1).sum();
     assert!((60..=80).contains(&held), "{held}");
+}
+
+#[test]
+fn regions_are_spread_at_once_and_only_where_it_helps() {
+    let mut paper = Paper::new(6, &[1; 60]);
+    paper.policy.schedulers.clear();
+    paper.policy.set("copies-per-store-limit", "1000").expect("possible");
+    let regions = || (1..=30).map(|at| RegionId(10 * at)).collect();
+    let spread = |paper: &Paper, regions: &BTreeSet<RegionId>| {
+        let fleet = Fleet::of(paper.sight(), &paper.operators);
+        scatter(fleet, &paper.operators, regions)
+    };
+    for round in 0..3 {
+        let scattered = spread(&paper, &regions());
+        assert_eq!(scattered.failed, []);
+        assert!(round == 0 || scattered.intents.iter().all(|it| !it.plan.changes_members()));
+        paper.begin(scattered.intents);
+        paper.settle();
+    }
+    // Ninety replicas of the thirty on six stores; the others stay where they were.
+    let of = |store: u64| {
+        let held = paper.view.regions().of_store(StoreId(store), RegionId(0));
+        held.filter(|info| info.region.id.get() <= 300).count()
+    };
+    let held: Vec<usize> = (1..=6).map(of).collect();
+    assert!(held.iter().all(|held| (14..=16).contains(held)), "{held:?}");
+    let leads: Vec<u64> = paper.carried().iter().map(|it| it.0).collect();
+    let others = leads[0] - 30;
+    assert!(others <= 6 && leads[1..].iter().all(|leads| (4..=6).contains(leads)), "{leads:?}");
+    let unknown = spread(&paper, &[RegionId(5)].into());
+    assert_eq!(unknown.failed, [(RegionId(5), "it is not known".to_owned())]);
 }

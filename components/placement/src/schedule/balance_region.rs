@@ -6,6 +6,7 @@ use flotilla_base::{Moment, RegionId, Span, StoreId};
 
 use super::{Idle, mib, score::Score};
 use crate::{
+    check,
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, REPLICA_OVERHEAD_BYTES, Seat},
     meta::StoreState,
@@ -131,6 +132,9 @@ impl<'s, 'a> Scale<'s, 'a> {
         if !score(source).gains(score(target), moved, self.margin) {
             let carried = mib(target.bytes);
             return Some(format!("it holds {carried}: the gap is within the tolerance"));
+        }
+        if !check::keeps_place(self.fleet, info, source.record.id, store) {
+            return Some("the replicas would be nearer to each other there".to_owned());
         }
         if self.moved.is_cooling(self.fleet.sight.now, info.region.id, store) {
             return Some("a replica of the region left it a short time ago".to_owned());

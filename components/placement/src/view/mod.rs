@@ -13,6 +13,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, Span, StoreId};
 
+use crate::{operator::Stamp, policy::Policy};
+
 use stores::StoreLine;
 
 pub use regions::{RegionMap, ScanRefusal};
@@ -28,6 +30,8 @@ pub struct ClusterView {
     opened: Moment,
     /// A store that is silent for longer is down.
     max_store_down: Span,
+    /// Stores that are being worked on, and until when: none of them is down before.
+    awaited: BTreeMap<StoreId, Moment>,
     regions: RegionMap,
     stores: BTreeMap<StoreId, StoreStatus>,
     /// Of stores that opened one in this reign.
@@ -40,12 +44,17 @@ impl ClusterView {
     pub fn new(now: Moment) -> Self {
         let (stores, lines) = (BTreeMap::new(), BTreeMap::new());
         let (regions, max_store_down) = (RegionMap::default(), StoreHealth::DOWN_AFTER);
-        Self { opened: now, max_store_down, regions, stores, lines }
+        let awaited = BTreeMap::new();
+        Self { opened: now, max_store_down, awaited, regions, stores, lines }
     }
 
-    /// Sets how long a store may be silent before it is down.
-    pub const fn set_max_store_down(&mut self, span: Span) {
-        self.max_store_down = span;
+    /// Takes what people have decided about how long silent stores are waited for.
+    pub fn take_policy(&mut self, policy: &Policy, at: Stamp) {
+        self.max_store_down = policy.settings.max_store_down;
+        let maintained = policy.stores.iter().filter(|(_, it)| it.is_maintained(at.unix_ms));
+        let until = |unix_ms: u64| at.now + Span::from_millis(unix_ms - at.unix_ms);
+        self.awaited =
+            maintained.map(|(store, it)| (*store, until(it.maintained_until_unix_ms))).collect();
     }
 
     /// The regions.
@@ -106,6 +115,12 @@ impl ClusterView {
     /// since it was last heard. A store that keeps no line is judged by its silence alone.
     #[must_use]
     pub fn health(&self, store: StoreId, now: Moment) -> StoreHealth {
+        let is_awaited = self.awaited.get(&store).is_some_and(|until| now < *until);
+        let health = self.health_alone(store, now);
+        if is_awaited { health.min(StoreHealth::Disconnected) } else { health }
+    }
+
+    fn health_alone(&self, store: StoreId, now: Moment) -> StoreHealth {
         let reported = self.stores.get(&store).map(|status| status.heard);
         let line = self.lines.get(&store);
         let heard = reported.max(line.map(StoreLine::opened)).unwrap_or(self.opened);
@@ -155,6 +170,7 @@ mod tests {
     use flotilla_base::{Epoch, KeyRange, Peer, PeerId, Region};
 
     use super::*;
+    use crate::StorePolicy;
 
     const STORE: StoreId = StoreId(3);
 
@@ -195,6 +211,31 @@ mod tests {
         view.on_line_opened(at(30), STORE, Incarnation(0));
         view.on_line_broken(STORE, Incarnation(1));
         assert_eq!(view.health(STORE, at(40)), StoreHealth::Disconnected);
+    }
+
+    #[test]
+    fn who_is_down_is_for_people_to_say() {
+        let mut view = ClusterView::new(at(0));
+        report(&mut view, 0);
+        let mut policy = Policy::default();
+        let stamp = |millis| Stamp { now: at(millis), unix_ms: 1_000_000 + millis };
+        let mut health = |policy: &Policy, millis| {
+            view.take_policy(policy, stamp(0));
+            view.health(STORE, at(millis))
+        };
+        assert_eq!(health(&policy, 1_800_000), StoreHealth::Disconnected);
+        assert_eq!(health(&policy, 1_800_001), StoreHealth::Down);
+        policy.set("max-store-down-time", "1m").expect("possible");
+        assert_eq!(health(&policy, 60_000), StoreHealth::Disconnected);
+        assert_eq!(health(&policy, 60_001), StoreHealth::Down);
+        // One that may be about to report is not down, however impatient people are.
+        policy.set("max-store-down-time", "1s").expect("possible");
+        assert_eq!(health(&policy, 20_000), StoreHealth::Up);
+        assert_eq!(health(&policy, 20_001), StoreHealth::Down);
+        let until = StorePolicy { maintained_until_unix_ms: 1_090_000, ..StorePolicy::USUAL };
+        policy.stores.insert(STORE, until);
+        assert_eq!(health(&policy, 89_999), StoreHealth::Disconnected);
+        assert_eq!(health(&policy, 90_000), StoreHealth::Down);
     }
 
     #[test]
