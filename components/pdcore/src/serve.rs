@@ -3,8 +3,8 @@
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, ClusterView, MetaChange, MetaState, Mind, OperatorController, RegionReport, Sight,
-    StoreHealth, StoreLoad, StoreRecord, StoreState, StoreStats, StoreStatus, check_pieces,
+    Answer, ClusterView, MetaChange, MetaState, Mind, OperatorController, Premises, RegionReport,
+    Sight, StoreHealth, StoreLoad, StoreRecord, StoreState, StoreStats, StoreStatus, check_pieces,
     check_split, view::RegionMap,
 };
 
@@ -78,6 +78,21 @@ impl<'a> Leading<'a> {
             policy: self.state.policy(),
             view: self.view,
             now: self.now,
+        }
+    }
+
+    /// A copy of what decisions are made of, for a forecast. It costs the length of the lists.
+    #[must_use]
+    pub fn premises(&self, unix_ms: u64, copy_bytes_per_second: u64) -> Premises {
+        let up = |store: &StoreId| self.view.health(*store, self.now) == StoreHealth::Up;
+        let ids = self.state.stores().keys().copied().filter(up);
+        Premises {
+            policy: self.state.policy().clone(),
+            stores: self.state.stores().clone(),
+            statuses: ids.filter_map(|id| Some((id, *self.view.store(id)?))).collect(),
+            regions: self.regions().iter().cloned().collect(),
+            copy_bytes_per_second,
+            unix_ms,
         }
     }
 

@@ -16,6 +16,7 @@ mod check;
 pub mod decision;
 mod due;
 pub mod fleet;
+pub mod forecast;
 pub mod ids;
 pub mod meta;
 pub mod mind;
@@ -34,6 +35,7 @@ pub use bootstrap::{
 };
 pub use decision::{Alternative, Decision, DecisionLog, DecisionRecord, Idle, Intent};
 pub use fleet::{Fleet, Obstacle, Seat};
+pub use forecast::{Forecast, Move, Outlook, Premises};
 pub use ids::{IdBatch, IdPool};
 pub use meta::{
     Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
