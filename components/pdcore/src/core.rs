@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use flotilla_base::{Bug, Moment, Term};
-use flotilla_placement::{ClusterView, MetaState, TsoChange};
+use flotilla_placement::{ClusterView, MetaState, Sight, TsoChange};
 use flotilla_raftgroup::{Group, Message, ReadyNumber, Single, StepError};
 
 use crate::effects::{Effects, PdHost};
@@ -90,6 +90,7 @@ impl<T> PdCore<T> {
                 self.end_late_operators(clocks, effects);
                 self.empty_leaving_stores(clocks, effects);
                 self.remove_leftovers(clocks, effects);
+                self.think(clocks, effects);
             }
             Input::Persisted(number) => self.on_persisted(number, effects),
             Input::Message(message) => {
@@ -125,6 +126,13 @@ impl<T> PdCore<T> {
             Input::AddOperator { asked, ticket } => {
                 self.add_operator(clocks, &asked, ticket, effects);
             }
+            Input::Administer { change, ticket } => {
+                self.administer(clocks, *change, ticket, effects);
+            }
+            Input::Scatter { regions, ticket } => {
+                let outcome = self.scatter(clocks, &regions, effects);
+                effects.replies.push((ticket, outcome));
+            }
             Input::CancelOperator { region, ticket } => {
                 let outcome = self.cancel_operator(clocks, region, effects);
                 effects.replies.push((ticket, outcome));
@@ -158,8 +166,13 @@ impl<T> PdCore<T> {
         // Nobody but a leader begins anything: the next wake-up of one that leads again is its lease's.
         let is_leading = self.leads(now);
         let of_reign = |reign: &Reign<T>| {
+            let sight = self.sight(now);
+            // It waits for ids, and goes on when these are there.
+            let is_waiting = reign.has_planned();
+            let mind = || reign.mind.next_look(&sight);
+            let mind = if is_leading && !is_waiting { mind() } else { Moment::NEVER };
             let leftovers = if is_leading { reign.leftovers.next_look() } else { Moment::NEVER };
-            reign.operators.next_deadline().min(leftovers)
+            reign.operators.next_deadline().min(leftovers).min(mind)
         };
         let operators = self.reign.as_ref().map_or(Moment::NEVER, of_reign);
         let operators = operators.min(self.next_drain(now));
@@ -199,6 +212,12 @@ impl<T> PdCore<T> {
     #[must_use]
     pub fn operators(&self) -> usize {
         self.reign.as_ref().map_or(0, |reign| reign.operators.len())
+    }
+
+    /// What is known at `now`.
+    pub(crate) fn sight(&self, now: Moment) -> Sight<'_> {
+        let (stores, policy) = (self.state.stores(), self.state.policy());
+        Sight { stores, policy, view: &self.view, now }
     }
 
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {

@@ -1,9 +1,11 @@
 //! What a member is told, and what it answers.
 
+use std::collections::BTreeSet;
+
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, OperatorRefusal, Refusal, RegionReport, RemovalRefusal, SplitRefusal, StoreRecord,
-    StoreStats,
+    Answer, MetaChange, MetaState, OperatorRefusal, Refusal, RegionReport, RemovalRefusal,
+    SchedulerName, SchedulerPolicy, SplitRefusal, StorePolicy, StoreRecord, StoreStats,
 };
 use flotilla_raftgroup::{Message, ReadyNumber};
 
@@ -106,6 +108,21 @@ pub enum Input<T> {
         /// Who asks.
         ticket: T,
     },
+    /// Something that people decide: settings, rules, how a store is treated, which schedulers run. Answered with
+    /// [`Answer::Done`] when it is recorded.
+    Administer {
+        /// What is decided.
+        change: Box<Decided>,
+        /// Who asks.
+        ticket: T,
+    },
+    /// Regions are to be spread over the stores; answered with [`Answer::Scattered`] when it has begun.
+    Scatter {
+        /// Which regions.
+        regions: BTreeSet<RegionId>,
+        /// Who asks.
+        ticket: T,
+    },
     /// What is being done to a region is given up; answered with [`Answer::Done`].
     CancelOperator {
         /// The region.
@@ -113,6 +130,43 @@ pub enum Input<T> {
         /// Who asks.
         ticket: T,
     },
+}
+
+/// What people decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// Settings, all or none: names and values.
+    Settings(Vec<(String, String)>),
+    /// How a store is to be treated.
+    Store(StoreId, StorePolicy),
+    /// A store that was to leave stays.
+    StoreStays(StoreId),
+    /// How a scheduler runs; `None` where it is not to run.
+    Scheduler(SchedulerName, Option<SchedulerPolicy>),
+}
+
+impl Decided {
+    /// Whether the state allows it: what is decided again when it is applied. Asking first keeps refused commands out of
+    /// the log.
+    pub(crate) fn check(&self, state: &MetaState) -> Result<(), Refusal> {
+        match self {
+            Self::Settings(settings) => state.check_settings(settings).map(drop),
+            Self::Store(store, policy) => state.check_treatment(*store, policy),
+            Self::StoreStays(_) => Ok(()),
+            Self::Scheduler(name, policy) => state.check_scheduler(*name, policy.as_ref()),
+        }
+    }
+}
+
+impl From<Decided> for MetaChange {
+    fn from(decided: Decided) -> Self {
+        match decided {
+            Decided::Settings(settings) => Self::Set(settings),
+            Decided::Store(store, policy) => Self::TreatStore(store, policy),
+            Decided::StoreStays(store) => Self::KeepStore(store),
+            Decided::Scheduler(name, policy) => Self::Schedule(name, policy),
+        }
+    }
 }
 
 /// What an asker is told.

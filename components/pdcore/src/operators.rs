@@ -3,10 +3,13 @@
 //!
 //! They are kept by the leader alone and end with its reign: whoever leads next sees each region as it is.
 
+use std::collections::BTreeSet;
+
 use flotilla_base::{Moment, RegionId};
 use flotilla_placement::{
-    Answer, Change, IdBatch, MetaChange, Plan, Sight, Stamp,
+    Answer, Change, Fleet, IdBatch, Intent, MetaChange, OperatorEvent, Plan, Sight, Stamp,
     operator::{drain, leftover},
+    scatter::{Scattered, scatter},
     view::ReportEffect,
 };
 
@@ -88,7 +91,12 @@ impl<T> PdCore<T> {
         let outcome = match self.reign.as_mut().filter(|_| is_leading) {
             Some(reign) => {
                 let stores = self.state.stores();
-                let sight = Sight { stores, view: &self.view, now: clocks.now };
+                let sight = Sight {
+                    stores,
+                    policy: self.state.policy(),
+                    view: &self.view,
+                    now: clocks.now,
+                };
                 let region = plan.region;
                 let begun = reign.operators.begin(&sight, plan, (asked_by, stamp(clocks)));
                 if let Some(running) = reign.operators.running(region).filter(|_| begun.is_ok()) {
@@ -99,7 +107,7 @@ impl<T> PdCore<T> {
             None => Err(Denied::NotLeader),
         };
         let outcome = outcome.map(|events| {
-            effects.operators.extend(events);
+            self.tell(clocks, events, effects);
             Answer::Done
         });
         // What the member itself planned is planned anew where it cannot be begun any more.
@@ -109,7 +117,8 @@ impl<T> PdCore<T> {
     /// Takes up regions of stores that leave, and notes which of these are empty.
     pub(crate) fn empty_leaving_stores(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         let (is_leading, stores) = (self.leads(clocks.now), self.state.stores());
-        let sight = Sight { stores, view: &self.view, now: clocks.now };
+        let sight =
+            Sight { stores, policy: self.state.policy(), view: &self.view, now: clocks.now };
         let (Some(reign), Some(cluster)) = (self.reign.as_mut(), self.state.cluster()) else {
             return;
         };
@@ -130,7 +139,12 @@ impl<T> PdCore<T> {
     /// Takes away learners that nobody makes anything of.
     pub(crate) fn remove_leftovers(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         let is_leading = self.leads(clocks.now);
-        let sight = Sight { stores: self.state.stores(), view: &self.view, now: clocks.now };
+        let sight = Sight {
+            stores: self.state.stores(),
+            policy: self.state.policy(),
+            view: &self.view,
+            now: clocks.now,
+        };
         let Some(reign) = self.reign.as_mut().filter(|_| is_leading) else { return };
         for plan in reign.leftovers.look(&sight, &reign.operators) {
             let planned = Planned { plan, asked_by: leftover::ASKED_BY, ticket: None };
@@ -138,9 +152,63 @@ impl<T> PdCore<T> {
         }
     }
 
+    /// Begins what the mind decides.
+    pub(crate) fn think(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
+        let is_leading = self.leads(clocks.now);
+        let (stores, policy) = (self.state.stores(), self.state.policy());
+        let sight = Sight { stores, policy, view: &self.view, now: clocks.now };
+        // What waits for its ids is not among the operators yet, and would be decided once more.
+        let Some(reign) = self.reign.as_mut().filter(|reign| is_leading && !reign.has_planned())
+        else {
+            return;
+        };
+        if reign.mind.next_look(&sight) > clocks.now {
+            return;
+        }
+        for intent in reign.mind.look(sight, &reign.operators, stamp(clocks)) {
+            let Intent { plan, decision } = intent;
+            let planned = Planned { plan, asked_by: decision.by, ticket: None };
+            self.begin_or_wait(clocks, planned, effects);
+        }
+    }
+
+    /// Spreads regions over the stores.
+    pub(crate) fn scatter(
+        &mut self,
+        clocks: Clocks,
+        regions: &BTreeSet<RegionId>,
+        effects: &mut Effects<T>,
+    ) -> Outcome {
+        let sight = self.leading(clocks.now)?;
+        let fleet = Fleet::of(sight.scheduling(), sight.operators());
+        let Scattered { intents, failed, .. } = scatter(fleet, sight.operators(), regions);
+        for Intent { plan, decision } in intents {
+            let by = decision.by;
+            if let Some(reign) = self.reign.as_mut() {
+                reign.mind.note(stamp(clocks), decision);
+            }
+            let planned = Planned { plan, asked_by: by, ticket: None };
+            self.begin_or_wait(clocks, planned, effects);
+        }
+        Ok(Answer::Scattered(failed))
+    }
+
+    /// Tells of operators.
+    fn tell(&mut self, clocks: Clocks, events: Vec<OperatorEvent>, effects: &mut Effects<T>) {
+        if let Some(reign) = self.reign.as_mut() {
+            events.iter().for_each(|event| reign.mind.on_event(clocks.now, event));
+        }
+        effects.operators.extend(events);
+    }
+
     /// When [`Self::empty_leaving_stores`] has something to do.
     pub(crate) fn next_drain(&self, now: Moment) -> Moment {
-        let sight = Sight { stores: self.state.stores(), view: &self.view, now };
+        let sight = Sight {
+            stores: self.state.stores(),
+            policy: self.state.policy(),
+            view: &self.view,
+            now,
+        };
         self.reign.as_ref().map_or(Moment::NEVER, |reign| reign.drain.next_look(&sight))
     }
 
@@ -153,7 +221,8 @@ impl<T> PdCore<T> {
         self.leading(clocks.now)?;
         let reign = self.reign.as_mut().ok_or(Denied::NotLeader)?;
         let ended = reign.operators.cancel(region, stamp(clocks));
-        effects.operators.push(ended.ok_or(Denied::NoOperator(region))?);
+        let ended = ended.ok_or(Denied::NoOperator(region))?;
+        self.tell(clocks, vec![ended], effects);
         Ok(Answer::Done)
     }
 
@@ -165,19 +234,22 @@ impl<T> PdCore<T> {
         effect: ReportEffect,
         effects: &mut Effects<T>,
     ) {
+        let (stores, policy) = (self.state.stores(), self.state.policy());
+        let sight = Sight { stores, policy, view: &self.view, now: clocks.now };
         let Some(reign) = self.reign.as_mut() else { return };
-        let sight = Sight { stores: self.state.stores(), view: &self.view, now: clocks.now };
-        effects.operators.extend(reign.operators.on_report(&sight, region, stamp(clocks)));
+        let mut events = reign.operators.on_report(&sight, region, stamp(clocks));
         reign.leftovers.on_report(&sight, &reign.operators, region);
+        reign.mind.on_report(&sight, &reign.operators, region);
         if effect.is_routing_changed {
-            let gone = reign.operators.on_borders_moved(&self.view, stamp(clocks));
-            effects.operators.extend(gone);
+            events.extend(reign.operators.on_borders_moved(&self.view, stamp(clocks)));
         }
+        self.tell(clocks, events, effects);
     }
 
     pub(crate) fn end_late_operators(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         if let Some(reign) = self.reign.as_mut() {
-            effects.operators.extend(reign.operators.on_time(stamp(clocks)));
+            let events = reign.operators.on_time(stamp(clocks));
+            self.tell(clocks, events, effects);
         }
     }
 }

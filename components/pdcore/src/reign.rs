@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use flotilla_base::{Bug, StoreId, Term};
 use flotilla_placement::{
-    Answer, Cluster, Drain, IdBatch, IdPool, Leftovers, MetaChange, MetaCommand,
+    Answer, Cluster, Drain, IdBatch, IdPool, Leftovers, MetaChange, MetaCommand, Mind,
     OperatorController, Refusal, TsoChange, TsoReign, bootstrap_ids, bootstrap_stores,
     plan_bootstrap,
 };
@@ -13,7 +13,7 @@ use flotilla_raftgroup::RoleChange;
 use crate::core::PdCore;
 use crate::effects::{Effects, Report};
 use crate::input::{Clocks, Denied};
-use crate::operators::Planned;
+use crate::operators::{Planned, stamp};
 
 /// What a proposal is for: completed when its entry is applied, or lost.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(crate) struct Reign<T> {
     pub(crate) drain: Drain,
     /// Regions with a learner that nobody makes anything of.
     pub(crate) leftovers: Leftovers,
+    /// What is decided without being asked for.
+    pub(crate) mind: Mind,
     /// Commands of this kind that are proposed and not applied: never two at a time.
     asked: BTreeSet<Asked>,
     /// Commands of this kind that were refused: nothing has changed since.
@@ -86,6 +88,7 @@ impl<T> Reign<T> {
             operators: OperatorController::default(),
             drain: Drain::default(),
             leftovers: Leftovers::default(),
+            mind: Mind::default(),
             asked: BTreeSet::new(),
             refused: BTreeSet::new(),
         }
@@ -110,6 +113,7 @@ impl<T> PdCore<T> {
         self.reign = Some(Reign::new(role.term));
         // What was reported to an earlier reign of this member may have changed since.
         self.view = flotilla_placement::ClusterView::new(clocks.now);
+        self.view.take_policy(self.state.policy(), stamp(clocks));
     }
 
     pub(crate) fn end_reign(&mut self, effects: &mut Effects<T>) {
@@ -236,6 +240,7 @@ impl<T> PdCore<T> {
             Ticket::Store(ticket) => {
                 if let Some(reign) = self.reign.as_mut() {
                     reign.refused.remove(&Asked::Bootstrap);
+                    reign.mind.hurry(clocks.now);
                 }
                 effects.replies.push((ticket, outcome.map_err(Denied::Refused)));
                 return;
@@ -264,7 +269,8 @@ impl<T> PdCore<T> {
             Ok(Answer::Done) if kind == Asked::Bootstrap => {
                 effects.reports.push(Report::Bootstrapped);
             }
-            Ok(Answer::Done) => {
+            // Nothing that is applied spreads regions.
+            Ok(Answer::Done | Answer::Scattered(_)) => {
                 if let Asked::Burial(store) = kind {
                     effects.reports.push(Report::StoreBuried(store));
                 }

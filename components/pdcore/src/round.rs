@@ -7,6 +7,7 @@ use crate::core::PdCore;
 use crate::effects::{Effects, LogWrite, Report};
 use crate::input::Clocks;
 use crate::open::{CoreError, GROUP};
+use crate::operators::stamp;
 use crate::reign::Ticket;
 
 impl<T> PdCore<T> {
@@ -51,6 +52,7 @@ impl<T> PdCore<T> {
     ) -> Result<(), CoreError> {
         let at = EntryPosition { index: entry.index, term: entry.term };
         let applied = self.state.apply(at, &entry.data)?;
+        self.view.take_policy(self.state.policy(), stamp(clocks));
         effects.records.extend(applied.records);
         self.single.on_applied(entry.index);
         let role = self.single.group().role();

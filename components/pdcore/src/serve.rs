@@ -3,14 +3,14 @@
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, ClusterView, MetaChange, MetaState, OperatorController, RegionReport, Sight,
-    StoreHealth, StoreLoad, StoreRecord, StoreState, StoreStats, StoreStatus, check_pieces,
+    Answer, ClusterView, MetaChange, MetaState, Mind, OperatorController, Premises, RegionReport,
+    Sight, StoreHealth, StoreLoad, StoreRecord, StoreState, StoreStats, StoreStatus, check_pieces,
     check_split, view::RegionMap,
 };
 
 use crate::core::PdCore;
 use crate::effects::{Effects, Report};
-use crate::input::{Clocks, Denied, Outcome};
+use crate::input::{Clocks, Decided, Denied, Outcome};
 use crate::reign::Ticket;
 
 /// Everything that is known of a store.
@@ -41,6 +41,7 @@ pub struct Leading<'a> {
     state: &'a MetaState,
     view: &'a ClusterView,
     operators: &'a OperatorController,
+    mind: &'a Mind,
     now: Moment,
 }
 
@@ -63,10 +64,36 @@ impl<'a> Leading<'a> {
         self.operators
     }
 
+    /// What is decided without being asked for, and why.
+    #[must_use]
+    pub const fn mind(&self) -> &'a Mind {
+        self.mind
+    }
+
     /// What is known when a change of a region is decided.
     #[must_use]
     pub fn scheduling(&self) -> Sight<'a> {
-        Sight { stores: self.state.stores(), view: self.view, now: self.now }
+        Sight {
+            stores: self.state.stores(),
+            policy: self.state.policy(),
+            view: self.view,
+            now: self.now,
+        }
+    }
+
+    /// A copy of what decisions are made of, for a forecast. It costs the length of the lists.
+    #[must_use]
+    pub fn premises(&self, unix_ms: u64, copy_bytes_per_second: u64) -> Premises {
+        let up = |store: &StoreId| self.view.health(*store, self.now) == StoreHealth::Up;
+        let ids = self.state.stores().keys().copied().filter(up);
+        Premises {
+            policy: self.state.policy().clone(),
+            stores: self.state.stores().clone(),
+            statuses: ids.filter_map(|id| Some((id, *self.view.store(id)?))).collect(),
+            regions: self.regions().iter().cloned().collect(),
+            copy_bytes_per_second,
+            unix_ms,
+        }
     }
 
     /// One store.
@@ -132,7 +159,7 @@ impl<T> PdCore<T> {
     pub fn leading(&self, now: Moment) -> Result<Leading<'_>, Denied> {
         let reign = self.reign.as_ref().filter(|_| self.leads(now)).ok_or(Denied::NotLeader)?;
         let (state, view, operators) = (&self.state, &self.view, &reign.operators);
-        Ok(Leading { state, view, operators, now })
+        Ok(Leading { state, view, operators, mind: &reign.mind, now })
     }
 
     pub(crate) fn alloc_ids(
@@ -182,6 +209,20 @@ impl<T> PdCore<T> {
         }
     }
 
+    pub(crate) fn administer(
+        &mut self,
+        clocks: Clocks,
+        decided: Decided,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        let sight = self.leading(clocks.now);
+        match sight.and_then(|sight| Ok(decided.check(sight.state)?)) {
+            Ok(()) => self.propose(decided.into(), Ticket::Store(ticket), effects),
+            Err(denied) => effects.replies.push((ticket, Err(denied))),
+        }
+    }
+
     pub(crate) fn store_heartbeat(
         &mut self,
         clocks: Clocks,
@@ -190,7 +231,11 @@ impl<T> PdCore<T> {
     ) -> Outcome {
         self.leading(clocks.now)?.check_member(id)?;
         let Clocks { now: heard, unix_ms: heard_unix_ms } = clocks;
+        let is_back = self.view.health(id, clocks.now) != StoreHealth::Up;
         self.view.on_store_report(id, StoreStatus { stats, heard, heard_unix_ms });
+        if let Some(reign) = self.reign.as_mut().filter(|_| is_back) {
+            reign.mind.hurry(clocks.now);
+        }
         Ok(Answer::Done)
     }
 

@@ -12,9 +12,19 @@
 #![warn(missing_docs)]
 
 pub mod bootstrap;
+mod check;
+pub mod decision;
+mod due;
+pub mod fleet;
+pub mod forecast;
 pub mod ids;
 pub mod meta;
+pub mod mind;
 pub mod operator;
+pub mod policy;
+mod round;
+pub mod scatter;
+mod schedule;
 pub mod split;
 pub mod tso;
 pub mod tso_desk;
@@ -23,15 +33,22 @@ pub mod view;
 pub use bootstrap::{
     BootstrapPlan, BootstrapRegion, bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
+pub use decision::{Alternative, Decision, DecisionLog, DecisionRecord, Idle, Intent};
+pub use fleet::{Fleet, Obstacle, Seat};
+pub use forecast::{Forecast, Move, Outlook, Premises};
 pub use ids::{IdBatch, IdPool};
 pub use meta::{
     Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
     Refusal, StoreRecord, StoreState,
 };
+pub use mind::Mind;
 pub use operator::{
     Change, Command, Drain, DrainLook, EndedOperator, Ending, Leftovers, Operator,
     OperatorController, OperatorEvent, OperatorKind, OperatorList, OperatorRefusal, Order, Plan,
     RemovalRefusal, Sight, Stamp, Step,
+};
+pub use policy::{
+    Policy, PolicyRefusal, SchedulerName, SchedulerPolicy, SettingRefusal, StorePolicy,
 };
 pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_ids};
 pub use tso::{Timestamp, TsoError, TsoReign};

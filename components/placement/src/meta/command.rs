@@ -6,8 +6,11 @@ use flotilla_base::{
     codec::{CodecError, RecordReader, RecordWriter},
 };
 
-use super::{Cluster, StoreRecord};
-use crate::BootstrapPlan;
+use super::{
+    Cluster, StoreRecord,
+    store::{read_pairs, write_pairs},
+};
+use crate::{BootstrapPlan, SchedulerName, SchedulerPolicy, StorePolicy};
 
 /// Newest format of a command that this program reads and writes.
 const COMMAND_VERSION: u8 = 1;
@@ -35,6 +38,14 @@ pub enum MetaChange {
     RemoveStore(StoreId),
     /// Nothing is left on a store that was to leave: it is gone for good, and its address is free.
     BuryStore(StoreId),
+    /// A store that was to leave stays.
+    KeepStore(StoreId),
+    /// Sets settings, all or none: names and values.
+    Set(Vec<(String, String)>),
+    /// How a store is to be treated.
+    TreatStore(StoreId, StorePolicy),
+    /// How a scheduler runs; `None` where it is not to run.
+    Schedule(SchedulerName, Option<SchedulerPolicy>),
 }
 
 /// A change together with the term of its proposer.
@@ -56,6 +67,10 @@ const PUT_STORE: u8 = 4;
 const BOOTSTRAP: u8 = 5;
 const REMOVE_STORE: u8 = 6;
 const BURY_STORE: u8 = 7;
+const KEEP_STORE: u8 = 8;
+const SET: u8 = 9;
+const TREAT_STORE: u8 = 10;
+const SCHEDULE: u8 = 11;
 
 impl MetaCommand {
     /// The bytes of a log entry.
@@ -82,6 +97,20 @@ impl MetaCommand {
             MetaChange::BuryStore(store) => {
                 writer.byte(BURY_STORE).number(store.get());
             }
+            MetaChange::KeepStore(store) => {
+                writer.byte(KEEP_STORE).number(store.get());
+            }
+            MetaChange::Set(settings) => write_pairs(settings, writer.byte(SET)),
+            MetaChange::TreatStore(store, policy) => {
+                policy.write(writer.byte(TREAT_STORE).number(store.get()));
+            }
+            MetaChange::Schedule(name, policy) => {
+                name.write(writer.byte(SCHEDULE));
+                writer.byte(u8::from(policy.is_some()));
+                if let Some(policy) = policy {
+                    policy.write(&mut writer);
+                }
+            }
         }
         writer.finish()
     }
@@ -102,6 +131,21 @@ impl MetaCommand {
             BOOTSTRAP => MetaChange::Bootstrap(BootstrapPlan::read(&mut reader)?),
             REMOVE_STORE => MetaChange::RemoveStore(StoreId(reader.number()?)),
             BURY_STORE => MetaChange::BuryStore(StoreId(reader.number()?)),
+            KEEP_STORE => MetaChange::KeepStore(StoreId(reader.number()?)),
+            SET => MetaChange::Set(read_pairs(&mut reader)?),
+            TREAT_STORE => {
+                let store = StoreId(reader.number()?);
+                MetaChange::TreatStore(store, StorePolicy::read(&mut reader)?)
+            }
+            SCHEDULE => {
+                let name = SchedulerName::read(&mut reader)?;
+                let policy = match reader.byte()? {
+                    0 => None,
+                    1 => Some(SchedulerPolicy::read(&mut reader)?),
+                    _ => return Err(CodecError::Meaningless("scheduler that runs or not")),
+                };
+                MetaChange::Schedule(name, policy)
+            }
             _ => return Err(CodecError::Meaningless("kind of command")),
         };
         reader.finish()?;

@@ -8,6 +8,9 @@
 //! | `timestamp` | end of the timestamp window, milliseconds |
 //! | `bootstrap` | time and the first regions |
 //! | `store/{id, 8 bytes big-endian}` | a store |
+//! | `policy/settings` | settings that are not the usual ones |
+//! | `policy/store/{id, 8 bytes big-endian}` | how a store is to be treated |
+//! | `policy/schedulers` | the schedulers that run |
 
 use bytes::Bytes;
 use flotilla_base::{
@@ -23,11 +26,25 @@ pub(super) const ALLOC_ID: &[u8] = b"\x80alloc_id";
 pub(super) const TIMESTAMP: &[u8] = b"\x80timestamp";
 pub(super) const BOOTSTRAP: &[u8] = b"\x80bootstrap";
 pub(super) const STORE_PREFIX: &[u8] = b"\x80store/";
+pub(super) const SETTINGS: &[u8] = b"\x80policy/settings";
+pub(super) const SCHEDULERS: &[u8] = b"\x80policy/schedulers";
+pub(super) const STORE_POLICY_PREFIX: &[u8] = b"\x80policy/store/";
 
 const RECORD_VERSION: u8 = 1;
 
 pub(super) fn store_key(id: StoreId) -> Bytes {
     [STORE_PREFIX, &id.get().to_be_bytes()].concat().into()
+}
+
+pub(super) fn store_policy_key(id: StoreId) -> Bytes {
+    [STORE_POLICY_PREFIX, &id.get().to_be_bytes()].concat().into()
+}
+
+/// The store that a key with [`STORE_POLICY_PREFIX`] is of.
+pub(super) fn store_of_policy(key: &[u8]) -> Result<StoreId, CodecError> {
+    let id = key.get(STORE_POLICY_PREFIX.len()..).and_then(|id| id.try_into().ok());
+    let id = id.ok_or(CodecError::Meaningless("key of a store's policy"))?;
+    Ok(StoreId(u64::from_be_bytes(id)))
 }
 
 pub(super) fn put(key: impl Into<Bytes>, fill: impl FnOnce(&mut RecordWriter)) -> Mutation {

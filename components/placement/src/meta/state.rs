@@ -4,17 +4,25 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_base::{
-    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, ScanDirection,
-    StoreId, Term,
+    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, RegionId,
+    ScanDirection, StoreId, Term,
     codec::{CodecError, RecordReader},
 };
 
 use super::{
     MetaChange, MetaCommand, StoreRecord, StoreState,
     command::{read_cluster, write_cluster},
-    record,
+    read_pairs, record, write_pairs,
 };
-use crate::{BootstrapPlan, ids::IdBatch};
+use crate::{
+    BootstrapPlan, Policy, PolicyRefusal, SchedulerName, SchedulerPolicy, SettingRefusal,
+    StorePolicy, ids::IdBatch,
+};
+
+/// Recorded with the cluster's identity, where it has stood from the beginning.
+const MAX_REPLICAS: &str = "replication.max-replicas";
+/// Can only be set behind the labels.
+const ISOLATION_LEVEL: &str = "replication.isolation-level";
 
 /// The cluster's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +49,8 @@ pub enum Answer {
     Done,
     /// These ids belong to the proposer.
     Ids(IdBatch),
+    /// Regions are being spread; those that cannot be, with the reason.
+    Scattered(Vec<(RegionId, String)>),
     /// Timestamps below this physical time may be handed out.
     TsoWindow {
         /// First physical time, in milliseconds, that may not be handed out.
@@ -131,6 +141,12 @@ pub enum Refusal {
     /// Its regions are not being moved away, so they cannot all be gone.
     #[error("store {0} is no tombstone: nobody has asked for its removal")]
     NotOffline(StoreId),
+    /// A setting cannot be so.
+    #[error(transparent)]
+    Setting(#[from] SettingRefusal),
+    /// A store or a scheduler cannot be treated so.
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
     /// The first regions exist.
     #[error("the cluster is bootstrapped already")]
     AlreadyBootstrapped,
@@ -181,9 +197,17 @@ pub struct MetaState {
     tso_window_end_ms: u64,
     stores: BTreeMap<StoreId, StoreRecord>,
     bootstrap: Option<BootstrapPlan>,
+    /// Its number of replicas is that of `cluster`, which is where it is recorded.
+    policy: Policy,
 }
 
 impl MetaState {
+    /// What people have decided.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The cluster's identity, once it has one.
     #[must_use]
     pub const fn cluster(&self) -> Option<Cluster> {
@@ -253,6 +277,10 @@ impl MetaState {
             MetaChange::PutStore(store) => self.put_store(store, records),
             MetaChange::RemoveStore(store) => self.remove_store(store, records),
             MetaChange::BuryStore(store) => self.bury_store(store, records),
+            MetaChange::KeepStore(store) => self.keep_store(store, records),
+            MetaChange::Set(settings) => self.set(&settings, records),
+            MetaChange::TreatStore(store, policy) => self.treat_store(store, policy, records),
+            MetaChange::Schedule(name, policy) => self.schedule(name, policy, records),
             MetaChange::Bootstrap(plan) => self.bootstrap_cluster(plan, records),
         }
     }
@@ -265,9 +293,14 @@ impl MetaState {
         if let Some(known) = self.cluster {
             return Err(Refusal::AlreadyInitialized(known.id));
         }
-        self.cluster = Some(cluster);
+        self.take_cluster(cluster);
         records.push(record::put(record::CLUSTER, |writer| write_cluster(cluster, writer)));
         Ok(Answer::Done)
+    }
+
+    fn take_cluster(&mut self, cluster: Cluster) {
+        self.cluster = Some(cluster);
+        self.policy.max_replicas = cluster.max_replicas;
     }
 
     fn alloc_window(&mut self, ids: u64, records: &mut Vec<Mutation>) -> Result<Answer, Refusal> {
@@ -357,6 +390,114 @@ impl MetaState {
         }
     }
 
+    /// One that is not leaving may be told again.
+    fn keep_store(&mut self, id: StoreId, records: &mut Vec<Mutation>) -> Result<Answer, Refusal> {
+        match self.stores.get(&id).map(|known| known.state) {
+            None => Err(Refusal::UnknownStore(id)),
+            Some(StoreState::Tombstone) => Err(Refusal::Tombstone(id)),
+            Some(StoreState::Up) => Ok(Answer::Done),
+            Some(StoreState::Offline) => Ok(self.set_store_state(id, StoreState::Up, records)),
+        }
+    }
+
+    fn set(
+        &mut self,
+        settings: &[(String, String)],
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        let changed = self.check_settings(settings)?;
+        if let Some(cluster) = self.cluster.as_mut()
+            && cluster.max_replicas != changed.max_replicas
+        {
+            cluster.max_replicas = changed.max_replicas;
+            let cluster = *cluster;
+            records.push(record::put(record::CLUSTER, |writer| write_cluster(cluster, writer)));
+        }
+        let mut recorded = changed.changed();
+        recorded.retain(|(name, _)| *name != MAX_REPLICAS);
+        records.push(record::put(record::SETTINGS, |writer| write_pairs(&recorded, writer)));
+        self.policy = changed;
+        Ok(Answer::Done)
+    }
+
+    /// What the policy is with these settings: what [`MetaChange::Set`] decides at apply.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give.
+    pub fn check_settings(&self, settings: &[(String, String)]) -> Result<Policy, Refusal> {
+        let mut changed = self.policy.clone();
+        for (name, value) in settings {
+            changed.set(name, value)?;
+        }
+        Ok(changed)
+    }
+
+    fn treat_store(
+        &mut self,
+        id: StoreId,
+        policy: StorePolicy,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        self.check_treatment(id, &policy)?;
+        records.push(record::put(record::store_policy_key(id), |writer| policy.write(writer)));
+        self.policy.stores.insert(id, policy);
+        Ok(Answer::Done)
+    }
+
+    /// Whether a store may be treated so: what [`MetaChange::TreatStore`] decides at apply.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give.
+    pub fn check_treatment(&self, id: StoreId, policy: &StorePolicy) -> Result<(), Refusal> {
+        match self.stores.get(&id).map(|known| known.state) {
+            None => return Err(Refusal::UnknownStore(id)),
+            Some(StoreState::Tombstone) => return Err(Refusal::Tombstone(id)),
+            Some(StoreState::Up | StoreState::Offline) => {}
+        }
+        Ok(policy.check()?)
+    }
+
+    fn schedule(
+        &mut self,
+        name: SchedulerName,
+        policy: Option<SchedulerPolicy>,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        self.check_scheduler(name, policy.as_ref())?;
+        match policy {
+            Some(policy) => _ = self.policy.schedulers.insert(name, policy),
+            None => _ = self.policy.schedulers.remove(&name),
+        }
+        let schedulers = &self.policy.schedulers;
+        records.push(record::put(record::SCHEDULERS, |writer| {
+            writer.number(schedulers.len() as u64);
+            for (name, policy) in schedulers {
+                name.write(writer);
+                policy.write(writer);
+            }
+        }));
+        Ok(Answer::Done)
+    }
+
+    /// Whether a scheduler may run so: what [`MetaChange::Schedule`] decides at apply.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give.
+    pub fn check_scheduler(
+        &self,
+        name: SchedulerName,
+        policy: Option<&SchedulerPolicy>,
+    ) -> Result<(), Refusal> {
+        let Some(policy) = policy else { return Ok(()) };
+        match (name.takes_stores(), policy.stores.is_empty()) {
+            (true, true) => return Err(PolicyRefusal::NoStore(name).into()),
+            (false, false) => return Err(PolicyRefusal::NamesStore(name).into()),
+            (true, false) | (false, true) => {}
+        }
+        let unknown = policy.stores.iter().find(|store| !self.stores.contains_key(store));
+        unknown.map_or(Ok(()), |store| Err(Refusal::UnknownStore(*store)))
+    }
+
     fn set_store_state(
         &mut self,
         id: StoreId,
@@ -443,7 +584,11 @@ impl MetaState {
 
     fn restore(&mut self, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
         match key {
-            record::CLUSTER => self.cluster = Some(record::read(value, read_cluster)?),
+            record::CLUSTER => self.take_cluster(record::read(value, read_cluster)?),
+            record::SETTINGS => self.restore_settings(&record::read(value, read_pairs)?)?,
+            record::SCHEDULERS => {
+                self.policy.schedulers = record::read(value, read_schedulers)?;
+            }
             record::ALLOC_ID => self.last_id = record::read(value, RecordReader::number)?,
             record::TIMESTAMP => {
                 self.tso_window_end_ms = record::read(value, RecordReader::number)?;
@@ -453,10 +598,37 @@ impl MetaState {
                 let store = record::read(value, StoreRecord::read)?;
                 self.stores.insert(store.id, store);
             }
+            _ if key.starts_with(record::STORE_POLICY_PREFIX) => {
+                let policy = record::read(value, StorePolicy::read)?;
+                self.policy.stores.insert(record::store_of_policy(key)?, policy);
+            }
             _ => return Err(CodecError::Meaningless("key of the placement driver's state")),
         }
         Ok(())
     }
+
+    /// They were possible together when they were set, whatever their order.
+    fn restore_settings(&mut self, settings: &[(String, String)]) -> Result<(), CodecError> {
+        let is_last = |name: &str| name == ISOLATION_LEVEL;
+        let (last, first): (Vec<_>, Vec<_>) = settings.iter().partition(|(name, _)| is_last(name));
+        for (name, value) in first.into_iter().chain(last) {
+            let set = self.policy.set(name, value);
+            set.map_err(|_refusal| CodecError::Meaningless("setting"))?;
+        }
+        Ok(())
+    }
+}
+
+fn read_schedulers(
+    reader: &mut RecordReader,
+) -> Result<BTreeMap<SchedulerName, SchedulerPolicy>, CodecError> {
+    let count = reader.number()?;
+    let mut schedulers = BTreeMap::new();
+    for _scheduler in 0..count {
+        let name = SchedulerName::read(reader)?;
+        schedulers.insert(name, SchedulerPolicy::read(reader)?);
+    }
+    Ok(schedulers)
 }
 
 #[cfg(test)]

@@ -83,10 +83,7 @@ impl StoreRecord {
         ] {
             writer.bytes(text.as_bytes());
         }
-        writer.number(self.labels.len() as u64);
-        for (key, value) in &self.labels {
-            writer.bytes(key.as_bytes()).bytes(value.as_bytes());
-        }
+        write_pairs(&self.labels, writer);
         writer.number(self.start_unix_s.cast_unsigned()).number(self.incarnation.get());
         writer.byte(self.state.tag());
     }
@@ -100,7 +97,7 @@ impl StoreRecord {
             version: read_text(reader)?,
             git_hash: read_text(reader)?,
             deploy_path: read_text(reader)?,
-            labels: read_labels(reader)?,
+            labels: read_pairs(reader)?,
             start_unix_s: reader.number()?.cast_signed(),
             incarnation: Incarnation(reader.number()?),
             state: StoreState::from_tag(reader.byte()?)?,
@@ -108,14 +105,22 @@ impl StoreRecord {
     }
 }
 
-fn read_labels(reader: &mut RecordReader) -> Result<Vec<(String, String)>, CodecError> {
+/// Pairs of texts: labels, settings.
+pub(crate) fn write_pairs<K: AsRef<str>>(pairs: &[(K, String)], writer: &mut RecordWriter) {
+    writer.number(pairs.len() as u64);
+    for (key, value) in pairs {
+        writer.bytes(key.as_ref().as_bytes()).bytes(value.as_bytes());
+    }
+}
+
+pub(crate) fn read_pairs(reader: &mut RecordReader) -> Result<Vec<(String, String)>, CodecError> {
     // No capacity from the count: it comes from outside and may be nonsense.
     let count = reader.number()?;
-    let mut labels = Vec::new();
-    for _label in 0..count {
-        labels.push((read_text(reader)?, read_text(reader)?));
+    let mut pairs = Vec::new();
+    for _pair in 0..count {
+        pairs.push((read_text(reader)?, read_text(reader)?));
     }
-    Ok(labels)
+    Ok(pairs)
 }
 
 fn read_text(reader: &mut RecordReader) -> Result<String, CodecError> {

@@ -7,6 +7,7 @@ use flotilla_base::{Epoch, Key, Moment, Peer, RegionId, StoreId};
 use super::{plan::Plan, step::SplitAt};
 use crate::{
     meta::{StoreRecord, StoreState},
+    policy::Policy,
     view::{ClusterView, StoreHealth},
 };
 
@@ -223,6 +224,8 @@ impl OperatorRefusal {
 pub struct Sight<'a> {
     /// The registered stores.
     pub stores: &'a BTreeMap<StoreId, StoreRecord>,
+    /// What people have decided.
+    pub policy: &'a Policy,
     /// What heartbeats have shown.
     pub view: &'a ClusterView,
     /// The moment.
@@ -255,16 +258,21 @@ impl Sight<'_> {
     /// Whether the store may take a peer or a leader.
     pub(super) fn check_target(&self, store: StoreId) -> Result<(), OperatorRefusal> {
         let record = self.stores.get(&store).ok_or(OperatorRefusal::UnknownStore(store))?;
-        let state = match (record.state, self.view.health(store, self.now)) {
-            (StoreState::Up, StoreHealth::Up) => return Ok(()),
-            (StoreState::Tombstone, _) => "gone for good",
-            (StoreState::Offline, _) => "being emptied",
-            (StoreState::Up, StoreHealth::Unheard) => {
-                "not heard of yet by this placement driver, which has just taken over"
-            }
-            (StoreState::Up, StoreHealth::Disconnected) => "disconnected",
-            (StoreState::Up, StoreHealth::Down) => "down",
-        };
-        Err(OperatorRefusal::NotUp { store, state })
+        let state = refuses(record.state, self.view.health(store, self.now));
+        state.map_or(Ok(()), |state| Err(OperatorRefusal::NotUp { store, state }))
+    }
+}
+
+/// Why a store takes neither peers nor leaders, as the end of "it is ..."; `None` where it does.
+pub(crate) const fn refuses(state: StoreState, health: StoreHealth) -> Option<&'static str> {
+    match (state, health) {
+        (StoreState::Up, StoreHealth::Up) => None,
+        (StoreState::Tombstone, _) => Some("gone for good"),
+        (StoreState::Offline, _) => Some("being emptied"),
+        (StoreState::Up, StoreHealth::Unheard) => {
+            Some("not heard of yet by this placement driver, which has just taken over")
+        }
+        (StoreState::Up, StoreHealth::Disconnected) => Some("disconnected"),
+        (StoreState::Up, StoreHealth::Down) => Some("down"),
     }
 }

@@ -373,7 +373,7 @@ impl OperatorController {
     }
 
     /// Those that have ended, the last one first, as long as they are remembered.
-    pub(super) fn ended(&self) -> impl Iterator<Item = &EndedOperator> {
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &EndedOperator> {
         self.ended.iter().map(AsRef::as_ref)
     }
 

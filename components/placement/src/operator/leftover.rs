@@ -19,7 +19,7 @@ use super::{
     shape::Shape,
     step::Step,
 };
-use crate::{meta::StoreState, view::RegionInfo};
+use crate::{due::Due, meta::StoreState, view::RegionInfo};
 
 /// Who asks for these operators, in a word for people.
 pub const ASKED_BY: &str = "leftover";
@@ -33,9 +33,7 @@ pub const RUNNING_MAX: usize = 8;
 /// The regions with a learner and without an operator. Each is due once.
 #[derive(Debug, Default)]
 pub struct Leftovers {
-    due: BTreeMap<RegionId, Moment>,
-    /// The same, by time.
-    queue: BTreeSet<(Moment, RegionId)>,
+    due: Due,
     /// Peers that somebody wants to be learners, as long as they are there.
     wanted: BTreeMap<RegionId, BTreeSet<PeerId>>,
 }
@@ -62,16 +60,15 @@ impl Leftovers {
     ) {
         self.forget_wanted(sight, operators, region);
         match self.leftover_of(sight, operators, region) {
-            Some(_) if self.due.contains_key(&region) => {}
-            Some(_) => self.put(region, sight.now + GRACE),
-            None => self.forget(region),
+            Some(_) => self.due.put(region, sight.now + GRACE),
+            None => _ = self.due.forget(region),
         }
     }
 
     /// When [`Self::look`] has something to do.
     #[must_use]
     pub fn next_look(&self) -> Moment {
-        self.queue.first().map_or(Moment::NEVER, |(due, _)| *due)
+        self.due.next()
     }
 
     /// What is due, as changes to begin. A region that keeps its learner tells so by its next report.
@@ -79,31 +76,15 @@ impl Leftovers {
         let running = operators.iter().filter(|running| running.asked_by == ASKED_BY).count();
         let room = RUNNING_MAX.saturating_sub(running);
         let mut plans = Vec::new();
-        while let Some((due, region)) = self.queue.first().copied() {
-            if due > sight.now {
-                break;
-            }
-            self.forget(region);
+        while let Some(region) = self.due.pop(sight.now) {
             let Some(learner) = self.leftover_of(sight, operators, region) else { continue };
             let plan = sight.plan(region, &Change::RemovePeer(learner.store));
             match plan {
                 Ok(plan) if plans.len() < room => plans.push(plan),
-                _ => self.put(region, sight.now + PAUSE),
+                _ => self.due.put(region, sight.now + PAUSE),
             }
         }
-        debug_assert_eq!(self.due.len(), self.queue.len());
         plans
-    }
-
-    fn put(&mut self, region: RegionId, due: Moment) {
-        self.due.insert(region, due);
-        self.queue.insert((due, region));
-    }
-
-    fn forget(&mut self, region: RegionId) {
-        if let Some(due) = self.due.remove(&region) {
-            self.queue.remove(&(due, region));
-        }
     }
 
     /// A learner of the region that nobody works on, or wants.

@@ -18,7 +18,7 @@ pub const REMEMBERED: Span = Span::from_millis(60 * 60_000);
 
 /// What the last operators tell of the stores that they copied data to.
 #[derive(Debug, Default)]
-pub(super) struct Setbacks {
+pub(crate) struct Setbacks {
     /// When a region last waited in vain for a store.
     regions: BTreeMap<(RegionId, StoreId), Moment>,
     /// Whether the last operator that ended, of whatever region, waited in vain for the store.
@@ -28,7 +28,7 @@ pub(super) struct Setbacks {
 }
 
 impl Setbacks {
-    pub(super) fn of(operators: &OperatorController, now: Moment) -> Self {
+    pub(crate) fn of(operators: &OperatorController, now: Moment) -> Self {
         let mut setbacks = Self::default();
         let is_recent = |ended: &&EndedOperator| now < ended.at.now + REMEMBERED;
         operators.ended().take_while(is_recent).for_each(|ended| setbacks.note(ended));
@@ -61,13 +61,13 @@ impl Setbacks {
     }
 
     /// Whether the peer is a learner of which a drain has made nothing.
-    pub(super) fn is_left_over(&self, peer: Peer) -> bool {
+    pub(crate) fn is_left_over(&self, peer: Peer) -> bool {
         !votes_on(peer) && self.left_over.contains(&peer.id)
     }
 
     /// Orders stores for a region: those before others that it has not waited for in vain, or longer ago; of these, those
     /// that other regions have not waited for in vain.
-    pub(super) fn rank(&self, region: RegionId, store: StoreId) -> (Moment, bool) {
+    pub(crate) fn rank(&self, region: RegionId, store: StoreId) -> (Moment, bool) {
         let since = self.regions.get(&(region, store)).copied().unwrap_or_default();
         (since, self.stores.get(&store).copied().unwrap_or_default())
     }

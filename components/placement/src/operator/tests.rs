@@ -15,7 +15,7 @@ use flotilla_base::{
 
 use super::*;
 use crate::{
-    RegionReport, StoreRecord,
+    Policy, RegionReport, StoreRecord,
     ids::IdBatch,
     view::{ClusterView, StoreStatus},
 };
@@ -25,6 +25,7 @@ const REGION: RegionId = RegionId(2);
 /// A cluster with one region that the test reports.
 struct Scene {
     view: ClusterView,
+    policy: Policy,
     stores: BTreeMap<StoreId, StoreRecord>,
     controller: OperatorController,
     now: Moment,
@@ -80,6 +81,7 @@ impl Scene {
         let now = Moment(0) + Span::from_millis(100_000);
         let record = |id| StoreRecord { id: StoreId(id), ..StoreRecord::default() };
         let mut scene = Self {
+            policy: Policy::default(),
             view: ClusterView::new(Moment(0)),
             stores: (1..=6).map(|id| (StoreId(id), record(id))).collect(),
             controller: OperatorController::default(),
@@ -100,7 +102,7 @@ impl Scene {
     }
 
     fn sight(&self) -> Sight<'_> {
-        Sight { stores: &self.stores, view: &self.view, now: self.now }
+        Sight { stores: &self.stores, policy: &self.policy, view: &self.view, now: self.now }
     }
 
     /// Everybody that lives reports.
@@ -118,7 +120,8 @@ impl Scene {
             ..RegionReport::default()
         };
         self.view.on_region_report(self.now, report).expect("taken");
-        let sight = Sight { stores: &self.stores, view: &self.view, now: self.now };
+        let sight =
+            Sight { stores: &self.stores, policy: &self.policy, view: &self.view, now: self.now };
         let at = Stamp { now: self.now, unix_ms: 1_000 };
         self.controller.on_report(&sight, REGION, at)
     }
@@ -148,7 +151,8 @@ impl Scene {
             self.next_id += count;
             plan = plan.with_ids(ids);
         }
-        let sight = Sight { stores: &self.stores, view: &self.view, now: self.now };
+        let sight =
+            Sight { stores: &self.stores, policy: &self.policy, view: &self.view, now: self.now };
         self.controller.begin(&sight, plan, (asked_by, Stamp { now: self.now, unix_ms: 1_000 }))
     }
 

@@ -13,6 +13,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, Span, StoreId};
 
+use crate::{operator::Stamp, policy::Policy};
+
 use stores::StoreLine;
 
 pub use regions::{RegionMap, ScanRefusal};
@@ -26,6 +28,10 @@ const LEADER_SILENT_AFTER: Span = Span::from_millis(25_000);
 #[derive(Debug)]
 pub struct ClusterView {
     opened: Moment,
+    /// A store that is silent for longer is down.
+    max_store_down: Span,
+    /// Stores that are being worked on, and until when: none of them is down before.
+    awaited: BTreeMap<StoreId, Moment>,
     regions: RegionMap,
     stores: BTreeMap<StoreId, StoreStatus>,
     /// Of stores that opened one in this reign.
@@ -37,7 +43,18 @@ impl ClusterView {
     #[must_use]
     pub fn new(now: Moment) -> Self {
         let (stores, lines) = (BTreeMap::new(), BTreeMap::new());
-        Self { opened: now, regions: RegionMap::default(), stores, lines }
+        let (regions, max_store_down) = (RegionMap::default(), StoreHealth::DOWN_AFTER);
+        let awaited = BTreeMap::new();
+        Self { opened: now, max_store_down, awaited, regions, stores, lines }
+    }
+
+    /// Takes what people have decided about how long silent stores are waited for.
+    pub fn take_policy(&mut self, policy: &Policy, at: Stamp) {
+        self.max_store_down = policy.settings.max_store_down;
+        let maintained = policy.stores.iter().filter(|(_, it)| it.is_maintained(at.unix_ms));
+        let until = |unix_ms: u64| at.now + Span::from_millis(unix_ms - at.unix_ms);
+        self.awaited =
+            maintained.map(|(store, it)| (*store, until(it.maintained_until_unix_ms))).collect();
     }
 
     /// The regions.
@@ -98,10 +115,16 @@ impl ClusterView {
     /// since it was last heard. A store that keeps no line is judged by its silence alone.
     #[must_use]
     pub fn health(&self, store: StoreId, now: Moment) -> StoreHealth {
+        let is_awaited = self.awaited.get(&store).is_some_and(|until| now < *until);
+        let health = self.health_alone(store, now);
+        if is_awaited { health.min(StoreHealth::Disconnected) } else { health }
+    }
+
+    fn health_alone(&self, store: StoreId, now: Moment) -> StoreHealth {
         let reported = self.stores.get(&store).map(|status| status.heard);
         let line = self.lines.get(&store);
         let heard = reported.max(line.map(StoreLine::opened)).unwrap_or(self.opened);
-        let by_silence = StoreHealth::after(now.since(heard));
+        let by_silence = StoreHealth::after(now.since(heard), self.max_store_down);
         match (line, reported) {
             (Some(line), _) if !line.is_open() => by_silence.max(StoreHealth::Disconnected),
             (None, None) if now.since(self.opened) > StoreHealth::FIRST_CONTACT => {
@@ -110,6 +133,16 @@ impl ClusterView {
             (None, None) => StoreHealth::Unheard,
             (Some(_), _) | (None, Some(_)) => by_silence,
         }
+    }
+
+    /// Whether each of these stores has been heard in this reign, or has had the time to come back to it.
+    pub fn has_met_everybody(
+        &self,
+        now: Moment,
+        stores: impl IntoIterator<Item = StoreId>,
+    ) -> bool {
+        let is_known = |store| self.health(store, now) != StoreHealth::Unheard;
+        now.since(self.opened) > StoreHealth::FIRST_CONTACT || stores.into_iter().all(is_known)
     }
 
     /// Regions whose leader has not reported for so long that it may not be there any more.
@@ -137,6 +170,7 @@ mod tests {
     use flotilla_base::{Epoch, KeyRange, Peer, PeerId, Region};
 
     use super::*;
+    use crate::StorePolicy;
 
     const STORE: StoreId = StoreId(3);
 
@@ -177,6 +211,31 @@ mod tests {
         view.on_line_opened(at(30), STORE, Incarnation(0));
         view.on_line_broken(STORE, Incarnation(1));
         assert_eq!(view.health(STORE, at(40)), StoreHealth::Disconnected);
+    }
+
+    #[test]
+    fn who_is_down_is_for_people_to_say() {
+        let mut view = ClusterView::new(at(0));
+        report(&mut view, 0);
+        let mut policy = Policy::default();
+        let stamp = |millis| Stamp { now: at(millis), unix_ms: 1_000_000 + millis };
+        let mut health = |policy: &Policy, millis| {
+            view.take_policy(policy, stamp(0));
+            view.health(STORE, at(millis))
+        };
+        assert_eq!(health(&policy, 1_800_000), StoreHealth::Disconnected);
+        assert_eq!(health(&policy, 1_800_001), StoreHealth::Down);
+        policy.set("max-store-down-time", "1m").expect("possible");
+        assert_eq!(health(&policy, 60_000), StoreHealth::Disconnected);
+        assert_eq!(health(&policy, 60_001), StoreHealth::Down);
+        // One that may be about to report is not down, however impatient people are.
+        policy.set("max-store-down-time", "1s").expect("possible");
+        assert_eq!(health(&policy, 20_000), StoreHealth::Up);
+        assert_eq!(health(&policy, 20_001), StoreHealth::Down);
+        let until = StorePolicy { maintained_until_unix_ms: 1_090_000, ..StorePolicy::USUAL };
+        policy.stores.insert(STORE, until);
+        assert_eq!(health(&policy, 89_999), StoreHealth::Disconnected);
+        assert_eq!(health(&policy, 90_000), StoreHealth::Down);
     }
 
     #[test]

@@ -183,6 +183,11 @@ impl RegionMap {
         self.by_id.values().map(|newest| &newest.info)
     }
 
+    /// Every region from this id on, by id.
+    pub fn iter_from(&self, first: RegionId) -> impl Iterator<Item = &Arc<RegionInfo>> {
+        self.by_id.range(first..).map(|(_, newest)| &newest.info)
+    }
+
     /// How many regions there are, those included that own only a part of their range any more.
     #[must_use]
     pub fn len(&self) -> usize {

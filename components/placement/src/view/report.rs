@@ -105,7 +105,7 @@ pub struct ReportEffect {
 }
 
 impl RegionInfo {
-    pub(super) fn new(now: Moment, report: RegionReport, known: Option<&Self>) -> Self {
+    pub(crate) fn new(now: Moment, report: RegionReport, known: Option<&Self>) -> Self {
         let mut stats = report.stats;
         // A leader that has just been elected does not know its sizes yet; the last ones are better
         // than none.

@@ -87,7 +87,7 @@ pub enum StoreHealth {
     Unheard,
     /// Its line is broken, or it has been silent for more than 20 seconds: no target and no source of leaders.
     Disconnected,
-    /// Silent for more than 30 minutes: its replicas have to be made elsewhere.
+    /// Silent for longer than the cluster waits, which is 30 minutes unless it is set: its replicas have to be made elsewhere.
     Down,
 }
 
@@ -95,12 +95,13 @@ impl StoreHealth {
     /// The time after the beginning of a reign in which every living store has come back to it.
     pub(super) const FIRST_CONTACT: Span = Span::from_millis(5_000);
     const DISCONNECTED_AFTER: Span = Span::from_millis(20_000);
-    const DOWN_AFTER: Span = Span::from_millis(30 * 60_000);
+    pub(super) const DOWN_AFTER: Span = Span::from_millis(30 * 60_000);
 
-    /// The health after so much silence.
+    /// The health after so much silence, where a store is down after more than `max_down`. One that could still be about to
+    /// report is not.
     #[must_use]
-    pub fn after(silence: Span) -> Self {
-        if silence > Self::DOWN_AFTER {
+    pub fn after(silence: Span, max_down: Span) -> Self {
+        if silence > max_down.max(Self::DISCONNECTED_AFTER) {
             Self::Down
         } else if silence > Self::DISCONNECTED_AFTER {
             Self::Disconnected

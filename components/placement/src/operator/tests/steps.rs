@@ -153,7 +153,8 @@ fn one_at_a_time_and_only_on_what_was_decided() {
     let plan = scene.plan(&Change::TransferLeader(StoreId(2))).expect("planned");
     scene.region.epoch.version.0 += 1;
     scene.after(100);
-    let sight = Sight { stores: &scene.stores, view: &scene.view, now: scene.now };
+    let sight =
+        Sight { stores: &scene.stores, policy: &scene.policy, view: &scene.view, now: scene.now };
     let stale = scene.controller.begin(&sight, plan, ("test", at));
     assert!(matches!(stale, Err(OperatorRefusal::StaleEpoch { .. })), "{stale:?}");
 }

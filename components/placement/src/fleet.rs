@@ -1,0 +1,303 @@
+//! The stores when a decision is taken: what each carries and is about to carry, and what keeps it from taking more.
+//!
+//! What is under way counts exactly once. A peer that is to come counts for its store from the moment that its operator
+//! begins until the region's leader reports it, since from then on the view counts it; one that is to go counts as gone
+//! until it is. Nothing is guessed from time that has passed.
+//!
+//! Nothing is refused without saying so: [`Obstacle`] tells what stands in the way, with the numbers.
+
+use std::{collections::BTreeMap, fmt};
+
+use flotilla_base::{Moment, Peer, Span, StoreId};
+
+use crate::{
+    meta::{StoreRecord, StoreState},
+    operator::{Operator, OperatorController, Plan, Sight, Step, change::refuses},
+    policy::StorePolicy,
+    view::{RegionInfo, StoreHealth, StoreStats},
+};
+
+/// What a replica weighs beside its data: its log, its heartbeats, its memory. It makes many small regions count by their
+/// number, and large ones by their size.
+pub const REPLICA_OVERHEAD_BYTES: u64 = 8 << 20;
+const MINUTE: Span = Span::from_millis(60_000);
+
+/// What keeps a store from taking a leader or a peer at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It is not up, or leaves.
+    NotUp(&'static str),
+    /// It asks to be left in peace.
+    Busy,
+    /// Its disk is too full.
+    LowSpace {
+        /// What is free on it.
+        available_bytes: u64,
+        /// Its size.
+        capacity_bytes: u64,
+    },
+    /// So many copies are on their way to it.
+    Copies(u32),
+    /// So many peers have come to it within a minute.
+    Rate(u32),
+    /// It leads nothing: a scheduler, or work on it, keeps leads away.
+    LeadsEvicted,
+    /// Its weight is 0.
+    NoWeight,
+}
+
+impl Obstacle {
+    /// Whether it is likely to be over in a moment, so that waiting is better than another store.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Copies(_) | Self::Rate(_))
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        match self {
+            Self::NotUp(state) => write!(f, "it is {state}"),
+            Self::Busy => f.write_str("it is busy"),
+            Self::LowSpace { available_bytes, capacity_bytes } => {
+                let (available, capacity) = (available_bytes / MIB, capacity_bytes / MIB);
+                write!(f, "only {available} MiB of its {capacity} MiB are free")
+            }
+            Self::Copies(copies) => write!(f, "{copies} copies are on their way to it"),
+            Self::Rate(peers) => write!(f, "{peers} peers have come to it within a minute"),
+            Self::LeadsEvicted => f.write_str("it is kept free of leads"),
+            Self::NoWeight => f.write_str("its weight is 0"),
+        }
+    }
+}
+
+/// A store when a decision is taken.
+#[derive(Clone, Debug)]
+pub struct Seat<'a> {
+    /// As it registered.
+    pub record: &'a StoreRecord,
+    /// How it is to be treated.
+    pub policy: &'a StorePolicy,
+    /// How it is.
+    pub health: StoreHealth,
+    /// What it last said of itself.
+    pub stats: StoreStats,
+    /// Leads, with those under way.
+    pub leaders: u64,
+    /// Replicas, with those under way.
+    pub replicas: u64,
+    /// Data of these, in bytes.
+    pub bytes: u64,
+    /// Copies on their way to it.
+    pub copies: u32,
+    /// Peers that have begun to come to it within the last minute.
+    pub arrivals: u32,
+    /// Whether leads are kept away.
+    pub is_evicted: bool,
+    /// Whether leads are to come to it, and stay.
+    pub is_granted: bool,
+}
+
+impl Seat<'_> {
+    /// Its label of this key: as set by hand, else as it registered; empty where it has none.
+    #[must_use]
+    pub fn label(&self, key: &str) -> &str {
+        let find = |labels: &'_ [(String, String)]| labels.iter().position(|(own, _)| own == key);
+        match (find(&self.policy.labels), find(&self.record.labels)) {
+            (Some(at), _) => &self.policy.labels[at].1,
+            (None, Some(at)) => &self.record.labels[at].1,
+            (None, None) => "",
+        }
+    }
+
+    /// What it carries in data and in replicas, in bytes.
+    #[must_use]
+    pub const fn weight_bytes(&self) -> u64 {
+        self.bytes.saturating_add(self.replicas.saturating_mul(REPLICA_OVERHEAD_BYTES))
+    }
+}
+
+/// All stores that are not tombstones.
+#[derive(Debug)]
+pub struct Fleet<'a> {
+    /// What is known.
+    pub sight: Sight<'a>,
+    seats: BTreeMap<StoreId, Seat<'a>>,
+}
+
+impl<'a> Fleet<'a> {
+    /// The stores as they are, with what `operators` are about to make of them.
+    #[must_use]
+    pub fn of(sight: Sight<'a>, operators: &OperatorController) -> Self {
+        let is_there = |record: &&StoreRecord| record.state != StoreState::Tombstone;
+        let records = sight.stores.values().filter(is_there);
+        let seats = records.map(|record| (record.id, seat(&sight, record))).collect();
+        let mut fleet = Self { sight, seats };
+        for running in operators.iter() {
+            fleet.count(running);
+            fleet.count_arrivals(&running.plan, running.created.now);
+        }
+        for ended in operators.ended() {
+            fleet.count_arrivals(&ended.operator.plan, ended.operator.created.now);
+        }
+        fleet
+    }
+
+    /// The stores, by id.
+    pub fn seats(&self) -> impl Iterator<Item = &Seat<'a>> {
+        self.seats.values()
+    }
+
+    /// One store.
+    #[must_use]
+    pub fn seat(&self, store: StoreId) -> Option<&Seat<'a>> {
+        self.seats.get(&store)
+    }
+
+    /// Notes that leads are kept away from a store.
+    pub fn evict(&mut self, store: StoreId) {
+        if let Some(seat) = self.seats.get_mut(&store) {
+            seat.is_evicted = true;
+        }
+    }
+
+    /// Notes that leads are to come to a store, and stay.
+    pub fn grant(&mut self, store: StoreId) {
+        if let Some(seat) = self.seats.get_mut(&store) {
+            seat.is_granted = true;
+        }
+    }
+
+    /// Counts what an operator that goes on has still to do.
+    fn count(&mut self, running: &Operator) {
+        let Some(info) = self.sight.view.region(running.plan.region) else { return };
+        self.anticipate(info, &running.plan, running.done());
+    }
+
+    fn count_arrivals(&mut self, plan: &Plan, begun: Moment) {
+        if self.sight.now.since(begun) > MINUTE {
+            return;
+        }
+        for step in &plan.steps {
+            if let Step::AddLearner(peer) = step
+                && let Some(seat) = self.seats.get_mut(&peer.store)
+            {
+                seat.arrivals += 1;
+            }
+        }
+    }
+
+    /// Counts a plan that is about to begin.
+    pub fn note(&mut self, plan: &Plan) {
+        if let Some(info) = self.sight.view.region(plan.region) {
+            self.anticipate(info, plan, 0);
+            self.count_arrivals(plan, self.sight.now);
+        }
+    }
+
+    /// What the steps behind the first `done` make of the stores of a region that is as `info` shows it.
+    fn anticipate(&mut self, info: &RegionInfo, plan: &Plan, done: usize) {
+        let bytes = info.stats.size_bytes;
+        let is_member = |peer: &Peer| info.region.peer_on(peer.store).is_some();
+        let leader = info.leader.map(|leader| leader.store);
+        let mut leads = leader;
+        for (at, step) in plan.steps.iter().enumerate() {
+            match step {
+                Step::AddLearner(peer) => {
+                    if let Some(seat) = self.seats.get_mut(&peer.store) {
+                        if !is_member(peer) {
+                            seat.replicas += 1;
+                            seat.bytes = seat.bytes.saturating_add(bytes);
+                        }
+                        seat.copies += u32::from(at >= done);
+                    }
+                }
+                Step::RemovePeer(peer) if is_member(peer) => {
+                    if let Some(seat) = self.seats.get_mut(&peer.store) {
+                        seat.replicas = seat.replicas.saturating_sub(1);
+                        seat.bytes = seat.bytes.saturating_sub(bytes);
+                    }
+                }
+                Step::TransferLeader { to, .. } if at >= done => {
+                    leads = to.first().map(|peer| peer.store).or(leads);
+                }
+                _ => {}
+            }
+        }
+        if leads != leader {
+            if let Some(seat) = leader.and_then(|store| self.seats.get_mut(&store)) {
+                seat.leaders = seat.leaders.saturating_sub(1);
+            }
+            if let Some(seat) = leads.and_then(|store| self.seats.get_mut(&store)) {
+                seat.leaders += 1;
+            }
+        }
+    }
+
+    /// What keeps a store from taking a peer of `bytes`.
+    ///
+    /// # Errors
+    /// The first [`Obstacle`]; those that last go before those that pass.
+    pub fn check_peer(&self, store: StoreId, bytes: u64) -> Result<(), Obstacle> {
+        let settings = &self.sight.policy.settings;
+        let Some(seat) = self.seats.get(&store) else { return Err(Obstacle::NotUp("gone")) };
+        check_up(seat)?;
+        let StoreStats { capacity_bytes, available_bytes, is_busy, .. } = seat.stats;
+        let kept =
+            u128::from(capacity_bytes) * u128::from(1_000 - settings.low_space_permille.min(1_000));
+        // A store that has not said how large its disk is is not judged by it.
+        if capacity_bytes > 0 && u128::from(available_bytes.saturating_sub(bytes)) * 1_000 < kept {
+            return Err(Obstacle::LowSpace { available_bytes, capacity_bytes });
+        }
+        if is_busy {
+            return Err(Obstacle::Busy);
+        }
+        if seat.copies >= settings.limits.copies_per_store {
+            return Err(Obstacle::Copies(seat.copies));
+        }
+        let rate =
+            seat.policy.add_peers_per_minute.unwrap_or(settings.limits.store_peers_per_minute);
+        if seat.arrivals >= rate {
+            return Err(Obstacle::Rate(seat.arrivals));
+        }
+        Ok(())
+    }
+
+    /// What keeps a store from taking a lead.
+    ///
+    /// # Errors
+    /// The first [`Obstacle`].
+    pub fn check_leader(&self, store: StoreId) -> Result<(), Obstacle> {
+        let Some(seat) = self.seats.get(&store) else { return Err(Obstacle::NotUp("gone")) };
+        check_up(seat)?;
+        if seat.is_evicted {
+            return Err(Obstacle::LeadsEvicted);
+        }
+        if seat.stats.is_busy {
+            return Err(Obstacle::Busy);
+        }
+        Ok(())
+    }
+}
+
+fn check_up(seat: &Seat<'_>) -> Result<(), Obstacle> {
+    refuses(seat.record.state, seat.health).map_or(Ok(()), |state| Err(Obstacle::NotUp(state)))
+}
+
+fn seat<'a>(sight: &Sight<'a>, record: &'a StoreRecord) -> Seat<'a> {
+    let load = sight.view.regions().load(record.id);
+    Seat {
+        record,
+        policy: sight.policy.store(record.id),
+        health: sight.view.health(record.id, sight.now),
+        stats: sight.view.store(record.id).map(|status| status.stats).unwrap_or_default(),
+        leaders: load.leaders,
+        replicas: load.regions,
+        bytes: load.region_bytes,
+        copies: 0,
+        arrivals: 0,
+        is_evicted: false,
+        is_granted: false,
+    }
+}

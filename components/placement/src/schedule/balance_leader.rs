@@ -1,0 +1,164 @@
+//! As many leads on each store as its weight asks for.
+
+use std::collections::BTreeMap;
+
+use flotilla_base::{RegionId, StoreId};
+
+use super::{Idle, score::Score};
+use crate::{
+    decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
+    fleet::{Fleet, Seat},
+    operator::{Change, step::votes_on},
+    policy::SchedulerName,
+    round::Round,
+    view::RegionInfo,
+};
+
+/// Regions of one store that one look considers at most; the next one goes on behind them.
+const REGIONS_PER_LOOK: usize = 256;
+/// Stores that one look takes leads from at most.
+const STORES_PER_LOOK: usize = 32;
+/// What a store may have more than another one, in hundredths of the mean, beside one lead.
+const MARGIN_PERCENT: u128 = 2;
+
+/// How far the stores have been looked at.
+#[derive(Debug, Default)]
+pub(crate) struct BalanceLeader {
+    cursors: BTreeMap<StoreId, RegionId>,
+}
+
+fn score(seat: &Seat<'_>) -> Score {
+    Score::of(seat.leaders, seat.policy.leader_weight_permille)
+}
+
+fn one(seat: &Seat<'_>) -> Score {
+    Score::of(1, seat.policy.leader_weight_permille)
+}
+
+impl BalanceLeader {
+    /// Decides on transfers that make the stores more even, at most `room`.
+    pub(crate) fn look(&mut self, round: &mut Round<'_>, room: usize) -> Idle {
+        let before = round.decided();
+        while round.decided() < before + room {
+            let Some(intent) = self.next(round) else { break };
+            round.decide(intent);
+        }
+        idle(&round.fleet, room)
+    }
+
+    /// The best transfer from one of the stores that carry most.
+    fn next(&mut self, round: &Round<'_>) -> Option<Intent> {
+        let fleet = &round.fleet;
+        let margin = mean(fleet).percent(MARGIN_PERCENT);
+        let lowest = takers(fleet).min_by_key(|seat| score(seat))?;
+        let (lowest, least) = (score(lowest), one(lowest));
+        let is_high = |seat: &&Seat<'_>| {
+            !seat.is_granted && score(seat).gains(lowest, (one(seat), least), margin)
+        };
+        let mut sources: Vec<&Seat<'_>> = fleet.seats().filter(is_high).collect();
+        sources.sort_by_key(|seat| (std::cmp::Reverse(score(seat)), seat.record.id));
+        sources.truncate(STORES_PER_LOOK);
+        sources.into_iter().find_map(|source| {
+            let store = source.record.id;
+            let first = self.cursors.get(&store).copied().unwrap_or_default();
+            let regions = fleet.sight.view.regions();
+            let mut behind = RegionId(0);
+            let mut looked_at = 0;
+            for info in regions.of_store(store, first).take(REGIONS_PER_LOOK) {
+                looked_at += 1;
+                behind = RegionId(info.region.id.get().saturating_add(1));
+                let leads = info.leader.is_some_and(|leader| leader.store == store);
+                if leads
+                    && round.is_movable(info)
+                    && let Some(intent) = transfer(fleet, info, source, margin)
+                {
+                    self.cursors.insert(store, behind);
+                    return Some(intent);
+                }
+            }
+            let is_end = looked_at < REGIONS_PER_LOOK;
+            self.cursors.insert(store, if is_end { RegionId(0) } else { behind });
+            None
+        })
+    }
+}
+
+/// Stores that take leads.
+fn takers<'s, 'a>(fleet: &'s Fleet<'a>) -> impl Iterator<Item = &'s Seat<'a>> {
+    let takes = |seat: &&Seat<'_>| {
+        seat.policy.leader_weight_permille > 0 && fleet.check_leader(seat.record.id).is_ok()
+    };
+    fleet.seats().filter(takes)
+}
+
+fn mean(fleet: &Fleet<'_>) -> Score {
+    Score::mean(&takers(fleet).map(score).collect::<Vec<_>>())
+}
+
+/// The lead of a region to the voter whose store has fewest.
+fn transfer(
+    fleet: &Fleet<'_>,
+    info: &RegionInfo,
+    source: &Seat<'_>,
+    margin: Score,
+) -> Option<Intent> {
+    let members = info.region.peers.iter().filter(|peer| votes_on(**peer));
+    let others = members.map(|peer| peer.store).filter(|store| *store != source.record.id);
+    let mut seats: Vec<&Seat<'_>> = others.filter_map(|store| fleet.seat(store)).collect();
+    seats.sort_by_key(|seat| (score(seat), seat.record.id));
+    let refusal = |seat: &Seat<'_>| -> Option<String> {
+        if let Err(obstacle) = fleet.check_leader(seat.record.id) {
+            return Some(obstacle.to_string());
+        }
+        if seat.policy.leader_weight_permille == 0 {
+            return Some("its weight is 0".to_owned());
+        }
+        let gains = score(source).gains(score(seat), (one(source), one(seat)), margin);
+        (!gains).then(|| format!("it has {} leads: the gap is within the tolerance", seat.leaders))
+    };
+    let to = *seats.iter().find(|seat| refusal(seat).is_none())?;
+    let plan = fleet.sight.plan(info.region.id, &Change::TransferLeader(to.record.id)).ok()?;
+    let others = seats.iter().filter(|seat| seat.record.id != to.record.id);
+    let alternatives = others.take(ALTERNATIVES_MAX).map(|seat| {
+        let why = format!("it has {} leads", seat.leaders);
+        Alternative { store: seat.record.id, why: refusal(seat).unwrap_or(why) }
+    });
+    let decision = Decision {
+        by: SchedulerName::BalanceLeader.name(),
+        region: info.region.id,
+        brief: plan.brief.clone(),
+        why: format!(
+            "store {} leads {} regions and store {} leads {}; the mean is {}",
+            source.record.id,
+            source.leaders,
+            to.record.id,
+            to.leaders,
+            mean(fleet).shown()
+        ),
+        alternatives: alternatives.collect(),
+    };
+    Some(Intent { plan, decision })
+}
+
+fn idle(fleet: &Fleet<'_>, room: usize) -> String {
+    if room == 0 {
+        return "as many transfers as leader-schedule-limit allows are under way".to_owned();
+    }
+    let takers: Vec<&Seat<'_>> = takers(fleet).collect();
+    let ends = (
+        takers.iter().min_by_key(|seat| score(seat)),
+        fleet.seats().max_by_key(|seat| score(seat)),
+    );
+    match ends {
+        (Some(low), Some(high)) => format!(
+            "{} of {} stores take leads; they have {} (store {}) to {} (store {}): no transfer would make them more even",
+            takers.len(),
+            fleet.seats().count(),
+            low.leaders,
+            low.record.id,
+            high.leaders,
+            high.record.id
+        ),
+        _ => "no store takes leads".to_owned(),
+    }
+}

@@ -1,0 +1,257 @@
+//! As much data on each store as its weight asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flotilla_base::{Moment, RegionId, Span, StoreId};
+
+use super::{Idle, mib, score::Score};
+use crate::{
+    check,
+    decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
+    fleet::{Fleet, REPLICA_OVERHEAD_BYTES, Seat},
+    meta::StoreState,
+    operator::{Change, Plan, Step, step::votes_on},
+    policy::SchedulerName,
+    round::Round,
+    view::RegionInfo,
+};
+
+/// Regions of one store that one look considers at most; the next one goes on behind them.
+const REGIONS_PER_LOOK: usize = 64;
+/// Stores that one look moves replicas from at most.
+const STORES_PER_LOOK: usize = 32;
+/// What a store may have more than another one, in hundredths of the mean, beside the replica that would move.
+const MARGIN_PERCENT: u128 = 2;
+/// A replica that came to a store for the sake of balance stays there for so long, and does not come back to the store that
+/// it left.
+pub(crate) const COOL_DOWN: Span = Span::from_millis(10 * 60_000);
+/// Moves that are remembered.
+const MOVED_MAX: usize = 65_536;
+
+/// Stores that took or gave a replica of a region lately.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    until: BTreeMap<(RegionId, StoreId), Moment>,
+    queue: BTreeSet<(Moment, RegionId, StoreId)>,
+}
+
+impl Moved {
+    /// A move has begun.
+    pub(crate) fn note(&mut self, now: Moment, plan: &Plan) {
+        let stores = plan.steps.iter().filter_map(|step| match step {
+            Step::AddLearner(peer) | Step::RemovePeer(peer) => Some(peer.store),
+            _ => None,
+        });
+        for store in stores {
+            self.forget_oldest(now);
+            let (key, until) = ((plan.region, store), now + COOL_DOWN);
+            if let Some(earlier) = self.until.insert(key, until) {
+                self.queue.remove(&(earlier, key.0, key.1));
+            }
+            self.queue.insert((until, key.0, key.1));
+        }
+        debug_assert_eq!(self.until.len(), self.queue.len());
+    }
+
+    fn forget_oldest(&mut self, now: Moment) {
+        while let Some(first) = self.queue.first().copied() {
+            if first.0 > now && self.queue.len() < MOVED_MAX {
+                break;
+            }
+            self.queue.remove(&first);
+            self.until.remove(&(first.1, first.2));
+        }
+    }
+
+    /// Whether the store took or gave a replica of the region lately.
+    pub(crate) fn is_cooling(&self, now: Moment, region: RegionId, store: StoreId) -> bool {
+        self.until.get(&(region, store)).is_some_and(|until| now < *until)
+    }
+}
+
+/// How far the stores have been looked at.
+#[derive(Debug, Default)]
+pub(crate) struct BalanceRegion {
+    cursors: BTreeMap<StoreId, RegionId>,
+}
+
+/// What a look is taken with.
+struct Scale<'s, 'a> {
+    fleet: &'s Fleet<'a>,
+    moved: &'s Moved,
+    margin: Score,
+    /// Stores that take replicas, those that carry least in front.
+    takers: Vec<&'s Seat<'a>>,
+}
+
+fn score(seat: &Seat<'_>) -> Score {
+    Score::of(seat.weight_bytes(), seat.policy.region_weight_permille)
+}
+
+fn share(seat: &Seat<'_>, bytes: u64) -> Score {
+    Score::of(bytes, seat.policy.region_weight_permille)
+}
+
+impl<'s, 'a> Scale<'s, 'a> {
+    fn of(fleet: &'s Fleet<'a>, moved: &'s Moved) -> Self {
+        let takes = |seat: &&Seat<'_>| {
+            seat.policy.region_weight_permille > 0 && fleet.check_peer(seat.record.id, 0).is_ok()
+        };
+        let mut takers: Vec<&Seat<'a>> = fleet.seats().filter(takes).collect();
+        takers.sort_by_key(|seat| (score(seat), seat.record.id));
+        let margin = mean(fleet).percent(MARGIN_PERCENT);
+        Self { fleet, moved, margin, takers }
+    }
+
+    /// The stores that carry more than another one could take, those that carry most in front.
+    fn sources(&self) -> Vec<&'s Seat<'a>> {
+        let Some(lowest) = self.takers.first() else { return Vec::new() };
+        let least = |seat: &Seat<'_>| share(seat, REPLICA_OVERHEAD_BYTES);
+        let is_high = |seat: &&Seat<'_>| {
+            // What leaves a store that is to be emptied is the checker's.
+            seat.record.state == StoreState::Up
+                && score(seat).gains(score(lowest), (least(seat), least(lowest)), self.margin)
+        };
+        let mut sources: Vec<&Seat<'a>> = self.fleet.seats().filter(is_high).collect();
+        sources.sort_by_key(|seat| (std::cmp::Reverse(score(seat)), seat.record.id));
+        sources.truncate(STORES_PER_LOOK);
+        sources
+    }
+
+    /// Why a replica does not go from `source` to `target`; `None` where it may.
+    fn refusal(&self, info: &RegionInfo, source: &Seat<'_>, target: &Seat<'_>) -> Option<String> {
+        let (store, bytes) = (target.record.id, info.stats.size_bytes);
+        if info.region.peer_on(store).is_some() {
+            return Some("it has a replica of the region".to_owned());
+        }
+        if let Err(obstacle) = self.fleet.check_peer(store, bytes) {
+            return Some(obstacle.to_string());
+        }
+        let weight = bytes.saturating_add(REPLICA_OVERHEAD_BYTES);
+        let moved = (share(source, weight), share(target, weight));
+        if !score(source).gains(score(target), moved, self.margin) {
+            let carried = mib(target.bytes);
+            return Some(format!("it holds {carried}: the gap is within the tolerance"));
+        }
+        if !check::keeps_place(self.fleet, info, source.record.id, store) {
+            return Some("the replicas would be nearer to each other there".to_owned());
+        }
+        if self.moved.is_cooling(self.fleet.sight.now, info.region.id, store) {
+            return Some("a replica of the region left it a short time ago".to_owned());
+        }
+        None
+    }
+
+    /// A replica of the region from `source` to the store that carries least of those that may take it.
+    fn relocation(&self, info: &RegionInfo, source: &Seat<'_>) -> Option<Intent> {
+        let from = source.record.id;
+        let to = *self.takers.iter().find(|seat| self.refusal(info, source, seat).is_none())?;
+        let change = Change::MovePeer { from, to: to.record.id };
+        let plan = self.fleet.sight.plan(info.region.id, &change).ok()?;
+        let others = self.takers.iter().filter(|seat| seat.record.id != to.record.id);
+        let alternatives = others.take(ALTERNATIVES_MAX).map(|seat| {
+            let why = || format!("it holds {}, which is more", mib(seat.bytes));
+            let why = self.refusal(info, source, seat).unwrap_or_else(why);
+            Alternative { store: seat.record.id, why }
+        });
+        let decision = Decision {
+            by: SchedulerName::BalanceRegion.name(),
+            region: info.region.id,
+            brief: plan.brief.clone(),
+            why: format!(
+                "store {} holds {} in {} replicas and store {} {} in {}; the region has {}",
+                from,
+                mib(source.bytes),
+                source.replicas,
+                to.record.id,
+                mib(to.bytes),
+                to.replicas,
+                mib(info.stats.size_bytes)
+            ),
+            alternatives: alternatives.collect(),
+        };
+        Some(Intent { plan, decision })
+    }
+}
+
+impl BalanceRegion {
+    /// Decides on moves that make the stores more even, at most `room`.
+    pub(crate) fn look(&mut self, round: &mut Round<'_>, moved: &Moved, room: usize) -> Idle {
+        let before = round.decided();
+        while round.decided() < before + room {
+            let Some(intent) = self.next(round, moved) else { break };
+            round.decide(intent);
+        }
+        idle(&round.fleet, room)
+    }
+
+    fn next(&mut self, round: &Round<'_>, moved: &Moved) -> Option<Intent> {
+        let scale = Scale::of(&round.fleet, moved);
+        scale.sources().into_iter().find_map(|source| {
+            // A replica that leads costs a transfer of the lead as well: only where no other one may go.
+            let follower = self.from(round, &scale, (source, false));
+            follower.or_else(|| self.from(round, &scale, (source, true)))
+        })
+    }
+
+    fn from(
+        &mut self,
+        round: &Round<'_>,
+        scale: &Scale<'_, '_>,
+        (source, leads): (&Seat<'_>, bool),
+    ) -> Option<Intent> {
+        let (store, now) = (source.record.id, scale.fleet.sight.now);
+        let first = self.cursors.get(&store).copied().unwrap_or_default();
+        let regions = scale.fleet.sight.view.regions();
+        let (mut behind, mut looked_at) = (first, 0);
+        for info in regions.of_store(store, first).take(REGIONS_PER_LOOK) {
+            looked_at += 1;
+            behind = RegionId(info.region.id.get().saturating_add(1));
+            let is_leader = info.leader.is_some_and(|leader| leader.store == store);
+            let votes = info.region.peer_on(store).is_some_and(votes_on);
+            if votes
+                && is_leader == leads
+                && !scale.moved.is_cooling(now, info.region.id, store)
+                && round.is_movable(info)
+                && let Some(intent) = scale.relocation(info, source)
+            {
+                self.cursors.insert(store, behind);
+                return Some(intent);
+            }
+        }
+        // The same regions are looked at once more for those that lead.
+        if leads {
+            let is_end = looked_at < REGIONS_PER_LOOK;
+            self.cursors.insert(store, if is_end { RegionId(0) } else { behind });
+        }
+        None
+    }
+}
+
+fn mean(fleet: &Fleet<'_>) -> Score {
+    let is_up = |seat: &&Seat<'_>| {
+        seat.policy.region_weight_permille > 0 && fleet.check_leader(seat.record.id).is_ok()
+    };
+    Score::mean(&fleet.seats().filter(is_up).map(score).collect::<Vec<_>>())
+}
+
+fn idle(fleet: &Fleet<'_>, room: usize) -> String {
+    if room == 0 {
+        return "as many moves as region-schedule-limit allows are under way".to_owned();
+    }
+    let takes = |seat: &&Seat<'_>| fleet.check_peer(seat.record.id, 0).is_ok();
+    let low = fleet.seats().filter(takes).min_by_key(|seat| score(seat));
+    let high = fleet.seats().max_by_key(|seat| score(seat));
+    match (low, high) {
+        (Some(low), Some(high)) => format!(
+            "stores hold {} in {} replicas (store {}) to {} in {} (store {}): no move would make them more even",
+            mib(low.bytes),
+            low.replicas,
+            low.record.id,
+            mib(high.bytes),
+            high.replicas,
+            high.record.id
+        ),
+        _ => "no store takes replicas at the moment".to_owned(),
+    }
+}

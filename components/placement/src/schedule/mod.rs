@@ -1,0 +1,31 @@
+//! Schedulers: what makes a cluster better that is sound already. Each looks at the stores and decides what is to begin
+//! ([`crate::round`]), or says why nothing is.
+//!
+//! A move is made only if it leaves the store it comes from with no less than the one that it goes to, by a margin. Each
+//! move then brings the sum of the squares of all loads down, so that at constant load there is an end, and no move can be
+//! taken back by the scheduler that made it.
+
+mod balance_leader;
+mod balance_region;
+mod evict;
+mod grant;
+mod pace;
+mod score;
+mod shuffle;
+
+pub(crate) use balance_leader::BalanceLeader;
+#[cfg(test)]
+pub(crate) use balance_region::COOL_DOWN;
+pub(crate) use balance_region::{BalanceRegion, Moved};
+pub(crate) use evict::{Eviction, evict};
+pub(crate) use grant::grant;
+pub(crate) use pace::Pace;
+pub(crate) use shuffle::Shuffle;
+
+/// Why a scheduler decides nothing more at the moment, in a sentence.
+pub(crate) type Idle = String;
+
+/// A number with its unit, for sentences.
+pub(crate) fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes / (1 << 20))
+}
