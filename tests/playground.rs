@@ -457,6 +457,73 @@ fn a_store_that_was_removed_is_left_out() {
     }
 }
 
+/// The size that the regions of each store are split at, and how many keys they may have.
+fn split_limits(playground: &Playground) -> Vec<(Value, Value)> {
+    let stores = playground.note["stores"].as_array().expect("a list");
+    let limits = |store: &Value| {
+        let status = store["status"].as_str().expect("an address");
+        let answer = common::http_get(status, "/config").expect("an answer");
+        let (_head, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let config: Value = serde_json::from_str(body).expect("an object");
+        (config["region"]["split-size"].clone(), config["region"]["split-keys"].clone())
+    };
+    stores.iter().map(limits).collect()
+}
+
+#[test]
+fn regions_are_as_large_as_was_said_once() {
+    for form in [&[][..], &["--processes"]] {
+        let sandbox = Sandbox::new();
+        let start = |more: &[&str]| {
+            let args = [&["--name", "small", "--stores", "2"], form, more].concat();
+            let playground = Playground::start(&sandbox, &args);
+            (split_limits(&playground), playground)
+        };
+        let limits = |size: &str, keys: u64| vec![(size.into(), keys.into()); 2];
+        let (usual, playground) = start(&[]);
+        assert_eq!(usual, limits("256MiB", 2_560_000), "{form:?}");
+        let memory = playground.data().join("playground.json");
+        playground.stop();
+        assert!(!memory.exists(), "nothing was said");
+        let (said, playground) = start(&["--region-size", "1MiB"]);
+        assert_eq!(said, limits("1MiB", 10_000), "{form:?}");
+        playground.stop();
+        let (remembered, playground) = start(&[]);
+        assert_eq!(remembered, limits("1MiB", 10_000), "{form:?}");
+        playground.stop();
+        fs::write(&memory, "{}").expect("spoilt");
+        let text = sandbox.fails(&["playground", "--name", "small"], 8, "FLT-1006");
+        assert!(text.contains("playground.json makes no sense; nothing was started"), "{text}");
+    }
+    let sandbox = Sandbox::new();
+    for (size, part) in [("4", "at least 1MiB"), ("1TiB", "at most 256GiB"), ("big", "is no size")]
+    {
+        for role in ["playground", "store"] {
+            let text = sandbox.fails(&[role, "--region-size", size], 2, "FLT-2108");
+            assert!(text.contains(part) && text.contains("e.g. 64MiB"), "{text}");
+        }
+    }
+}
+
+/// Beyond the size that was said, and not before.
+#[test]
+fn regions_of_a_playground_are_split_at_the_size_that_was_said() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "1", "--region-size", "1MiB"]);
+    let load = |prefix: &str, count: usize| {
+        let value = "x".repeat(10_000);
+        let line = |number| format!("{{\"key\":\"{prefix}{number:05}\",\"value\":\"{value}\"}}\n");
+        let records: String = (0..count).map(line).collect();
+        assert_eq!(sandbox.run_with_input(&["kv", "load"], records.as_bytes()).code, 0);
+    };
+    let regions = || sandbox.json(&["ctl", "regions"])["total"].as_u64().expect("a number");
+    load("a", 90);
+    assert_eq!(regions(), 2, "900 kB are no reason");
+    load("b", 400);
+    common::eventually("4.9 MB are", || regions() > 4);
+    playground.stop();
+}
+
 /// The id that a node of the playground has in its cluster.
 fn store_id(sandbox: &Sandbox, node: &str) -> u64 {
     let status = sandbox.json(&["playground", "status"]);

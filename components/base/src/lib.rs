@@ -5,13 +5,14 @@
 //!
 //! Entry types: [`Region`], [`KeyRange`], [`Moment`], [`Mutation`].
 //! Reading order: [`id`], [`key`], [`region`], [`time`], [`storage`], [`tables`], [`codec`], [`rng`], [`round`], [`size`],
-//! [`limit`], [`address`], [`seeded`].
+//! [`limit`], [`address`], [`label`], [`seeded`].
 #![warn(missing_docs)]
 
 pub mod address;
 pub mod codec;
 pub mod id;
 pub mod key;
+pub mod label;
 pub mod limit;
 pub mod region;
 pub mod rng;
@@ -24,6 +25,7 @@ pub mod time;
 
 pub use id::{ClusterId, ConfVer, Incarnation, Index, PeerId, RegionId, StoreId, Term, Version};
 pub use key::{Key, KeyRange};
+pub use label::{Label, LabelError};
 pub use region::{Epoch, Peer, PeerRole, Region, RegionError};
 pub use rng::Rng;
 pub use round::RoundName;

@@ -4,7 +4,9 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{output::Format, text};
+use flotilla_base::{ByteSize, Label};
+
+use crate::{output::Format, server, text};
 
 /// Keys that `scan` shows where nothing else is said.
 pub(crate) const SCAN_LIMIT: u64 = 100;
@@ -106,6 +108,7 @@ Examples:
   flotilla playground --stores 5
   flotilla playground --processes            then: flotilla playground kill store-1
   flotilla playground --name mine            keeps the data; the next start goes on with it
+  flotilla playground --region-size 4MiB     many small regions
   flotilla playground --exec make -C app test"
 )]
 pub(crate) struct PlaygroundArgs {
@@ -125,6 +128,9 @@ pub(crate) struct PlaygroundStartArgs {
         value_parser = text::whole::<u16>(1..=64, 5)
     )]
     pub stores: Option<u16>,
+    /// About so much a region holds; a larger one is split. Kept with the data [default: as kept, else 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = server::region_size)]
+    pub region_size: Option<ByteSize>,
     /// Keep the data under this name in the user's data directory
     #[arg(long, conflicts_with = "data")]
     pub name: Option<String>,
@@ -256,8 +262,11 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "IP:PORT")]
     pub status_listen: Option<String>,
     /// Where the store stands, e.g. zone=z1; may be given more than once
-    #[arg(long = "label", value_name = "NAME=VALUE")]
-    pub labels: Vec<String>,
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = text::label)]
+    pub labels: Vec<Label>,
+    /// About so much a region holds; a larger one is split [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = server::region_size)]
+    pub region_size: Option<ByteSize>,
 }
 
 #[derive(Debug, Args)]

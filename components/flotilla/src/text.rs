@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
-use flotilla_base::limit::VALUE_BYTES_MAX;
+use flotilla_base::{ByteSize, Label, limit::VALUE_BYTES_MAX};
 
 /// The bytes that `text` stands for: `\xNN`, `\n`, `\r`, `\t`, `\0` and `\\` are single bytes, all else
 /// is itself.
@@ -150,10 +150,15 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn value_size(text: &str) -> Result<usize, String> {
     let bytes = size(text)?;
     if bytes > VALUE_BYTES_MAX {
-        let most = flotilla_base::ByteSize(VALUE_BYTES_MAX as u64);
+        let most = ByteSize(VALUE_BYTES_MAX as u64);
         return Err(format!("a value may have at most {most}, e.g. 4KiB"));
     }
     Ok(bytes)
+}
+
+/// A label of a store.
+pub(crate) fn label(text: &str) -> Result<Label, String> {
+    text.parse::<Label>().map_err(|error| format!("{error}, e.g. zone=z1"))
 }
 
 /// A size: a bare number of bytes, or a number with a unit.
@@ -162,7 +167,7 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         Ok(bytes) => bytes,
         Err(_no_number) => {
             let refused = || format!("{text:?} is no size: bytes are needed, e.g. 128 or 4KiB");
-            text.parse::<flotilla_base::ByteSize>().map_err(|_no_size| refused())?.bytes()
+            text.parse::<ByteSize>().map_err(|_no_size| refused())?.bytes()
         }
     };
     usize::try_from(bytes).map_err(|_too_large| format!("{text} is too large"))

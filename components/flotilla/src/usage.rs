@@ -219,6 +219,13 @@ mod tests {
             ("flotilla get k --timeout 0s", &["'0s'", "why  it must be longer than nothing"]),
             ("flotilla get k -o yaml", &["'yaml'", "possible are: table, json"]),
             ("flotilla playground --stores 65", &["65", "from 1 to 64 is needed, e.g. 5"]),
+            ("flotilla playground --region-size 4", &["'4'", "at least 1MiB", "e.g. 64MiB"]),
+            ("flotilla store --region-size 1TiB", &["'1TiB'", "at most 256GiB", "e.g. 64MiB"]),
+            (
+                "flotilla store --label zone=z:1",
+                &["':' is not allowed in the value", "e.g. zone=z1"],
+            ),
+            ("flotilla store --label zone", &["'zone'", "a name and a value", "e.g. zone=z1"]),
             ("flotilla put k -abc", &["'-a'", "flotilla put k -- -abc   where"]),
             ("flotilla put k --milk", &["'--milk'", "flotilla put k -- --milk   where"]),
             ("flotilla get -q --hex", &["'-q'", "flotilla get … -- -q   where"]),

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use flotilla_base::ByteSize;
+use flotilla_base::{ByteSize, Label};
 use flotilla_engine::{EngineOptions, MemtableOptions};
 use flotilla_multiraft::MemoryBudget;
 use flotilla_raftgroup::{LogLimits, Timing};
@@ -257,7 +257,7 @@ impl StoreConfig {
         let mut config = Self::new(raw.text("data-dir").unwrap_or_default(), pd);
         config.resolve_addresses(&mut raw);
         config.resolve_sizes(&mut raw);
-        config.labels = raw.table("labels");
+        config.resolve_labels(&mut raw);
         set(&mut config.log.level, raw.text("log.level"));
         config.log.file = raw.text("log.file").map(PathBuf::from);
         let _only_one_is_possible = raw.count("storage.api-version", API_VERSION..=API_VERSION);
@@ -283,6 +283,15 @@ impl StoreConfig {
         self.advertise = raw.advertise("advertise", ("listen.client", self.listen));
     }
 
+    fn resolve_labels(&mut self, raw: &mut RawConfig) {
+        self.labels = raw.table("labels");
+        for (name, value) in &self.labels {
+            if let Err(error) = Label::new(name, value) {
+                raw.wrong("labels", &format!("{{ {name} = {value:?} }}"), &error.to_string());
+            }
+        }
+    }
+
     fn resolve_sizes(&mut self, raw: &mut RawConfig) {
         let engine = &mut self.engine;
         set(&mut engine.block_cache, raw.size("storage.block-cache"));
@@ -294,7 +303,7 @@ impl StoreConfig {
         set(&mut limits.free_min, raw.size("storage.min-free-disk"));
         set(&mut limits.write_memory, raw.size("server.write-memory"));
         set(&mut limits.answer_memory, raw.size("server.answer-memory"));
-        set(&mut limits.splits.size, raw.size("region.split-size"));
+        set(&mut limits.splits, raw.size("region.split-size").map(SplitLimits::of));
         let keys = raw.count("region.split-keys", 16..=u32::MAX).map(u64::from);
         set(&mut limits.splits.keys, keys);
         let requests = raw.count("region.split-load-requests", 0..=u32::MAX).map(u64::from);
@@ -327,10 +336,8 @@ impl StoreConfig {
                 raw.wrong(key, &format!("\"{size}\""), &why);
             }
         }
-        if limits.splits.size < ByteSize::mib(1) {
-            let why =
-                "every region costs memory and messages: at least 1MiB, better 64MiB and more";
-            raw.wrong("region.split-size", &format!("\"{}\"", limits.splits.size), why);
+        if let Err(why) = SplitLimits::check_size(limits.splits.size) {
+            raw.wrong("region.split-size", &format!("\"{}\"", limits.splits.size), &why);
         }
         if limits.snapshot_rate < ByteSize::mib(1) {
             let why = "a store that comes back would wait for hours: at least 1MiB a second";
@@ -456,6 +463,35 @@ max-replicas = 3
             raw.set(key, &said);
             let _used_or_explained = StoreConfig::resolve(raw).map(|config| config.to_json());
         }
+    }
+
+    #[test]
+    fn keys_of_a_region_follow_its_size_unless_they_are_said() {
+        let splits = |region: &str| {
+            let text = format!("data-dir = \"d\"\npd = [\"h:1\"]\n[region]\n{region}");
+            settings(&text).map(|config| config.limits.splits)
+        };
+        let splits_of = |region: &str| splits(region).expect("no problem");
+        assert_eq!(splits_of(""), SplitLimits::default());
+        let small = splits_of("split-size = \"4MiB\"");
+        assert_eq!((small.size, small.keys), (ByteSize::mib(4), 40_000));
+        let both = splits_of("split-size = \"4MiB\"\nsplit-keys = 17");
+        assert_eq!((both.size, both.keys), (ByteSize::mib(4), 17));
+        for (size, part) in [("1023KiB", "at least 1MiB"), ("257GiB", "at most 256GiB")] {
+            let error = splits(&format!("split-size = \"{size}\"")).expect_err("no such region");
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn labels_have_the_form_that_tools_can_say() {
+        let text =
+            "data-dir = \"d\"\npd = [\"h:1\"]\nlabels = { zone = \"z 1\", disk = \"ssd\" }\n";
+        let error = settings(text).expect_err("a space");
+        for part in ["3:10   labels = { zone = \"z 1\" } ", " ' ' is not allowed in the value"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert_eq!(error.problems.len(), 1, "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod command;
 mod control;
 pub(crate) mod descriptor;
 mod fleet;
+mod kept;
 mod kill;
 mod node;
 mod plan;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use flotilla_store::Store;
+use flotilla_store::{Store, config::SplitLimits};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -75,6 +75,8 @@ pub(super) fn start(plan: &Plan, node: &NodePlan) -> Result<Node, Fault> {
             config.status_listen = node.status.unwrap_or(config.status_listen);
             config.is_insecure = plan.is_insecure;
             config.labels.clone_from(&node.labels);
+            config.limits.splits =
+                plan.kept.region_size().map_or(config.limits.splits, SplitLimits::of);
             let store = Store::start(config);
             let store = store.map(|store| Node::Store(Box::new(store)));
             store.map_err(|error| server::store_fault(&error))
@@ -215,6 +217,9 @@ fn command(plan: &Plan, node: &NodePlan) -> std::io::Result<Command> {
             }
             for (name, value) in &node.labels {
                 command.args(["--label", &format!("{name}={value}")]);
+            }
+            if let Some(size) = plan.kept.region_size() {
+                command.args(["--region-size", &size.bytes().to_string()]);
             }
         }
     }

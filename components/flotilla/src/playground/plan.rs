@@ -10,7 +10,10 @@ use std::{
 
 use flotilla_store::config::{SERVICE_PORT, STATUS_PORT};
 
-use super::descriptor::{Descriptor, StoreAddresses, start_ticks};
+use super::{
+    descriptor::{Descriptor, StoreAddresses, start_ticks},
+    kept::Kept,
+};
 use crate::{args::PlaygroundStartArgs, catalogue, fault::Fault, server::PD_PORT, text};
 
 /// Stores that hold each key, where there are that many.
@@ -18,6 +21,9 @@ const REPLICAS: u32 = 3;
 
 /// Stores of a new playground where nothing else is said.
 const STORES: u16 = 3;
+
+/// As many as a playground can have.
+pub(super) const STORES_MAX: u16 = 64;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +67,8 @@ pub(super) struct Plan {
     pub replicas: u32,
     /// Stores of which there is data.
     pub stores_held: u16,
+    /// What it remembers, with what was said at this start.
+    pub kept: Kept,
     /// The placement driver first.
     pub nodes: Vec<NodePlan>,
 }
@@ -83,6 +91,7 @@ impl Plan {
         if stores < stores_held {
             return Err(too_few(&data, stores_held, stores));
         }
+        let kept = remembered(args, &data)?;
         let is_new = !data.join("pd-1").exists();
         let log = data.join("log");
         let made = fs::create_dir_all(&log);
@@ -92,6 +101,9 @@ impl Plan {
                 .why(cause.to_string())
                 .hint("--data DIR   with a directory that this user may write to")
         })?;
+        if lifetime == Lifetime::Kept && kept != Kept::read(&data)? {
+            kept.write(&data)?;
+        }
         let mut nodes = vec![NodePlan {
             name: "pd-1".to_owned(),
             role: Role::Pd,
@@ -122,6 +134,7 @@ impl Plan {
             is_new,
             replicas: REPLICAS.min(u32::from(stores)),
             stores_held,
+            kept,
             nodes,
         })
     }
@@ -182,6 +195,15 @@ impl Plan {
     pub(super) fn clean_up(&self) -> bool {
         self.lifetime == Lifetime::Temporary && fs::remove_dir_all(&self.data).is_ok()
     }
+}
+
+/// What the playground in `data` remembers, and what is said now.
+fn remembered(args: &PlaygroundStartArgs, data: &Path) -> Result<Kept, Fault> {
+    let mut kept = Kept::read(data)?;
+    if let Some(size) = args.region_size {
+        kept.region_size_bytes = Some(size.bytes());
+    }
+    Ok(kept)
 }
 
 fn exposed(host: IpAddr) -> Fault {

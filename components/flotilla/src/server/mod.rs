@@ -20,7 +20,7 @@ use rustix::process::{Signal, getpid, kill_process};
 pub(crate) use self::{
     fault::{pd_fault, store_fault},
     pd::{EmbeddedPd, End, run as run_pd},
-    store::run as run_store,
+    store::{region_size, run as run_store},
 };
 use crate::{args::ServerArgs, catalogue, fault::Fault};
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::borders::{PARTS_MAX, Survey};
 
-/// When regions are split.
+/// When regions are split. All other thresholds, such as when a region is measured, are shares of these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitLimits {
     /// About so many bytes of keys and values a part has. A region is split once it holds half as much again.
@@ -21,15 +21,46 @@ pub struct SplitLimits {
     pub keys: u64,
 }
 
+/// Beyond that, what each key costs outweighs what it holds.
+const KEYS_PER_MIB: u64 = 10_000;
+
 impl Default for SplitLimits {
     /// 256 MiB, as the field has it: small enough to be moved in seconds, large enough for a store to hold
-    /// terabytes. Ten thousand keys a MiB: beyond that, what each key costs outweighs what it holds.
+    /// terabytes.
     fn default() -> Self {
-        Self { size: ByteSize::mib(256), keys: 2_560_000 }
+        Self::of(ByteSize::mib(256))
     }
 }
 
 impl SplitLimits {
+    /// The smallest size that regions are split at.
+    pub const SIZE_MIN: ByteSize = ByteSize::mib(1);
+    /// The largest.
+    pub const SIZE_MAX: ByteSize = ByteSize::mib(256 << 10);
+
+    /// Regions of about this size, with as many keys for each MiB as regions of the usual size may have.
+    #[must_use]
+    pub const fn of(size: ByteSize) -> Self {
+        Self { size, keys: (size.bytes() >> 10).saturating_mul(KEYS_PER_MIB) >> 10 }
+    }
+
+    /// Whether regions can be of this size.
+    ///
+    /// # Errors
+    /// Why they cannot, and what is possible.
+    pub fn check_size(size: ByteSize) -> Result<(), String> {
+        if size < Self::SIZE_MIN {
+            let least = Self::SIZE_MIN;
+            return Err(format!(
+                "every region costs memory and messages: at least {least}, better 64MiB and more"
+            ));
+        }
+        if size > Self::SIZE_MAX {
+            return Err(format!("a region moves as a whole: at most {}", Self::SIZE_MAX));
+        }
+        Ok(())
+    }
+
     /// Into how many parts a region falls that holds so much; one where it stays whole.
     pub(super) fn parts(&self, survey: &Survey) -> usize {
         let parts = |amount: u64, limit: u64| {
@@ -235,6 +266,26 @@ mod tests {
             let size = sizes.state.lock().regions[&RegionId(region)];
             assert_eq!(size.measured, Some((10 << 20, 100)));
             assert_eq!(size.grown, (2 << 20, 0));
+        }
+    }
+
+    /// What is derived from one size keeps the shares that the usual size has.
+    #[test]
+    fn all_thresholds_follow_from_one_size() {
+        let usual = SplitLimits::default();
+        assert_eq!((usual.size, usual.keys), (ByteSize::mib(256), 2_560_000));
+        for share in [1, 4, 64, 256] {
+            let limits = SplitLimits::of(ByteSize(usual.size.bytes() / share));
+            assert_eq!(limits.keys, usual.keys / share);
+            assert_eq!(limits.mark_bytes(), usual.mark_bytes() / share);
+        }
+        let (least, most) = (SplitLimits::SIZE_MIN, SplitLimits::SIZE_MAX);
+        // Both are numbers that a file can say.
+        assert!(u32::try_from(SplitLimits::of(most).keys).is_ok());
+        assert!(SplitLimits::check_size(least).is_ok() && SplitLimits::check_size(most).is_ok());
+        for bytes in [0, least.bytes() - 1, most.bytes() + 1, u64::MAX] {
+            let why = SplitLimits::check_size(ByteSize(bytes)).expect_err("no size of a region");
+            assert!(why.contains("at least 1MiB") || why.contains("at most 256GiB"), "{why}");
         }
     }
 
