@@ -209,7 +209,7 @@ impl PdHost<PdTicket> for Hands<'_> {
         }
         let answer = match outcome {
             Ok(Answer::Ids(batch)) => PdAnswer::Ids(batch),
-            Ok(Answer::Done | Answer::TsoWindow { .. }) => PdAnswer::Done,
+            Ok(Answer::Done | Answer::TsoWindow { .. } | Answer::Scattered(_)) => PdAnswer::Done,
             Err(denied) => {
                 if matches!(denied, Denied::Refused(Refusal::StaleIncarnation { .. })) {
                     self.marks.note(PdMark::StaleRun);
