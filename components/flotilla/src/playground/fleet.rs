@@ -308,3 +308,23 @@ fn state(slot: &mut Slot) -> &'static str {
         Slot::Over => "over",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_store_is_added_to_what_is_full_or_at_its_end() {
+        let mut plan = Plan::trial("d".into());
+        let store = |plan: &Plan, number| plan.store(number, &plan.kept).expect("there is room");
+        let pd = NodePlan { role: Role::Pd, ..store(&plan, 1) };
+        let stores = (1..=STORES_MAX).map(|number| store(&plan, number));
+        plan.nodes = [pd].into_iter().chain(stores).collect();
+        let fleet = Fleet::new(plan);
+        let refused = |fleet: &Fleet| fleet.add(BTreeMap::new()).err().expect("it is refused");
+        assert!(refused(&fleet).is(&catalogue::PLAYGROUND_FULL));
+        assert_eq!(fleet.stop(), Vec::<String>::new(), "none was up");
+        assert!(refused(&fleet).is(&catalogue::NO_PLAYGROUND));
+        assert_eq!(fleet.places().len(), 1 + usize::from(STORES_MAX));
+    }
+}

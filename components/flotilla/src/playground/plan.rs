@@ -324,15 +324,10 @@ fn stores_in(data: &Path) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn as_many_stores_as_there_can_be_have_ports_and_zones_of_their_own() {
-        let data = PathBuf::from("d");
-        let mut plan = Plan {
+impl Plan {
+    /// A plan of no nodes.
+    pub(super) fn trial(data: PathBuf) -> Self {
+        Self {
             name: None,
             lifetime: Lifetime::Temporary,
             log: data.join("log"),
@@ -345,7 +340,19 @@ mod tests {
             stores_held: 0,
             kept: Kept::default(),
             nodes: Vec::new(),
-        };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn as_many_stores_as_there_can_be_have_ports_and_zones_of_their_own() {
+        let mut plan = Plan::trial("d".into());
         plan.kept
             .labels
             .insert("store-3".to_owned(), BTreeMap::from([("zone".to_owned(), "far".to_owned())]));
