@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use flotilla_base::{RegionId, Rng, StoreId};
+use flotilla_base::{ByteSize, RegionId, Rng, StoreId};
 use flotilla_client::{Admin, Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo};
 use serde_json::Value;
 use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
-    common::{LIVENESS, Playground, Sandbox, http_json, metric},
+    common::{LIVENESS, Playground, Sandbox, eventually, http_json, metric},
     moves::Moves,
     spread::Spread,
     traffic::Traffic,
@@ -18,6 +18,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(100);
 /// Parts of the key space that grow at the same time.
 const LANES: u64 = 8;
+/// A region that is too large is looked at within this time.
+const SETTLED: Duration = Duration::from_secs(3);
 const VALUE_BYTES: usize = 4 << 10;
 /// Keys of one batch.
 const BATCH: u64 = 64;
@@ -28,7 +30,7 @@ pub(crate) struct Scale {
     /// About so many regions.
     pub(crate) regions: usize,
     /// Beyond half as much again a region is split.
-    pub(crate) region_size: &'static str,
+    pub(crate) region_size: ByteSize,
     /// So long nothing may be moved in the end.
     pub(crate) calm: Duration,
     /// So long it may take until then.
@@ -50,8 +52,8 @@ pub(crate) fn key(lane: u64, number: u64) -> Bytes {
     format!("place/{lane}/{number:08}").into()
 }
 
-/// A value that does not get smaller when it is compressed.
-fn value(lane: u64, number: u64) -> Bytes {
+/// A value that does not get smaller when it is compressed; all are of one size.
+pub(crate) fn value(lane: u64, number: u64) -> Bytes {
     let mut rng = Rng::lane(lane, number);
     let words = std::iter::repeat_with(|| rng.next().to_le_bytes());
     words.take(VALUE_BYTES / 8).flatten().collect()
@@ -60,8 +62,8 @@ fn value(lane: u64, number: u64) -> Bytes {
 impl Arena {
     pub(crate) fn start(stores: u16, scale: &Scale) -> Self {
         let sandbox = Sandbox::new();
-        let stores = stores.to_string();
-        let args = ["--stores", &stores, "--region-size", scale.region_size];
+        let (stores, size) = (stores.to_string(), scale.region_size.to_string());
+        let args = ["--stores", &stores, "--region-size", &size];
         let playground = Playground::start(&sandbox, &args);
         let runtime = Runtime::new().expect("a runtime starts");
         let options = ClientOptions { deadline: LIVENESS, ..ClientOptions::default() };
@@ -82,26 +84,24 @@ impl Arena {
         regions.expect("regions are known")
     }
 
-    /// Writes until there are as many regions as the scale says.
+    /// Writes until there are about as many regions as the scale says, and returns when none is split any more.
     pub(crate) fn load(&mut self) {
         let began = Instant::now();
-        while self.regions().len() < self.scale.regions {
-            assert!(began.elapsed() < self.scale.patience, "{} regions", self.regions().len());
-            let first = self.keys_per_lane;
-            self.keys_per_lane += BATCH;
-            self.runtime.block_on(async {
-                let mut writes = JoinSet::new();
-                for lane in 0..LANES {
-                    let raw = self.client.raw();
-                    let numbers = first..first + BATCH;
-                    let pairs = numbers.map(move |number| (key(lane, number), value(lane, number)));
-                    writes.spawn(async move { raw.batch_put(pairs).await });
-                }
-                for written in writes.join_all().await {
-                    written.expect("pairs are written");
-                }
-            });
+        loop {
+            let regions = self.regions().len();
+            assert!(began.elapsed() < self.scale.patience, "{regions} regions");
+            if regions >= self.scale.regions {
+                break;
+            }
+            // Whoever writes faster than regions are split gets far more of them in the end.
+            let room = (regions as u64 + LANES) * self.scale.region_size.bytes() * 3 / 2;
+            if self.keys_per_lane * LANES * VALUE_BYTES as u64 > room {
+                std::thread::sleep(PAUSE);
+            } else {
+                self.write_a_batch_for_each_lane();
+            }
         }
+        self.until_no_region_is_split();
         self.until("each region has a leader", |arena| {
             arena.regions().iter().all(|info| info.leader.is_some())
         });
@@ -109,6 +109,34 @@ impl Arena {
         self.until("the figures are those of all regions", |arena| {
             arena.spread().leaders.iter().sum::<u64>() == arena.regions().len() as u64
         });
+    }
+
+    fn write_a_batch_for_each_lane(&mut self) {
+        let first = self.keys_per_lane;
+        self.keys_per_lane += BATCH;
+        self.runtime.block_on(async {
+            let mut writes = JoinSet::new();
+            for lane in 0..LANES {
+                let raw = self.client.raw();
+                let numbers = first..first + BATCH;
+                let pairs = numbers.map(move |number| (key(lane, number), value(lane, number)));
+                writes.spawn(async move { raw.batch_put(pairs).await });
+            }
+            for written in writes.join_all().await {
+                written.expect("pairs are written");
+            }
+        });
+    }
+
+    fn until_no_region_is_split(&mut self) {
+        let (mut count, mut since) = (0, Instant::now());
+        while since.elapsed() < SETTLED {
+            let now = self.regions().len();
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Clients that read and write what was loaded.
@@ -153,6 +181,22 @@ impl Arena {
     pub(crate) fn a_region(&self) -> RegionInfo {
         let holds_data = |info: &RegionInfo| info.region.range.contains(&key(0, 0));
         self.regions().into_iter().find(holds_data).expect("each key has a region")
+    }
+
+    /// The id of a node of the playground.
+    pub(crate) fn store_id(&self, node: &str) -> StoreId {
+        let status = self.sandbox.json(&["playground", "status"]);
+        let nodes = status["playground"]["nodes"].as_array().expect("a list");
+        let found = nodes.iter().find(|found| found["name"] == node).expect("it is known");
+        StoreId(number(&found["store_id"]))
+    }
+
+    /// Has a store that is down removed for good, as soon as the placement driver takes it for down.
+    pub(crate) fn remove(&self, store: StoreId) {
+        let id = store.to_string();
+        eventually("it is removed", || {
+            self.sandbox.run(&["ctl", "store", "remove", &id, "--yes"]).code == 0
+        });
     }
 
     /// The store that came last.

@@ -3,13 +3,14 @@
 //! A scenario loads data until there are enough regions, changes the cluster while a client reads and writes, waits until
 //! nothing is moved any more, and prints a table. `make placement` runs all of them at their full size.
 //!
-//! Reading order: `grow`; then what scenarios are made of: `arena`, `traffic`, `spread`, `moves`.
+//! Reading order: `grow`, `lose`; then what scenarios are made of: `arena`, `traffic`, `spread`, `moves`.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod arena;
 mod grow;
+mod lose;
 mod moves;
 mod spread;
 mod traffic;
@@ -17,12 +18,13 @@ mod traffic;
 use std::time::Duration;
 
 use arena::{Arena, Scale};
+use flotilla_base::ByteSize;
 use flotilla_client::RegionChange;
 
 /// As large as scenarios are for people.
 const FULL: Scale = Scale {
     regions: 200,
-    region_size: "4MiB",
+    region_size: ByteSize::mib(4),
     calm: Duration::from_secs(60),
     patience: Duration::from_secs(1_800),
 };
@@ -30,7 +32,7 @@ const FULL: Scale = Scale {
 /// A small one for every test run.
 const SAMPLE: Scale = Scale {
     regions: 40,
-    region_size: "1MiB",
+    region_size: ByteSize::mib(1),
     calm: Duration::from_secs(5),
     patience: Duration::from_secs(120),
 };
@@ -40,6 +42,12 @@ const SAMPLE: Scale = Scale {
 fn everything() {
     grow::run(&FULL, grow::Disturbance::None);
     grow::run(&FULL, grow::Disturbance::RestartOfPd);
+    lose::run(&FULL);
+}
+
+#[test]
+fn sampled_loss() {
+    lose::run(&SAMPLE);
 }
 
 #[test]

@@ -1,16 +1,25 @@
 //! Clients that read and write while regions move, and may not notice.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use flotilla_base::Rng;
 use flotilla_client::{Client, RawKv};
 use parking_lot::Mutex;
-use tokio::{runtime::Runtime, task::JoinHandle};
+use tokio::{runtime::Runtime, task::JoinHandle, time::sleep};
 
-use crate::arena::key;
+use crate::arena::{key, value};
+
+/// Between two writes of a client. Regions that are asked for too much would be split, and those that are moved are to
+/// keep their number.
+const PERIOD: Duration = Duration::from_millis(20);
+/// Behind the numbers of the values that were loaded.
+const FIRST_TURN: u64 = 1 << 32;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -55,16 +64,17 @@ impl Traffic {
 
 async fn write_and_read(shared: Arc<Shared>, raw: RawKv, lane: u64, keys: u64) {
     let mut rng = Rng::lane(lane, keys);
-    let mut turn = 0_u64;
+    let mut turn = FIRST_TURN;
     while !shared.is_over.load(Ordering::Relaxed) {
+        sleep(PERIOD).await;
         turn += 1;
-        let (key, value) = (key(lane, rng.below(keys)), format!("turn {turn}"));
+        let (key, value) = (key(lane, rng.below(keys)), value(lane, turn));
         let complaint = match raw.put(key.clone(), value.clone()).await {
             Err(error) => Some(error.to_string()),
             Ok(()) => match raw.get(key).await {
                 Err(error) => Some(error.to_string()),
                 Ok(Some(found)) if found == value => None,
-                Ok(found) => Some(format!("{found:?} in place of {value:?}")),
+                Ok(_another_or_none) => Some(format!("what turn {turn} wrote is not there")),
             },
         };
         shared.complaints.lock().extend(complaint);
