@@ -29,7 +29,7 @@ FACTOR ?= 5
 SEED ?= 1
 ONLY ?=
 
-.PHONY: help setup build playground verify test sim board fuzz kill-rounds chaos failover startup idle regions fill full-load bench fix
+.PHONY: help setup build playground verify test sim board fuzz kill-rounds chaos placement failover startup idle regions fill full-load bench fix
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -74,6 +74,9 @@ kill-rounds: setup ## fifty rounds of kills under load, with clients that check 
 chaos: setup ## faults of processes, networks and disks under checked histories (FACTOR=5 SEED=1 ONLY=power,mix)
 	FLOTILLA_CHAOS_FACTOR=$(FACTOR) FLOTILLA_CHAOS_SEED=$(SEED) FLOTILLA_CHAOS_ONLY=$(ONLY) \
 		$(CARGO) test $(RELEASE) --test chaos -- --ignored --exact everything --nocapture
+
+placement: setup ## let a playground of 200 regions grow and lose a store under clients, and see what is moved
+	$(CARGO) test $(RELEASE) --test placement -- --ignored --exact everything --nocapture
 
 failover: setup ## measure the gap that clients see when a leader's store is killed
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact failover --nocapture

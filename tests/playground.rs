@@ -462,9 +462,7 @@ fn split_limits(playground: &Playground) -> Vec<(Value, Value)> {
     let stores = playground.note["stores"].as_array().expect("a list");
     let limits = |store: &Value| {
         let status = store["status"].as_str().expect("an address");
-        let answer = common::http_get(status, "/config").expect("an answer");
-        let (_head, body) = answer.split_once("\r\n\r\n").expect("a body");
-        let config: Value = serde_json::from_str(body).expect("an object");
+        let config = common::http_json(status, "/config");
         (config["region"]["split-size"].clone(), config["region"]["split-keys"].clone())
     };
     stores.iter().map(limits).collect()
@@ -522,6 +520,96 @@ fn regions_of_a_playground_are_split_at_the_size_that_was_said() {
     load("b", 400);
     common::eventually("4.9 MB are", || regions() > 4);
     playground.stop();
+}
+
+/// The labels of all stores as the placement driver has them, by address: `disk=ssd zone=z1`.
+fn labels(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let stores = common::http_json(&sandbox.pd(), "/pd/api/v1/stores");
+    let stores = stores["stores"].as_array().expect("a list");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let of = |store: &Value| {
+        let labels = store["store"]["labels"].as_array().expect("a list").iter();
+        let pair = |label: &Value| format!("{}={}", text(&label["key"]), text(&label["value"]));
+        let mut labels: Vec<String> = labels.map(pair).collect();
+        labels.sort();
+        (text(&store["store"]["address"]), labels.join(" "))
+    };
+    stores.iter().map(of).collect()
+}
+
+#[test]
+fn stores_are_added_to_a_playground_that_runs() {
+    for form in [&[][..], &["--processes"]] {
+        let sandbox = Sandbox::new();
+        let named = [&["--name", "growing"], form].concat();
+        let args = [&named[..], &["--stores", "1", "--zones", "2"]].concat();
+        let playground = Playground::start(&sandbox, &args);
+        let address = |number: u16| format!("{}:{}", sandbox.host, 20159 + number);
+        let text = sandbox.ok(&["playground", "add-store"]);
+        let id = store_id(&sandbox, "store-2");
+        assert!(text.starts_with("store-2 up in "), "{text}");
+        assert!(text.contains("the placement driver sees it after "), "{text}");
+        let place = format!("  id {id}   {}   status {}:20181\n", address(2), sandbox.host);
+        assert!(text.ends_with(&place), "{text}");
+        let args = ["playground", "add-store", "--count", "2", "--label", "zone=far"];
+        let added = sandbox.json(&[&args[..], &["--label", "disk=ssd"]].concat());
+        let added = added["added"].as_array().expect("a list").clone();
+        assert_eq!(added.len(), 2);
+        for (number, store) in (3..).zip(&added) {
+            assert_eq!(store["address"], address(number), "{store}");
+            assert!(store["seen_seconds"].is_f64() && store["labels"]["disk"] == "ssd", "{store}");
+        }
+        // Everybody knows them.
+        let stores = sandbox.json(&["ctl", "stores"]);
+        let stores = stores["stores"].as_array().expect("a list");
+        for (number, store) in (1..).zip(stores) {
+            let name = format!("store-{number}");
+            assert_eq!((&store["state"], &store["node"]), (&"up".into(), &name.as_str().into()));
+            assert_eq!(store["id"].as_u64(), Some(store_id(&sandbox, &name)));
+        }
+        assert_eq!(stores.len(), 4);
+        sandbox.ok(&["playground", "kill", "store-4"]);
+        sandbox.ok(&["playground", "start", "store-4"]);
+        let known = |zones: [&str; 4]| -> BTreeMap<String, String> {
+            (1..).map(address).zip(zones.map(str::to_owned)).collect()
+        };
+        let far = "disk=ssd zone=far";
+        assert_eq!(labels(&sandbox), known(["zone=z1", "zone=z2", far, far]), "{form:?}");
+        playground.stop();
+
+        let playground = Playground::start(&sandbox, &named);
+        assert_eq!(playground.note["stores"].as_array().map(Vec::len), Some(4));
+        assert_eq!(store_id(&sandbox, "store-2"), id, "it is the same store");
+        assert_eq!(labels(&sandbox), known(["zone=z1", "zone=z2", far, far]), "{form:?}");
+        playground.stop();
+        let playground = Playground::start(&sandbox, &[&named[..], &["--zones", "1"]].concat());
+        assert_eq!(labels(&sandbox), known(["zone=z1", "zone=z1", far, far]), "{form:?}");
+        playground.stop();
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_added_leaves_nothing_behind() {
+    let sandbox = Sandbox::new();
+    sandbox.fails(&["playground", "add-store"], 3, "FLT-1020");
+    let playground = Playground::start(&sandbox, &["--stores", "1"]);
+    let twice = ["playground", "add-store", "--label", "a=1", "--label", "a=2"];
+    let text = sandbox.fails(&twice, 2, "FLT-2108");
+    assert!(text.contains("label \"a\" is given twice"), "{text}");
+    let text = sandbox.fails(&["playground", "add-store", "--label", "zone=ü"], 2, "FLT-2108");
+    assert!(text.contains("'ü' is not allowed in the value of a label"), "{text}");
+    let nodes = || sandbox.json(&["playground", "status"])["playground"]["nodes"].clone();
+    let before = nodes();
+    let taken = std::net::TcpListener::bind(format!("{}:20181", sandbox.host)).expect("it is free");
+    let text = sandbox.fails(&["playground", "add-store"], 1, "FLT-1004");
+    assert!(text.contains("port 20181 is in use"), "{text}");
+    assert_eq!(nodes(), before);
+    assert!(!playground.data().join("store-2").exists());
+    drop(taken);
+    assert!(sandbox.ok(&["playground", "add-store"]).starts_with("store-2 up"));
+    let data = playground.data();
+    playground.stop();
+    assert!(!data.exists(), "what was added goes with the rest");
 }
 
 /// The id that a node of the playground has in its cluster.

@@ -57,6 +57,15 @@ pub fn http_get(address: &str, path: &str) -> Option<String> {
     Some(answer)
 }
 
+/// The JSON that the server at `address` answers to a GET.
+#[track_caller]
+pub fn http_json(address: &str, path: &str) -> Value {
+    let answer = http_get(address, path).unwrap_or_else(|| panic!("{address}{path}: no answer"));
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.starts_with("HTTP/1.1 200"), "{address}{path}: {answer}");
+    serde_json::from_str(body).unwrap_or_else(|why| panic!("{address}{path}: {why}: {body}"))
+}
+
 /// The sum of the counters and gauges at `address` whose series begin with `series`; `None` where it does not
 /// answer.
 pub fn metric(address: &str, series: &str) -> Option<u64> {

@@ -128,6 +128,14 @@ pub(crate) struct PlaygroundStartArgs {
         value_parser = text::whole::<u16>(1..=64, 5)
     )]
     pub stores: Option<u16>,
+    /// Deal the stores out to so many zones, z1 and so on, by their label "zone". Kept with the data
+    /// [default: as kept, else 3]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = text::whole::<u16>(1..=64, 3)
+    )]
+    pub zones: Option<u16>,
     /// About so much a region holds; a larger one is split. Kept with the data [default: as kept, else 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = server::region_size)]
     pub region_size: Option<ByteSize>,
@@ -183,6 +191,15 @@ Examples:
     Kill(NodeArgs),
     /// Start a node that was killed
     Start(NodeArgs),
+    /// Start one more store, which is there again after the next start where the data is kept
+    #[command(after_help = "\
+It gets the next name, the next ports and the next zone, and is empty at first.
+
+Examples:
+  flotilla playground add-store
+  flotilla playground add-store --count 2
+  flotilla playground add-store --label zone=z4 --label disk=ssd")]
+    AddStore(AddStoreArgs),
     /// Stop the playground
     Stop(Selector),
 }
@@ -199,6 +216,23 @@ pub(crate) struct Selector {
 pub(crate) struct NodeArgs {
     /// pd-1, store-1, store-2, …
     pub node: String,
+    #[command(flatten)]
+    pub selector: Selector,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddStoreArgs {
+    /// Where the store stands, e.g. zone=z1, beside or in place of its zone; may be given more than once
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = text::label)]
+    pub labels: Vec<Label>,
+    /// How many stores
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = text::whole::<u16>(1..=64, 2)
+    )]
+    pub count: u16,
     #[command(flatten)]
     pub selector: Selector,
 }

@@ -149,6 +149,10 @@ catalogue! {
         "The command was sent; the node may still be starting or ending. A store with much data needs a \
          while to start.",
         "Look at it: flotilla playground status. Allow more time with --timeout.";
+    PLAYGROUND_FULL: "FLT-1025", "playground_full", Failed,
+        "the playground has as many stores as it can have",
+        "A playground has at most 64 stores, those that were removed for good included. Nothing was started.",
+        "Go on with those that are there; a larger cluster is made of nodes that are started by themselves.";
     NO_CODE: "FLT-1030", "no_such_code", NotFound,
         "there is no error code TEXT",
         "Codes look like FLT-1004; this program knows none like that.",

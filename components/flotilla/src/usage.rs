@@ -219,6 +219,13 @@ mod tests {
             ("flotilla get k --timeout 0s", &["'0s'", "why  it must be longer than nothing"]),
             ("flotilla get k -o yaml", &["'yaml'", "possible are: table, json"]),
             ("flotilla playground --stores 65", &["65", "from 1 to 64 is needed, e.g. 5"]),
+            ("flotilla playground --zones 0", &["'0'", "from 1 to 64 is needed, e.g. 3"]),
+            ("flotilla playground add-store --count 65", &["'65'", "from 1 to 64", "e.g. 2"]),
+            (
+                "flotilla playground add-store --label zo:ne=a",
+                &["':' is not allowed", "e.g. zone=z1"],
+            ),
+            ("flotilla playground add-store --label zone=", &["a value behind", "e.g. zone=z1"]),
             ("flotilla playground --region-size 4", &["'4'", "at least 1MiB", "e.g. 64MiB"]),
             ("flotilla store --region-size 1TiB", &["'1TiB'", "at most 256GiB", "e.g. 64MiB"]),
             (

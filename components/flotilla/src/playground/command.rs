@@ -1,6 +1,7 @@
-//! `playground status | start | stop`: commands to the playground that runs. `kill` has a file of its own.
+//! `playground status | start | add-store | stop`: commands to the playground that runs. `kill` has a file of its own.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     time::{Duration, Instant},
@@ -10,15 +11,9 @@ use flotilla_client::{Client, ClientOptions, Error};
 use serde_json::{Value, json};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::{
-    control::Command,
-    descriptor::{Descriptor, StoreAddresses},
-    kill,
-    node::STOP_PATIENCE,
-    select,
-};
+use super::{control::Command, descriptor::Descriptor, kill, node::STOP_PATIENCE, select};
 use crate::{
-    args::{Globals, PlaygroundCommand},
+    args::{AddStoreArgs, Globals, PlaygroundCommand},
     catalogue,
     fault::Fault,
     health::ClusterView,
@@ -40,6 +35,11 @@ pub(super) async fn run(globals: &Globals, command: PlaygroundCommand) -> Result
         PlaygroundCommand::Start(args) => {
             let found = select::one(globals, &args.selector).await?;
             start(globals, &found, args.node).await
+        }
+        PlaygroundCommand::AddStore(args) => {
+            let labels = distinct(&args)?;
+            let found = select::one(globals, &args.selector).await?;
+            add_stores(globals, &found, labels, args.count).await
         }
         PlaygroundCommand::Kill(args) => {
             let found = select::one(globals, &args.selector).await?;
@@ -94,27 +94,101 @@ async fn start(globals: &Globals, playground: &Descriptor, node: String) -> Resu
     let mut answer = ask(playground, command, globals.timeout).await?;
     let store = playground.stores.iter().find(|store| store.name == node);
     if let Some(store) = store {
-        let patience = globals.timeout.saturating_sub(began.elapsed());
-        let seen = timeout(patience, until_seen(playground, store, patience)).await;
-        if !matches!(seen, Ok(Ok(()))) {
-            return Err(unseen(globals, &node));
-        }
+        until_seen(globals, playground, (&node, &store.address), began).await?;
         answer["seen_seconds"] = json!(began.elapsed().as_secs_f64());
     }
     if globals.output == Format::Json {
         return output::print_json("start", answer);
     }
+    output::print(&format!("{node} {}\n", up(&answer)))
+}
+
+/// How fast a node came up, of which the answer tells.
+fn up(answer: &Value) -> String {
     let seconds = answer["duration_seconds"].as_f64().unwrap_or_default();
     let seen = answer["seen_seconds"].as_f64().map_or_else(String::new, |seconds| {
         format!("; the placement driver sees it after {seconds:.2} s")
     });
-    output::print(&format!("{node} up in {seconds:.2} s{seen}\n"))
+    format!("up in {seconds:.2} s{seen}")
 }
 
-/// Returns when the cluster counts `store` as up.
-async fn until_seen(
+/// The labels by their names, each of which may be said once.
+fn distinct(args: &AddStoreArgs) -> Result<BTreeMap<String, String>, Fault> {
+    let mut labels = BTreeMap::new();
+    for label in &args.labels {
+        if let Some(other) = labels.insert(label.name().to_owned(), label.value().to_owned()) {
+            let name = label.name();
+            let text = format!("label {name:?} is given twice");
+            let why = format!("a store has one value of it, {other:?} or {:?}", label.value());
+            let fault = Fault::new(&catalogue::INVALID_ARGUMENT, text).why(why);
+            return Err(fault.hint(format!("--label {name}={}", label.value())));
+        }
+    }
+    Ok(labels)
+}
+
+/// Adds one store after the other. Those that are there before one fails are told, and stay.
+async fn add_stores(
+    globals: &Globals,
     playground: &Descriptor,
-    store: &StoreAddresses,
+    labels: BTreeMap<String, String>,
+    count: u16,
+) -> Result<(), Fault> {
+    let is_json = globals.output == Format::Json;
+    let mut added = Vec::new();
+    let mut outcome = Ok(());
+    while outcome.is_ok() && added.len() < usize::from(count) {
+        match add_store(globals, playground, labels.clone()).await {
+            Ok(answer) if is_json => added.push(answer),
+            Ok(answer) => {
+                let text = |field: &str| answer[field].as_str().unwrap_or("-").to_owned();
+                let (name, address, status) =
+                    (text("name"), text("address"), text("status_address"));
+                let (id, up) = (&answer["store_id"], up(&answer));
+                output::print(&format!("{name} {up}\n  id {id}   {address}   status {status}\n"))?;
+                added.push(answer);
+            }
+            Err(fault) => outcome = Err(fault),
+        }
+    }
+    if is_json && !added.is_empty() {
+        output::print_json("added", Value::Array(added))?;
+    }
+    outcome
+}
+
+/// Adds one, and returns when the cluster counts it as up.
+async fn add_store(
+    globals: &Globals,
+    playground: &Descriptor,
+    labels: BTreeMap<String, String>,
+) -> Result<Value, Fault> {
+    let began = Instant::now();
+    let mut answer = ask(playground, Command::AddStore { labels }, globals.timeout).await?;
+    let text = |field: &str| answer[field].as_str().unwrap_or_default();
+    until_seen(globals, playground, (text("name"), text("address")), began).await?;
+    answer["seen_seconds"] = json!(began.elapsed().as_secs_f64());
+    Ok(answer)
+}
+
+/// Returns when the cluster counts a store, of this name and address, as up; an error where that takes longer than the
+/// command that `began` then may.
+async fn until_seen(
+    globals: &Globals,
+    playground: &Descriptor,
+    (name, address): (&str, &str),
+    began: Instant,
+) -> Result<(), Fault> {
+    let patience = globals.timeout.saturating_sub(began.elapsed());
+    match timeout(patience, counts_as_up(playground, address, patience)).await {
+        Ok(Ok(())) => Ok(()),
+        _too_late_or_unreachable => Err(unseen(globals, name)),
+    }
+}
+
+async fn counts_as_up(
+    playground: &Descriptor,
+    address: &str,
     patience: Duration,
 ) -> Result<(), Error> {
     let options = ClientOptions { deadline: patience, ..ClientOptions::default() };
@@ -122,7 +196,7 @@ async fn until_seen(
     loop {
         let view = ClusterView::look(&admin, &[]).await?;
         let mut stores = view.stores.iter();
-        if stores.any(|found| found.info.address == store.address && found.state == "up") {
+        if stores.any(|found| found.info.address == address && found.state == "up") {
             return Ok(());
         }
         tokio::time::sleep(LOOK_PAUSE).await;

@@ -1,6 +1,6 @@
 //! The socket on which a running playground takes commands: one line of JSON each way.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use tokio::{
 use super::{descriptor::Descriptor, fleet::Fleet};
 use crate::{catalogue, fault::Fault};
 
-/// Longest command.
-const LINE_BYTES_MAX: u64 = 4096;
+/// Longest command: labels may be long.
+const LINE_BYTES_MAX: u64 = 64 << 10;
 /// Time for a command to arrive after its connection.
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,6 +30,8 @@ pub(super) enum Command {
     Kill { node: String },
     /// Start one.
     Start { node: String },
+    /// Start one more store, with these labels beside its zone.
+    AddStore { labels: BTreeMap<String, String> },
     /// Stop everything. The connection stays open until the process is gone; a second line tells how the nodes ended.
     Stop,
 }
@@ -67,6 +69,7 @@ impl Stops {
 pub(super) struct Control {
     fleet: Arc<Fleet>,
     stops: Arc<Stops>,
+    socket: PathBuf,
 }
 
 impl Control {
@@ -78,7 +81,8 @@ impl Control {
         // Left by a process that had the same id and was killed.
         let _was_none = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).map_err(refused)?;
-        let control = Arc::new(Self { fleet: Arc::clone(fleet), stops: Arc::clone(stops) });
+        let (fleet, stops, socket) = (Arc::clone(fleet), Arc::clone(stops), path.clone());
+        let control = Arc::new(Self { fleet, stops, socket });
         tokio::spawn(control.serve(listener));
         Ok(path)
     }
@@ -122,14 +126,29 @@ impl Control {
             Command::Status => Ok(json!({"nodes": self.fleet.to_json()})),
             Command::Stop => Ok(json!({"stopping": true})),
             Command::Kill { node } => {
-                let position = self.fleet.position(&node)?;
-                self.blocking(move |fleet| fleet.kill(position)).await?;
+                let place = self.fleet.place(&node)?;
+                self.blocking(move |_fleet| Fleet::kill(&place)).await?;
                 Ok(json!({"killed": node}))
             }
             Command::Start { node } => {
-                let position = self.fleet.position(&node)?;
-                let took = self.blocking(move |fleet| fleet.start(position)).await?;
+                let place = self.fleet.place(&node)?;
+                let took = self.blocking(move |fleet| fleet.start(&place)).await?;
                 Ok(json!({"started": node, "duration_seconds": took.as_secs_f64()}))
+            }
+            Command::AddStore { labels } => {
+                let added = self.blocking(move |fleet| fleet.add(labels)).await;
+                // Also one that did not start may be there now, down.
+                let note = self.fleet.descriptor(&self.socket);
+                note.write().map_err(|cause| Fault::io("cannot write the note", &cause))?;
+                let (place, took) = added?;
+                Ok(json!({
+                    "name": place.node.name,
+                    "store_id": place.store_id(),
+                    "address": place.node.address,
+                    "status_address": place.node.status,
+                    "labels": place.node.labels,
+                    "duration_seconds": took.as_secs_f64(),
+                }))
             }
         }
     }
@@ -152,10 +171,11 @@ mod tests {
     use super::*;
 
     /// As a program of another version may send them.
-    const LINES: [&str; 4] = [
+    const LINES: [&str; 5] = [
         r#"{"command":"status"}"#,
         r#"{"command":"kill","node":"store-1"}"#,
         r#"{"node":"store-1","command":"start"}"#,
+        r#"{"command":"add_store","labels":{"zone":"z1"}}"#,
         r#"{"command":"stop"}"#,
     ];
 

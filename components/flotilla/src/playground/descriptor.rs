@@ -85,9 +85,14 @@ impl Descriptor {
 
     /// Leaves the note; whoever reads it sees it whole.
     pub(crate) fn publish(&self) -> io::Result<Published> {
+        Ok(Published { path: self.write()?, socket: self.socket.clone() })
+    }
+
+    /// Writes the note, in place of an earlier one of this process.
+    pub(super) fn write(&self) -> io::Result<PathBuf> {
         let path = Self::directory()?.join(format!("{}.json", self.pid));
         write_whole(&path, &self.to_json())?;
-        Ok(Published { path, socket: self.socket.clone() })
+        Ok(path)
     }
 
     /// The note as text.

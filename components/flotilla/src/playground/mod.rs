@@ -111,7 +111,7 @@ async fn live(
         interrupt = interrupts.first() => return Ok(interrupt.exit() as u8),
     };
     let socket = Control::listen(fleet, stops)?;
-    let note = plan.descriptor(&socket);
+    let note = fleet.descriptor(&socket);
     let _published = note.publish().map_err(|cause| Fault::io("cannot write the note", &cause))?;
     if let Some(path) = &args.ready_file {
         let written = descriptor::write_whole(path, &note.to_json());
@@ -166,27 +166,30 @@ fn check_ports(args: &PlaygroundStartArgs, plan: &Plan) -> Result<(), Fault> {
 async fn start_all(fleet: &Arc<Fleet>, is_shown: bool) -> Result<(), Fault> {
     let plan = fleet.plan();
     let mut starts = JoinSet::new();
-    let mut positions = 0..plan.nodes.len();
+    let mut places = fleet.places().into_iter();
     let mut lanes = 1;
     let mut outcome = Ok(());
     loop {
         while outcome.is_ok()
             && starts.len() < lanes
-            && let Some(position) = positions.next()
+            && let Some(place) = places.next()
         {
             let fleet = Arc::clone(fleet);
-            starts.spawn_blocking(move || (position, fleet.start(position)));
+            starts.spawn_blocking(move || {
+                let started = fleet.start(&place);
+                (place, started)
+            });
         }
         let Some(started) = starts.join_next().await else { return outcome };
         let started = started.map_err(|cause| Fault::new(&catalogue::INTERNAL, cause.to_string()));
         let shown = match started {
-            Ok((position, Ok(took))) if is_shown => screen::node_ready(&plan.nodes[position], took),
-            Ok((position, Err(fault))) if fault.is(&catalogue::STORE_REMOVED) => {
-                screen::node_removed(&plan.nodes[position]);
+            Ok((place, Ok(took))) if is_shown => screen::node_ready(&place.node, took),
+            Ok((place, Err(fault))) if fault.is(&catalogue::STORE_REMOVED) => {
+                screen::node_removed(&place.node);
                 Ok(())
             }
-            Ok((_position, Ok(_quietly))) => Ok(()),
-            Ok((_position, Err(fault))) => Err(fault),
+            Ok((_place, Ok(_quietly))) => Ok(()),
+            Ok((_place, Err(fault))) => Err(fault),
             Err(fault) => Err(fault),
         };
         outcome = outcome.and(shown);

@@ -22,6 +22,12 @@ const REPLICAS: u32 = 3;
 /// Stores of a new playground where nothing else is said.
 const STORES: u16 = 3;
 
+/// Zones that stores are dealt out to where nothing else is said.
+const ZONES: u16 = 3;
+
+/// Stores that have their ports side by side: behind so many, the ports for metrics begin.
+const PORT_BLOCK: u16 = STATUS_PORT - SERVICE_PORT;
+
 /// As many as a playground can have.
 pub(super) const STORES_MAX: u16 = 64;
 
@@ -53,6 +59,14 @@ pub(super) enum Lifetime {
     Kept,
 }
 
+/// Where nodes listen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    host: IpAddr,
+    /// Added to every port.
+    offset: u16,
+}
+
 /// All of it.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -62,6 +76,7 @@ pub(super) struct Plan {
     pub log: PathBuf,
     pub is_processes: bool,
     pub is_insecure: bool,
+    pub ports: Ports,
     /// There is no data yet.
     pub is_new: bool,
     pub replicas: u32,
@@ -69,7 +84,7 @@ pub(super) struct Plan {
     pub stores_held: u16,
     /// What it remembers, with what was said at this start.
     pub kept: Kept,
-    /// The placement driver first.
+    /// Those that it starts with, the placement driver first.
     pub nodes: Vec<NodePlan>,
 }
 
@@ -101,42 +116,63 @@ impl Plan {
                 .why(cause.to_string())
                 .hint("--data DIR   with a directory that this user may write to")
         })?;
-        if lifetime == Lifetime::Kept && kept != Kept::read(&data)? {
-            kept.write(&data)?;
-        }
-        let mut nodes = vec![NodePlan {
-            name: "pd-1".to_owned(),
-            role: Role::Pd,
-            address: address(args, PD_PORT, 0)?,
-            status: None,
-            data: data.join("pd-1"),
-            labels: BTreeMap::new(),
-        }];
-        for number in 1..=stores {
-            let name = format!("store-{number}");
-            let zone = format!("z{}", (number - 1) % 3 + 1);
-            nodes.push(NodePlan {
-                role: Role::Store,
-                address: address(args, SERVICE_PORT, number - 1)?,
-                status: Some(address(args, STATUS_PORT, number - 1)?),
-                data: data.join(&name),
-                labels: BTreeMap::from([("zone".to_owned(), zone)]),
-                name,
-            });
-        }
-        Ok(Self {
+        let mut plan = Self {
             name: args.name.clone(),
             data,
             lifetime,
             log,
             is_processes: args.processes,
             is_insecure: args.insecure,
+            ports: Ports { host: args.host, offset: args.port_offset },
             is_new,
             replicas: REPLICAS.min(u32::from(stores)),
             stores_held,
             kept,
-            nodes,
+            nodes: Vec::new(),
+        };
+        plan.nodes.push(NodePlan {
+            name: "pd-1".to_owned(),
+            role: Role::Pd,
+            address: plan.ports.address(PD_PORT, 0)?,
+            status: None,
+            data: plan.data.join("pd-1"),
+            labels: BTreeMap::new(),
+        });
+        for number in 1..=stores {
+            let store = plan.store(number, &plan.kept)?;
+            plan.nodes.push(store);
+        }
+        if plan.kept != Kept::read(&plan.data)? {
+            plan.remember(&plan.kept)?;
+        }
+        Ok(plan)
+    }
+
+    /// The store of this number, which counts from 1, with the labels that `kept` says.
+    pub(super) fn store(&self, number: u16, kept: &Kept) -> Result<NodePlan, Fault> {
+        let name = store_name(number);
+        let position = number - 1;
+        let zone = format!("z{}", position % kept.zones.unwrap_or(ZONES) + 1);
+        let mut labels = BTreeMap::from([("zone".to_owned(), zone)]);
+        labels.extend(kept.labels.get(&name).cloned().unwrap_or_default());
+        // The usual ports, as far as they do not run into those for metrics.
+        let place = position / PORT_BLOCK * 2 * PORT_BLOCK + position % PORT_BLOCK;
+        Ok(NodePlan {
+            role: Role::Store,
+            address: self.ports.address(SERVICE_PORT, place)?,
+            status: Some(self.ports.address(STATUS_PORT, place)?),
+            data: self.data.join(&name),
+            labels,
+            name,
         })
+    }
+
+    /// Has the next start go on with `kept`, where there is one.
+    pub(super) fn remember(&self, kept: &Kept) -> Result<(), Fault> {
+        match self.lifetime {
+            Lifetime::Temporary => Ok(()),
+            Lifetime::Kept => kept.write(&self.data),
+        }
     }
 
     /// Where clients find the cluster.
@@ -149,8 +185,12 @@ impl Plan {
         self.nodes.iter().filter(|node| node.role == Role::Store)
     }
 
-    /// The note for other commands.
-    pub(super) fn descriptor(&self, socket: &Path) -> Descriptor {
+    /// The note for other commands, with these nodes.
+    pub(super) fn descriptor<'a>(
+        &self,
+        socket: &Path,
+        nodes: impl Iterator<Item = &'a NodePlan>,
+    ) -> Descriptor {
         let pid = std::process::id();
         let text = |address: SocketAddr| address.to_string();
         let store = |node: &NodePlan| StoreAddresses {
@@ -158,13 +198,14 @@ impl Plan {
             address: text(node.address),
             status: node.status.map(text).unwrap_or_default(),
         };
+        let stores = nodes.filter(|node| node.role == Role::Store);
         Descriptor {
             name: self.name.clone(),
             pid,
             start_ticks: start_ticks(pid).unwrap_or_default(),
             socket: socket.to_owned(),
             pd: vec![text(self.pd_address())],
-            stores: self.stores().map(store).collect(),
+            stores: stores.map(store).collect(),
             data: self.data.clone(),
             log: self.log.clone(),
         }
@@ -203,6 +244,7 @@ fn remembered(args: &PlaygroundStartArgs, data: &Path) -> Result<Kept, Fault> {
     if let Some(size) = args.region_size {
         kept.region_size_bytes = Some(size.bytes());
     }
+    kept.zones = args.zones.or(kept.zones);
     Ok(kept)
 }
 
@@ -227,14 +269,22 @@ fn too_few(data: &Path, held: u16, asked: u16) -> Fault {
         .hint("another --name or --data, for a new cluster")
 }
 
-fn address(args: &PlaygroundStartArgs, port: u16, number: u16) -> Result<SocketAddr, Fault> {
-    let port = port.checked_add(number).and_then(|port| port.checked_add(args.port_offset));
-    let port = port.ok_or_else(|| {
-        let text = format!("port offset {} is too large", args.port_offset);
-        let fault = Fault::new(&catalogue::BAD_CONFIG, text);
-        fault.why("a port cannot be larger than 65535").hint("--port-offset 10000")
-    })?;
-    Ok(SocketAddr::new(args.host, port))
+impl Ports {
+    /// The address at the port which is so many behind the usual one.
+    fn address(self, port: u16, number: u16) -> Result<SocketAddr, Fault> {
+        let port = port.checked_add(number).and_then(|port| port.checked_add(self.offset));
+        let port = port.ok_or_else(|| {
+            let text = format!("port offset {} is too large", self.offset);
+            let fault = Fault::new(&catalogue::BAD_CONFIG, text);
+            fault.why("a port cannot be larger than 65535").hint("--port-offset 10000")
+        })?;
+        Ok(SocketAddr::new(self.host, port))
+    }
+}
+
+/// What the store of this number is called.
+pub(super) fn store_name(number: u16) -> String {
+    format!("store-{number}")
 }
 
 fn place(args: &PlaygroundStartArgs) -> Result<(PathBuf, Lifetime), Fault> {
@@ -271,4 +321,58 @@ fn stores_in(data: &Path) -> u16 {
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let numbers = names.filter_map(|name| name.strip_prefix("store-")?.parse().ok());
     numbers.max().unwrap_or(0)
+}
+
+#[cfg(test)]
+impl Plan {
+    /// A plan of no nodes.
+    pub(super) fn trial(data: PathBuf) -> Self {
+        Self {
+            name: None,
+            lifetime: Lifetime::Temporary,
+            log: data.join("log"),
+            data,
+            is_processes: false,
+            is_insecure: false,
+            ports: Ports { host: [127, 0, 0, 1].into(), offset: 0 },
+            is_new: true,
+            replicas: REPLICAS,
+            stores_held: 0,
+            kept: Kept::default(),
+            nodes: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn as_many_stores_as_there_can_be_have_ports_and_zones_of_their_own() {
+        let mut plan = Plan::trial("d".into());
+        plan.kept
+            .labels
+            .insert("store-3".to_owned(), BTreeMap::from([("zone".to_owned(), "far".to_owned())]));
+        let stores = (1..=STORES_MAX).map(|number| plan.store(number, &plan.kept));
+        let stores: Vec<NodePlan> = stores.map(|store| store.expect("there is room")).collect();
+        let ports = stores.iter().flat_map(|store| {
+            [Some(store.address), store.status].map(|address| address.expect("both").port())
+        });
+        let ports: BTreeSet<u16> = ports.chain([PD_PORT]).collect();
+        assert_eq!(ports.len(), 2 * usize::from(STORES_MAX) + 1, "{ports:?}");
+        let usual = |number: usize| {
+            let store = &stores[number - 1];
+            (store.address.port(), store.status.expect("an address").port())
+        };
+        assert_eq!((usual(1), usual(20)), ((20160, 20180), (20179, 20199)));
+        let zones = |count: usize| -> Vec<&str> {
+            stores.iter().take(count).map(|store| store.labels["zone"].as_str()).collect()
+        };
+        assert_eq!(zones(5), ["z1", "z2", "far", "z1", "z2"]);
+        plan.kept.zones = Some(1);
+        assert_eq!(plan.store(2, &plan.kept).expect("there is room").labels["zone"], "z1");
+    }
 }
