@@ -1,5 +1,5 @@
 //! Command line of the simulator: the shell around the crate. It has the threads and the files.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
+#![expect(clippy::print_stderr, reason = "a command line program")]
 
 mod shell;
 
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "the program's own arguments")]
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|word| word == "--help") {
-        println!("{USAGE}\n{}", names());
+        shell::output::print(&format!("{USAGE}\n{}\n", names()));
         return ExitCode::SUCCESS;
     }
     let is_sound = match parse(&arguments) {

@@ -1,5 +1,6 @@
 //! The command line program from outside.
 
+use std::io;
 use std::process::{Command, Output};
 
 fn sim(arguments: &str) -> Output {
@@ -40,6 +41,21 @@ fn wrong_usage_is_named_and_has_its_own_exit_code() {
         assert!(text(&output).contains("usage:"), "{arguments}");
     }
     assert!(text(&sim("--help")).contains("families of faults: cut one-way-cut"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for arguments in ["--help", "run --seed 5 --trace", "sweep --from 1 --count 2"] {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_flotilla-sim"))
+            .args(arguments.split_whitespace())
+            .stdout(writer)
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success(), "{arguments}: {}", text(&output));
+        assert_eq!(text(&output), "", "{arguments}");
+    }
 }
 
 #[test]

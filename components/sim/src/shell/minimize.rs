@@ -4,17 +4,19 @@ use flotilla_sim::minimize::{Minimal, minimize as search};
 use flotilla_sim::plan::Change;
 use flotilla_sim::trial::{attempt, repeat};
 
+use super::output::print;
+
 /// Minimizes; a seed that does not fail is an error of its own.
 pub(crate) fn minimize(seed: u64, changes: &[Change]) -> bool {
     // Hundreds of runs fail on purpose: their panics are looked at, not printed.
     std::panic::set_hook(Box::new(|_| {}));
     let mut run = |changes: &[Change]| attempt(seed, changes, false).outcome.err();
     let Some(Minimal { changes, failure, runs }) = search(seed, changes, &mut run) else {
-        println!("seed {seed} does not fail");
+        print(&format!("seed {seed} does not fail\n"));
         return false;
     };
-    println!("seed {seed} failed {}", failure.what);
-    println!("{runs} runs, {} changes are left", changes.len());
-    println!("repeat: {}", repeat(seed, &changes));
+    print(&format!("seed {seed} failed {}\n", failure.what));
+    print(&format!("{runs} runs, {} changes are left\n", changes.len()));
+    print(&format!("repeat: {}\n", repeat(seed, &changes)));
     true
 }

@@ -4,22 +4,22 @@ use std::ops::RangeInclusive;
 
 use flotilla_sim::trial::{Trial, attempt, repeat};
 
-use super::arguments::RunCommand;
+use super::{arguments::RunCommand, output::print};
 
 /// Runs one seed and says what happened.
 pub(crate) fn run(command: &RunCommand) -> bool {
     let RunCommand { seed, changes, is_traced, history } = command;
     let Trial { world, outcome } = attempt(*seed, changes, *is_traced);
-    print!("{}", world.trace_text());
+    print(world.trace_text());
     let is_written = history.as_ref().is_none_or(|path| write_history(&world, path));
     match outcome {
         Ok(summary) => {
-            println!("seed {seed}: {summary}");
+            print(&format!("seed {seed}: {summary}\n"));
             is_written
         }
         Err(failure) => {
-            println!("seed {seed} failed {}", failure.what);
-            println!("repeat: {}", repeat(*seed, changes));
+            print(&format!("seed {seed} failed {}\n", failure.what));
+            print(&format!("repeat: {}\n", repeat(*seed, changes)));
             false
         }
     }
@@ -49,13 +49,13 @@ pub(crate) fn are_deterministic(seeds: RangeInclusive<u64>) -> bool {
             format!("{}{outcome:?}", world.trace_text())
         });
         if traces[0] == traces[1] {
-            println!("seed {seed}: two equal traces of {} bytes", traces[0].len());
+            print(&format!("seed {seed}: two equal traces of {} bytes\n", traces[0].len()));
             continue;
         }
         are_equal = false;
         let differs = traces[0].lines().zip(traces[1].lines()).find(|(one, other)| one != other);
-        println!("seed {seed}: two runs differ: {differs:?}");
-        println!("repeat: flotilla-sim determinism --seed {seed}");
+        print(&format!("seed {seed}: two runs differ: {differs:?}\n"));
+        print(&format!("repeat: flotilla-sim determinism --seed {seed}\n"));
     }
     are_equal
 }

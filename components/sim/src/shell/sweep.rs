@@ -7,7 +7,7 @@ use flotilla_sim::marks::Marks;
 use flotilla_sim::trial::{Trial, attempt, repeat};
 use flotilla_sim::{COMMITTED_SEEDS, Summary};
 
-use super::arguments::SweepCommand;
+use super::{arguments::SweepCommand, output::print};
 
 /// After so many seeds a line says how far it is.
 const PROGRESS_SEEDS: u64 = 1_000;
@@ -39,12 +39,12 @@ pub(crate) fn sweep(command: &SweepCommand) -> bool {
         keeps_going: *keeps_going,
     };
     let found = run_all(&shared, *jobs);
-    println!("{} seeds, {} failed: {}", found.seeds, found.failed, found.total);
-    print!("{}", found.marks.table());
+    print(&format!("{} seeds, {} failed: {}\n", found.seeds, found.failed, found.total));
+    print(&found.marks.table());
     let is_whole = seeds.start() <= COMMITTED_SEEDS.start() && seeds.end() >= COMMITTED_SEEDS.end();
     let missing: Vec<&str> = found.marks.missing().map(|mark| mark.name).collect();
     if is_whole && found.failed == 0 && !missing.is_empty() {
-        println!("the plans are blind: no seed reached {}", missing.join(", "));
+        print(&format!("the plans are blind: no seed reached {}\n", missing.join(", ")));
         return false;
     }
     found.failed == 0
@@ -80,7 +80,11 @@ fn work(shared: &Shared) -> Found {
             Ok(summary) => found.total += summary,
             Err(failure) => {
                 found.failed += 1;
-                println!("seed {seed} failed {}\nrepeat: {}", failure.what, repeat(seed, &[]));
+                print(&format!(
+                    "seed {seed} failed {}\nrepeat: {}\n",
+                    failure.what,
+                    repeat(seed, &[])
+                ));
                 shared.is_stopped.store(!shared.keeps_going, Ordering::Relaxed);
             }
         }
