@@ -9,7 +9,7 @@ use flotilla_telemetry::{clock::unix_millis, off_thread};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions};
-use crate::{metrics::Volume, router::Router};
+use crate::{metrics::Volume, router::Router, split::sizes::Sizes};
 
 /// Where the figures of a store come from.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub(super) struct Figures {
     pub(super) data_dir: PathBuf,
     pub(super) engine: Engine,
     pub(super) router: Router,
+    pub(super) sizes: Arc<Sizes>,
 }
 
 /// Measures and reports, for ever. Reading the engine may wait for the disk, so it has its own thread.
@@ -42,6 +43,7 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
         // A panic goes on here: nobody would report any more.
         let Some((stats, sizes)) = measured.await else { return };
         led.measured(&sizes);
+        sizes.iter().for_each(|(region, bytes)| figures.sizes.on_disk(*region, *bytes));
         let ask = |channel, header: pdpb::RequestHeader| {
             let (header, stats) = (Some(header), Some(stats));
             let request = pdpb::StoreHeartbeatRequest { header, stats };

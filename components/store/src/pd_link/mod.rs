@@ -280,6 +280,7 @@ impl PdLink {
             data_dir: data_dir.clone(),
             engine: shared.engine.clone(),
             router: shared.router.clone(),
+            sizes: Arc::clone(&shared.sizes),
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = (*id, *run);

@@ -102,6 +102,12 @@ impl Size {
         let (bytes, keys) = (self.measured.map(|it| it.0), self.measured.map(|it| it.1));
         is_due(bytes, self.grown.0, limits.size.bytes()) || is_due(keys, self.grown.1, limits.keys)
     }
+
+    /// Whether what was measured and what was written since are too much, if nothing of it was overwritten.
+    const fn is_over(&self, limits: &SplitLimits, (bytes, keys): (u64, u64)) -> bool {
+        is_over(bytes.saturating_add(self.grown.0), limits.size.bytes())
+            || is_over(keys.saturating_add(self.grown.1), limits.keys)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +133,19 @@ impl Sizes {
         &self.limits
     }
 
+    /// A region that is led here takes about so many bytes on disk. One that is too large without being written to is
+    /// looked at as well: another store led it when it grew, or its parent could not be cut into enough parts at once.
+    pub(crate) fn on_disk(&self, region: RegionId, bytes: u64) {
+        let mut state = self.state.lock();
+        let size = state.regions.entry(region).or_default();
+        // What was measured counts more: on disk there may be much that is deleted.
+        let may_be_over = size.measured.is_none_or(|measured| size.is_over(&self.limits, measured));
+        if may_be_over && is_over(bytes, self.limits.size.bytes()) && state.due.insert(region) {
+            drop(state);
+            self.is_due.notify_one();
+        }
+    }
+
     /// Entries were applied.
     pub(crate) fn applied(&self, region: RegionId, applied: &Applied) {
         let mut state = self.state.lock();
@@ -147,8 +166,15 @@ impl Sizes {
         let share = |(bytes, keys): (u64, u64)| (bytes / parts, keys / parts);
         let size =
             Size { measured: whole.measured.map(share), grown: share(whole.grown), seen: (0, 0) };
-        let children = births.iter().map(|birth| (birth.region.id, size));
-        state.regions.extend(children.chain([(parent, size)]));
+        let children = births.iter().map(|birth| birth.region.id);
+        let pieces: Vec<RegionId> = children.chain([parent]).collect();
+        state.regions.extend(pieces.iter().map(|region| (*region, size)));
+        // One split makes so many parts at most: the rest of the work is not left to the next write.
+        if size.measured.is_some_and(|measured| size.is_over(&self.limits, measured)) {
+            state.due.extend(pieces);
+            drop(state);
+            self.is_due.notify_one();
+        }
     }
 
     /// The next region that is worth a look, as soon as there is one. For one waiter.
@@ -250,17 +276,51 @@ mod tests {
         assert!(sizes.state.lock().due.is_empty(), "one look is enough");
     }
 
+    fn due(sizes: &Sizes) -> Vec<u64> {
+        sizes.state.lock().due.iter().map(|region| region.get()).collect()
+    }
+
+    fn birth(id: u64) -> Birth {
+        Birth {
+            region: Region { id: RegionId(id), ..Region::default() },
+            peer: flotilla_base::PeerId(1),
+            apply: flotilla_raftgroup::ApplyState::starting_at(LogPosition::default()),
+            leads: false,
+        }
+    }
+
+    #[test]
+    fn parts_that_are_too_large_still_are_looked_at_without_being_written_to() {
+        let sizes = sizes();
+        sizes.measured(REGION, &found(47, 0));
+        sizes.divided(REGION, &[birth(3)]);
+        assert!(due(&sizes).is_empty(), "half as much again as a part, and a little less");
+        sizes.measured(REGION, &found(100, 0));
+        sizes.divided(REGION, &[birth(4), birth(5)]);
+        assert_eq!(due(&sizes), [2, 4, 5]);
+    }
+
+    #[test]
+    fn a_region_that_grew_elsewhere_is_looked_at_where_it_is_led() {
+        let sizes = sizes();
+        let on_disk = |region, mebibytes: u64| sizes.on_disk(RegionId(region), mebibytes << 20);
+        on_disk(2, 23);
+        on_disk(3, 24);
+        assert_eq!(due(&sizes), [3]);
+        // What is deleted stays on disk for a while.
+        sizes.measured(RegionId(3), &found(5, 0));
+        on_disk(3, 24);
+        assert!(due(&sizes).is_empty());
+        sizes.measured(RegionId(3), &found(30, 0));
+        on_disk(3, 30);
+        assert_eq!(due(&sizes), [3], "it could not be cut then");
+    }
+
     #[test]
     fn children_have_their_share() {
         let sizes = sizes();
         sizes.measured(REGION, &found(30, 300));
         assert!(apply(&sizes, 6, 0));
-        let birth = |id| Birth {
-            region: Region { id: RegionId(id), ..Region::default() },
-            peer: flotilla_base::PeerId(1),
-            apply: flotilla_raftgroup::ApplyState::starting_at(LogPosition::default()),
-            leads: false,
-        };
         sizes.divided(REGION, &[birth(3), birth(4)]);
         for region in [2, 3, 4] {
             let size = sizes.state.lock().regions[&RegionId(region)];
