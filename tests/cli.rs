@@ -49,6 +49,9 @@ fn a_session_of_commands() {
     sandbox.ok(&["del", "visits"]);
 
     load_and_dump(&sandbox);
+    let status = playground.note["stores"][0]["status"].as_str().expect("an address").to_owned();
+    let text = sandbox.fails(&["get", "k", "--pd", &status], 4, "FLT-2101");
+    assert!(text.contains("is it the port of a placement driver?"), "{text}");
     cluster_views(&sandbox);
 
     benchmarks(&sandbox);
@@ -599,6 +602,86 @@ fn servers_tell_programs_where_they_serve() {
     }
 }
 
+/// Chosen once, for ever: whoever says something else later is told.
+#[test]
+fn another_number_of_replicas_is_not_taken_in_silence() {
+    let sandbox = Sandbox::new();
+    let data = sandbox.path().join("pd").display().to_string();
+    let start = |more: &[&str]| {
+        let args = ["pd", "--data", &data, "--listen", &sandbox.pd(), "--log-level", "warn"];
+        let mut process = Process::spawn(&mut sandbox.command(&[&args[..], more].concat()));
+        process.line_with("serves on");
+        process.signal("TERM");
+        process.finish().stderr
+    };
+    let told = "max-replicas 5 is not taken: this cluster was made with 1, and keeps that\n";
+    for (more, expected) in [
+        (&["--max-replicas", "1"][..], ""),
+        (&["--max-replicas", "5"], told),
+        (&["--max-replicas", "1"], ""),
+        // Who says nothing has no wish.
+        (&[], ""),
+    ] {
+        assert_eq!(start(more), expected, "{more:?}");
+    }
+}
+
+/// The word that it will be a tombstone is no word that it is one.
+#[test]
+fn a_store_at_the_address_of_another_one_is_refused_and_not_called_removed() {
+    let mut cluster = Cluster::start(1);
+    let (pd, listen) = (cluster.sandbox.pd(), cluster.store_address(1));
+    let status = cluster.status_address(1);
+    cluster.kill(1);
+    let data = cluster.sandbox.path().join("other").display().to_string();
+    let store =
+        ["store", "--data", &data, "--pd", &pd, "--listen", &listen, "--status-listen", &status];
+    let text = cluster.sandbox.fails(&store, 1, "FLT-1012");
+    assert!(text.contains("store 1 is registered there"), "{text}");
+    assert!(text.starts_with("flotilla: the placement driver refuses this store\n"), "{text}");
+    assert!(!text.contains(" WARN ") && !text.contains(" ERROR "), "{text}");
+}
+
+/// The placement driver answers: what is missing is stores.
+#[test]
+fn a_cluster_that_waits_for_its_stores_says_so() {
+    let sandbox = Sandbox::new();
+    let data = |name: &str| sandbox.path().join(name).display().to_string();
+    let (pd, pd_data, store_data) = (sandbox.pd(), data("pd"), data("store"));
+    let (listen, status) = (format!("{}:20160", sandbox.host), format!("{}:20180", sandbox.host));
+    let server = |args: &[&str]| {
+        let mut process = Process::spawn(&mut sandbox.command(args));
+        process.line_with("serves on");
+        process
+    };
+    let _pd = server(&["pd", "--data", &pd_data, "--listen", &pd]);
+    let store = ["store", "--data", &store_data, "--pd", &pd, "--listen", &listen];
+    let store = server(&[&store[..], &["--status-listen", &status]].concat());
+    let waits_for = "1 of 3 stores has registered, start 2 more\n";
+    let listed = sandbox.run(&["ctl", "stores", "--pd", &pd]);
+    assert_eq!((listed.code, listed.stderr.as_str()), (0, waits_for), "{}", listed.stdout);
+    assert!(listed.stdout.contains(&listen), "{}", listed.stdout);
+    let stores = sandbox.json(&["ctl", "stores", "--pd", &pd]);
+    assert_eq!((&stores["stores"][0]["id"], &stores["stores"][1]), (&1.into(), &Value::Null));
+    assert!(sandbox.ok(&["ctl", "status", "--pd", &pd]).contains(waits_for));
+    let text = sandbox.fails(&["ctl", "status", "--check", "--pd", &pd], 7, "FLT-3001");
+    let one_more = format!(
+        "try  flotilla store --data DIR --pd {pd} --listen IP:PORT --status-listen IP:PORT\n"
+    );
+    let stores = format!("flotilla --pd {pd} ctl stores   shows those that have registered\n");
+    for part in [&format!("unavailable: {waits_for}"), &one_more, &stores] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    let regions = sandbox.run(&["ctl", "regions", "--pd", &pd]);
+    assert_eq!((regions.code, regions.stderr.as_str()), (0, waits_for), "{}", regions.stdout);
+    let text = sandbox.fails(&["get", "k", "--timeout", "300ms", "--pd", &pd], 4, "FLT-2102");
+    assert!(text.contains("the cluster has no regions yet"), "{text}");
+    store.signal("TERM");
+    // It is no wonder that a first start finds no other stores.
+    let log = store.finish().stderr;
+    assert!(!log.contains(" WARN ") || !log.contains("bootstrapped"), "{log}");
+}
+
 #[test]
 fn a_port_in_use_is_named_with_its_owner() {
     let sandbox = Sandbox::new();
@@ -619,7 +702,13 @@ fn a_port_in_use_is_named_with_its_owner() {
     let store =
         ["store", "--data", &data, "--pd", &pd, "--listen", &listen, "--status-listen", &status];
     let text = sandbox.fails(&store, 1, "FLT-1004");
-    assert!(text.contains(&owner), "{text}");
+    assert!(text.contains(&owner) && text.contains("  try  --listen IP:PORT"), "{text}");
+    drop(listener);
+    let _listener = TcpListener::bind(&status).expect("free");
+    let text = sandbox.fails(&store, 1, "FLT-1004");
+    let parts = ["port 20180 is in use", &owner, "  try  --status-listen IP:PORT"];
+    assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    assert!(!Path::new(&data).exists(), "nothing was begun");
 }
 
 #[test]
@@ -703,7 +792,7 @@ fn a_bad_configuration_starts_nothing() {
     for (text, part) in [
         ("[storage]\nblock-cash = \"8MiB\"\n", "block-cash"),
         ("[storage]\nblock-cache = \"8\"\n", "unit"),
-        ("data-dir = \n", "1:"),
+        ("data-dir = \n", "Correct what is named"),
         ("[schedule]\nmax-replicas = 3\n", "schedule"),
     ] {
         fs::write(&file, text).expect("written");
@@ -728,7 +817,11 @@ fn a_bad_configuration_starts_nothing() {
     }
     let error = sandbox.fails(&["store", "--pd", &pd, "--log-level", "a=loud"], 8, "FLT-1006");
     assert!(error.contains("data-dir"), "{error}");
-    sandbox.fails(&["store", "--pd", &pd], 8, "data-dir");
+    let error = sandbox.fails(&["store", "--pd", &pd], 8, "data-dir");
+    assert!(
+        error.contains("try  correct the options that are named") && !error.contains("Sizes"),
+        "{error}"
+    );
     sandbox.fails(&["pd", "--data", &data_text, "--listen", "0.0.0.0:2379"], 8, "FLT-1008");
     sandbox.fails(&["playground", "--host", "192.0.2.1"], 8, "FLT-1008");
     sandbox.fails(&["playground", "--port-offset", "65000"], 8, "65535");

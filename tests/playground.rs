@@ -192,13 +192,64 @@ fn a_playground_is_found_by_its_placement_driver_or_its_process() {
     let status = sandbox.json(&["playground", "status", "--pd", &url]);
     assert_eq!(status["playground"]["pid"], note(&first));
     // The only store of it: no majority is left.
-    sandbox.fails(&["playground", "kill", "store-1", "--pd", &pd], 7, "FLT-3001");
+    let text = sandbox.fails(&["playground", "kill", "store-1", "--pd", &pd], 7, "FLT-3001");
+    let revive = format!("try  flotilla --pd {pd} playground start store-1\n");
+    assert!(text.contains(&revive), "it can be pasted: {text}");
+    let words: Vec<&str> = revive.split_whitespace().skip(2).collect();
+    sandbox.ok(&words);
+    sandbox.run(&["playground", "kill", "store-1", "--pd", &pd]);
     sandbox.ok(&["playground", "start", "store-1", "--pd", &pd]);
     sandbox.ok(&["playground", "stop", "--pid", &note(&second).to_string(), "--pd", &url]);
     let status = sandbox.json(&["playground", "status"]);
     assert_eq!(status["playground"]["pid"], note(&first), "it is the only one now");
     drop(second);
     first.stop();
+}
+
+/// Its commands find it, whatever else runs.
+#[test]
+fn a_second_playground_shows_commands_that_name_it() {
+    let (sandbox, neighbour) = (Sandbox::new(), Sandbox::new());
+    let first = Playground::start(&sandbox, &["--stores", "1"]);
+    let args = ["playground", "--stores", "1", "--host", &neighbour.host];
+    let mut second = Process::spawn(&mut sandbox.command(&args));
+    let pd = neighbour.pd();
+    let line = second.line_with(" put hello world && ");
+    assert_eq!(
+        line.trim(),
+        format!("flotilla --pd {pd} put hello world && flotilla --pd {pd} get hello")
+    );
+    let words: Vec<&str> = line.split_whitespace().skip(1).take(5).collect();
+    sandbox.ok(&words);
+    let follow = sandbox.run(&["put", "i", "j", "--pd", &pd]);
+    assert_eq!(follow.code, 0, "{}", follow.stderr);
+    let page = sandbox.run(&["scan", "--limit", "1", "--pd", &pd]);
+    let more = format!("1 key, more follow: flotilla --pd {pd} scan i --limit 1\n");
+    assert_eq!(page.stderr, more);
+    second.signal("INT");
+    assert_eq!(second.finish().code, 0);
+    first.stop();
+}
+
+#[test]
+fn a_store_that_waits_for_its_placement_driver_is_told() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "1"]);
+    sandbox.run(&["playground", "kill", "store-1"]);
+    sandbox.ok(&["playground", "kill", "pd-1"]);
+    let start = ["playground", "start", "store-1", "--timeout", "500ms"];
+    let text = sandbox.fails(&start, 9, "FLT-1024");
+    for part in
+        ["pd-1 is not up, and a store that starts waits", "try  flotilla playground start pd-1\n"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    let state =
+        || sandbox.json(&["playground", "status"])["playground"]["nodes"][1]["state"].clone();
+    assert_eq!(state(), "changing");
+    sandbox.ok(&["playground", "start", "pd-1"]);
+    common::eventually("it goes on", || state() == "up");
+    playground.stop();
 }
 
 #[test]
@@ -393,7 +444,7 @@ fn more_stores_than_at_first_do_not_make_more_replicas() {
     playground.stop();
     let args = ["playground", "--name", "grown", "--stores", "3"];
     let mut process = Process::spawn(&mut sandbox.command(&args));
-    process.line_with("1 voter each; get checked on all, put on 1");
+    process.line_with("1 voter each; read: all, written: 1");
     process.line_with("every key is stored once, no store may fail");
     process.line_with("New to this data, and without regions: store-2, store-3");
     process.signal("INT");
@@ -403,7 +454,7 @@ fn more_stores_than_at_first_do_not_make_more_replicas() {
     assert!(screen.contains("store-3") && !screen.contains("playground kill"), "{screen}");
     let text = sandbox.fails(&["playground", "--name", "grown", "--stores", "2"], 6, "FLT-1013");
     assert!(text.contains("holds 3 stores, and 2 were asked for"), "{text}");
-    assert!(text.contains("--stores 3, or more"), "{text}");
+    assert!(text.contains("--stores 3, or more; without --stores it is"), "{text}");
 }
 
 /// A store that was removed for good is left out by the next start, until its directory is deleted.
@@ -434,7 +485,12 @@ fn a_store_that_was_removed_is_left_out() {
         assert!(!listed.stdout.contains("tombstone"), "{}", listed.stdout);
         assert!(listed.stderr.contains("1 removed store not shown"), "{}", listed.stderr);
         assert!(sandbox.ok(&["ctl", "stores", "--all"]).contains("tombstone"));
-        sandbox.fails(&["playground", "start", "store-4"], 6, "FLT-1014");
+        let text = sandbox.fails(&["playground", "start", "store-4"], 6, "FLT-1014");
+        let remove = format!("rm -r {}\n", playground.data().join("store-4").display());
+        assert!(
+            text.contains(&remove) && text.contains("  flotilla playground start store-4"),
+            "{text}"
+        );
         playground.stop();
 
         let playground = Playground::start(&sandbox, &named);

@@ -35,6 +35,10 @@ pub const SERVED_VERSION: &str = concat!("8.5.0-flotilla-", env!("CARGO_PKG_VERS
 /// The bytes with which every connection begins that speaks gRPC: the preface of HTTP/2 (RFC 9113, section 3.4).
 pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Name of the metadata in which a status of ours says what kind of error it is, for programs: the name of a
+/// [`pdpb::ErrorType`]. Statuses of others have none.
+pub const ERROR_KIND: &str = "flotilla-error-kind";
+
 pub use convert::ConvertError;
 pub use generated::{
     eraftpb, errorpb,

@@ -292,7 +292,7 @@ impl Admin {
     }
 }
 
-fn store_info(store: metapb::Store, stats: pdpb::StoreStats) -> StoreInfo {
+pub(crate) fn store_info(store: metapb::Store, stats: pdpb::StoreStats) -> StoreInfo {
     StoreInfo {
         id: StoreId(store.id),
         state: match store.state() {

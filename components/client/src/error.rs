@@ -88,7 +88,9 @@ impl ErrorKind {
                 &["read the key to see whether the write took effect, then repeat it if it may be"]
             }
             Self::Busy => &["send less, or allow the call more time"],
-            Self::TooLarge => &["split the request: keys up to 8 KiB, values up to 6 MiB"],
+            Self::TooLarge => {
+                &["a key may have 8 KiB: shorten it; a value 6 MiB: split it over several keys"]
+            }
             Self::Refused => &["change the request as the reason says"],
             Self::WrongCluster => &["check the address: it belongs to another cluster"],
             Self::InvalidArgument => &["correct the argument as the reason says"],
@@ -254,6 +256,7 @@ mod tests {
             Failure::Lost("reset".to_owned()),
             Failure::Silent,
             Failure::Refused(Refusal::NotLeader { leader: None }),
+            Failure::NoRoute(NoRoute::NotBootstrapped),
             Failure::NoRoute(NoRoute::Region),
             Failure::NoRoute(NoRoute::Store(flotilla_base::StoreId(1))),
         ] {

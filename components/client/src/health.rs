@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::{RegionId, StoreId};
-use flotilla_proto::cluster;
+use flotilla_proto::{cluster, pdpb};
+
+use crate::admin::{StoreInfo, store_info};
 
 /// How a cluster is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,9 @@ pub struct ClusterHealth {
     pub silent_regions: BTreeSet<RegionId>,
     /// Voters that each region is to have; zero where the placement driver does not tell.
     pub max_replicas: u32,
+    /// The stores that have registered, by id, while the cluster has no regions: these are made when there are as many
+    /// as each region is to have voters. `None` from then on.
+    pub start_up: Option<Vec<StoreInfo>>,
 }
 
 /// What the placement driver knows of a store.
@@ -27,6 +32,11 @@ pub enum Contact {
     Disconnected,
     /// Silent for more than 30 minutes.
     Down,
+}
+
+fn registered(start_up: cluster::StartUp) -> Vec<StoreInfo> {
+    let stores = start_up.stores.into_iter();
+    stores.map(|store| store_info(store, pdpb::StoreStats::default())).collect()
 }
 
 impl From<cluster::HealthResponse> for ClusterHealth {
@@ -45,6 +55,7 @@ impl From<cluster::HealthResponse> for ClusterHealth {
             stores: answer.stores.iter().map(store).collect(),
             silent_regions: answer.silent_regions.into_iter().map(RegionId).collect(),
             max_replicas: answer.max_replicas,
+            start_up: answer.start_up.map(registered),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! caller's business.
 
 use std::{
+    error::Error as _,
     future::Future,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -266,9 +267,7 @@ fn check(header: Option<&pdpb::ResponseHeader>) -> Result<(), Failure> {
     let Some(error) = header.and_then(|header| header.error.as_ref()) else { return Ok(()) };
     match error.r#type() {
         pdpb::ErrorType::Ok => Ok(()),
-        pdpb::ErrorType::NotBootstrapped => {
-            Err(no_answer("the cluster has not been started up yet".to_owned()))
-        }
+        pdpb::ErrorType::NotBootstrapped => Err(Failure::NoRoute(NoRoute::NotBootstrapped)),
         pdpb::ErrorType::RegionNotFound => Err(Failure::NoRoute(NoRoute::Region)),
         _ => Err(Failure::Rejected(error.message.clone())),
     }
@@ -342,6 +341,11 @@ async fn hear(address: Arc<str>, timeout: Duration) -> Result<Testimony, String>
         Ok(Ok(answer)) => Ok(Testimony { address, channel, answer: answer.into_inner() }),
         Ok(Err(status)) if status.code() == Code::Unimplemented => {
             Err(format!("{address} is not a placement driver; is it a store's port?"))
+        }
+        // The connection came about, and something else than gRPC was at its other end, or it broke.
+        Ok(Err(status)) if status.source().is_some() => {
+            let why = describe(&address, &status);
+            Err(format!("{why}; is it the port of a placement driver?"))
         }
         Ok(Err(status)) => Err(describe(&address, &status)),
         Err(_elapsed) => Err(format!("{address} did not answer within {ANSWER_TIMEOUT:?}")),

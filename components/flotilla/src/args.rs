@@ -3,10 +3,13 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flotilla_base::{ByteSize, Label, address};
 
-use flotilla_base::{ByteSize, Label};
-
-use crate::{output::Format, server, text};
+use crate::{
+    output::Format,
+    server::{self, PD_PORT},
+    text,
+};
 
 /// Keys that `scan` shows where nothing else is said.
 pub(crate) const SCAN_LIMIT: u64 = 100;
@@ -16,6 +19,20 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unreachable (certainly not applied),
 6 refused for safety, 7 checked and unhealthy, 8 bad configuration, 9 outcome unknown.
 First steps: flotilla playground; then, in another terminal: flotilla put hello world";
+
+/// Names the placement driver where the command line does not.
+const ENVIRONMENT_PD: &str = "FLOTILLA_PD";
+
+/// What the environment says of the placement driver, in the form of [`Globals::pd`].
+pub(crate) fn environment_pd() -> Vec<String> {
+    let said = std::env::var(ENVIRONMENT_PD).unwrap_or_default();
+    said.split(',').map(|endpoint| with_pd_port(endpoint.to_owned())).collect()
+}
+
+/// The address with the usual port where it says none. What is no address stays, and is refused by whoever uses it.
+fn with_pd_port(endpoint: String) -> String {
+    address::with_port(&endpoint, PD_PORT).unwrap_or(endpoint)
+}
 
 /// What `flotilla` alone prints.
 pub(crate) const TOUR: &str = "\
@@ -44,13 +61,13 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of all commands")]
 pub(crate) struct Globals {
-    /// Placement driver of the cluster that is meant; without it, the playground that runs here
+    /// Placement driver of the cluster; a store needs it, `pd` takes none, all else finds the playground that runs here
     #[arg(
         long,
         global = true,
-        env = "FLOTILLA_PD",
+        env = ENVIRONMENT_PD,
         value_delimiter = ',',
-        value_name = "HOST:PORT"
+        value_name = "HOST[:PORT]"
     )]
     pub pd: Vec<String>,
     /// How long each call to the cluster or to a playground may take, e.g. 500ms or 1m30s
@@ -65,6 +82,14 @@ pub(crate) struct Globals {
     /// Form of results, and of errors
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORM")]
     pub output: Format,
+}
+
+impl Globals {
+    /// The same with a port in each address.
+    pub(crate) fn complete(&mut self) {
+        let said = std::mem::take(&mut self.pd);
+        self.pd = said.into_iter().map(with_pd_port).collect();
+    }
 }
 
 #[derive(Debug, Subcommand)]

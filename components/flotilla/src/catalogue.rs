@@ -80,7 +80,7 @@ catalogue! {
         "cannot start: port PORT is in use",
         "Another program listens on the address that a node wants to serve.",
         "Stop that program, or choose other addresses: playground --port-offset or --host, pd and \
-         store --listen.";
+         store --listen, store --status-listen.";
     TOO_LITTLE_DISK: "FLT-1005", "too_little_disk", Failed,
         "the volume of data directory DIR has too little free space",
         "A full disk would stop the node at once, so it does not even start.",
@@ -89,7 +89,7 @@ catalogue! {
         "FILE has N problems; nothing was started",
         "The configuration has a key that does not exist, a value of the wrong form, or a size or \
          duration without its unit.",
-        "Correct the named lines. Sizes look like \"8MiB\", durations like \"500ms\".";
+        "Correct what is named, a line of the file or an option. Sizes look like \"8MiB\", durations like \"500ms\".";
     BAD_DATA_DIR: "FLT-1007", "bad_data_dir", Unsafe,
         "data directory DIR cannot be used",
         "The directory belongs to a node of another kind, holds other files, or its identity is \
@@ -119,7 +119,8 @@ catalogue! {
         "Give the store an address of its own, and start each data directory once.";
     FEWER_STORES: "FLT-1013", "fewer_stores", Unsafe,
         "data directory DIR holds N stores, and M were asked for",
-        "Each store of a playground holds a part of the data, so all of them are needed. Nothing was started.",
+        "Each store of a playground holds a part of the data, so all of them are needed, but for those that were removed \
+         for good. Nothing was started.",
         "Leave --stores out, or ask for as many or more: those that are new hold no regions. For a smaller cluster \
          choose another --name or --data. A store that was removed counts until its directory is deleted.";
     STORE_REMOVED: "FLT-1014", "store_removed", Unsafe,
@@ -131,7 +132,8 @@ catalogue! {
     NO_PLAYGROUND: "FLT-1020", "no_playground", NotFound,
         "no playground is running",
         "Each running playground leaves a note of itself for this user; there is none that fits.",
-        "Start one in another terminal: flotilla playground";
+        "Start one in another terminal: flotilla playground. These commands know playgrounds only; a cluster that was \
+         started by hand is looked at with flotilla ctl status --pd HOST:PORT.";
     MANY_PLAYGROUNDS: "FLT-1021", "many_playgrounds", Usage,
         "more than one playground is running",
         "The command does not say which of them it means.",
@@ -177,8 +179,8 @@ catalogue! {
         "Check that the cluster runs and that the address is right; start one here: flotilla playground";
     TIMEOUT: "FLT-2102", "timeout", Unreachable,
         "the deadline passed",
-        "The cluster answers, but was not ready: most often a majority of a region's stores is down. \
-         Certainly nothing was applied.",
+        "The cluster answers, but was not ready: most often a majority of a region's stores is down, or fewer stores have \
+         registered with a new cluster than it keeps replicas. Certainly nothing was applied.",
         "Look at the stores (flotilla ctl status), or allow more time with --timeout.";
     OUTCOME_UNKNOWN: "FLT-2103", "outcome_unknown", Unknown,
         "whether the write took effect is not known",
@@ -192,7 +194,7 @@ catalogue! {
     TOO_LARGE: "FLT-2105", "too_large", Failed,
         "the key or value is too large",
         "A key may have 8 KiB, a value 6 MiB. Nothing was applied.",
-        "Split the value over several keys.";
+        "Shorten the key, or split the value over several keys.";
     REFUSED: "FLT-2106", "refused", Failed,
         "the cluster refused the request",
         "The request makes no sense to the cluster as it is now; the message carries its reason. Nothing was done.",

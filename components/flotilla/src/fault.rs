@@ -72,6 +72,13 @@ impl Fault {
         self
     }
 
+    /// The same error with other words for each hint.
+    #[must_use]
+    pub(crate) fn with_hints(mut self, words: impl Fn(&str) -> String) -> Self {
+        self.0.tries.iter_mut().for_each(|hint| *hint = words(hint));
+        self
+    }
+
     /// A failure to read input or write output.
     pub(crate) fn io(what: impl fmt::Display, cause: &io::Error) -> Self {
         let fault = Self::new(&catalogue::OUTPUT, what.to_string()).why(cause.to_string());

@@ -135,6 +135,8 @@ pub(crate) struct ClusterView {
     pub regions: Vec<RegionView>,
     /// Voters that each region is to have; zero where the placement driver does not tell.
     pub replicas_wanted: u32,
+    /// Whether there are no regions yet: they are made when as many stores have registered as each is to have voters.
+    is_starting_up: bool,
 }
 
 /// What is known of the cluster, before it is judged.
@@ -155,6 +157,11 @@ pub(crate) struct Facts<'a> {
 impl ClusterView {
     /// Asks for the cluster as it is now. `killed` are addresses of stores that are known to be down.
     pub(crate) async fn look(admin: &Admin, killed: &[String]) -> Result<Self, Error> {
+        if !admin.is_bootstrapped().await?
+            && let Some(view) = Self::starting_up(admin, killed).await?
+        {
+            return Ok(view);
+        }
         let stores = admin.stores().await?;
         let silent = async {
             let in_use: Vec<StoreInfo> =
@@ -166,6 +173,16 @@ impl ClusterView {
         let (regions, health) = (regions?, health?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self::of(Facts { stores, regions, health, killed, silent, now }))
+    }
+
+    /// A cluster that has no regions yet, as far as the placement driver tells; `None` where it has some by now. The
+    /// public protocol lists no stores of such a cluster.
+    async fn starting_up(admin: &Admin, killed: &[String]) -> Result<Option<Self>, Error> {
+        let Some(health) = admin.health().await? else { return Ok(None) };
+        let Some(stores) = health.start_up.clone() else { return Ok(None) };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (regions, silent, health) = (Vec::new(), BTreeSet::new(), Some(health));
+        Ok(Some(Self::of(Facts { stores, regions, health, killed, silent, now })))
     }
 
     pub(crate) fn of(facts: Facts<'_>) -> Self {
@@ -184,8 +201,24 @@ impl ClusterView {
             store_view(info, state, is_alive(*id) && !is_missed, &regions, facts.now)
         });
         let stores = stores.collect();
-        let replicas_wanted = facts.health.as_ref().map_or(0, |health| health.max_replicas);
-        Self { stores, regions, replicas_wanted }
+        let health = facts.health.as_ref();
+        let replicas_wanted = health.map_or(0, |health| health.max_replicas);
+        let is_starting_up = health.is_some_and(|health| health.start_up.is_some());
+        Self { stores, regions, replicas_wanted, is_starting_up }
+    }
+
+    /// What a cluster waits for that has no regions yet; `None` where it has.
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        let there = self.stores.len() as u64;
+        let missing = u64::from(self.replicas_wanted).saturating_sub(there);
+        self.is_starting_up.then(|| match missing {
+            0 => "all stores have registered, and the first regions are being made".to_owned(),
+            missing => {
+                let have = if there == 1 { "has" } else { "have" };
+                let wanted = text::counted(there + missing, "store");
+                format!("{there} of {wanted} {have} registered, start {missing} more")
+            }
+        })
     }
 
     /// The region with this id.
@@ -320,6 +353,12 @@ fn store_view(
 pub(crate) struct Health {
     pub stores: usize,
     pub stores_up: usize,
+    /// Those that should be up and are not: they neither leave, nor may they be on their way.
+    pub down: usize,
+    /// Those that are being removed, up or not.
+    pub leaving: usize,
+    /// Those that a placement driver that has just been started waits for.
+    pub unheard: usize,
     pub regions: usize,
     /// Regions that serve nothing.
     pub leaderless: usize,
@@ -329,6 +368,8 @@ pub(crate) struct Health {
     pub may_fail: i64,
     /// Whether all keys have a region that is known.
     is_complete: bool,
+    /// What a cluster without regions waits for.
+    pub waits_for: Option<String>,
     /// The region that is worst off, and what it lacks.
     worst: Option<(RegionId, String)>,
 }
@@ -337,17 +378,24 @@ impl Health {
     pub(crate) fn of(view: &ClusterView) -> Self {
         let ClusterView { stores, regions, .. } = view;
         let in_use = stores.iter().filter(|store| store.state != "tombstone");
+        let is_down = |store: &&StoreView| {
+            !store.is_alive && !["tombstone", "offline", "unheard"].contains(&store.state)
+        };
         let count = |wanted: &dyn Fn(&RegionView) -> bool| {
             regions.iter().filter(|region| wanted(region)).count()
         };
         Self {
             stores: in_use.count(),
             stores_up: stores.iter().filter(|store| store.is_alive).count(),
+            down: stores.iter().filter(is_down).count(),
+            leaving: stores.iter().filter(|store| store.state == "offline").count(),
+            unheard: stores.iter().filter(|store| store.state == "unheard").count(),
             regions: regions.len(),
             leaderless: count(&|region| !region.state.serves()),
             under_replicated: count(&RegionView::is_under_replicated),
             may_fail: regions.iter().map(|region| region.voters.spare).min().unwrap_or(-1),
             is_complete: view.covers_everything(),
+            waits_for: view.waits_for(),
             worst: worst(regions),
         }
     }
@@ -378,6 +426,9 @@ impl Health {
     }
 
     pub(crate) fn may_fail_text(&self) -> String {
+        if let Some(waits_for) = &self.waits_for {
+            return waits_for.clone();
+        }
         match self.may_fail {
             _ if !self.is_complete => "not all regions have reported yet".to_owned(),
             ..0 => "some keys cannot be read or written".to_owned(),
@@ -391,10 +442,16 @@ impl Health {
         if self.is_well() {
             return None;
         }
-        let down = self.stores - self.stores_up;
         let mut parts = Vec::new();
-        if down > 0 {
-            parts.push(format!("{down} of {} not up", text::counted(self.stores as u64, "store")));
+        for (count, what) in [
+            (self.down, "not up"),
+            (self.unheard, "not heard of yet"),
+            (self.leaving, "being removed"),
+        ] {
+            if count > 0 {
+                let stores = text::counted(self.stores as u64, "store");
+                parts.push(format!("{count} of {stores} {what}"));
+            }
         }
         for (count, what) in
             [(self.leaderless, "leaderless"), (self.under_replicated, "under-replicated")]
@@ -465,7 +522,7 @@ pub(crate) mod tests {
 
     pub(crate) fn judged(contacts: [Contact; 3]) -> Facts<'static> {
         let stores = (1..).map(StoreId).zip(contacts).collect();
-        let health = ClusterHealth { stores, silent_regions: BTreeSet::new(), max_replicas: 3 };
+        let health = ClusterHealth { stores, max_replicas: 3, ..ClusterHealth::default() };
         Facts { health: Some(health), ..facts([1, 1, 1]) }
     }
 
@@ -484,7 +541,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_witness_alone_is_believed() {
-        use Contact::{Disconnected, Down, Unheard, Up};
+        use Contact::{Disconnected, Down, Up};
         let mut missed = judged([Up, Up, Up]);
         missed.regions[0].down = vec![peer(3)];
         let killed = ["store-3".to_owned()];
@@ -493,7 +550,6 @@ pub(crate) mod tests {
             (facts([1, 1, 21]), "disconnected"),
             (judged([Up, Up, Disconnected]), "disconnected"),
             (judged([Up, Up, Down]), "down"),
-            (judged([Up, Up, Unheard]), "unheard"),
             (missed, "unreachable"),
             (Facts { killed: &killed, ..judged([Up, Up, Up]) }, "killed"),
             (Facts { silent: silent.clone(), ..judged([Up, Up, Up]) }, "silent"),
@@ -508,6 +564,43 @@ pub(crate) mod tests {
                 complaint,
                 "degraded: 1 of 3 stores not up; 1 of 1 region under-replicated; cannot lose another store"
             );
+        }
+    }
+
+    /// Neither is a matter of starting something again.
+    #[test]
+    fn who_leaves_or_may_still_come_is_not_called_down() {
+        use Contact::{Disconnected, Unheard, Up};
+        let early = health(judged([Up, Up, Unheard]));
+        let ending = "1 of 1 region under-replicated; cannot lose another store";
+        let told = |health: Health| health.complaint().expect("not well");
+        assert_eq!((early.down, early.unheard, early.stores_up), (0, 1, 2));
+        assert_eq!(told(early), format!("degraded: 1 of 3 stores not heard of yet; {ending}"));
+        let mut leaving = judged([Up, Up, Disconnected]);
+        leaving.stores[2].state = StoreState::Offline;
+        let leaving = health(leaving);
+        assert_eq!((leaving.down, leaving.leaving), (0, 1));
+        assert_eq!(told(leaving), format!("degraded: 1 of 3 stores being removed; {ending}"));
+    }
+
+    #[test]
+    fn a_cluster_without_regions_says_what_it_waits_for() {
+        let told = |there: usize| {
+            let mut facts = judged([Contact::Up; 3]);
+            facts.regions.clear();
+            facts.stores.truncate(there);
+            facts.health.as_mut().expect("judged").start_up = Some(facts.stores.clone());
+            let health = health(facts);
+            assert_eq!(health.word(), "unavailable");
+            health.complaint().expect("not well")
+        };
+        for (there, expected) in [
+            (0, "0 of 3 stores have registered, start 3 more"),
+            (1, "1 of 3 stores has registered, start 2 more"),
+            (2, "2 of 3 stores have registered, start 1 more"),
+            (3, "all stores have registered, and the first regions are being made"),
+        ] {
+            assert_eq!(told(there), format!("unavailable: {expected}"));
         }
     }
 

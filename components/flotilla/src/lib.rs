@@ -49,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(refused) => return refuse(&refused, &arguments),
     };
-    let format = cli.globals.output;
+    let globals = cli.globals.clone();
     let outcome = runtime(&cli).and_then(|runtime| {
         let outcome = runtime.block_on(dispatch(cli));
         // Work that cannot be broken off must not delay the end.
@@ -59,7 +59,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(fault) => {
-            report(&fault, format);
+            let fault = fault.with_hints(|hint| context::pasted(&globals, hint));
+            report(&fault, globals.output);
             ExitCode::from(fault.exit() as u8)
         }
     }

@@ -55,16 +55,26 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A word as a shell takes it for the bytes that [`unescape`] reads back.
-pub(crate) fn shell_word(bytes: &[u8]) -> String {
+/// The argument that [`unescape`] reads back as these bytes.
+pub(crate) fn argument(bytes: &[u8]) -> String {
     let mut word = if bytes.is_empty() { String::new() } else { shown(bytes) };
     // What begins with a dash would be taken for an option.
     if word.starts_with('-') {
         word.replace_range(..1, "\\x2d");
     }
+    word
+}
+
+/// A word as a shell takes it for the bytes that [`unescape`] reads back.
+pub(crate) fn shell_word(bytes: &[u8]) -> String {
+    quoted(&argument(bytes))
+}
+
+/// A word as a shell takes it for itself.
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |letter: char| letter.is_alphanumeric() || "_-:./,@%+=".contains(letter);
     if !word.is_empty() && word.chars().all(is_plain) {
-        return word;
+        return word.to_owned();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
 }
@@ -245,6 +255,7 @@ mod tests {
             ],
         ) {
             prop_assert_eq!(unescape(&shown(&bytes)).expect("fine"), bytes.clone());
+            prop_assert_eq!(unescape(&argument(&bytes)).expect("fine"), bytes.clone());
             prop_assert_eq!(from_hex(&to_hex(&bytes)).expect("fine"), bytes);
         }
 

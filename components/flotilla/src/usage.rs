@@ -8,7 +8,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use crate::{args::Cli, catalogue, fault::Fault};
+use crate::{args::Cli, catalogue, fault::Fault, text};
 
 /// What became of a command line.
 pub(crate) enum Refused {
@@ -21,7 +21,8 @@ pub(crate) enum Refused {
 /// Reads a command line, the program's name first.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Refused> {
     let matches = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
-        let cli = Cli::from_arg_matches(&matches)?;
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.globals.complete();
         Ok((cli, matches))
     });
     match matches {
@@ -85,6 +86,9 @@ fn fault(error: &clap::Error, arguments: &[OsString]) -> Fault {
     if let Some(line) = as_value(error, &path, &command, arguments) {
         fault = fault.hint(line);
     }
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        fault = fault.hint("\\xNN in a key stands for any byte, as does --hex; a value of any bytes: put --stdin KEY");
+    }
     for line in usages(error, &path) {
         fault = fault.hint(line);
     }
@@ -107,17 +111,16 @@ fn as_value(
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
     let is_refused = |word: &&str| word.starts_with('-') && word.starts_with(refused.as_str());
     let (before, behind) = words.split_at(words.iter().position(is_refused)?);
-    let is_plain = |word: &&str| {
-        word.chars().all(|letter| letter.is_alphanumeric() || "_-:./,@%+=".contains(letter))
-    };
     let is_last_option = behind.iter().skip(1).all(|word| !word.starts_with('-'));
-    let line = if words.iter().all(is_plain) && is_last_option {
-        let before: String = before.iter().map(|word| format!("{word} ")).collect();
-        format!("flotilla {before}-- {}", behind.join(" "))
-    } else {
-        format!("{path} … -- {}", behind[0])
+    let quoted = |words: &[&str]| {
+        words.iter().map(|word| format!(" {}", text::quoted(word))).collect::<String>()
     };
-    Some(format!("{line}   where {} is no option: these end at --", behind[0]))
+    let line = if is_last_option {
+        format!("flotilla{} --{}", quoted(before), quoted(behind))
+    } else {
+        format!("{path} … --{}", quoted(&behind[..1]))
+    };
+    Some(format!("{line}   where {} is no option: these end at --", text::quoted(behind[0])))
 }
 
 /// How the command is used; where arguments do not go together, each of them without the others.
@@ -235,6 +238,7 @@ mod tests {
             ("flotilla store --label zone", &["'zone'", "a name and a value", "e.g. zone=z1"]),
             ("flotilla put k -abc", &["'-a'", "flotilla put k -- -abc   where"]),
             ("flotilla put k --milk", &["'--milk'", "flotilla put k -- --milk   where"]),
+            ("flotilla put note -it's", &["flotilla put note -- '-it'\\''s'   where"]),
             ("flotilla get -q --hex", &["'-q'", "flotilla get … -- -q   where"]),
             ("flotilla scan --prefix - -q", &["'-q'", "flotilla scan --prefix - -- -q   where"]),
             ("flotilla scan --prefix a --to b", &["cannot be used with"]),
@@ -253,6 +257,23 @@ mod tests {
             }
             assert!(!text.contains("error: ") && !text.contains("to pass"), "{line}:\n{text}");
         }
+    }
+
+    #[test]
+    fn the_placement_driver_has_its_usual_port() {
+        let words = "flotilla get k --pd localhost,h:1,x:y".split(' ').map(OsString::from);
+        let Ok(cli) = parse(&words.collect::<Vec<_>>()) else { panic!("it makes sense") };
+        assert_eq!(cli.globals.pd, ["localhost:2379", "h:1", "x:y"]);
+    }
+
+    #[test]
+    fn an_argument_of_other_bytes_is_told_how_to_write_it() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let key = OsString::from_vec(b"a\xff".to_vec());
+        let arguments = ["flotilla".into(), "get".into(), key];
+        let Err(Refused::Fault(fault)) = parse(&arguments) else { panic!("it is no text") };
+        let text = fault.to_text();
+        assert!(text.contains(r"\xNN in a key") && text.contains("code FLT-2108"), "{text}");
     }
 
     /// The lines of an error that say what to try.

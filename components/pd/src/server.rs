@@ -152,6 +152,12 @@ impl Pd {
         outcome
     }
 
+    /// Replicas of each region, as they were chosen when the cluster was made.
+    #[must_use]
+    pub fn max_replicas(&self) -> u32 {
+        self.handle.status().cluster.map_or(0, |cluster| cluster.max_replicas)
+    }
+
     async fn wait_for_identity(&mut self) -> Result<(), PdError> {
         let mut status = self.handle.status.clone();
         let known = status.wait_for(|status| status.cluster.is_some());

@@ -80,9 +80,9 @@ impl Decision {
 pub fn decide(failure: &Failure, route: Option<&Route>) -> Decision {
     use Correction as Learn;
     match failure {
-        Failure::NoRoute(NoRoute::PlacementDriver(_) | NoRoute::Region) => {
-            Decision::not_applied(Learn::Nothing, Next::Pause(Cause::PlacementDriver))
-        }
+        Failure::NoRoute(
+            NoRoute::PlacementDriver(_) | NoRoute::NotBootstrapped | NoRoute::Region,
+        ) => Decision::not_applied(Learn::Nothing, Next::Pause(Cause::PlacementDriver)),
         // A region may name a store that is gone: only a fresh region helps.
         Failure::NoRoute(NoRoute::Store(_)) => {
             Decision::not_applied(Learn::ReloadRegion, Next::Pause(Cause::PlacementDriver))

@@ -30,6 +30,8 @@ pub enum Failure {
 pub enum NoRoute {
     /// The placement driver did not answer.
     PlacementDriver(String),
+    /// The placement driver answers, and the cluster has no regions yet: too few stores have registered.
+    NotBootstrapped,
     /// The placement driver knows no region for the key at the moment.
     Region,
     /// The placement driver does not know the store, or the store has no address.
@@ -172,6 +174,9 @@ impl fmt::Display for NoRoute {
             Self::PlacementDriver(text) => {
                 write!(f, "the placement driver does not answer: {text}")
             }
+            Self::NotBootstrapped => f.write_str(
+                "the cluster has no regions yet: fewer stores have registered than it keeps replicas",
+            ),
             Self::Region => f.write_str("the placement driver knows no region for the key yet"),
             Self::Store(store) => {
                 write!(f, "the placement driver knows no address for store {store}")

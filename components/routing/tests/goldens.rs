@@ -224,6 +224,7 @@ fn failure(args: &mut ArgumentConsumer<'_>) -> Outcome<Failure> {
     let name = word(args)?;
     let plain = match name.as_str() {
         "pd_down" => Failure::NoRoute(NoRoute::PlacementDriver(text())),
+        "not_bootstrapped" => Failure::NoRoute(NoRoute::NotBootstrapped),
         "no_region" => Failure::NoRoute(NoRoute::Region),
         "no_store" => Failure::NoRoute(NoRoute::Store(StoreId(9))),
         "unsent" => Failure::Unsent(text()),

@@ -13,7 +13,7 @@ use flotilla_multiraft::{
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, Ready, ReadyQueue, Syncer, SyncerOptions};
 use flotilla_raftgroup::{GroupError, GroupLimits};
-use flotilla_telemetry::{MonotonicClock, StatusServer, Unfinished, spawn_or_abort};
+use flotilla_telemetry::{MonotonicClock, StatusError, StatusServer, Unfinished, spawn_or_abort};
 use flotilla_transport::{Identity, Limits, Peers, RaftService, SnapshotLimits};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -83,6 +83,14 @@ pub enum StoreError {
         /// Why.
         cause: io::Error,
     },
+    /// The address for metrics, health and settings cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    ListenStatus {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
     /// The placement driver does not answer, refuses this store, or speaks of another cluster.
     #[error("cannot join the cluster: {0}")]
     Join(#[from] crate::pd_link::PdLinkError),
@@ -117,7 +125,7 @@ struct Threads {
     apply_pool: Pool<ApplyWorker>,
 }
 
-/// What is bound before anything else: a port in use must not cost a half-started store.
+/// What is bound before anything else: a port in use must not cost a half-started store, nor leave a directory behind.
 struct Sockets {
     service: TcpListener,
     status: StatusServer,
@@ -134,10 +142,10 @@ impl Store {
             .thread_name("store-io")
             .enable_all()
             .build()?;
+        let sockets = runtime.block_on(bind(&config))?;
         let expect = Expect { free_min: config.limits.free_min, ..Expect::of(Role::Store) };
         let mut data_dir = DataDir::open(&config.data_dir, &expect)?;
         let options = EngineOptions { log_deletion: data_dir.log_deletion(), ..config.engine };
-        let sockets = runtime.block_on(bind(&config))?;
         let engine = Engine::open(&data_dir.database_path(), &options)?;
         if let Some(tail) = engine.cut_tail() {
             tracing::warn!(%tail, "rubbish was cut off a write-ahead log");
@@ -230,11 +238,13 @@ impl Store {
 }
 
 async fn bind(config: &StoreConfig) -> Result<Sockets, StoreError> {
-    let refused = |address| move |cause| StoreError::Listen { address, cause };
-    let service = TcpListener::bind(config.listen).await.map_err(refused(config.listen))?;
-    let status = StatusServer::bind(config.status_listen).await.map_err(|error| {
-        StoreError::Listen { address: config.status_listen, cause: io::Error::other(error) }
-    })?;
+    let refused = |cause| StoreError::Listen { address: config.listen, cause };
+    let service = TcpListener::bind(config.listen).await.map_err(refused)?;
+    let refused = |StatusError::Listen { address, source }| StoreError::ListenStatus {
+        address,
+        cause: source,
+    };
+    let status = StatusServer::bind(config.status_listen).await.map_err(refused)?;
     Ok(Sockets { service, status })
 }
 

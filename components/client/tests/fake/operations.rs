@@ -243,6 +243,7 @@ async fn health_is_told_where_the_placement_driver_knows_the_question() {
         stores: (1..=4).map(|id| store(id, id as i32)).chain([store(5, 99)]).collect(),
         silent_regions: vec![7],
         max_replicas: 3,
+        start_up: None,
     });
     let health = is_send(admin.health()).await.unwrap().expect("told");
     let contacts: Vec<Contact> = health.stores.into_values().collect();
@@ -250,7 +251,14 @@ async fn health_is_told_where_the_placement_driver_knows_the_question() {
     let [up, unheard] = [Contact::Up, Contact::Unheard];
     assert_eq!(contacts, [up, unheard, Contact::Disconnected, Contact::Down, unheard]);
     assert!(health.silent_regions.into_iter().eq([RegionId(7)]));
-    assert_eq!(health.max_replicas, 3);
+    assert_eq!((health.max_replicas, health.start_up), (3, None));
+    let (id, address) = (5, "store-5".to_owned());
+    let stores = vec![flotilla_proto::metapb::Store { id, address, ..Default::default() }];
+    let start_up = Some(cluster::StartUp { stores });
+    fake.world().health = Some(cluster::HealthResponse { start_up, ..Default::default() });
+    let waiting = admin.health().await.unwrap().and_then(|health| health.start_up);
+    let waiting = waiting.expect("it has no regions yet");
+    assert_eq!((waiting.len(), waiting[0].address.as_str()), (1, "store-5"));
 }
 
 #[tokio::test]

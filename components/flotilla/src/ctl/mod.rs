@@ -85,20 +85,35 @@ async fn status(
         ))?,
     }
     match health.complaint() {
-        Some(complaint) if check => Err(unhealthy(view, &health, complaint)),
+        Some(complaint) if check => Err(unhealthy(globals, view, &health, complaint)),
         _ => Ok(()),
     }
 }
 
 /// What is not well, the region that is worst off, and what to do.
-fn unhealthy(view: &ClusterView, health: &Health, complaint: String) -> Fault {
+fn unhealthy(globals: &Globals, view: &ClusterView, health: &Health, complaint: String) -> Fault {
     let mut fault = Fault::new(&catalogue::UNHEALTHY, complaint);
     if let Some(example) = health.example() {
         fault = fault.why(example);
     }
-    if health.stores_up < health.stores {
+    if health.waits_for.is_some() {
+        let one_more = context::one_more_store(&context::pd(globals));
+        return fault.hint(one_more).hint("flotilla ctl stores   shows those that have registered");
+    }
+    if health.unheard > 0 {
+        let why = "the placement driver has just been started, and waits for its stores";
+        fault = fault.hint(format!("ask again in some seconds: {why}"));
+    }
+    if health.leaving > 0 {
+        fault = fault.hint(
+            "flotilla ctl operators   shows how far the removal is; nothing is to be done, and the store that leaves \
+             must never be started again",
+        );
+    }
+    if health.down > 0 {
         fault = fault.hint("flotilla ctl stores   shows which store is not up: start it again");
-    } else if let Some(region) = health.worst_region().and_then(|id| view.region(id))
+    } else if health.unheard + health.leaving == 0
+        && let Some(region) = health.worst_region().and_then(|id| view.region(id))
         && region.state == RegionState::UnderReplicated
     {
         let id = region.info.region.id;
@@ -110,4 +125,46 @@ fn unhealthy(view: &ClusterView, health: &Health, complaint: String) -> Fault {
         });
     }
     fault.hint("flotilla ctl regions   shows all of them")
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_client::{StoreState, health::Contact};
+
+    use super::*;
+    use crate::health::tests::judged;
+
+    /// What somebody is told whose third store is in this state, and in contact like this.
+    fn told(state: StoreState, contact: Contact) -> String {
+        let mut facts = judged([Contact::Up, Contact::Up, contact]);
+        facts.stores[2].state = state;
+        let view = ClusterView::of(facts);
+        let health = Health::of(&view);
+        let complaint = health.complaint().expect("not well");
+        let pd = vec!["h:1".to_owned()];
+        let globals =
+            Globals { pd, timeout: std::time::Duration::from_secs(1), output: Format::Table };
+        unhealthy(&globals, &view, &health, complaint).to_text()
+    }
+
+    /// The directory of a store that is being removed must never be started again.
+    #[test]
+    fn only_a_store_that_is_down_is_to_be_started_again() {
+        let again = "start it again";
+        let down = told(StoreState::Up, Contact::Down);
+        assert!(down.contains("1 of 3 stores not up") && down.contains(again), "{down}");
+        let leaving = told(StoreState::Offline, Contact::Down);
+        for part in [
+            "1 of 3 stores being removed",
+            "ctl operators   shows how far",
+            "must never be started",
+        ] {
+            assert!(leaving.contains(part), "no {part} in\n{leaving}");
+        }
+        let early = told(StoreState::Up, Contact::Unheard);
+        for part in ["1 of 3 stores not heard of yet", "try  ask again in some seconds"] {
+            assert!(early.contains(part), "no {part} in\n{early}");
+        }
+        assert!(!leaving.contains(again) && !early.contains(again), "{leaving}{early}");
+    }
 }

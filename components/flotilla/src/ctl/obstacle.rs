@@ -8,6 +8,7 @@ use flotilla_client::{Admin, Error, ErrorKind, OperatorInfo, RegionChange, Store
 use crate::{
     args::Globals,
     catalogue::{self, Entry},
+    context,
     fault::Fault,
     health::{ClusterView, RegionView, votes_on},
     playground::Insight,
@@ -77,6 +78,8 @@ impl Wish {
 /// The cluster, for somebody who wants something of it.
 #[derive(Debug)]
 pub(super) struct Sight {
+    /// Addresses of the placement driver, with commas.
+    pub pd: String,
     pub view: ClusterView,
     /// What is being done to regions.
     pub running: Vec<OperatorInfo>,
@@ -90,7 +93,8 @@ impl Sight {
         let insight = Insight::of(globals).await;
         let view = ClusterView::look(admin, &insight.killed).await?;
         let operators = admin.operators().await?;
-        Ok(Self { view, running: operators.running, ended: operators.ended })
+        let pd = context::pd(globals);
+        Ok(Self { pd, view, running: operators.running, ended: operators.ended })
     }
 
     /// An error where something that is known already stands in the way of `wish`.
@@ -291,6 +295,15 @@ impl Sight {
             StoreState::Offline => return None,
             StoreState::Up => {}
         }
+        if store.state == "unheard" {
+            let hint =
+                "ask again in some seconds: it is removed where it is still not heard of then";
+            let why = "the placement driver has just been started, and waits for its stores";
+            return Some(Obstacle::new(
+                format!("store {id} is not heard of yet: {why}"),
+                [hint.to_owned()],
+            ));
+        }
         if !["disconnected", "down", "killed"].contains(&store.state) {
             let hints = [
                 "if it is to go all the same, stop its process first",
@@ -310,8 +323,10 @@ impl Sight {
         let wanted = usize::try_from(self.view.replicas_wanted).unwrap_or(usize::MAX);
         if up < wanted {
             let hints = [
-                "start a new store first, at another address: flotilla store --data DIR --listen IP:PORT"
-                    .to_owned(),
+                format!(
+                    "start a new store first, at another address: {}",
+                    context::one_more_store(&self.pd)
+                ),
                 format!("then again: flotilla ctl store remove {store} --yes"),
             ];
             let others = text::counted(up as u64, "other store");
@@ -399,7 +414,8 @@ mod tests {
         facts.regions = vec![RegionInfo { region, leader, down: Vec::new(), pending: Vec::new() }];
         facts.silent = BTreeSet::new();
         change(&mut facts);
-        Sight { view: ClusterView::of(facts), running: Vec::new(), ended: Vec::new() }
+        let pd = "127.0.0.1:2379".to_owned();
+        Sight { pd, view: ClusterView::of(facts), running: Vec::new(), ended: Vec::new() }
     }
 
     fn contact(facts: &mut Facts<'_>, store: u64, contact: Contact) {
@@ -548,7 +564,12 @@ mod tests {
             contact(facts, 3, Contact::Disconnected);
         });
         let told = remove(&three, 3);
-        assert_told(&told, &["2 other stores up", "3 replicas", "start a new store first"]);
+        let start = "at another address: flotilla store --data DIR --pd 127.0.0.1:2379 --listen IP:PORT --status-listen IP:PORT\n";
+        assert_told(&told, &["2 other stores up", "3 replicas", "start a new store first", start]);
+        let early = sight(|facts| contact(facts, 3, Contact::Unheard));
+        let early = remove(&early, 3);
+        assert_told(&early, &["store 3 is not heard of yet", "ask again in some seconds"]);
+        assert!(!early.contains("stop its process"), "{early}");
         let holes = sight(|facts| {
             contact(facts, 3, Contact::Disconnected);
             facts.regions[0].region.range = KeyRange::new("", "m");

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     args::{Globals, RegionCommand, SplitArgs},
-    catalogue,
+    catalogue, context,
     fault::Fault,
     health::{RegionView, votes_on},
     kv,
@@ -72,7 +72,7 @@ async fn begin(
         told.push_str(&format!("  {number}  {step}\n"));
     }
     output::print(&told)?;
-    output::note("how it goes on: flotilla ctl operators --history");
+    output::note(&context::pasted(globals, "how it goes on: flotilla ctl operators --history"));
     Ok(())
 }
 
@@ -93,7 +93,10 @@ async fn cancel(globals: &Globals, admin: &Admin, region: RegionId) -> Result<()
     }
     output::print(&format!("{}\n", given_up(region, ended)))?;
     let told = stays.iter().map(|Leftover { what, remedies }| {
-        let remedies: String = remedies.iter().map(|line| format!("    {line}\n")).collect();
+        let remedies: String = remedies
+            .iter()
+            .map(|line| format!("    {}\n", context::pasted(globals, line)))
+            .collect();
         format!("  stays behind: {what}\n{remedies}")
     });
     output::print(&told.collect::<String>())

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::obstacle::Obstacle;
 use crate::{
     args::{Globals, REGIONS_LIMIT, RegionsArgs},
+    context,
     fault::Fault,
     health::{ClusterView, RegionState, RegionView},
     kv,
@@ -34,7 +35,14 @@ pub(super) fn list(globals: &Globals, view: &ClusterView, args: &RegionsArgs) ->
     let (shown, rest) = chosen.split_at(limit);
     let next = rest.first().map(|region| &region.info.region.range.start);
     let page = Page { shown, next, all: &chosen };
-    if globals.output == Format::Json { page.print_json() } else { page.print_table(args) }
+    if globals.output == Format::Json {
+        return page.print_json();
+    }
+    page.print_table(globals, args)?;
+    if let Some(waits_for) = view.waits_for() {
+        output::note(&waits_for);
+    }
+    Ok(())
 }
 
 /// All that are asked for, whatever the limit, in the order of their keys.
@@ -63,13 +71,10 @@ fn choose<'a>(view: &'a ClusterView, args: &RegionsArgs) -> Result<Vec<&'a Regio
 impl Page<'_> {
     fn print_json(&self) -> Result<(), Fault> {
         let regions = Value::Array(self.shown.iter().map(|region| region_json(region)).collect());
-        let rest = self.next.map_or(Value::Null, |next| {
-            let mut rest = json!({ "from_hex": text::to_hex(next) });
-            if let Ok(text) = std::str::from_utf8(next) {
-                rest["from"] = json!(text);
-            }
-            rest
-        });
+        let rest = self.next.map_or(
+            Value::Null,
+            |next| json!({ "from": text::argument(next), "from_hex": text::to_hex(next) }),
+        );
         let more = [
             ("truncated", json!(self.next.is_some())),
             ("rest", rest),
@@ -79,7 +84,7 @@ impl Page<'_> {
         output::print_json_with("regions", regions, &more)
     }
 
-    fn print_table(&self, args: &RegionsArgs) -> Result<(), Fault> {
+    fn print_table(&self, globals: &Globals, args: &RegionsArgs) -> Result<(), Fault> {
         output::print(&self.table().render())?;
         if let Some(next) = self.next {
             let (shown, all) = (self.shown.len() as u64, self.all.len() as u64);
@@ -93,7 +98,7 @@ impl Page<'_> {
                 text::grouped(shown),
                 text::counted(all, "region"),
                 states.join(", "),
-                continuation(args, next),
+                context::pasted(globals, &continuation(args, next)),
             ));
         }
         Ok(())
@@ -257,6 +262,7 @@ mod tests {
             stores: up.collect(),
             silent_regions: BTreeSet::new(),
             max_replicas: 3,
+            start_up: None,
         };
         let (regions, health) = (regions.collect(), Some(health));
         ClusterView::of(Facts {

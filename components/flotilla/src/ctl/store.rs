@@ -7,7 +7,7 @@ use serde_json::json;
 use super::obstacle::{Sight, Wish, explain};
 use crate::{
     args::{Globals, StoreCommand},
-    catalogue,
+    catalogue, context,
     fault::Fault,
     output::{self, Format},
     text,
@@ -37,9 +37,9 @@ async fn remove(globals: &Globals, admin: &Admin, store: StoreId) -> Result<(), 
         return output::print_json("removed", json!({"store": store.get()}));
     }
     output::print(&format!("store {store}: leaves, what it held is made anew on other stores\n"))?;
-    output::note(
-        "how it goes on: flotilla ctl stores; what is done to regions: flotilla ctl operators",
-    );
+    let note =
+        "how it goes on: flotilla ctl stores; what is done to regions: flotilla ctl operators";
+    output::note(&context::pasted(globals, note));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     args::{Globals, StoresArgs},
+    context,
     fault::Fault,
     health::{ClusterView, StoreView},
     output::{self, Column, Format, Table},
@@ -31,7 +32,10 @@ pub(super) fn list(
     let shown: Vec<&StoreView> = view.stores.iter().filter(is_shown).collect();
     output::print(&table(view, names, &shown).render())?;
     if let Some(note) = hidden_note(view.stores.len() - shown.len()) {
-        output::note(&note);
+        output::note(&context::pasted(globals, &note));
+    }
+    if let Some(waits_for) = view.waits_for() {
+        output::note(&waits_for);
     }
     Ok(())
 }

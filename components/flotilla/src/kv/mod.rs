@@ -109,21 +109,23 @@ pub(crate) async fn scan(globals: &Globals, args: ScanArgs) -> Result<(), Fault>
     output::print(&pairs_table(&pairs, args.keys_only).render())?;
     if let Some(rest) = rest {
         let count = text::counted(pairs.len() as u64, "key");
-        output::note(&format!("{count}, more follow: {}", continuation(&args, &rest)));
+        output::note(&format!(
+            "{count}, more follow: {}",
+            context::pasted(globals, &continuation(&args, &rest))
+        ));
     }
     Ok(())
 }
 
-/// The range that was not shown, for `scan FROM --to TO`.
+/// The range that was not shown, for `scan FROM --to TO`: in the form that these arguments have.
 fn rest_json(rest: &KeyRange) -> Value {
     let (start, end) = (&rest.start, &rest.end);
-    let mut object = json!({"from_hex": text::to_hex(start), "to_hex": text::to_hex(end)});
-    for (name, bytes) in [("from", start), ("to", end)] {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            object[name] = json!(text);
-        }
-    }
-    object
+    json!({
+        "from": text::argument(start),
+        "to": text::argument(end),
+        "from_hex": text::to_hex(start),
+        "to_hex": text::to_hex(end),
+    })
 }
 
 /// The command that goes on where `args` ended; it can be pasted.
@@ -273,6 +275,22 @@ mod tests {
             let empty = super::range(&range(Some(from), Some("a")), "kv dump");
             let text = empty.expect_err("no key is in it").to_text();
             assert!(text.contains(&format!("  try  {hint}\n")), "{text}");
+        }
+    }
+
+    /// A program passes on what it was told, whatever the keys are made of.
+    #[test]
+    fn what_is_left_is_told_in_the_form_of_the_arguments() {
+        for (bytes, argument) in [
+            (b"user:1".as_slice(), "user:1"),
+            (b"a\\b", r"a\\b"),
+            (b"\xff\0", r"\xff\x00"),
+            (b"-5", r"\x2d5"),
+            (b"", ""),
+        ] {
+            let rest = rest_json(&KeyRange::new(bytes.to_vec(), ""));
+            assert_eq!((&rest["from"], &rest["to"]), (&argument.into(), &"".into()));
+            assert_eq!(key(argument, false).expect("a key"), bytes);
         }
     }
 

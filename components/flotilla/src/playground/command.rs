@@ -11,7 +11,13 @@ use flotilla_client::{Client, ClientOptions, Error};
 use serde_json::{Value, json};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::{control::Command, descriptor::Descriptor, kill, node::STOP_PATIENCE, select};
+use super::{
+    control::Command,
+    descriptor::Descriptor,
+    kill,
+    node::STOP_PATIENCE,
+    select::{self, GLANCE},
+};
 use crate::{
     args::{AddStoreArgs, Globals, PlaygroundCommand},
     catalogue,
@@ -91,8 +97,12 @@ pub(super) async fn ask(
 async fn start(globals: &Globals, playground: &Descriptor, node: String) -> Result<(), Fault> {
     let began = Instant::now();
     let command = Command::Start { node: node.clone() };
-    let mut answer = ask(playground, command, globals.timeout).await?;
     let store = playground.stores.iter().find(|store| store.name == node);
+    let asked = ask(playground, command, globals.timeout).await;
+    let mut answer = match asked {
+        Err(fault) if store.is_some() => return Err(not_started(playground, &node, fault).await),
+        answered => answered?,
+    };
     if let Some(store) = store {
         until_seen(globals, playground, (&node, &store.address), began).await?;
         answer["seen_seconds"] = json!(began.elapsed().as_secs_f64());
@@ -110,6 +120,26 @@ fn up(answer: &Value) -> String {
         format!("; the placement driver sees it after {seconds:.2} s")
     });
     format!("up in {seconds:.2} s{seen}")
+}
+
+/// Why a store was not started, as far as the playground knows, and what to do.
+async fn not_started(playground: &Descriptor, node: &str, fault: Fault) -> Fault {
+    if fault.is(&catalogue::STORE_REMOVED) {
+        let data = playground.data.join(node);
+        let anew = format!("for a new store in its place: rm -r {}", data.display());
+        let again = format!("flotilla playground start {node}");
+        return fault.advised(&catalogue::STORE_REMOVED, vec![anew, again]);
+    }
+    if !fault.is(&catalogue::NO_ANSWER) {
+        return fault;
+    }
+    let nodes = ask(playground, Command::Status, GLANCE).await.unwrap_or_default();
+    let mut nodes = nodes["nodes"].as_array().into_iter().flatten();
+    let down = nodes.find(|node| node["role"] == "pd" && node["state"] != "up");
+    let Some(pd) = down.and_then(|pd| pd["name"].as_str()) else { return fault };
+    let start = format!("flotilla playground start {pd}");
+    let why = format!("{pd} is not up, and a store that starts waits for it; it goes on");
+    fault.why(why).advised(&catalogue::NO_ANSWER, vec![start])
 }
 
 /// The labels by their names, each of which may be said once.

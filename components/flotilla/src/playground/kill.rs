@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::{command::ask, control::Command, descriptor::Descriptor, select::down_stores};
 use crate::{
     args::Globals,
-    catalogue,
+    catalogue, context,
     fault::Fault,
     output::{self, Format},
     text,
@@ -81,7 +81,8 @@ fn print(globals: &Globals, node: &str, gaps: &[Gap], lost: &[u64]) -> Result<()
     for region in lost {
         output::print(&format!("  region {region:>4}   has no majority any more\n"))?;
     }
-    output::print(&format!("revive: flotilla playground start {node}\n"))
+    let revive = format!("revive: flotilla playground start {node}\n");
+    output::print(&context::pasted(globals, &revive))
 }
 
 /// What is not well now: the node is killed, but the cluster does not do without it.

@@ -265,7 +265,7 @@ fn too_few(data: &Path, held: u16, asked: u16) -> Fault {
     );
     Fault::new(entry, text)
         .why(entry.cause)
-        .hint(format!("--stores {held}, or more, or none: then it is as many as there are"))
+        .hint(format!("--stores {held}, or more; without --stores it is as many as there are"))
         .hint("another --name or --data, for a new cluster")
 }
 

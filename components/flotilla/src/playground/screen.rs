@@ -9,11 +9,13 @@ use flotilla_client::Client;
 use rustix::termios::tcgetwinsize;
 
 use super::{
+    descriptor::Descriptor,
     fleet::Fleet,
     plan::{Lifetime, NodePlan, Plan, Role},
     ready::Readiness,
 };
 use crate::{
+    context,
     fault::Fault,
     health::{ClusterView, Health},
     output, text,
@@ -28,12 +30,10 @@ const FOOTER_TIMEOUT: Duration = Duration::from_millis(900);
 /// The first lines.
 pub(super) fn heading(plan: &Plan) -> Result<(), Fault> {
     let version = env!("CARGO_PKG_VERSION");
-    let stores = plan.stores().count();
+    let stores = text::counted(plan.stores().count() as u64, "store");
     let name = plan.name.as_deref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
     let form = if plan.is_processes { "each in its own process" } else { "in one process" };
-    output::print(&format!(
-        "flotilla {version}  playground{name}  1 PD + {stores} stores {form}\n\n"
-    ))
+    output::print(&format!("flotilla {version}  playground{name}  1 PD + {stores} {form}\n\n"))
 }
 
 /// One node serves.
@@ -58,7 +58,7 @@ pub(super) fn banner(fleet: &Fleet, readiness: &Readiness, took: Duration) -> Re
     let Readiness { regions, voters, written } = readiness;
     let seconds = took.as_secs_f64();
     let mut text = format!(
-        "  {regions:<2} regions ready {seconds:.2} s   {} each; get checked on all, put on {written}\n\n",
+        "  {regions:<2} regions ready {seconds:.2} s   {} each; read: all, written: {written}\n\n",
         text::counted(*voters as u64, "voter"),
     );
     // What the data directory holds counts, not what a new one would get.
@@ -94,16 +94,26 @@ pub(super) fn banner(fleet: &Fleet, readiness: &Readiness, took: Duration) -> Re
     };
     row("Data", plan.data.display().to_string(), fate);
     row("Logs", plan.log.display().to_string(), "");
-    text.push_str(
-        "\nIn another terminal:\n  \
+    let killable = stores().next().filter(|_| *voters > 2);
+    text.push_str(&suggested(killable.map(|node| node.name.as_str()), &pd.to_string()));
+    output::print(&format!("{text}\nCtrl-C stops it.\n"))
+}
+
+/// What to do in another terminal. Where more playgrounds run, each command names this one.
+fn suggested(killable: Option<&str>, pd: &str) -> String {
+    let mut lines = "\nIn another terminal:\n  \
          flotilla put hello world && flotilla get hello\n  \
          flotilla bench --duration 10s\n  \
-         flotilla ctl status\n",
-    );
-    if let Some(NodePlan { name, .. }) = stores().next().filter(|_| *voters > 2) {
-        text.push_str(&format!("  flotilla playground kill {name}\n"));
+         flotilla ctl status\n"
+        .to_owned();
+    if let Some(name) = killable {
+        lines.push_str(&format!("  flotilla playground kill {name}\n"));
     }
-    output::print(&format!("{text}\nCtrl-C stops it.\n"))
+    if Descriptor::living().iter().any(|one| one.pd != [pd]) {
+        context::with_pd(pd, &lines)
+    } else {
+        lines
+    }
 }
 
 /// Shows how the cluster does, until dropped: a line that is rewritten on a terminal; elsewhere a new

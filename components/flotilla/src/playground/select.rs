@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a look at the nodes of a playground may take that is only beside the point.
-const GLANCE: Duration = Duration::from_millis(500);
+pub(super) const GLANCE: Duration = Duration::from_millis(500);
 
 /// The playground with the process, else the one with the placement driver, else the only one that runs.
 pub(super) async fn one(globals: &Globals, selector: &Selector) -> Result<Descriptor, Fault> {
@@ -43,11 +43,17 @@ pub(super) async fn one(globals: &Globals, selector: &Selector) -> Result<Descri
             let text = wanted.unwrap_or_else(|| "no playground is running".to_owned());
             let fault = listed(Fault::new(&catalogue::NO_PLAYGROUND, text), &living);
             let why = match living.len() {
-                0 => "none of this user is running",
+                0 => "this user has started none here, or it has ended",
                 _ => "others are running",
             };
             let fault = fault.why(why);
-            Err(if living.is_empty() { fault.hint("flotilla playground") } else { fault })
+            Err(if living.is_empty() {
+                fault.hint("flotilla playground").hint(
+                    "flotilla ctl status --pd HOST:PORT   looks at a cluster that was started by hand",
+                )
+            } else {
+                fault
+            })
         }
         many => {
             let text = format!("{} playgrounds are running", many.len());

@@ -34,6 +34,10 @@ pub(crate) fn store_fault(error: &StoreError) -> Fault {
         StoreError::DataDir(error) => data_dir_fault(error),
         StoreError::Engine(error) => engine_fault("the store", error),
         StoreError::Listen { address, cause } => listen_fault("the store", *address, cause),
+        StoreError::ListenStatus { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => {
+            port::in_use("the store", *address).hint("--status-listen IP:PORT")
+        }
+        StoreError::ListenStatus { address, cause } => listen_fault("the store", *address, cause),
         StoreError::Join(error) => join_fault(error),
         StoreError::Read(_) | StoreError::Claim(_) => {
             explained(&catalogue::STORAGE, error.to_string())
@@ -53,17 +57,16 @@ fn join_fault(error: &PdLinkError) -> Fault {
             let text = format!("no placement driver answers at {endpoints}");
             Fault::new(&catalogue::NO_PD, text).why(cause).hint(catalogue::NO_PD.remedy)
         }
-        // The text is protocol: there is no code for it.
-        PdLinkError::Refused(why) if why.contains("is a tombstone") => {
+        PdLinkError::Removed(why) => {
             let text = "this store was removed from its cluster for good";
             Fault::new(&catalogue::STORE_REMOVED, text)
                 .why(why)
                 .hint(catalogue::STORE_REMOVED.remedy)
         }
-        PdLinkError::Refused(why) => {
+        PdLinkError::Refused(_) | PdLinkError::NotBootstrapped => {
             let text = "the placement driver refuses this store";
             Fault::new(&catalogue::STORE_REFUSED, text)
-                .why(why)
+                .why(error.to_string())
                 .hint(catalogue::STORE_REFUSED.remedy)
         }
     }
@@ -152,6 +155,36 @@ mod tests {
             (damaged, "nothing was changed", "Leave the directory"),
             (full, "full disk", "Free some"),
         ]
+    }
+
+    #[test]
+    fn a_refused_store_is_told_apart_from_a_removed_one() {
+        let twin = "store 2 is registered there. Its address is free once it is a tombstone";
+        let told = |error| join_fault(&error).to_json()["error"]["code"].clone();
+        assert_eq!(told(PdLinkError::Refused(twin.to_owned())), "FLT-1012");
+        assert_eq!(told(PdLinkError::Removed("store 2".to_owned())), "FLT-1014");
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_told_with_its_option() {
+        let address: SocketAddr = "127.0.0.1:20180".parse().expect("an address");
+        let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
+        for (error, option) in [
+            (StoreError::Listen { address, cause: in_use() }, "[\"--listen IP:PORT\"]"),
+            (
+                StoreError::ListenStatus { address, cause: in_use() },
+                "[\"--status-listen IP:PORT\"]",
+            ),
+        ] {
+            let told = store_fault(&error).to_json();
+            assert_eq!(
+                (&told["error"]["code"], told["error"]["try"].to_string()),
+                (&"FLT-1004".into(), option.to_owned())
+            );
+        }
+        let foreign = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let told = store_fault(&StoreError::ListenStatus { address, cause: foreign });
+        assert!(told.is(&catalogue::START_FAILED), "{}", told.to_text());
     }
 
     /// That nothing was changed is no advice.

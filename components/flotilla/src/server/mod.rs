@@ -76,7 +76,13 @@ fn said(schema: &'static Schema, args: &ServerArgs) -> Result<RawConfig, Fault> 
 fn config_fault(error: &ConfigError) -> Fault {
     let code = error.problems.first().map_or("", |problem| problem.code);
     let entry = catalogue::find(code).unwrap_or(&catalogue::BAD_CONFIG);
-    Fault::new(entry, error.to_string()).hint(entry.remedy)
+    let fault = Fault::new(entry, error.to_string());
+    // Without a file there are no lines that could be corrected.
+    let has_lines = error.problems.iter().any(|problem| problem.place.is_some());
+    if has_lines || code != catalogue::BAD_CONFIG.code {
+        return fault.hint(entry.remedy);
+    }
+    fault.hint("correct the options that are named; --help shows all of them with examples")
 }
 
 /// Ends this process at once when standard input is closed: the playground that started it is gone.

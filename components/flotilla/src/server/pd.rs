@@ -91,7 +91,7 @@ async fn live(mut pd: Pd, asked: oneshot::Receiver<End>) {
 
 /// `flotilla pd`.
 pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
-    let config = resolve(&args)?;
+    let (config, replicas) = resolve(&args)?;
     super::init_logging(&config.log.level, config.log.file.as_deref())?;
     let open_files = OpenFiles::raise();
     super::end_with_parent(&args.server)?;
@@ -105,6 +105,12 @@ pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
     };
     // Only now: what does not start says nothing but why.
     open_files.tell(1);
+    let made_with = pd.max_replicas();
+    if let Some(said) = replicas.filter(|said| *said != made_with) {
+        output::note(&format!(
+            "max-replicas {said} is not taken: this cluster was made with {made_with}, and keeps that"
+        ));
+    }
     let address = pd.address();
     match globals.output {
         Format::Table => output::print(&format!("{name} serves on {address}\n"))?,
@@ -120,7 +126,8 @@ pub(crate) async fn run(globals: &Globals, args: PdArgs) -> Result<(), Fault> {
     }
 }
 
-fn resolve(args: &PdArgs) -> Result<PdConfig, Fault> {
+/// The settings, and the number of replicas where it is said.
+fn resolve(args: &PdArgs) -> Result<(PdConfig, Option<u32>), Fault> {
     let mut raw = super::said(&SCHEMA, &args.server)?;
     for (key, said) in [
         ("name", args.name.clone()),
@@ -130,5 +137,7 @@ fn resolve(args: &PdArgs) -> Result<PdConfig, Fault> {
             raw.set(key, &said);
         }
     }
-    PdConfig::resolve(raw).map_err(|error| config_fault(&error))
+    let replicas = raw.clone().count("max-replicas", 1..=7);
+    let config = PdConfig::resolve(raw).map_err(|error| config_fault(&error))?;
+    Ok((config, replicas))
 }

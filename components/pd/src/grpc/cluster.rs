@@ -7,7 +7,7 @@ use flotilla_placement::{Change, EndedOperator, Ending, Operator, StoreHealth};
 use flotilla_proto::{cluster as wire, cluster::cluster_server::Cluster};
 use tonic::{Request, Response, Status};
 
-use super::reject;
+use super::{convert, reject};
 use crate::{
     core::{LastOperator, Look, Request as Ask},
     handle::CoreHandle,
@@ -27,6 +27,14 @@ impl Cluster for ClusterService {
         let status = reject::admit(&self.core, request.into_inner().cluster_id).await?;
         let health = self.core.ask(|reply| Look::Health { reply }).await;
         let health = health.map_err(|denied| reject::status(&denied))?;
+        let start_up = match status.bootstrap {
+            Some(_) => None,
+            None => {
+                let stores = self.core.ask(|reply| Look::Stores { reply }).await;
+                let stores = stores.map_err(|denied| reject::status(&denied))?;
+                Some(wire::StartUp { stores: stores.iter().map(convert::store_to_wire).collect() })
+            }
+        };
         let store = |(id, health): (StoreId, StoreHealth)| wire::StoreHealth {
             store_id: id.get(),
             contact: contact(health).into(),
@@ -36,6 +44,7 @@ impl Cluster for ClusterService {
             stores: health.stores.into_iter().map(store).collect(),
             silent_regions: health.silent_regions.iter().map(|region| region.get()).collect(),
             max_replicas: status.cluster.map_or(0, |cluster| cluster.max_replicas),
+            start_up,
         }))
     }
 

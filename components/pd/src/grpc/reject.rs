@@ -4,8 +4,8 @@
 
 use flotilla_pdcore::Denied;
 use flotilla_placement::{OperatorRefusal, Refusal, ScanRefusal, SplitRefusal};
-use flotilla_proto::pdpb;
-use tonic::Status;
+use flotilla_proto::{ERROR_KIND, pdpb};
+use tonic::{Status, metadata::MetadataValue};
 
 use crate::{handle::CoreHandle, status};
 
@@ -44,8 +44,17 @@ pub(super) async fn admit(core: &CoreHandle, theirs: u64) -> Result<status::Stat
     core.leading().await.map_err(|denied| status(&denied))
 }
 
-/// A refusal that has no place in a header.
+/// A refusal that has no place in a header. Where a header would name its kind, the metadata do.
 pub(super) fn status(denied: &Denied) -> Status {
+    let mut status = bare_status(denied);
+    if let Some(kind) = kind_in_header(denied).filter(|kind| *kind != pdpb::ErrorType::Unknown) {
+        let name = MetadataValue::from_static(kind.as_str_name());
+        status.metadata_mut().insert(ERROR_KIND, name);
+    }
+    status
+}
+
+fn bare_status(denied: &Denied) -> Status {
     let text = denied.to_string();
     match denied {
         Denied::NotLeader | Denied::Stopped | Denied::Refused(Refusal::StaleTerm { .. }) => {

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::leader::{Leader, check_header};
+use super::leader::{Leader, PdLinkError, check_header};
 
 /// An address that is no older is taken as it is.
 const FRESH: Duration = Duration::from_millis(500);
@@ -94,6 +94,8 @@ impl StoreAddresses {
                 let id = StoreId(store.id);
                 self.note(id, address(store));
             }),
+            // Every first start; there is nobody to talk to yet.
+            Err(PdLinkError::NotBootstrapped) => tracing::debug!("the cluster has no regions yet"),
             Err(error) => tracing::warn!(%error, "other stores are looked up one by one"),
         }
     }

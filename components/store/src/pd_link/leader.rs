@@ -7,7 +7,10 @@ use std::{
 };
 
 use flotilla_base::{ClusterId, address::authority};
-use flotilla_proto::pdpb::{self, pd_client::PdClient};
+use flotilla_proto::{
+    ERROR_KIND,
+    pdpb::{self, pd_client::PdClient},
+};
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
@@ -15,6 +18,7 @@ use tokio::{
 };
 use tonic::{
     Code, Status,
+    metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
 
@@ -55,6 +59,12 @@ pub enum PdLinkError {
     /// It said no, and why.
     #[error("{0}")]
     Refused(String),
+    /// It said that this store was removed for good.
+    #[error("{0}")]
+    Removed(String),
+    /// The cluster has no regions yet.
+    #[error("the cluster has no regions yet")]
+    NotBootstrapped,
 }
 
 impl PdLinkError {
@@ -152,7 +162,7 @@ impl Leader {
             }
             Ok(Err(status)) if is_refusal(status.code()) => {
                 self.count_failure();
-                return Err(PdLinkError::Refused(status.message().to_owned()));
+                return Err(refusal(&status));
             }
             Ok(Err(status)) => status.message().to_owned(),
             Err(_elapsed) => "no answer in time".to_owned(),
@@ -284,8 +294,23 @@ impl Leader {
 /// Fails where a response's header carries an error.
 pub(super) fn check_header(header: Option<pdpb::ResponseHeader>) -> Result<(), Status> {
     match header.and_then(|header| header.error) {
-        Some(error) if error.r#type() != pdpb::ErrorType::Ok => Err(super::unusable(error.message)),
+        Some(error) if error.r#type() != pdpb::ErrorType::Ok => {
+            let kind = MetadataValue::from_static(error.r#type().as_str_name());
+            let mut status = super::unusable(error.message);
+            status.metadata_mut().insert(ERROR_KIND, kind);
+            Err(status)
+        }
         _ => Ok(()),
+    }
+}
+
+/// What a refusal means, by the kind that its status names.
+fn refusal(status: &Status) -> PdLinkError {
+    let kind = status.metadata().get(ERROR_KIND).and_then(|kind| kind.to_str().ok());
+    match kind.and_then(pdpb::ErrorType::from_str_name) {
+        Some(pdpb::ErrorType::StoreTombstone) => PdLinkError::Removed(status.message().to_owned()),
+        Some(pdpb::ErrorType::NotBootstrapped) => PdLinkError::NotBootstrapped,
+        _ => PdLinkError::Refused(status.message().to_owned()),
     }
 }
 

@@ -288,6 +288,21 @@ async fn refusals_end_waiting_at_once() {
     let config = StoreConfig::new("data", Vec::new());
     let refused = link.register(&config, StoreId(1001), Incarnation(4)).await;
     assert_eq!(refused, Err(PdLinkError::Refused(text.to_owned())));
+    for (kind, expected) in [
+        (pdpb::ErrorType::StoreTombstone, PdLinkError::Removed(text.to_owned())),
+        (pdpb::ErrorType::NotBootstrapped, PdLinkError::NotBootstrapped),
+        (pdpb::ErrorType::AlreadyBootstrapped, PdLinkError::Refused(text.to_owned())),
+    ] {
+        let mut told = Played { refusal: None, address: address(), ..played.clone() };
+        let mut refusal = Status::failed_precondition(text);
+        let name = tonic::metadata::MetadataValue::from_static(kind.as_str_name());
+        refusal.metadata_mut().insert(flotilla_proto::ERROR_KIND, name);
+        told.refusal = Some(refusal);
+        let _server = told.start();
+        let link = told.connect().await.expect("connected");
+        let refused = link.register(&config, StoreId(1001), Incarnation(4)).await;
+        assert_eq!(refused, Err(expected), "the kind counts, not the words");
+    }
     let other = PdLink::connect(&[played.address.to_string()], ClusterId(78)).await;
     let (ours, theirs) = (ClusterId(78), ClusterId(CLUSTER));
     assert_eq!(other.map(|_link| ()), Err(PdLinkError::OtherCluster { ours, theirs }));

@@ -6,7 +6,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use flotilla_base::{ByteSize, address::authority};
+use flotilla_base::{ByteSize, address::with_port};
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -234,18 +234,12 @@ impl RawConfig {
 
     /// `host:port` from `host`, `host:port` or `http://host:port`.
     pub fn endpoint(&mut self, key: &str, text: &str, port: u16) -> Option<String> {
-        let plain = authority(text);
-        let (host, has_port) = match plain.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_ok() => (host, true),
-            Some(_no_port) => ("", false),
-            None => (plain, false),
-        };
-        if host.is_empty() || host.contains(['/', ' ']) {
+        let endpoint = with_port(text, port);
+        if endpoint.is_none() {
             let shown = format!("{text:?}");
             self.wrong(key, &shown, "host and port are needed, e.g. \"127.0.0.1:2379\"");
-            return None;
         }
-        Some(if has_port { plain.to_owned() } else { format!("{plain}:{port}") })
+        endpoint
     }
 
     /// The end of resolving: `config`, if nothing was wrong.
