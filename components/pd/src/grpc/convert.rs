@@ -40,7 +40,7 @@ pub(crate) fn store_to_wire(entry: &StoreEntry) -> metapb::Store {
         id: record.id.get(),
         address: record.address,
         state: state.into(),
-        labels: record.labels.into_iter().map(label).collect(),
+        labels: entry.labels().into_iter().map(label).collect(),
         version: record.version,
         peer_address: record.peer_address,
         status_address: record.status_address,
