@@ -141,10 +141,7 @@ impl<'a> Leading<'a> {
     }
 
     /// Whether the store may be told to leave. What is seen goes first, since it says what can be done about it.
-    ///
-    /// # Errors
-    /// [`Denied`]
-    pub fn check_removal(&self, id: StoreId, leave: Leave) -> Result<(), Denied> {
+    fn check_removal(&self, id: StoreId, leave: Leave) -> Result<(), Denied> {
         self.check_member(id)?;
         let replicas = self.state.cluster().map_or(0, |cluster| cluster.max_replicas);
         self.scheduling().check_removal(id, leave, replicas)?;

@@ -200,7 +200,6 @@ pub(super) fn store_to_wire(sight: &Leading<'_>, id: StoreId) -> Option<wire::St
     let (add, remove) = limits(sight).get(&id).copied().unwrap_or_default();
     let label = |(key, value)| wire::Label { key, value };
     let share = |permille: u32| f64::from(permille) / 1_000.0;
-    let refused = sight.check_removal(id, Leave::Drain).err();
     Some(wire::Store {
         store_id: id.get(),
         labels: entry.labels().into_iter().map(label).collect(),
@@ -211,7 +210,6 @@ pub(super) fn store_to_wire(sight: &Leading<'_>, id: StoreId) -> Option<wire::St
         maintained_until_unix_ms: entry.policy.maintained_until_unix_ms,
         drain: (entry.record.state == StoreState::Offline).then(|| drain_to_wire(sight, id)),
         region_bytes: entry.load.region_bytes,
-        not_drainable: refused.map(|denied| denied.to_string()).unwrap_or_default(),
     })
 }
 
