@@ -294,7 +294,8 @@ mod tests {
             if let Ok(store) = metapb::Store::decode(bytes.as_slice()) {
                 let record = store_from_wire(store.clone(), incarnation);
                 let (health, load) = (flotilla_placement::StoreHealth::Up, <_>::default());
-                let told = store_to_wire(&StoreEntry { record, status: None, health, load });
+                let policy = flotilla_placement::StorePolicy::USUAL;
+                let told = store_to_wire(&StoreEntry { record, status: None, health, load, policy });
                 prop_assert_eq!((told.id, told.address), (store.id, store.address));
                 prop_assert_eq!(told.labels, store.labels);
             }
