@@ -220,7 +220,7 @@ impl Step {
 }
 
 /// Whether its leader says that the peer answers and does not lag behind.
-pub(super) fn has_caught_up(info: &RegionInfo, peer: Peer) -> bool {
+pub(crate) fn has_caught_up(info: &RegionInfo, peer: Peer) -> bool {
     let is_down = info.down_peers.iter().any(|(down, _)| down.id == peer.id);
     !is_down && info.pending_peers.iter().all(|pending| pending.id != peer.id)
 }
@@ -237,7 +237,7 @@ fn hand_over(sight: &Sight<'_>, info: &RegionInfo, heirs: &[Peer]) -> Option<Com
 }
 
 /// Whether it votes now and goes on to when a joint change has ended.
-pub(super) const fn votes_on(peer: Peer) -> bool {
+pub(crate) const fn votes_on(peer: Peer) -> bool {
     matches!(peer.role, PeerRole::Voter | PeerRole::IncomingVoter)
 }
 
