@@ -119,14 +119,12 @@ impl<T> PdCore<T> {
         let (is_leading, stores) = (self.leads(clocks.now), self.state.stores());
         let sight =
             Sight { stores, policy: self.state.policy(), view: &self.view, now: clocks.now };
-        let (Some(reign), Some(cluster)) = (self.reign.as_mut(), self.state.cluster()) else {
-            return;
-        };
+        let Some(reign) = self.reign.as_mut() else { return };
         // What waits for its ids is not among the operators yet, and would be planned once more.
         if !reign.drain.is_due(&sight) || !is_leading || reign.has_planned() {
             return;
         }
-        let look = reign.drain.look(&sight, cluster.max_replicas, &reign.operators);
+        let look = reign.drain.look(&sight, &reign.operators);
         for plan in look.plans {
             let planned = Planned { plan, asked_by: drain::ASKED_BY, ticket: None };
             self.begin_or_wait(clocks, planned, effects);

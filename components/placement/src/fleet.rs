@@ -14,6 +14,7 @@ use crate::{
     meta::{StoreRecord, StoreState},
     operator::{Operator, OperatorController, Plan, Sight, Step, change::refuses},
     policy::StorePolicy,
+    rule::Labels,
     view::{RegionInfo, StoreHealth, StoreStats},
 };
 
@@ -105,12 +106,13 @@ impl Seat<'_> {
     /// Its label of this key: as set by hand, else as it registered; empty where it has none.
     #[must_use]
     pub fn label(&self, key: &str) -> &str {
-        let find = |labels: &'_ [(String, String)]| labels.iter().position(|(own, _)| own == key);
-        match (find(&self.policy.labels), find(&self.record.labels)) {
-            (Some(at), _) => &self.policy.labels[at].1,
-            (None, Some(at)) => &self.record.labels[at].1,
-            (None, None) => "",
-        }
+        self.labels().get(key)
+    }
+
+    /// All its labels.
+    #[must_use]
+    pub fn labels(&self) -> Labels<'_> {
+        Labels { by_hand: &self.policy.labels, registered: &self.record.labels }
     }
 
     /// What it carries in data and in replicas, in bytes.

@@ -7,12 +7,13 @@
 //!
 //! Entry types: [`MetaState`] (replicated), [`TsoReign`] and [`IdPool`] (one reign of one leader),
 //! [`TsoDesk`] (where timestamps leave), [`ClusterView`] (soft state, rebuilt from heartbeats), [`BootstrapPlan`],
-//! [`OperatorController`] (changes of regions that are under way).
-//! Reading order: [`meta`], [`ids`], [`tso`], [`tso_desk`], [`bootstrap`], [`view`], [`split`], [`operator`].
+//! [`OperatorController`] (changes of regions that are under way), [`check()`] (what is to be done for a region).
+//! Reading order: [`meta`], [`ids`], [`tso`], [`tso_desk`], [`bootstrap`], [`view`], [`split`], [`operator`],
+//! [`policy`], [`rule`], [`fleet`], [`decision`], [`check`](mod@check).
 #![warn(missing_docs)]
 
 pub mod bootstrap;
-mod check;
+pub mod check;
 pub mod decision;
 mod due;
 pub mod fleet;
@@ -23,6 +24,7 @@ pub mod mind;
 pub mod operator;
 pub mod policy;
 mod round;
+pub mod rule;
 pub mod scatter;
 mod schedule;
 pub mod split;
@@ -33,6 +35,7 @@ pub mod view;
 pub use bootstrap::{
     BootstrapPlan, BootstrapRegion, bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
+pub use check::{Finding, Placement, check, is_sound};
 pub use decision::{Alternative, Decision, DecisionLog, DecisionRecord, Idle, Intent};
 pub use fleet::{Fleet, Obstacle, Seat};
 pub use forecast::{Forecast, Move, Outlook, Premises};
@@ -45,10 +48,14 @@ pub use mind::Mind;
 pub use operator::{
     Change, Command, Drain, DrainLook, EndedOperator, Ending, Leave, Leftovers, Operator,
     OperatorController, OperatorEvent, OperatorKind, OperatorList, OperatorRefusal, Order, Plan,
-    RemovalRefusal, Sight, Stamp, Step,
+    RemovalRefusal, Setbacks, Sight, Stamp, Step,
 };
 pub use policy::{
     Policy, PolicyRefusal, SchedulerName, SchedulerPolicy, SettingRefusal, StorePolicy,
+};
+pub use rule::{
+    Border, Demand, Fit, LabelConstraint, LabelOp, Labels, Role, Rule, RuleBook, RuleGroup,
+    RuleRefusal,
 };
 pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_ids};
 pub use tso::{Timestamp, TsoError, TsoReign};

@@ -10,7 +10,7 @@ use super::{
     Cluster, StoreRecord,
     store::{read_pairs, write_pairs},
 };
-use crate::{BootstrapPlan, SchedulerName, SchedulerPolicy, StorePolicy};
+use crate::{BootstrapPlan, RuleBook, SchedulerName, SchedulerPolicy, StorePolicy};
 
 /// Newest format of a command that this program reads and writes.
 const COMMAND_VERSION: u8 = 1;
@@ -46,6 +46,13 @@ pub enum MetaChange {
     TreatStore(StoreId, StorePolicy),
     /// How a scheduler runs; `None` where it is not to run.
     Schedule(SchedulerName, Option<SchedulerPolicy>),
+    /// Replaces all placement rules.
+    PutRules {
+        /// Of the rules that are replaced: others are not.
+        revision: u64,
+        /// The new ones. Their revision does not count: it is the next one.
+        book: RuleBook,
+    },
 }
 
 /// A change together with the term of its proposer.
@@ -71,6 +78,7 @@ const KEEP_STORE: u8 = 8;
 const SET: u8 = 9;
 const TREAT_STORE: u8 = 10;
 const SCHEDULE: u8 = 11;
+const PUT_RULES: u8 = 12;
 
 impl MetaCommand {
     /// The bytes of a log entry.
@@ -111,6 +119,9 @@ impl MetaCommand {
                     policy.write(&mut writer);
                 }
             }
+            MetaChange::PutRules { revision, book } => {
+                book.write(writer.byte(PUT_RULES).number(*revision));
+            }
         }
         writer.finish()
     }
@@ -145,6 +156,10 @@ impl MetaCommand {
                     _ => return Err(CodecError::Meaningless("scheduler that runs or not")),
                 };
                 MetaChange::Schedule(name, policy)
+            }
+            PUT_RULES => {
+                let revision = reader.number()?;
+                MetaChange::PutRules { revision, book: RuleBook::read(&mut reader)? }
             }
             _ => return Err(CodecError::Meaningless("kind of command")),
         };

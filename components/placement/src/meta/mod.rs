@@ -12,4 +12,4 @@ pub use command::{MetaChange, MetaCommand};
 pub use record::META_PREFIX;
 pub use state::{Answer, Applied, Cluster, EntryPosition, MetaError, MetaState, Refusal};
 pub use store::{StoreRecord, StoreState};
-pub(crate) use store::{read_pairs, write_pairs};
+pub(crate) use store::{read_pairs, read_text, write_pairs};

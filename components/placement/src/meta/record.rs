@@ -11,6 +11,7 @@
 //! | `policy/settings` | settings that are not the usual ones |
 //! | `policy/store/{id, 8 bytes big-endian}` | how a store is to be treated |
 //! | `policy/schedulers` | the schedulers that run |
+//! | `policy/rules` | placement rules: revision, groups, rules |
 
 use bytes::Bytes;
 use flotilla_base::{
@@ -28,6 +29,7 @@ pub(super) const BOOTSTRAP: &[u8] = b"\x80bootstrap";
 pub(super) const STORE_PREFIX: &[u8] = b"\x80store/";
 pub(super) const SETTINGS: &[u8] = b"\x80policy/settings";
 pub(super) const SCHEDULERS: &[u8] = b"\x80policy/schedulers";
+pub(super) const RULES: &[u8] = b"\x80policy/rules";
 pub(super) const STORE_POLICY_PREFIX: &[u8] = b"\x80policy/store/";
 
 const RECORD_VERSION: u8 = 1;

@@ -15,8 +15,8 @@ use super::{
     read_pairs, record, write_pairs,
 };
 use crate::{
-    BootstrapPlan, Policy, PolicyRefusal, SchedulerName, SchedulerPolicy, SettingRefusal,
-    StorePolicy, ids::IdBatch,
+    BootstrapPlan, Policy, PolicyRefusal, RuleBook, RuleRefusal, SchedulerName, SchedulerPolicy,
+    SettingRefusal, StorePolicy, ids::IdBatch,
 };
 
 /// Recorded with the cluster's identity, where it has stood from the beginning.
@@ -147,6 +147,20 @@ pub enum Refusal {
     /// A store or a scheduler cannot be treated so.
     #[error(transparent)]
     Policy(#[from] PolicyRefusal),
+    /// A placement rule cannot be so.
+    #[error(transparent)]
+    Rule(#[from] RuleRefusal),
+    /// Somebody else has changed the placement rules.
+    #[error(
+        "the placement rules have changed meanwhile: they are at revision {known}, and revision {asked} was to be \
+         replaced. Read them again"
+    )]
+    StaleRules {
+        /// The revision that was to be replaced.
+        asked: u64,
+        /// The one in force.
+        known: u64,
+    },
     /// The first regions exist.
     #[error("the cluster is bootstrapped already")]
     AlreadyBootstrapped,
@@ -281,6 +295,7 @@ impl MetaState {
             MetaChange::Set(settings) => self.set(&settings, records),
             MetaChange::TreatStore(store, policy) => self.treat_store(store, policy, records),
             MetaChange::Schedule(name, policy) => self.schedule(name, policy, records),
+            MetaChange::PutRules { revision, book } => self.put_rules(revision, book, records),
             MetaChange::Bootstrap(plan) => self.bootstrap_cluster(plan, records),
         }
     }
@@ -498,6 +513,31 @@ impl MetaState {
         unknown.map_or(Ok(()), |store| Err(Refusal::UnknownStore(*store)))
     }
 
+    fn put_rules(
+        &mut self,
+        revision: u64,
+        book: RuleBook,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        self.check_rules(revision, &book)?;
+        let book = book.at_revision(revision.saturating_add(1));
+        records.push(record::put(record::RULES, |writer| book.write(writer)));
+        self.policy.rules = book;
+        Ok(Answer::Done)
+    }
+
+    /// Whether these rules may replace those of `revision`: what [`MetaChange::PutRules`] decides at apply.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give.
+    pub fn check_rules(&self, revision: u64, book: &RuleBook) -> Result<(), Refusal> {
+        let known = self.policy.rules.revision();
+        if revision != known {
+            return Err(Refusal::StaleRules { asked: revision, known });
+        }
+        Ok(book.check()?)
+    }
+
     fn set_store_state(
         &mut self,
         id: StoreId,
@@ -589,6 +629,7 @@ impl MetaState {
             record::SCHEDULERS => {
                 self.policy.schedulers = record::read(value, read_schedulers)?;
             }
+            record::RULES => self.policy.rules = record::read(value, RuleBook::read)?,
             record::ALLOC_ID => self.last_id = record::read(value, RecordReader::number)?,
             record::TIMESTAMP => {
                 self.tso_window_end_ms = record::read(value, RecordReader::number)?;

@@ -123,7 +123,7 @@ pub(crate) fn read_pairs(reader: &mut RecordReader) -> Result<Vec<(String, Strin
     Ok(pairs)
 }
 
-fn read_text(reader: &mut RecordReader) -> Result<String, CodecError> {
+pub(crate) fn read_text(reader: &mut RecordReader) -> Result<String, CodecError> {
     String::from_utf8(reader.bytes()?.to_vec())
         .map_err(|_not_text| CodecError::Meaningless("text field"))
 }

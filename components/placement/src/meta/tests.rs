@@ -7,7 +7,12 @@ use flotilla_damage::{assert_canonical, damaged_records};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{BootstrapRegion, ids::IdPool, plan_bootstrap};
+use crate::{
+    BootstrapRegion,
+    ids::IdPool,
+    plan_bootstrap,
+    rule::tests::{any_book, book},
+};
 
 /// The records of a state as an engine keeps them.
 #[derive(Default)]
@@ -261,6 +266,30 @@ fn bootstraps_once() {
     assert_eq!(member.state.bootstrap(), Some(&plan));
 }
 
+#[test]
+fn rules_are_replaced_by_whoever_has_read_them() {
+    let mut member = initialised();
+    let put = |revision, text: &str| MetaChange::PutRules { revision, book: book(text) };
+    assert_eq!(member.apply(put(0, "a/a voter 3")), Ok(Answer::Done));
+    assert_eq!(member.state.policy().rules.revision(), 1);
+    let stale = Refusal::StaleRules { asked: 0, known: 1 };
+    assert_eq!(member.apply(put(0, "a/b voter 3")), Err(stale));
+    assert_eq!(
+        member.apply(put(2, "a/b voter 3")),
+        Err(Refusal::StaleRules { asked: 2, known: 1 })
+    );
+    let refusal = member.apply(put(1, "a/b learner 3")).expect_err("nobody could lead");
+    assert!(matches!(&refusal, Refusal::Rule(rule) if rule.rule == "a/b"), "{refusal}");
+    assert_eq!(member.state.policy().rules.rules(), book("a/a voter 3").rules());
+    assert_eq!(member.apply(put(1, "")), Ok(Answer::Done));
+    let rules = &member.state.policy().rules;
+    assert_eq!((rules.revision(), rules.rules()), (2, &[][..]), "none is possible");
+    let set = MetaChange::Set(vec![("max-replicas".to_owned(), "5".to_owned())]);
+    assert_eq!(member.apply(put(2, "a/c voter 5")), Ok(Answer::Done));
+    assert_eq!(member.apply(set), Ok(Answer::Done));
+    assert_eq!(member.state.policy().rules.revision(), 3, "settings leave them as they are");
+}
+
 /// A small number, or any.
 fn numbers() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0..9_u64, 1 => any::<u64>(), 1 => Just(u64::MAX)]
@@ -329,6 +358,8 @@ fn changes() -> impl Strategy<Value = MetaChange> {
         store_records().prop_map(MetaChange::PutStore),
         (numbers(), prop::collection::vec(planned, 0..3))
             .prop_map(|(unix_s, regions)| MetaChange::Bootstrap(BootstrapPlan { unix_s, regions })),
+        (0..2_u64, prop_oneof![3 => any_book(), 1 => Just(book("a/a voter 3 b..m"))])
+            .prop_map(|(revision, book)| MetaChange::PutRules { revision, book }),
     ]
 }
 
@@ -399,7 +430,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>, tag in 0..8_u8) {
+    fn no_bytes_panic(bytes: Vec<u8>, tag in 0..14_u8) {
         let mut writer = flotilla_base::codec::RecordWriter::new(1);
         writer.number(6).byte(tag);
         for byte in &bytes { writer.byte(*byte); }

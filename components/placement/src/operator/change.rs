@@ -31,6 +31,10 @@ pub enum Change {
     },
     /// Its voters are on these stores, and it has no other peers.
     MoveRegion(BTreeSet<StoreId>),
+    /// It has peers on these stores, and no others. Those with `true` vote.
+    SetPeers(BTreeMap<StoreId, bool>),
+    /// No joint change is under way.
+    LeaveJoint,
     /// It is several.
     SplitRegion(SplitAt),
 }
@@ -50,19 +54,25 @@ pub enum OperatorKind {
     MovePeer,
     /// [`Change::MoveRegion`].
     MoveRegion,
+    /// [`Change::SetPeers`].
+    SetPeers,
+    /// [`Change::LeaveJoint`].
+    LeaveJoint,
     /// [`Change::SplitRegion`].
     SplitRegion,
 }
 
 impl OperatorKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::TransferLeader,
         Self::AddPeer,
         Self::AddLearner,
         Self::RemovePeer,
         Self::MovePeer,
         Self::MoveRegion,
+        Self::SetPeers,
+        Self::LeaveJoint,
         Self::SplitRegion,
     ];
 
@@ -76,6 +86,8 @@ impl OperatorKind {
             Self::RemovePeer => "remove-peer",
             Self::MovePeer => "move-peer",
             Self::MoveRegion => "move-region",
+            Self::SetPeers => "set-peers",
+            Self::LeaveJoint => "leave-joint-state",
             Self::SplitRegion => "split-region",
         }
     }
@@ -92,6 +104,8 @@ impl Change {
             Self::RemovePeer(_) => OperatorKind::RemovePeer,
             Self::MovePeer { .. } => OperatorKind::MovePeer,
             Self::MoveRegion(_) => OperatorKind::MoveRegion,
+            Self::SetPeers(_) => OperatorKind::SetPeers,
+            Self::LeaveJoint => OperatorKind::LeaveJoint,
             Self::SplitRegion(_) => OperatorKind::SplitRegion,
         }
     }
@@ -108,6 +122,14 @@ impl Change {
                 let stores: Vec<String> = stores.iter().map(ToString::to_string).collect();
                 format!("mv region: to [{}]", stores.join(" "))
             }
+            Self::SetPeers(peers) => {
+                let of = |votes: bool| {
+                    let stores = peers.iter().filter(|(_, it)| **it == votes);
+                    stores.map(|(store, _)| store.to_string()).collect::<Vec<_>>().join(" ")
+                };
+                format!("set peers: voters on [{}], learners on [{}]", of(true), of(false))
+            }
+            Self::LeaveJoint => "leave joint state".to_owned(),
             Self::SplitRegion(at) => format!("split region: policy {}", at.policy()),
         }
     }
@@ -242,21 +264,21 @@ impl Sight<'_> {
     }
 
     /// Whether the store is up: registered, heard, and not gone.
-    pub(super) fn is_up(&self, store: StoreId) -> bool {
+    pub(crate) fn is_up(&self, store: StoreId) -> bool {
         let is_gone = |record: &StoreRecord| record.state == StoreState::Tombstone;
         self.stores.get(&store).is_some_and(|record| !is_gone(record))
             && self.view.health(store, self.now) == StoreHealth::Up
     }
 
     /// Whether the store will not come back, or is to leave: what waits for it waits in vain.
-    pub(super) fn is_lost(&self, store: StoreId) -> bool {
+    pub(crate) fn is_lost(&self, store: StoreId) -> bool {
         let is_there = |record: &StoreRecord| record.state == StoreState::Up;
         !self.stores.get(&store).is_some_and(is_there)
             || self.view.health(store, self.now) == StoreHealth::Down
     }
 
     /// Whether the store may take a peer or a leader.
-    pub(super) fn check_target(&self, store: StoreId) -> Result<(), OperatorRefusal> {
+    pub(crate) fn check_target(&self, store: StoreId) -> Result<(), OperatorRefusal> {
         let record = self.stores.get(&store).ok_or(OperatorRefusal::UnknownStore(store))?;
         let state = refuses(record.state, self.view.health(store, self.now));
         state.map_or(Ok(()), |state| Err(OperatorRefusal::NotUp { store, state }))

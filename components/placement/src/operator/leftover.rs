@@ -2,7 +2,7 @@
 //! was asked for or since a step took too long; or a region with one was split, and the operator works on the other piece.
 //!
 //! A region that has a learner, and no operator, for [`GRACE`] has it removed, unless somebody has asked for a learner in
-//! this reign: what an earlier one was asked for is not known. Regions of stores that leave are the drain's
+//! this reign, or a placement rule asks for one: what an earlier reign was asked for is not known. Regions of stores that leave are the drain's
 //! ([`super::drain`]), which uses what is there already.
 //!
 //! Nothing is searched for: regions tell by their reports. What is due is looked at again then, so that a region which has
@@ -19,7 +19,7 @@ use super::{
     shape::Shape,
     step::Step,
 };
-use crate::{due::Due, meta::StoreState, view::RegionInfo};
+use crate::{check::Placement, due::Due, meta::StoreState, view::RegionInfo};
 
 /// Who asks for these operators, in a word for people.
 pub const ASKED_BY: &str = "leftover";
@@ -100,7 +100,12 @@ impl Leftovers {
         let wanted = self.wanted.get(&region);
         let is_wanted = |peer: &Peer| wanted.is_some_and(|wanted| wanted.contains(&peer.id));
         let is_left = |peer: &Peer| peer.role == PeerRole::Learner && !is_wanted(peer);
-        let learner = || info.region.peers.iter().copied().find(is_left);
+        let is_asked_for = |peer: &Peer| {
+            let placement = Placement::of(sight, info);
+            placement.is_ok_and(|placement| placement.asks_for_learner(peer.store))
+        };
+        let mut left = info.region.peers.iter().copied().filter(is_left);
+        let mut learner = || left.find(|peer| !is_asked_for(peer));
         if is_free && is_settled && !sight.is_drained(info) { learner() } else { None }
     }
 

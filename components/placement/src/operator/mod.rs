@@ -35,6 +35,7 @@ pub use drain::{Drain, DrainLook};
 pub use leftover::Leftovers;
 pub use plan::Plan;
 pub use removal::{Leave, RemovalRefusal};
+pub use setbacks::Setbacks;
 pub use step::{Command, PeerChange, PeerChangeKind, SplitAt, Step};
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ impl Plan {
         match change {
             Change::TransferLeader(store) => way.transfer(*store)?,
             Change::SplitRegion(at) => way.split(at.clone())?,
+            Change::LeaveJoint if way.shape.is_joint() => way.leave_joint()?,
+            Change::LeaveJoint => {}
             _ => {
                 let target = way.target(change)?;
                 way.reach(&target)?;
@@ -281,13 +283,21 @@ impl Way<'_> {
                 target.insert(*to, votes);
             }
             Change::MoveRegion(stores) => {
-                let votes = |store: StoreId| now.on(store).is_some_and(votes_on);
-                for store in stores.iter().filter(|store| !votes(**store)) {
-                    self.sight.check_target(*store)?;
-                }
-                target = stores.iter().map(|store| (*store, true)).collect();
+                return self.chosen(&now, stores.iter().map(|store| (*store, true)).collect());
             }
-            Change::TransferLeader(_) | Change::SplitRegion(_) => {}
+            Change::SetPeers(peers) => return self.chosen(&now, peers.clone()),
+            Change::TransferLeader(_) | Change::SplitRegion(_) | Change::LeaveJoint => {}
+        }
+        Ok(target)
+    }
+
+    /// The target itself, where the stores that get something can take it.
+    fn chosen(&self, now: &Shape, target: Target) -> Result<Target, OperatorRefusal> {
+        for (store, votes) in &target {
+            let has_it = now.on(*store).is_some_and(|known| votes_on(known) || !votes);
+            if !has_it {
+                self.sight.check_target(*store)?;
+            }
         }
         Ok(target)
     }

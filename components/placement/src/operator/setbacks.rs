@@ -12,23 +12,26 @@ use super::{
     drain,
     step::{Step, votes_on},
 };
+use crate::check;
 
 /// What is longer ago tells nothing about a store.
 pub const REMEMBERED: Span = Span::from_millis(60 * 60_000);
 
 /// What the last operators tell of the stores that they copied data to.
 #[derive(Debug, Default)]
-pub(crate) struct Setbacks {
+pub struct Setbacks {
     /// When a region last waited in vain for a store.
     regions: BTreeMap<(RegionId, StoreId), Moment>,
     /// Whether the last operator that ended, of whatever region, waited in vain for the store.
     stores: BTreeMap<StoreId, bool>,
-    /// Peers that a drain added as learners and waited for in vain: nobody else wants them.
+    /// Peers that a repair added as learners and waited for in vain: nobody else wants them.
     left_over: BTreeSet<PeerId>,
 }
 
 impl Setbacks {
-    pub(crate) fn of(operators: &OperatorController, now: Moment) -> Self {
+    /// What they tell now.
+    #[must_use]
+    pub fn of(operators: &OperatorController, now: Moment) -> Self {
         let mut setbacks = Self::default();
         let is_recent = |ended: &&EndedOperator| now < ended.at.now + REMEMBERED;
         operators.ended().take_while(is_recent).for_each(|ended| setbacks.note(ended));
@@ -51,7 +54,8 @@ impl Setbacks {
             self.stores.entry(peer.store).or_insert(true);
             self.regions.entry((operator.plan.region, peer.store)).or_insert(ended.at.now);
         }
-        if is_in_vain && operator.asked_by == drain::ASKED_BY {
+        let is_repair = [drain::ASKED_BY, check::ASKED_BY].contains(&operator.asked_by);
+        if is_in_vain && is_repair {
             let added = operator.plan.steps.iter().filter_map(|step| match step {
                 Step::AddLearner(peer) => Some(peer.id),
                 _ => None,
@@ -60,7 +64,7 @@ impl Setbacks {
         }
     }
 
-    /// Whether the peer is a learner of which a drain has made nothing.
+    /// Whether the peer is a learner of which a repair has made nothing.
     pub(crate) fn is_left_over(&self, peer: Peer) -> bool {
         !votes_on(peer) && self.left_over.contains(&peer.id)
     }

@@ -1,4 +1,4 @@
-//! What people have decided about placement: settings, and how each store and each scheduler is to be treated. It is
+//! What people have decided about placement: settings, how each store and each scheduler is to be treated, and where replicas are to be. It is
 //! replicated; nothing of it is learnt from heartbeats.
 //!
 //! Settings have the names that tools of the public protocol know. All of them are here, with their ranges and what they
@@ -18,6 +18,8 @@ pub use settings::{Limits, Locations, Repairs, SettingRefusal, Settings};
 pub use store::{PolicyRefusal, StorePolicy, check_label};
 pub use text::{duration_text, parse_duration};
 
+use crate::rule::RuleBook;
+
 /// Everything that people have decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -29,6 +31,8 @@ pub struct Policy {
     pub stores: BTreeMap<StoreId, StorePolicy>,
     /// The schedulers that run.
     pub schedulers: BTreeMap<SchedulerName, SchedulerPolicy>,
+    /// How many replicas regions have, and where.
+    pub rules: RuleBook,
 }
 
 impl Default for Policy {
@@ -39,6 +43,7 @@ impl Default for Policy {
             settings: Settings::default(),
             stores: BTreeMap::new(),
             schedulers: SchedulerName::USUAL.iter().map(run).collect(),
+            rules: RuleBook::default(),
         }
     }
 }

@@ -56,6 +56,8 @@ fn any_change() -> impl Strategy<Value = Change> {
         store().prop_map(Change::RemovePeer),
         (store(), store()).prop_map(|(from, to)| Change::MovePeer { from, to }),
         prop::collection::btree_set(store(), 1..5).prop_map(Change::MoveRegion),
+        prop::collection::btree_map(store(), any::<bool>(), 0..5).prop_map(Change::SetPeers),
+        Just(Change::LeaveJoint),
         Just(Change::SplitRegion(SplitAt::Keys(vec!["k".into()]))),
     ]
 }
@@ -201,6 +203,11 @@ fn assert_fulfilled(change: &Change, before: &Region, scene: &Scene) {
             learners = &learners - &voters;
         }
         Change::MoveRegion(stores) => (voters, learners) = (stores.clone(), BTreeSet::new()),
+        Change::SetPeers(peers) => {
+            let of = |votes| peers.iter().filter(move |it| *it.1 == votes).map(|it| *it.0);
+            (voters, learners) = (of(true).collect(), of(false).collect());
+        }
+        Change::LeaveJoint => {}
     }
     assert_eq!(placed(&scene.region), (voters, learners), "{change:?} of {}", shown(before));
     let may_be_joint = matches!(change, Change::TransferLeader(_) | Change::SplitRegion(_));

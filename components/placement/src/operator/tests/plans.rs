@@ -229,3 +229,49 @@ fn no_step_takes_the_majority() {
     scene.report();
     assert!(scene.plan(&Change::RemovePeer(store(3))).is_err(), "the other one lags behind");
 }
+
+#[test]
+fn the_peers_are_those_that_are_wanted_and_no_others() {
+    let peers = |text: &str| {
+        let words = text.split_whitespace();
+        let peer = |word: &str| {
+            let (id, role) = word.split_at(word.len() - 1);
+            (store(id.parse().expect("a store")), role == "v")
+        };
+        Change::SetPeers(words.map(peer).collect())
+    };
+    assert_eq!(
+        steps("1v 2v 3v 4l", &peers("1v 2v 3l 5v")),
+        [
+            "add learner peer 101 on store 5",
+            "use joint consensus, promote learner peer 101 on store 5 to voter, \
+             demote voter peer 30 on store 3 to learner",
+            "leave joint state",
+            "remove peer on store 4",
+        ]
+    );
+    assert_eq!(
+        steps("1v 2v 3v 4v", &peers("1v 2v 3v 4l")),
+        ["demote voter peer 40 on store 4 to learner"]
+    );
+    let scene = Scene::new("1v 2v 3v");
+    let plan = scene.plan(&peers("1v 2v 3v 5l")).expect("planned");
+    assert_eq!(plan.brief, "set peers: voters on [1 2 3], learners on [5]");
+    let refused = |text: &str| scene.plan(&peers(text)).expect_err(text).to_string();
+    assert_eq!(refused("1v 2v 3v"), "region 2 is as it is to be already");
+    assert_eq!(refused("1v 2v 9l"), "there is no store 9");
+    assert!(refused("1l 2l").contains("no other voter"));
+    assert!(refused("").contains("no other voter"));
+}
+
+#[test]
+fn a_joint_change_is_ended_by_itself() {
+    assert_eq!(steps("1v 2v 3d 4i", &Change::LeaveJoint), ["leave joint state"]);
+    assert_eq!(
+        steps("1d 2v 3v 4i", &Change::LeaveJoint),
+        ["transfer leader from store 1 to store 2", "leave joint state"],
+        "whoever leads votes on"
+    );
+    let refused = Scene::new("1v 2v 3v").plan(&Change::LeaveJoint);
+    assert_eq!(refused, Err(OperatorRefusal::NothingToDo(REGION)));
+}
