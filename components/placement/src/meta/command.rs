@@ -46,6 +46,8 @@ pub enum MetaChange {
     TreatStore(StoreId, StorePolicy),
     /// How a scheduler runs; `None` where it is not to run.
     Schedule(SchedulerName, Option<SchedulerPolicy>),
+    /// This store is slow, and leads are to leave it; `None` where none is.
+    NoteSlow(Option<StoreId>),
 }
 
 /// A change together with the term of its proposer.
@@ -71,6 +73,7 @@ const KEEP_STORE: u8 = 8;
 const SET: u8 = 9;
 const TREAT_STORE: u8 = 10;
 const SCHEDULE: u8 = 11;
+const NOTE_SLOW: u8 = 12;
 
 impl MetaCommand {
     /// The bytes of a log entry.
@@ -111,6 +114,10 @@ impl MetaCommand {
                     policy.write(&mut writer);
                 }
             }
+            MetaChange::NoteSlow(store) => {
+                // No store has the id 0.
+                writer.byte(NOTE_SLOW).number(store.map_or(0, StoreId::get));
+            }
         }
         writer.finish()
     }
@@ -145,6 +152,10 @@ impl MetaCommand {
                     _ => return Err(CodecError::Meaningless("scheduler that runs or not")),
                 };
                 MetaChange::Schedule(name, policy)
+            }
+            NOTE_SLOW => {
+                let store = StoreId(reader.number()?);
+                MetaChange::NoteSlow(Some(store).filter(|store| !store.is_none()))
             }
             _ => return Err(CodecError::Meaningless("kind of command")),
         };
