@@ -6,7 +6,7 @@ use prost::Message as _;
 
 const ROOTS: [&str; 3] = ["kvproto", "health", "flotilla"];
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "metapb.proto",
     "eraftpb.proto",
     "errorpb.proto",
@@ -18,6 +18,7 @@ const FILES: [&str; 11] = [
     "raft.proto",
     "store_link.proto",
     "cluster.proto",
+    "placement.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

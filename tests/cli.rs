@@ -52,6 +52,7 @@ fn a_session_of_commands() {
     cluster_views(&sandbox);
 
     benchmarks(&sandbox);
+    pages::settings_are_those_of_the_page(&sandbox.json(&["ctl", "settings"]));
     documented(&playground);
     playground.stop();
     sandbox.fails(&["get", "greeting", "--timeout", "1s"], 4, "FLT-2101");

@@ -84,6 +84,21 @@ fn assert_metrics(headings: &[&str], addresses: &[String]) {
     assert!(missing.is_empty(), "not on the page: {missing:?}");
 }
 
+/// The table of `docs/operations.md` against the settings that a cluster has.
+pub(crate) fn settings_are_those_of_the_page(listed: &serde_json::Value) {
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    let settings = listed["settings"].as_array().expect("a list");
+    let known: BTreeMap<String, String> =
+        settings.iter().map(|it| (text(&it["name"]), text(&it["usual"]))).collect();
+    let page = page("docs/operations.md");
+    let rows = table(&page, "### Settings of the cluster").into_iter().map(|row| {
+        let [name, usual, _meaning] = row.as_slice() else { panic!("{row:?}") };
+        let usual = if usual == "none" { "" } else { usual };
+        (name.trim_matches('`').to_owned(), usual.to_owned())
+    });
+    assert_eq!(rows.collect::<BTreeMap<_, _>>(), known);
+}
+
 /// `docs/metrics.md` against scrapes of all stores and of the placement driver.
 pub(crate) fn metrics_are_those_of_the_page(status_of_stores: &[String], pd: &str) {
     assert_metrics(&["## Store", "## Process"], status_of_stores);

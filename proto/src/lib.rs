@@ -5,7 +5,7 @@
 //! Three families, compiled from the `.proto` files beside this crate: the public protocol of
 //! TiKV ([`tikvpb`], [`kvrpcpb`], [`pdpb`], [`keyspacepb`], [`metapb`], [`eraftpb`], [`errorpb`]: packages, paths, numbers and
 //! types are a contract with clients that nobody here writes), the standard [`health`] service, and
-//! Flotilla's own [`raft`], [`store_link`] and [`cluster`]. Methods that a server does not implement answer UNIMPLEMENTED.
+//! Flotilla's own [`raft`], [`store_link`], [`cluster`] and [`placement`]. Methods that a server does not implement answer UNIMPLEMENTED.
 //! A golden test holds every field's number and type.
 //!
 //! Entry types: the messages, and [`ConvertError`] for those that cannot be what they claim.
@@ -38,7 +38,7 @@ pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub use convert::ConvertError;
 pub use generated::{
     eraftpb, errorpb,
-    flotilla::{cluster, pd as store_link, raft},
+    flotilla::{cluster, pd as store_link, placement, raft},
     grpc::health::v1 as health,
     keyspacepb, kvrpcpb, metapb, pdpb, tikvpb,
 };

@@ -26,7 +26,7 @@
 //!
 //! Entry types: [`Client`], [`RawKv`], [`Scan`], [`Admin`], [`Error`].
 //! Reading order: [`raw`], `call`, `core`, `pd`, `links`, `flight`, `wire`, `batch`, [`scan`],
-//! [`admin`], [`health`], [`operators`], `split`, [`error`], [`stats`].
+//! [`admin`], [`health`], [`operators`], [`placement`], `split`, [`error`], [`stats`].
 #![warn(missing_docs)]
 
 pub mod admin;
@@ -41,6 +41,7 @@ mod links;
 pub mod operators;
 mod options;
 mod pd;
+pub mod placement;
 pub mod raw;
 pub mod scan;
 mod split;
@@ -59,6 +60,7 @@ pub use crate::{
     health::{ClusterHealth, Contact},
     operators::{OperatorEnding, OperatorInfo, Operators, RegionChange},
     options::{ClientOptions, ReadFrom},
+    placement::{Explanation, Placement, Subject},
     raw::{KeyValue, RawKv, Swap},
     scan::Scan,
     split::Cut,

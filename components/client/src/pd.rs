@@ -12,6 +12,7 @@ use flotilla_proto::{
     cluster::{HealthRequest, HealthResponse, cluster_client::ClusterClient},
     metapb,
     pdpb::{self, pd_client::PdClient},
+    placement::placement_client::PlacementClient,
 };
 use flotilla_routing::{Failure, NoRoute, RegionCache};
 use parking_lot::{Mutex, RwLock};
@@ -160,10 +161,27 @@ impl PdLink {
     where
         F: Future<Output = Result<T, Status>>,
     {
+        self.ask_beyond(|channel, cluster| question(ClusterClient::new(channel), cluster)).await
+    }
+
+    /// Asks one question about placement.
+    pub(crate) async fn ask_placement<T, F>(
+        &self,
+        question: impl FnOnce(PlacementClient<Channel>, u64) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        self.ask_beyond(|channel, cluster| question(PlacementClient::new(channel), cluster)).await
+    }
+
+    /// The answers have no header.
+    async fn ask_beyond<T, F>(&self, question: impl FnOnce(Channel, u64) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
         let cluster = self.cluster().get();
-        let question = |channel, _header| async {
-            Ok((None, question(ClusterClient::new(channel), cluster).await?))
-        };
+        let question = |channel, _header| async { Ok((None, question(channel, cluster).await?)) };
         self.ask_on(question).await
     }
 

@@ -1,9 +1,15 @@
 //! The command line: commands, flags, their defaults and help.
 
+mod placement;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::placement::{
+    ExplainSubject, SchedulersArgs, SchedulersCommand, SettingsArgs, SettingsCommand, StoreCommand,
+    StoreLimit,
+};
 use crate::{output::Format, text};
 
 /// Keys that `scan` shows where nothing else is said.
@@ -442,6 +448,13 @@ Examples:
     Region(RegionCommand),
     /// Changes of regions that are under way
     Operators(OperatorsArgs),
+    /// Settings of the cluster: show them, set them
+    Settings(SettingsArgs),
+    /// Who moves leads and replicas by itself
+    Schedulers(SchedulersArgs),
+    /// Why something was done, or is not done
+    #[command(subcommand)]
+    Explain(ExplainSubject),
 }
 
 /// Which stores are listed.
@@ -540,27 +553,6 @@ What was ordered last may still happen; the steps behind it do not. The answer s
 Examples:
   flotilla ctl region cancel --region 2")]
     Cancel(RegionArg),
-}
-
-/// What is to become of a store.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(crate) enum StoreCommand {
-    /// Remove a store for good whose disk or machine is lost
-    #[command(after_help = "\
-What it held is made anew on other stores, from the replicas that are left. Then the store is a tombstone: its address is
-free for a new store, and its directory must never be started again. It cannot be taken back. Where there are only as many
-stores as replicas, start a new one first, at another address. flotilla ctl stores shows how it goes on.
-
-Examples:
-  flotilla ctl store remove 3 --yes")]
-    Remove {
-        /// The store's id; flotilla ctl stores lists them
-        #[arg(value_name = "ID", value_parser = text::whole::<u64>(1..=u64::MAX, 3))]
-        store: u64,
-        /// Do it, knowing what it costs
-        #[arg(short, long)]
-        yes: bool,
-    },
 }
 
 /// Which region is meant.

@@ -215,7 +215,7 @@ catalogue! {
          that lacks a voter gets one by flotilla ctl region add-peer.";
     UNCONFIRMED: "FLT-3002", "unconfirmed", Unsafe,
         "ACTION needs to be confirmed",
-        "The action gives up a copy of data for good. Nothing was done.",
+        "The action moves or gives up copies of data. Nothing was done.",
         "Read what it would cost, then give the command again with --yes, or choose another way.";
     NO_STORE: "FLT-3003", "no_store", NotFound,
         "no store has the id ID",
@@ -226,6 +226,19 @@ catalogue! {
         "no leader has reported a region ID",
         "There is no such region, or its leader has not reported to a placement driver that was just started.",
         "List the regions with their ids: flotilla ctl regions";
+    NO_SETTING: "FLT-3005", "no_setting", NotFound,
+        "there is no setting NAME",
+        "The cluster has no setting of this name. What a node is started with stands in its own file.",
+        "List the settings: flotilla ctl settings";
+    BAD_SETTING: "FLT-3006", "bad_setting", Failed,
+        "no setting was changed",
+        "A value is not possible, or does not go together with another setting. Settings that are given together are \
+         changed together, or not at all.",
+        "See what is possible: flotilla ctl settings show NAME";
+    BAD_SCHEDULER: "FLT-3007", "bad_scheduler", Failed,
+        "cannot change the scheduler NAME",
+        "There is none of that name, it runs already or does not run, or a store is missing, not known, or none that it is for.",
+        "List the schedulers and the stores that they are for: flotilla ctl schedulers";
     STORAGE: "FLT-4001", "storage", Failed,
         "the database of NODE cannot be opened",
         "The files of the database are damaged, or were written by something else.",

@@ -2,16 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flotilla_pdcore::Denied;
+use flotilla_pdcore::{Denied, Leading};
 use flotilla_placement::RegionInfo;
 use flotilla_telemetry::{MonotonicClock, Unfinished};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
-    core::{Look, RegionLookup, Reply, Request},
+    admin::Progress,
+    core::{Glance, Look, RegionLookup, Reply, Request},
     status::Status,
     tso::TsoGate,
 };
@@ -29,6 +30,9 @@ pub(crate) struct CoreHandle {
     pub tso: Arc<TsoGate>,
     pub clock: MonotonicClock,
     pub unfinished: Unfinished,
+    /// Held by whoever decides something that depends on what was decided before.
+    pub deciding: Arc<Mutex<()>>,
+    pub progress: Progress,
 }
 
 impl CoreHandle {
@@ -68,6 +72,14 @@ impl CoreHandle {
         let (reply, answer) = oneshot::channel();
         self.tell(request(reply).into()).await?;
         answer.await.map_err(|_owner_is_gone| Denied::Stopped)?
+    }
+
+    /// Asks what the leader sees.
+    pub(crate) async fn glance<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Leading<'_>) -> T + Send + 'static,
+    ) -> Result<T, Denied> {
+        self.ask(|reply| Look::Glance(Glance::new(question, reply))).await
     }
 
     /// Tells the owner; waits for room in its queue.

@@ -9,10 +9,11 @@
 //! beside the owner ([`tso`]), so that no disk is between a client and its timestamp.
 //!
 //! Entry types: [`Pd`], [`PdConfig`], [`PdError`].
-//! Reading order: [`config`], [`server`], [`core`], [`status`], [`tso`], [`handle`], [`grpc`], [`http`],
-//! [`listener`].
+//! Reading order: [`config`], [`server`], [`core`], [`status`], [`tso`], [`handle`], [`admin`], [`grpc`],
+//! [`http`], [`listener`].
 #![warn(missing_docs)]
 
+mod admin;
 pub mod config;
 mod core;
 mod error;

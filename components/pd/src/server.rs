@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     PdError, SERVED_VERSION,
+    admin::Progress,
     config::PdConfig,
     core::{Inputs, MEMBER, Owner, Request, Shared, request_queue},
     grpc,
@@ -200,6 +201,8 @@ fn core_handle(shared: &Shared, requests: mpsc::Sender<Request>) -> CoreHandle {
         tso: shared.tso.clone(),
         clock: shared.clock,
         unfinished: shared.unfinished.clone(),
+        deciding: Arc::default(),
+        progress: Progress::default(),
     }
 }
 

@@ -102,7 +102,9 @@ impl<T> PdCore<T> {
             Input::WidenTso { end_ms } => self.ask_tso_window(end_ms, effects),
             Input::AllocIds { count, ticket } => self.alloc_ids(clocks, count, ticket, effects),
             Input::PutStore { store, ticket } => self.put_store(clocks, *store, ticket, effects),
-            Input::RemoveStore { id, ticket } => self.remove_store(clocks, id, ticket, effects),
+            Input::RemoveStore { id, leave, ticket } => {
+                self.remove_store(clocks, (id, leave), ticket, effects);
+            }
             Input::StoreHeartbeat { id, stats, ticket } => {
                 let outcome = self.store_heartbeat(clocks, id, *stats);
                 effects.replies.push((ticket, outcome));

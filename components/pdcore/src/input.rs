@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, MetaChange, MetaState, OperatorRefusal, Refusal, RegionReport, RemovalRefusal,
+    Answer, Leave, MetaChange, MetaState, OperatorRefusal, Refusal, RegionReport, RemovalRefusal,
     SchedulerName, SchedulerPolicy, SplitRefusal, StorePolicy, StoreRecord, StoreStats,
 };
 use flotilla_raftgroup::{Message, ReadyNumber};
@@ -48,11 +48,13 @@ pub enum Input<T> {
         /// Who asks.
         ticket: T,
     },
-    /// A store is gone for good, and its regions are to be made whole elsewhere; answered with [`Answer::Done`] when that
-    /// is recorded.
+    /// A store is to leave, and its regions are to be made whole elsewhere; answered with [`Answer::Done`] when that is
+    /// recorded.
     RemoveStore {
         /// Which store.
         id: StoreId,
+        /// Whether it is gone already.
+        leave: Leave,
         /// Who asks.
         ticket: T,
     },
@@ -196,6 +198,9 @@ pub enum Denied {
     /// A store is not removed.
     #[error(transparent)]
     Removal(#[from] RemovalRefusal),
+    /// No such region.
+    #[error("no leader has reported a region {0}")]
+    UnknownRegion(RegionId),
     /// No such store.
     #[error("invalid store ID {0}, not found")]
     UnknownStore(StoreId),

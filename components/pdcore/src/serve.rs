@@ -3,9 +3,9 @@
 
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
-    Answer, ClusterView, MetaChange, MetaState, Mind, OperatorController, Premises, RegionReport,
-    Sight, StoreHealth, StoreLoad, StoreRecord, StoreState, StoreStats, StoreStatus, check_pieces,
-    check_split, view::RegionMap,
+    Answer, ClusterView, Fleet, Leave, MetaChange, MetaState, Mind, OperatorController, Premises,
+    RegionReport, Sight, StoreHealth, StoreLoad, StorePolicy, StoreRecord, StoreState, StoreStats,
+    StoreStatus, check_pieces, check_split, mind, view::RegionMap,
 };
 
 use crate::core::PdCore;
@@ -24,6 +24,23 @@ pub struct StoreEntry {
     pub health: StoreHealth,
     /// What it carries.
     pub load: StoreLoad,
+    /// How it is to be treated.
+    pub policy: StorePolicy,
+}
+
+impl StoreEntry {
+    /// Its labels: as it registered, and those that were set by hand in their place or behind them.
+    #[must_use]
+    pub fn labels(&self) -> Vec<(String, String)> {
+        let mut labels = self.record.labels.clone();
+        for (key, value) in &self.policy.labels {
+            match labels.iter_mut().find(|(own, _)| own == key) {
+                Some((_, own)) => own.clone_from(value),
+                None => labels.push((key.clone(), value.clone())),
+            }
+        }
+        labels
+    }
 }
 
 /// How stores and regions are now.
@@ -68,6 +85,12 @@ impl<'a> Leading<'a> {
     #[must_use]
     pub const fn mind(&self) -> &'a Mind {
         self.mind
+    }
+
+    /// The stores as decisions see them.
+    #[must_use]
+    pub fn fleet(&self, unix_ms: u64) -> Fleet<'a> {
+        mind::fleet(self.scheduling(), self.operators, unix_ms)
     }
 
     /// What is known when a change of a region is decided.
@@ -133,10 +156,10 @@ impl<'a> Leading<'a> {
     }
 
     /// Whether the store may be told to leave. What is seen goes first, since it says what can be done about it.
-    fn check_removal(&self, id: StoreId) -> Result<(), Denied> {
+    fn check_removal(&self, id: StoreId, leave: Leave) -> Result<(), Denied> {
         self.check_member(id)?;
         let replicas = self.state.cluster().map_or(0, |cluster| cluster.max_replicas);
-        self.scheduling().check_removal(id, replicas)?;
+        self.scheduling().check_removal(id, leave, replicas)?;
         Ok(self.state.check_removal(id)?)
     }
 
@@ -146,6 +169,7 @@ impl<'a> Leading<'a> {
             status: self.view.store(record.id).copied(),
             health: self.view.health(record.id, self.now),
             load: self.regions().load(record.id),
+            policy: self.state.policy().store(record.id).clone(),
         }
     }
 }
@@ -196,11 +220,11 @@ impl<T> PdCore<T> {
     pub(crate) fn remove_store(
         &mut self,
         clocks: Clocks,
-        id: StoreId,
+        (id, leave): (StoreId, Leave),
         ticket: T,
         effects: &mut Effects<T>,
     ) {
-        match self.leading(clocks.now).and_then(|sight| sight.check_removal(id)) {
+        match self.leading(clocks.now).and_then(|sight| sight.check_removal(id, leave)) {
             Ok(()) => {
                 effects.reports.push(Report::StoreLeaves(id));
                 self.propose(MetaChange::RemoveStore(id), Ticket::Store(ticket), effects);

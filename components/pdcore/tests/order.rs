@@ -12,8 +12,9 @@ use flotilla_pdcore::{
     PdHost, Report, birth,
 };
 use flotilla_placement::{
-    Answer, Change, Cluster, Command, Ending, OperatorEvent, OperatorRefusal, Order, RegionReport,
-    SchedulerName, SplitRefusal, Step, StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk,
+    Answer, Change, Cluster, Command, Ending, Leave, OperatorEvent, OperatorRefusal, Order,
+    RegionReport, SchedulerName, SplitRefusal, Step, StoreRecord, StoreState, StoreStats,
+    TsoChange, TsoDesk,
     TsoError,
     operator::{drain, leftover},
 };
@@ -507,7 +508,7 @@ fn a_store_that_leaves_is_emptied_and_then_buried() {
     let disk = Arc::new(Disk::default());
     let (mut member, mut known) = with_stores(&disk);
     let gone = StoreId(3);
-    let remove = |ticket| Input::RemoveStore { id: gone, ticket };
+    let remove = |ticket| Input::RemoveStore { id: gone, leave: Leave::Lost, ticket };
     let state = |member: &Member| member.core.state().stores()[&gone].state;
     member.tell(remove(1));
     member.settle();

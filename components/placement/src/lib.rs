@@ -43,7 +43,7 @@ pub use meta::{
 };
 pub use mind::Mind;
 pub use operator::{
-    Change, Command, Drain, DrainLook, EndedOperator, Ending, Leftovers, Operator,
+    Change, Command, Drain, DrainLook, EndedOperator, Ending, Leave, Leftovers, Operator,
     OperatorController, OperatorEvent, OperatorKind, OperatorList, OperatorRefusal, Order, Plan,
     RemovalRefusal, Sight, Stamp, Step,
 };

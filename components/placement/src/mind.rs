@@ -166,14 +166,7 @@ impl Mind {
             self.halt(&sight, at);
             return Vec::new();
         }
-        let mut fleet = Fleet::of(sight, operators);
-        let evictions = evictions(&fleet, at.unix_ms);
-        evictions.iter().for_each(|eviction| fleet.evict(eviction.store));
-        let granted = sight.policy.schedulers.get(&SchedulerName::GrantLeader);
-        let granted = granted.filter(|scheduler| !scheduler.is_paused(at.unix_ms));
-        for store in granted.into_iter().flat_map(|scheduler| &scheduler.stores) {
-            fleet.grant(*store);
-        }
+        let (fleet, evictions) = seen(sight, operators, at.unix_ms);
         let mut round = Round::new(fleet, operators);
         self.repair(&mut round, at);
         self.schedule(&mut round, &evictions, at);
@@ -305,6 +298,28 @@ impl Mind {
             }
         }
     }
+}
+
+/// The stores as decisions see them: with what keeps leads away from some.
+#[must_use]
+pub fn fleet<'a>(sight: Sight<'a>, operators: &OperatorController, unix_ms: u64) -> Fleet<'a> {
+    seen(sight, operators, unix_ms).0
+}
+
+fn seen<'a>(
+    sight: Sight<'a>,
+    operators: &OperatorController,
+    unix_ms: u64,
+) -> (Fleet<'a>, Vec<Eviction>) {
+    let mut fleet = Fleet::of(sight, operators);
+    let evictions = evictions(&fleet, unix_ms);
+    evictions.iter().for_each(|eviction| fleet.evict(eviction.store));
+    let granted = sight.policy.schedulers.get(&SchedulerName::GrantLeader);
+    let granted = granted.filter(|scheduler| !scheduler.is_paused(unix_ms));
+    for store in granted.into_iter().flat_map(|scheduler| &scheduler.stores) {
+        fleet.grant(*store);
+    }
+    (fleet, evictions)
 }
 
 /// Stores that are to lead nothing.

@@ -1,14 +1,18 @@
 //! Commands that look at the cluster, and that change it.
 
+mod confirm;
+mod explain;
 mod obstacle;
 mod operators;
 mod region;
 mod regions;
+mod schedulers;
+mod settings;
 mod store;
 mod stores;
 
 use flotilla_client::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     args::{CtlCommand, Globals},
@@ -32,12 +36,16 @@ pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fa
         CtlCommand::Status { check } => status(globals, &client, &look.await?.0, check).await,
         CtlCommand::Stores(args) => {
             let (view, insight) = look.await?;
-            stores::list(globals, &view, &insight.names, &args)
+            let placement = client.admin().placement().await?.unwrap_or_default();
+            stores::list(globals, (&view, &placement), &insight.names, &args)
         }
         CtlCommand::Store(command) => store::run(globals, &client.admin(), command).await,
         CtlCommand::Regions(args) => regions::list(globals, &look.await?.0, &args),
         CtlCommand::Region(command) => region::run(globals, &client.admin(), command).await,
         CtlCommand::Operators(args) => operators::list(globals, &client.admin(), &args).await,
+        CtlCommand::Settings(args) => settings::run(globals, &client.admin(), args).await,
+        CtlCommand::Schedulers(args) => schedulers::run(globals, &client.admin(), args).await,
+        CtlCommand::Explain(subject) => explain::run(globals, &client.admin(), subject).await,
     }
 }
 
@@ -47,7 +55,15 @@ async fn status(
     view: &ClusterView,
     check: bool,
 ) -> Result<(), Fault> {
-    let members = client.admin().members().await?;
+    let admin = client.admin();
+    let members = admin.members().await?;
+    let moving = admin.operators().await.map(|operators| operators.running.len());
+    let changes = admin.placement().await?.map(|placement| Changes {
+        moving: moving.unwrap_or_default() as u64,
+        waiting: placement.waiting_regions,
+        stuck: placement.stuck_regions,
+        draining: placement.stores.iter().filter(|store| store.drain.is_some()).count() as u64,
+    });
     let health = Health::of(view);
     let word = health.word();
     let leader = members.members.iter().find(|member| Some(member.id) == members.leader);
@@ -66,13 +82,14 @@ async fn status(
                     "under_replicated": health.under_replicated,
                     "example": health.example(),
                 },
+                "changes": changes.as_ref().map(Changes::json),
             }),
         )?,
         Format::Table => output::print(&format!(
             "CLUSTER  id {}  {word}\n\
              PD       {}   leader {}\n\
              STORES   {}/{} up   {}\n\
-             REGIONS  {}   leaderless {}   under-replicated {}\n",
+             REGIONS  {}   leaderless {}   under-replicated {}\n{}",
             members.cluster,
             text::counted(members.members.len() as u64, "member"),
             leader.unwrap_or("none"),
@@ -82,11 +99,37 @@ async fn status(
             text::grouped(health.regions as u64),
             health.leaderless,
             health.under_replicated,
+            changes.map(|changes| changes.line()).unwrap_or_default(),
         ))?,
     }
     match health.complaint() {
         Some(complaint) if check => Err(unhealthy(view, &health, complaint)),
         _ => Ok(()),
+    }
+}
+
+/// What is being done to regions, and is to be done.
+#[derive(Debug)]
+struct Changes {
+    moving: u64,
+    waiting: u64,
+    stuck: u64,
+    draining: u64,
+}
+
+impl Changes {
+    fn line(&self) -> String {
+        let Self { moving, waiting, stuck, draining } = self;
+        let draining = match draining {
+            0 => String::new(),
+            count => format!("   {} leaving", text::counted(*count, "store")),
+        };
+        format!("CHANGES  {moving} under way   waiting {waiting}   stuck {stuck}{draining}\n")
+    }
+
+    fn json(&self) -> Value {
+        let Self { moving, waiting, stuck, draining } = self;
+        json!({"under_way": moving, "waiting": waiting, "stuck": stuck, "stores_leaving": draining})
     }
 }
 

@@ -23,6 +23,10 @@ pub(super) enum Wish {
     Cancel(RegionId),
     /// A store is to go for good.
     Remove(StoreId),
+    /// A store is to be emptied.
+    Drain(StoreId),
+    /// A store is to be treated in another way.
+    Treat(StoreId),
 }
 
 /// What stands in the way.
@@ -46,7 +50,7 @@ impl Obstacle {
         Self { entry, ..Self::new(format!("no store has the id {store}"), [hint]) }
     }
 
-    fn no_region(region: RegionId) -> Self {
+    pub(super) fn no_region(region: RegionId) -> Self {
         let hints = [
             "flotilla ctl regions   lists those that there are",
             "flotilla ctl regions --key KEY   shows the one that holds a key",
@@ -65,11 +69,13 @@ impl Obstacle {
 
 impl Wish {
     /// What did not come about.
-    fn failed(self) -> String {
+    pub(super) fn failed(self) -> String {
         match self {
             Self::Change(region, _) => format!("cannot change region {region}"),
             Self::Cancel(region) => format!("cannot cancel anything of region {region}"),
             Self::Remove(store) => format!("cannot remove store {store}"),
+            Self::Drain(store) => format!("cannot empty store {store}"),
+            Self::Treat(store) => format!("cannot change how store {store} is treated"),
         }
     }
 }
@@ -107,6 +113,15 @@ impl Sight {
             Wish::Change(region, change) => self.of_change(region, change),
             Wish::Cancel(region) => self.of_cancel(region),
             Wish::Remove(store) => self.of_removal(store),
+            Wish::Drain(store) => {
+                let gone = self.of_membership(store);
+                let is_leaving = || {
+                    self.view.store(store).is_some_and(|it| it.info.state == StoreState::Offline)
+                };
+                // It may be asked for again.
+                if gone.is_some() || is_leaving() { gone } else { self.of_emptying(store, true) }
+            }
+            Wish::Treat(store) => self.of_membership(store),
         }
     }
 
@@ -277,43 +292,54 @@ impl Sight {
         Some(Obstacle::new(why, [hint]))
     }
 
-    fn of_removal(&self, id: StoreId) -> Option<Obstacle> {
+    /// It is no store, or none any more.
+    fn of_membership(&self, id: StoreId) -> Option<Obstacle> {
         let Some(store) = self.view.store(id) else { return Some(Obstacle::no_store(id)) };
-        match store.info.state {
-            StoreState::Tombstone => {
-                let hint = "nothing is left to do; flotilla ctl stores --all shows it".to_owned();
-                return Some(Obstacle::new(
-                    format!("store {id} was removed for good already"),
-                    [hint],
-                ));
-            }
-            // It may be asked for again.
-            StoreState::Offline => return None,
-            StoreState::Up => {}
+        let hint = "nothing is left to do; flotilla ctl stores --all shows it".to_owned();
+        let is_gone = store.info.state == StoreState::Tombstone;
+        let why = format!("store {id} was removed for good already");
+        is_gone.then(|| Obstacle::new(why, [hint]))
+    }
+
+    fn of_removal(&self, id: StoreId) -> Option<Obstacle> {
+        let gone = self.of_membership(id);
+        let Some(store) = self.view.store(id).filter(|_| gone.is_none()) else { return gone };
+        // It may be asked for again.
+        if store.info.state == StoreState::Offline {
+            return None;
         }
         if !["disconnected", "down", "killed"].contains(&store.state) {
             let hints = [
                 "if it is to go all the same, stop its process first",
-                "flotilla ctl region move-peer   empties a store that works, region by region",
+                &format!("flotilla ctl store drain {id}   empties a store that works"),
             ];
             let why =
                 format!("store {id} is {}: only one that is gone for good is removed", store.state);
             return Some(Obstacle::new(why, hints.map(str::to_owned)));
         }
-        self.of_emptying(id)
+        self.of_emptying(id, false)
     }
 
-    /// What a store that is gone held is to be made anew on others.
-    fn of_emptying(&self, store: StoreId) -> Option<Obstacle> {
+    /// What a store held is to be made anew on others; it serves meanwhile where it `may_serve` and is there.
+    fn of_emptying(&self, store: StoreId, may_serve: bool) -> Option<Obstacle> {
         let others = self.view.stores.iter().filter(|other| other.info.id != store);
         let up = others.filter(|other| other.state == "up").count();
         let wanted = usize::try_from(self.view.replicas_wanted).unwrap_or(usize::MAX);
         if up < wanted {
-            let hints = [
+            let (verb, fewer) = match (may_serve, up) {
+                (false, _) => ("remove", None),
+                (true, 0) => ("drain", None),
+                (true, _) => {
+                    let line = format!("flotilla ctl settings set replication.max-replicas {up}");
+                    ("drain", Some(format!("or, with fewer replicas of everything: {line}")))
+                }
+            };
+            let first = [
                 "start a new store first, at another address: flotilla store --data DIR --listen IP:PORT"
                     .to_owned(),
-                format!("then again: flotilla ctl store remove {store} --yes"),
+                format!("then again: flotilla ctl store {verb} {store} --yes"),
             ];
+            let hints = first.into_iter().chain(fewer);
             let others = text::counted(up as u64, "other store");
             let why = format!(
                 "{others} up, and each region is to have {wanted} replicas, one to a store"
@@ -325,6 +351,9 @@ impl Sight {
                 "ask again in some seconds; flotilla ctl status shows when they have".to_owned();
             let why = "not all regions have reported to the placement driver yet".to_owned();
             return Some(Obstacle::new(why, [hint]));
+        }
+        if may_serve && self.view.store(store).is_some_and(|known| known.is_alive) {
+            return None;
         }
         let holds = |region: &&RegionView| region.info.region.peer_on(store).is_some();
         let is_lost = |region: &&RegionView| !region.has_majority();
@@ -539,7 +568,7 @@ mod tests {
     fn who_cannot_be_removed_is_told() {
         let remove = |sight: &Sight, store| told(sight, Wish::Remove(StoreId(store)));
         let well = sight(|_facts| {});
-        assert_told(&remove(&well, 3), &["store 3 is up", "stop its process", "move-peer"]);
+        assert_told(&remove(&well, 3), &["store 3 is up", "stop its process", "store drain 3"]);
         let gone = sight(|facts| facts.stores[4].state = StoreState::Tombstone);
         assert_told(&remove(&gone, 5), &["removed for good already", "stores --all"]);
         let three = sight(|facts| {
@@ -561,5 +590,29 @@ mod tests {
             facts.health.as_mut().expect("judged").max_replicas = 2;
         });
         assert_told(&remove(&lost, 3), &["region 2 has no majority", "start the other stores"]);
+    }
+
+    #[test]
+    fn who_cannot_be_emptied_is_told_what_would_be_possible() {
+        let drain = |sight: &Sight, store| told(sight, Wish::Drain(StoreId(store)));
+        let well = sight(|_facts| {});
+        assert_eq!(drain(&well, 3), "", "it is up, and others can hold all");
+        let leaving = sight(|facts| facts.stores[2].state = StoreState::Offline);
+        assert_eq!(drain(&leaving, 3), "", "it may be asked for again");
+        let three = sight(|facts| {
+            facts.stores.truncate(3);
+            facts.regions[0].region.peers.truncate(3);
+        });
+        let told = drain(&three, 3);
+        let parts = ["2 other stores up", "3 replicas", "store drain 3 --yes", "max-replicas 2"];
+        assert_told(&told, &parts);
+        let gone = sight(|facts| facts.stores[4].state = StoreState::Tombstone);
+        for wish in [Wish::Drain(StoreId(5)), Wish::Treat(StoreId(5))] {
+            assert_told(&self::told(&gone, wish), &["removed for good already"]);
+        }
+        for wish in [Wish::Drain(StoreId(4711)), Wish::Treat(StoreId(4711))] {
+            assert_told(&self::told(&well, wish), &["FLT-3003", "lists those that there are"]);
+        }
+        assert_eq!(self::told(&leaving, Wish::Treat(StoreId(3))), "");
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn list(
 }
 
 /// What it is, for whom, and how long: one line.
-fn heading(operator: &OperatorInfo, now: Duration) -> String {
+pub(super) fn heading(operator: &OperatorInfo, now: Duration) -> String {
     let OperatorInfo { region, brief, asked_by, created_unix_ms, timeout_ms, .. } = operator;
     let begun = Duration::from_millis(*created_unix_ms);
     let age = match &operator.ending {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use flotilla_base::ByteSize;
+use flotilla_client::Placement;
 use serde_json::{Value, json};
 
+use super::explain::{draining, placement_json};
 use crate::{
     args::{Globals, StoresArgs},
     fault::Fault,
@@ -19,17 +21,27 @@ type Names = BTreeMap<String, String>;
 /// Lists stores.
 pub(super) fn list(
     globals: &Globals,
-    view: &ClusterView,
+    (view, placement): (&ClusterView, &Placement),
     names: &Names,
     args: &StoresArgs,
 ) -> Result<(), Fault> {
     if globals.output == Format::Json {
-        let stores = view.stores.iter().map(|store| store_json(store, node(view, names, store)));
+        let stores = view.stores.iter().map(|store| {
+            let placed = placement.stores.iter().find(|placed| placed.id == store.info.id);
+            let mut object = store_json(store, node(view, names, store));
+            object["placement"] = json!(placed.map(placement_json));
+            object
+        });
         return output::print_json("stores", Value::Array(stores.collect()));
     }
     let is_shown = |store: &&StoreView| args.all || !is_gone(store);
     let shown: Vec<&StoreView> = view.stores.iter().filter(is_shown).collect();
     output::print(&table(view, names, &shown).render())?;
+    for store in &placement.stores {
+        if let Some(drain) = &store.drain {
+            output::print(&draining(store.id, drain))?;
+        }
+    }
     if let Some(note) = hidden_note(view.stores.len() - shown.len()) {
         output::note(&note);
     }

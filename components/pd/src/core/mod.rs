@@ -19,7 +19,7 @@ use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark, clock::unix_milli
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::request::{
-    LastOperator, Listed, Look, RegionLookup, Reply, Request, Selection,
+    Glance, LastOperator, Listed, Look, RegionLookup, Reply, Request, Selection,
 };
 use self::{
     host::{Host, OrderLines},
@@ -176,8 +176,8 @@ impl Owner {
             Request::PutStore { store, reply } => {
                 Input::PutStore { store, ticket: Asker::Done(reply) }
             }
-            Request::RemoveStore { id, reply } => {
-                Input::RemoveStore { id, ticket: Asker::Done(reply) }
+            Request::RemoveStore { id, leave, reply } => {
+                Input::RemoveStore { id, leave, ticket: Asker::Done(reply) }
             }
             Request::StoreHeartbeat { id, stats, reply } => {
                 Input::StoreHeartbeat { id, stats, ticket: Asker::Done(reply) }
@@ -198,6 +198,9 @@ impl Owner {
             }
             Request::CancelOperator { region, reply } => {
                 Input::CancelOperator { region, ticket: Asker::Done(reply) }
+            }
+            Request::Administer { change, reply } => {
+                Input::Administer { change, ticket: Asker::Done(reply) }
             }
             Request::AskSplit { region, children, reply } => {
                 Input::AskSplit { region, children, ticket: Asker::Ids(reply) }
@@ -230,6 +233,7 @@ impl Owner {
             Look::LastOperator { region, reply } => {
                 answer(reply, sight.map(|sight| LastOperator::of(sight.operators(), region)));
             }
+            Look::Glance(glance) => glance.at(sight),
             Look::Operators { reply } => {
                 answer(reply, sight.map(|sight| sight.operators().list()));
             }

@@ -1,12 +1,12 @@
 //! What the services ask the owner, and what it answers.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use flotilla_base::{Incarnation, Key, KeyRange, Region, RegionId, StoreId};
-use flotilla_pdcore::{AskedChange, ClusterHealth, Denied, Outcome, StoreEntry};
+use flotilla_pdcore::{AskedChange, ClusterHealth, Decided, Denied, Leading, Outcome, StoreEntry};
 use flotilla_placement::{
-    Answer, EndedOperator, IdBatch, Operator, OperatorController, OperatorList, Order, RegionInfo,
-    RegionReport, ScanRefusal, StoreRecord, StoreStats, view::RegionMap,
+    Answer, EndedOperator, IdBatch, Leave, Operator, OperatorController, OperatorList, Order,
+    RegionInfo, RegionReport, ScanRefusal, StoreRecord, StoreStats, view::RegionMap,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,8 +31,8 @@ pub(crate) enum Request {
     AllocIds { count: u32, reply: Reply<IdBatch> },
     /// Registers a store.
     PutStore { store: Box<StoreRecord>, reply: Reply<()> },
-    /// A store is gone for good.
-    RemoveStore { id: StoreId, reply: Reply<()> },
+    /// A store is to leave.
+    RemoveStore { id: StoreId, leave: Leave, reply: Reply<()> },
     /// Statistics of a store.
     StoreHeartbeat { id: StoreId, stats: Box<StoreStats>, reply: Reply<()> },
     /// A line of a store's run is open.
@@ -50,6 +50,8 @@ pub(crate) enum Request {
     AddOperator { asked: Box<AskedChange>, reply: Reply<()> },
     /// What is being done to a region is to be given up.
     CancelOperator { region: RegionId, reply: Reply<()> },
+    /// What people decide.
+    Administer { change: Box<Decided>, reply: Reply<()> },
     /// Nothing is changed by it.
     Look(Look),
 }
@@ -73,6 +75,33 @@ pub(crate) enum Look {
     LastOperator { region: RegionId, reply: Reply<Option<LastOperator>> },
     /// All that is being done to regions, and was done.
     Operators { reply: Reply<OperatorList> },
+    /// Anything that a leader sees.
+    Glance(Glance),
+}
+
+type Question = dyn FnOnce(Result<Leading<'_>, Denied>) + Send;
+
+/// A question to which only what the leader sees at that moment is an answer. It is quick: the owner does nothing else
+/// meanwhile.
+pub(crate) struct Glance(Box<Question>);
+
+impl Glance {
+    pub(crate) fn new<T: Send + 'static>(
+        question: impl FnOnce(&Leading<'_>) -> T + Send + 'static,
+        reply: Reply<T>,
+    ) -> Self {
+        Self(Box::new(move |sight| answer(reply, sight.map(|sight| question(&sight)))))
+    }
+
+    pub(super) fn at(self, sight: Result<Leading<'_>, Denied>) {
+        (self.0)(sight);
+    }
+}
+
+impl fmt::Debug for Glance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Glance")
+    }
 }
 
 impl From<Look> for Request {
@@ -91,7 +120,15 @@ pub(crate) enum LastOperator {
 }
 
 impl LastOperator {
-    pub(super) fn of(operators: &OperatorController, region: RegionId) -> Option<Self> {
+    /// What is being done, or was.
+    pub(crate) fn operator(&self) -> &Operator {
+        match self {
+            Self::Running(running) => running,
+            Self::Ended(ended) => &ended.operator,
+        }
+    }
+
+    pub(crate) fn of(operators: &OperatorController, region: RegionId) -> Option<Self> {
         let running = operators.running(region).cloned().map(|it| Self::Running(Box::new(it)));
         running.or_else(|| operators.last_ended(region).cloned().map(Self::Ended))
     }

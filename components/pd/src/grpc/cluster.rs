@@ -3,7 +3,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 use flotilla_pdcore::{AskedChange, Denied};
-use flotilla_placement::{Change, EndedOperator, Ending, Operator, StoreHealth};
+use flotilla_placement::{Change, EndedOperator, Ending, Leave, Operator, StoreHealth};
 use flotilla_proto::{cluster as wire, cluster::cluster_server::Cluster};
 use tonic::{Request, Response, Status};
 
@@ -46,7 +46,8 @@ impl Cluster for ClusterService {
         let request = request.into_inner();
         reject::admit(&self.core, request.cluster_id).await?;
         let id = StoreId(request.store_id);
-        let removed = self.core.ask(|reply| Ask::RemoveStore { id, reply }).await;
+        let removed =
+            self.core.ask(|reply| Ask::RemoveStore { id, leave: Leave::Lost, reply }).await;
         removed.map_err(|denied| reject::status(&denied))?;
         Ok(Response::new(wire::RemoveStoreResponse {}))
     }
@@ -110,7 +111,7 @@ fn change_from_wire(change: wire::add_operator_request::Change) -> Change {
     }
 }
 
-fn operator_to_wire(operator: &Operator) -> wire::Operator {
+pub(crate) fn operator_to_wire(operator: &Operator) -> wire::Operator {
     let plan = &operator.plan;
     wire::Operator {
         id: operator.id.0,
@@ -126,7 +127,7 @@ fn operator_to_wire(operator: &Operator) -> wire::Operator {
     }
 }
 
-fn ended_to_wire(ended: &EndedOperator) -> wire::Operator {
+pub(crate) fn ended_to_wire(ended: &EndedOperator) -> wire::Operator {
     let (outcome, reason) = match ended.ending {
         Ending::Finished => (wire::Outcome::Finished, String::new()),
         Ending::TimedOut => (wire::Outcome::TimedOut, ended.ending.to_string()),

@@ -40,7 +40,7 @@ pub(crate) fn store_to_wire(entry: &StoreEntry) -> metapb::Store {
         id: record.id.get(),
         address: record.address,
         state: state.into(),
-        labels: record.labels.into_iter().map(label).collect(),
+        labels: entry.labels().into_iter().map(label).collect(),
         version: record.version,
         peer_address: record.peer_address,
         status_address: record.status_address,
@@ -303,7 +303,8 @@ mod tests {
             if let Ok(store) = metapb::Store::decode(bytes.as_slice()) {
                 let record = store_from_wire(store.clone(), incarnation);
                 let (health, load) = (flotilla_placement::StoreHealth::Up, <_>::default());
-                let told = store_to_wire(&StoreEntry { record, status: None, health, load });
+                let policy = flotilla_placement::StorePolicy::USUAL;
+                let told = store_to_wire(&StoreEntry { record, status: None, health, load, policy });
                 prop_assert_eq!((told.id, told.address), (store.id, store.address));
                 prop_assert_eq!(told.labels, store.labels);
             }

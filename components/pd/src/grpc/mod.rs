@@ -1,10 +1,11 @@
-//! The gRPC services of the client port: `pdpb.PD`, `flotilla.pd.StoreLink`, `flotilla.cluster.Cluster`, and the
-//! health service.
+//! The gRPC services of the client port: `pdpb.PD`, `flotilla.pd.StoreLink`, `flotilla.cluster.Cluster`,
+//! `flotilla.placement.Placement`, and the health service.
 
 mod cluster;
 mod convert;
 mod health;
 mod pd;
+mod placement;
 mod reject;
 mod split;
 mod store_link;
@@ -15,16 +16,21 @@ use std::sync::Arc;
 use flotilla_base::limit;
 use flotilla_proto::{
     cluster::cluster_server::ClusterServer, health::health_server::HealthServer, pdpb,
-    pdpb::pd_server::PdServer, store_link::store_link_server::StoreLinkServer,
+    pdpb::pd_server::PdServer, placement::placement_server::PlacementServer,
+    store_link::store_link_server::StoreLinkServer,
 };
 use tonic::{codec::CompressionEncoding, service::Routes};
 
 use self::{
-    cluster::ClusterService, health::HealthService, pd::PdService, store_link::StoreLinkService,
+    cluster::ClusterService, health::HealthService, pd::PdService, placement::PlacementService,
+    store_link::StoreLinkService,
 };
 use crate::handle::CoreHandle;
 
-pub(crate) use self::convert::store_to_wire;
+pub(crate) use self::{
+    cluster::{ended_to_wire, operator_to_wire},
+    convert::store_to_wire,
+};
 
 /// All services as one router.
 pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>) -> axum::Router {
@@ -36,6 +42,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>) -> axum::Rou
     Routes::new(pd)
         .add_service(link)
         .add_service(ClusterServer::new(ClusterService { core: core.clone() }))
+        .add_service(PlacementServer::new(PlacementService { core: core.clone() }))
         .add_service(HealthServer::new(HealthService))
         .into_axum_router()
 }

@@ -52,6 +52,7 @@ pub(super) fn status(denied: &Denied) -> Status {
             Status::unavailable(text)
         }
         Denied::UnknownStore(_) => Status::unknown(text),
+        Denied::UnknownRegion(_) => Status::failed_precondition(text),
         Denied::Refused(Refusal::DuplicateAddress { .. }) => Status::already_exists(text),
         Denied::Refused(Refusal::IncompleteStore(_)) => Status::invalid_argument(text),
         Denied::Split(_) | Denied::Operator(_) | Denied::NoOperator(_) | Denied::Removal(_) => {
@@ -73,9 +74,9 @@ pub(super) fn kind_in_header(denied: &Denied) -> Option<pdpb::ErrorType> {
         Denied::Split(SplitRefusal::NoChildren(_) | SplitRefusal::TooMany { .. }) => {
             Some(pdpb::ErrorType::InvalidValue)
         }
-        Denied::Operator(OperatorRefusal::UnknownRegion(_)) | Denied::NoOperator(_) => {
-            Some(pdpb::ErrorType::RegionNotFound)
-        }
+        Denied::Operator(OperatorRefusal::UnknownRegion(_))
+        | Denied::UnknownRegion(_)
+        | Denied::NoOperator(_) => Some(pdpb::ErrorType::RegionNotFound),
         Denied::Split(_) | Denied::Operator(_) | Denied::Removal(_) => {
             Some(pdpb::ErrorType::Unknown)
         }

@@ -1,12 +1,16 @@
 //! The HTTP interface on the client port: `/pd/api/v1/…` with the shapes that tools parse, and the
 //! paths that operators, probes and Prometheus ask.
 
+mod config;
+mod decisions;
 mod format;
 mod model;
 pub(crate) mod operators;
 mod query;
 mod regions;
 mod routes;
+mod schedulers;
+mod stores;
 
 use std::sync::Arc;
 
@@ -16,7 +20,7 @@ use axum::{
     http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{delete, get, post},
 };
 use flotilla_proto::pdpb;
 use flotilla_telemetry::Registry;
@@ -44,8 +48,26 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/status", get(routes::status))
         .route("/members", get(routes::members))
         .route("/leader", get(routes::leader))
-        .route("/stores", get(routes::stores))
-        .route("/store/{id}", get(routes::store).delete(routes::remove_store))
+        .route("/config", get(config::all).post(config::set_all))
+        .route("/config/schedule", get(config::schedule).post(config::set_schedule))
+        .route("/config/replicate", get(config::replication).post(config::set_replication))
+        .route("/stores", get(stores::all))
+        .route("/stores/check", get(stores::check))
+        .route("/stores/limit", get(stores::limits).post(stores::limit_all))
+        .route("/stores/progress", get(stores::progress))
+        .route("/store/{id}", get(stores::one).delete(stores::remove))
+        .route("/store/{id}/state", post(stores::set_state))
+        .route("/store/{id}/label", post(stores::label).delete(stores::delete_label))
+        .route("/store/{id}/weight", post(stores::weigh))
+        .route("/store/{id}/limit", post(stores::limit))
+        .route("/labels", get(stores::labels))
+        .route("/labels/stores", get(stores::labelled))
+        .route("/schedulers", get(schedulers::list).post(schedulers::add))
+        .route("/schedulers/{name}", post(schedulers::pause).delete(schedulers::remove))
+        .route("/schedulers/diagnostic/{name}", get(schedulers::diagnose))
+        .route("/scheduler-config/{name}/list", get(schedulers::config))
+        .route("/scheduler-config/{name}/config", post(schedulers::add_store))
+        .route("/scheduler-config/{name}/delete/{store}", delete(schedulers::remove_store))
         .route("/region/id/{id}", get(regions::by_id))
         .route("/region/key/{key}", get(regions::by_key))
         .route("/regions", get(regions::all))
@@ -62,8 +84,13 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         )
         .route("/operators/records", get(operators::records))
         .route("/operators/{region}", get(operators::last).delete(operators::cancel));
+    let ours = Router::new()
+        .route("/decisions", get(decisions::list))
+        .route("/explain/{kind}/{name}", get(decisions::explain))
+        .route("/placement", get(decisions::overview));
     Router::new()
         .nest("/pd/api/v1", api)
+        .nest("/flotilla/v1", ours)
         .route("/pd/health", get(routes::health))
         .route("/pd/ping", get(routes::ping))
         .route("/metrics", get(routes::metrics))

@@ -2,7 +2,7 @@
 
 use flotilla_base::{ByteSize, Peer, PeerRole};
 use flotilla_pdcore::StoreEntry;
-use flotilla_placement::{RegionInfo, StoreHealth, StoreState};
+use flotilla_placement::{RegionInfo, StoreHealth, StorePolicy, StoreState};
 use flotilla_proto::{metapb, pdpb};
 use serde::Serialize;
 
@@ -157,6 +157,7 @@ pub(super) const fn state_name(entry: &StoreEntry) -> &'static str {
 impl StoreStatus {
     fn new(entry: &StoreEntry) -> Self {
         let (stats, load) = (entry.status.unwrap_or_default().stats, entry.load);
+        let StorePolicy { leader_weight_permille, region_weight_permille, .. } = entry.policy;
         let size = |bytes| ByteSize(bytes).to_string();
         let heard_ms = entry.status.map(|status| status.heard_unix_ms);
         // What a store says of itself: any number.
@@ -168,14 +169,14 @@ impl StoreStatus {
             used_size: size(stats.used_bytes),
             leaders: LeaderLoad {
                 leader_count: load.leaders,
-                leader_weight: 1.0,
-                leader_score: load.leaders,
+                leader_weight: weight(leader_weight_permille),
+                leader_score: score(load.leaders, leader_weight_permille),
                 leader_size: load.leader_bytes / MIB,
             },
             regions: RegionLoad {
                 region_count: load.regions,
-                region_weight: 1.0,
-                region_score: load.region_bytes / MIB,
+                region_weight: weight(region_weight_permille),
+                region_score: score(load.region_bytes / MIB, region_weight_permille),
                 region_size: load.region_bytes / MIB,
             },
             pending_peer_count: (load.pending_peers > 0).then_some(load.pending_peers),
@@ -184,6 +185,16 @@ impl StoreStatus {
             uptime,
         }
     }
+}
+
+fn weight(permille: u32) -> f64 {
+    f64::from(permille) / 1_000.0
+}
+
+/// What a store carries for its weight.
+const fn score(load: u64, weight_permille: u32) -> u64 {
+    let weight = if weight_permille == 0 { 1 } else { weight_permille as u64 };
+    load.saturating_mul(1_000) / weight
 }
 
 #[derive(Debug, Serialize)]
@@ -308,8 +319,8 @@ mod tests {
             let load = StoreLoad { regions: count, region_bytes: size, ..StoreLoad::default() };
             let record =
                 StoreRecord { start_unix_s: start.cast_signed(), ..StoreRecord::default() };
-            let health = StoreHealth::Up;
-            let entry = StoreEntry { record, status: Some(status), health, load };
+            let (health, policy) = (StoreHealth::Up, StorePolicy::USUAL);
+            let entry = StoreEntry { record, status: Some(status), health, load, policy };
             let shown = serde_json::to_value(StoreInfo::from(&entry)).expect("JSON takes it");
             let started = start.cast_signed();
             prop_assert_eq!(shown["store"]["start_timestamp"].as_i64(), Some(started));

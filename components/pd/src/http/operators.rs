@@ -7,20 +7,20 @@ use axum::{
     body::Bytes,
     extract::{RawQuery, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use flotilla_base::{RegionId, StoreId};
 use flotilla_pdcore::AskedChange;
 use flotilla_placement::{
-    Change, EndedOperator, Ending, Operator, OperatorRefusal, Plan,
-    operator::{SplitAt, drain},
+    Change, EndedOperator, Ending, Operator, OperatorRefusal, Plan, SchedulerName,
+    operator::{SplitAt, drain, leftover},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     Context, format,
     query::Query,
-    routes::{Answered, PathId, Refused, bootstrapped, number},
+    routes::{Answered, PathId, Refused, bad, bootstrapped, number, read, said},
 };
 use crate::core::{LastOperator, Look, Request};
 
@@ -37,10 +37,6 @@ struct Wish {
     peer_roles: Option<Vec<String>>,
     policy: Option<String>,
     keys: Option<Vec<String>>,
-}
-
-fn bad(why: impl Into<String>) -> Refused {
-    Refused(StatusCode::BAD_REQUEST, why.into())
 }
 
 impl Wish {
@@ -103,7 +99,7 @@ impl Wish {
 /// `POST /operators`.
 pub(super) async fn add(State(context): State<Context>, body: Bytes) -> Answered {
     bootstrapped(&context).await?;
-    let wish: Wish = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+    let wish: Wish = read(&body)?;
     let region = wish.region_id.map(RegionId);
     let change = wish.change()?;
     let region = region.ok_or_else(|| bad("missing region id"))?;
@@ -183,10 +179,6 @@ pub(super) async fn cancel_all(State(context): State<Context>) -> Answered {
     Ok(said("All pending operators are canceled."))
 }
 
-fn said(text: &str) -> Response {
-    Json(text).into_response()
-}
-
 pub(super) fn not_found() -> Refused {
     let text = "[PD:operator:ErrOperatorNotFound]operator not found".to_owned();
     Refused(StatusCode::NOT_FOUND, text)
@@ -194,8 +186,7 @@ pub(super) fn not_found() -> Refused {
 
 /// `?object`, with or without a value.
 fn wants_object(query: Option<&str>) -> bool {
-    let names = query.unwrap_or_default().split('&').map(|pair| pair.split('=').next());
-    names.flatten().any(|name| name == "object")
+    Query::new(query.map(str::to_owned)).has("object")
 }
 
 impl From<OperatorRefusal> for Refused {
@@ -281,31 +272,56 @@ impl Shown {
     }
 }
 
-/// Whether it empties a store that leaves. All others are made by people.
-fn is_drain(operator: &Operator) -> bool {
-    operator.asked_by == drain::ASKED_BY
+/// Who makes operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    /// Somebody outside, or who takes away what is left of what somebody asked for.
+    People,
+    /// A store that leaves is emptied.
+    Drain,
+    Scheduler(SchedulerName),
+    /// It mends regions; so it is called.
+    Checker(&'static str),
+}
+
+impl Maker {
+    fn of(operator: &Operator) -> Self {
+        match operator.asked_by {
+            "http" | "ctl" | "SplitRegions" | leftover::ASKED_BY => Self::People,
+            drain::ASKED_BY => Self::Drain,
+            by => SchedulerName::parse(by).map_or(Self::Checker(by), Self::Scheduler),
+        }
+    }
 }
 
 /// What it is for, in the words of the public protocol.
 pub(crate) fn desc(operator: &Operator) -> String {
-    if is_drain(operator) {
-        "replace-rule-offline-peer".to_owned()
-    } else {
-        format!("admin-{}", operator.plan.kind.name())
+    match Maker::of(operator) {
+        Maker::People => format!("admin-{}", operator.plan.kind.name()),
+        Maker::Drain => "replace-rule-offline-peer".to_owned(),
+        Maker::Scheduler(name) => name.name().to_owned(),
+        Maker::Checker(by) => by.to_owned(),
     }
 }
 
 /// What it changes.
-pub(crate) fn kind(operator: &Operator) -> &'static str {
+pub(crate) fn kind(operator: &Operator) -> String {
     let plan = &operator.plan;
-    match (plan.changes_members(), plan.changes_leader()) {
-        (true, true) if is_drain(operator) => "replica,region,leader",
-        (true, _) if is_drain(operator) => "replica,region",
-        (true, true) => "admin,region,leader",
-        (true, false) => "admin,region",
-        (false, true) => "admin,leader",
-        (false, false) => "admin,split",
-    }
+    let maker = match Maker::of(operator) {
+        Maker::People => "admin",
+        Maker::Drain | Maker::Checker(_) => "replica",
+        Maker::Scheduler(SchedulerName::BalanceHotRegion) => "hot-region",
+        Maker::Scheduler(_) => "",
+    };
+    let changed: &[&str] = match (plan.changes_members(), plan.changes_leader()) {
+        (true, true) => &["region", "leader"],
+        (true, false) => &["region"],
+        (false, true) => &["leader"],
+        (false, false) => &["split"],
+    };
+    let words: Vec<&str> =
+        [maker].iter().chain(changed).copied().filter(|it| !it.is_empty()).collect();
+    words.join(",")
 }
 
 fn timeout(plan: &Plan) -> String {

@@ -11,7 +11,8 @@ pub(super) struct Query(Vec<(Vec<u8>, Vec<u8>)>);
 impl Query {
     pub(super) fn new(raw: Option<String>) -> Self {
         let raw = raw.unwrap_or_default().replace('+', "%20");
-        let pairs = raw.split('&').filter_map(|pair| pair.split_once('='));
+        let pairs = raw.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         Self(pairs.map(|(name, value)| (unescape(name), unescape(value))).collect())
     }
 
@@ -19,6 +20,11 @@ impl Query {
     pub(super) fn bytes(&self, name: &str) -> Option<&[u8]> {
         let mut pairs = self.0.iter();
         pairs.find(|(own, _)| own == name.as_bytes()).map(|(_, value)| value.as_slice())
+    }
+
+    /// Whether the name is there, with a value or without.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(own, _)| own == name.as_bytes())
     }
 
     /// All values of this name that are text.

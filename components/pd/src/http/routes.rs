@@ -2,26 +2,18 @@
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State, rejection::PathRejection},
+    body::Bytes,
+    extract::{Path, State, rejection::PathRejection},
     http::{StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use flotilla_base::StoreId;
-use flotilla_pdcore::{Denied, StoreEntry};
-use flotilla_placement::StoreState;
+use flotilla_pdcore::Denied;
 use flotilla_telemetry::render;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{
-    Context, format,
-    model::{Member, StoreInfo, state_name},
-    query::Query,
-};
-use crate::{
-    SERVED_VERSION,
-    core::{Look, Request},
-    status::Status,
-};
+use super::{Context, format, model::Member};
+use crate::{SERVED_VERSION, status::Status};
 
 /// An answer, or an error as text.
 pub(super) type Answered = Result<Response, Refused>;
@@ -46,6 +38,9 @@ impl From<Denied> for Refused {
                 format!("[PD:core:ErrStoreNotFound]store {id} not found"),
             ),
             Denied::Operator(refusal) => refusal.into(),
+            Denied::UnknownRegion(_) => {
+                Self(StatusCode::NOT_FOUND, format!("[PD:region:ErrRegionNotFound]{denied}"))
+            }
             Denied::NoOperator(_) => super::operators::not_found(),
             Denied::Tombstone(id) => Self(
                 StatusCode::GONE,
@@ -56,6 +51,21 @@ impl From<Denied> for Refused {
             }
         }
     }
+}
+
+/// A request that makes no sense.
+pub(super) fn bad(why: impl Into<String>) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, why.into())
+}
+
+/// That something is done: the text is a contract with tools.
+pub(super) fn said(text: &str) -> Response {
+    Json(text).into_response()
+}
+
+/// The body of a request.
+pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| bad(error.to_string()))
 }
 
 /// An id as a path has it: any bytes, behind percent signs.
@@ -162,39 +172,6 @@ pub(super) async fn members(State(context): State<Context>) -> Response {
 pub(super) async fn leader(State(context): State<Context>) -> Answered {
     context.core.leading().await?;
     Ok(Json(Member::from(context.member.as_ref())).into_response())
-}
-
-/// `?state=Up&state=…` chooses by state; without it everything but tombstones is listed.
-pub(super) async fn stores(State(context): State<Context>, RawQuery(query): RawQuery) -> Answered {
-    bootstrapped(&context).await?;
-    let entries = context.core.ask(|reply| Look::Stores { reply }).await?;
-    let query = Query::new(query);
-    let states: Vec<&str> = query.texts("state").collect();
-    let is_wanted = |entry: &&StoreEntry| {
-        let name = state_name(entry);
-        if states.is_empty() {
-            entry.record.state != StoreState::Tombstone
-        } else {
-            states.iter().any(|state| state.eq_ignore_ascii_case(name))
-        }
-    };
-    let stores: Vec<_> = entries.iter().filter(is_wanted).map(StoreInfo::from).collect();
-    Ok(Json(json!({ "count": stores.len(), "stores": stores })).into_response())
-}
-
-pub(super) async fn store(State(context): State<Context>, id: PathId) -> Answered {
-    bootstrapped(&context).await?;
-    let id = StoreId(number(id)?);
-    let entry = context.core.ask(|reply| Look::Store { id, reply }).await?;
-    Ok(Json(StoreInfo::from(&entry)).into_response())
-}
-
-/// `DELETE /store/{id}`: it leaves for good, and what it held is made anew elsewhere.
-pub(super) async fn remove_store(State(context): State<Context>, id: PathId) -> Answered {
-    bootstrapped(&context).await?;
-    let id = StoreId(number(id)?);
-    context.core.ask(|reply| Request::RemoveStore { id, reply }).await?;
-    Ok(Json("The store is set as Offline.").into_response())
 }
 
 pub(super) async fn metrics(State(context): State<Context>) -> Response {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod grpc;
+mod http;
 mod operators;
 mod port;
 mod regions;

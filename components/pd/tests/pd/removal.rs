@@ -120,8 +120,15 @@ impl Played {
         Ok((code, serde_json::from_str(&body).with_context(|| body)?))
     }
 
+    /// Asks for one that is lost.
+    async fn delete_lost(&self, store: u64) -> Result<(u16, Value)> {
+        let path = format!("/pd/api/v1/store/{store}?force");
+        let (code, body) = send(self.address, "DELETE", &path, "").await?;
+        Ok((code, serde_json::from_str(&body).with_context(|| body)?))
+    }
+
     async fn refused(&self, store: u64, code: u16, part: &str) -> Result<()> {
-        let (actual, text) = self.delete(store).await?;
+        let (actual, text) = self.delete_lost(store).await?;
         let text = text.as_str().with_context(|| text.to_string())?;
         anyhow::ensure!(actual == code && text.contains(part), "{actual} {text} lacks {part:?}");
         Ok(())
@@ -186,7 +193,7 @@ async fn a_store_that_is_gone_is_replaced() -> Result<()> {
     played.refused(dead, 400, "is up: only a store that is gone").await?;
     played.refused(4711, 404, "4711 not found").await?;
     played.kill(dead).await?;
-    let (code, said) = played.delete(dead).await?;
+    let (code, said) = played.delete_lost(dead).await?;
     assert_eq!((code, said), (200, json!("The store is set as Offline.")));
     assert_eq!(played.state_of(dead).await?, "Offline");
     let new = played.clients.alloc_id(1).await?;
@@ -242,5 +249,114 @@ async fn three_of_three_need_a_new_one_first() -> Result<()> {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("Start a new store first"), "{}", refused.message());
     assert_eq!(played.state_of(dead).await?, "Disconnected", "nothing was changed");
+    Ok(played.pd.shutdown().await?)
+}
+
+/// It serves meanwhile, can be told to stay, and says how far it is.
+#[tokio::test]
+async fn a_store_that_is_up_is_drained() -> Result<()> {
+    let mut played = Played::open(4).await?;
+    let leaving = played.follower();
+    let address = played.address;
+    let stay = format!("/pd/api/v1/store/{leaving}/state?state=Up");
+    let (code, said) = played.delete(leaving).await?;
+    assert_eq!((code, said), (200, json!("The store is set as Offline.")));
+    assert_eq!(played.state_of(leaving).await?, "Offline");
+    let (_, placement) = get(address, "/flotilla/v1/placement").await?;
+    let of_it = |placement: &Value| {
+        let stores = placement["stores"].as_array().cloned().unwrap_or_default();
+        stores.into_iter().find(|store| store["store_id"] == leaving).unwrap_or_default()
+    };
+    assert_eq!(of_it(&placement)["drain"]["regions_left"], played.regions.len(), "{placement}");
+    let (code, progress) = get(address, "/pd/api/v1/stores/progress?action=removing").await?;
+    assert_eq!((code, &progress["progress"]), (200, &json!(0.0)), "{progress}");
+    let (code, progress) =
+        get(address, &format!("/pd/api/v1/stores/progress?id={leaving}")).await?;
+    assert_eq!((code, &progress["store_id"]), (200, &json!(leaving)), "{progress}");
+    let (code, said) = send(address, "POST", &stay, "").await?;
+    assert_eq!((code, said.as_str()), (200, "\"The store's state is updated.\""));
+    assert_eq!(played.state_of(leaving).await?, "Up");
+    assert_eq!(get(address, "/pd/api/v1/stores/progress?action=removing").await?.0, 404);
+    let (_, placement) = get(address, "/flotilla/v1/placement").await?;
+    assert_eq!(of_it(&placement)["drain"], Value::Null, "{placement}");
+
+    assert_eq!(played.delete(leaving).await?.0, 200);
+    let holds = |region: &metapb::Region| region.peers.iter().any(|peer| peer.store_id == leaving);
+    while played.regions.iter().any(holds) {
+        played.obey().await?;
+    }
+    let buried = async {
+        while played.state_of(leaving).await? != "Tombstone" {
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    timeout(LIVENESS, buried).await??;
+    for path in [&stay, &format!("/pd/api/v1/store/{leaving}/label")] {
+        let (code, text) = send(address, "POST", path, "{\"zone\": \"z1\"}").await?;
+        assert!(code == 410 && text.contains("ErrStoreRemoved"), "{path}: {code} {text}");
+    }
+    Ok(played.pd.shutdown().await?)
+}
+
+/// Three of three: a drain could never come to an end. Nothing is begun, and it is told what would be possible.
+#[tokio::test]
+async fn a_drain_that_could_not_end_is_refused() -> Result<()> {
+    let played = Played::open(3).await?;
+    let (code, text) = played.delete(played.follower()).await?;
+    let parts = ["2 other stores are up", "Start one more store", "replication.max-replicas"];
+    let text = text.as_str().context("a text")?;
+    assert!(code == 400 && parts.iter().all(|part| text.contains(part)), "{code} {text}");
+    assert_eq!(played.state_of(played.follower()).await?, "Up");
+    Ok(played.pd.shutdown().await?)
+}
+
+/// The word of each decision is told, with what it was not.
+#[tokio::test]
+async fn decisions_are_told_with_their_reasons() -> Result<()> {
+    let mut played = Played::open(3).await?;
+    let (address, leader, region) = (played.address, played.leader, played.regions[0].id);
+    let wish = json!({ "name": "evict-leader-scheduler", "store_id": leader }).to_string();
+    let (code, text) = send(address, "POST", "/pd/api/v1/schedulers", &wish).await?;
+    assert_eq!(code, 200, "{text}");
+    let path = format!("/flotilla/v1/decisions?by=evict-leader-scheduler&region={region}&limit=1");
+    let decided = async {
+        loop {
+            let (_, told) = get(address, &path).await?;
+            if let Some(decision) = told["decisions"].as_array().and_then(|all| all.first()) {
+                return Ok::<_, anyhow::Error>(decision.clone());
+            }
+            // Leaders report, and so what was decided before is over some time.
+            played.report_all(None).await?;
+        }
+    };
+    let decision = timeout(LIVENESS, decided).await??;
+    assert_eq!((&decision["by"], &decision["region_id"]), (&json!("evict-leader"), &json!(region)));
+    let brief = decision["brief"].as_str().context("a text")?;
+    assert!(brief.starts_with(&format!("transfer leader: store {leader} to ")), "{decision}");
+    assert!(decision["why"].as_str().is_some_and(|why| why.contains("leads are to leave")));
+    assert_eq!(decision["alternatives"].as_array().map(Vec::len), Some(1), "{decision}");
+    let (_, of_store) = get(address, &format!("/flotilla/v1/decisions?store={leader}")).await?;
+    assert!(of_store["decisions"].as_array().is_some_and(|all| !all.is_empty()), "{of_store}");
+    let (_, none) = get(address, "/flotilla/v1/decisions?store=4711").await?;
+    assert_eq!(none["decisions"], json!([]));
+    let (_, told) = get(address, &format!("/flotilla/v1/explain/store/{leader}")).await?;
+    assert_eq!(told["store"]["no_leads"], "it is kept free of leads", "{told}");
+    let (_, told) = get(address, &format!("/flotilla/v1/explain/region/{region}")).await?;
+    assert!(told["decisions_in_all"].as_u64() > Some(0), "{told}");
+    let (_, told) = get(address, &format!("/flotilla/v1/explain/operator/{region}")).await?;
+    let (by, decisions) = (&told["operator"]["by"], &told["decisions"]);
+    assert!(
+        decisions.as_array().is_some_and(|all| all.len() == 1 && &all[0]["by"] == by),
+        "{told}"
+    );
+    let text = get(address, &format!("/pd/api/v1/operators/{region}")).await?.1;
+    assert!(
+        text.as_str().is_some_and(|text| text.contains("operator: ") && !text.contains("admin-")),
+        "{text}"
+    );
+    for (path, code) in [("region/4711", 404), ("operator/4711", 404), ("scheduler/nobody", 200)] {
+        assert_eq!(get(address, &format!("/flotilla/v1/explain/{path}")).await?.0, code, "{path}");
+    }
     Ok(played.pd.shutdown().await?)
 }

@@ -34,7 +34,7 @@ pub use controller::{
 pub use drain::{Drain, DrainLook};
 pub use leftover::Leftovers;
 pub use plan::Plan;
-pub use removal::RemovalRefusal;
+pub use removal::{Leave, RemovalRefusal};
 pub use step::{Command, PeerChange, PeerChangeKind, SplitAt, Step};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Whether a store may be removed for good, judged by what heartbeats show.
+//! Whether a store may leave, judged by what heartbeats show.
 //!
-//! A removal cannot be taken back, so it is refused wherever it is not certain to come to an end: what is left must be
-//! able to hold every replica, and every region must be able to decide without the store.
+//! It is refused wherever it is not certain to come to an end: what is left must be able to hold every replica, and every
+//! region must be able to decide. A store that is lost does not help with that; one that is emptied while it serves does.
 
 use flotilla_base::{RegionId, StoreId};
 
@@ -10,6 +10,15 @@ use crate::{
     meta::{StoreRecord, StoreState},
     view::StoreHealth,
 };
+
+/// How a store leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It is emptied, whether it serves meanwhile or not. That can be taken back until it is empty.
+    Drain,
+    /// It is gone for good: only a store that is not there may be.
+    Lost,
+}
 
 /// Why a store is not removed, beside what the records say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +41,19 @@ pub enum RemovalRefusal {
          what it held is made anew there"
     )]
     TooFewUp {
+        /// The store.
+        store: StoreId,
+        /// Stores that stay and are up.
+        up: usize,
+        /// Stores that a region needs.
+        replicas: u32,
+    },
+    /// The same of a store that is to be emptied.
+    #[error(
+        "store {store} cannot be emptied: {up} other stores are up, and each region has {replicas} replicas, one to a \
+         store. Start one more store first, or let each region have {up} replicas (setting replication.max-replicas)"
+    )]
+    TooFewToDrain {
         /// The store.
         store: StoreId,
         /// Stores that stay and are up.
@@ -64,7 +86,12 @@ impl Sight<'_> {
     ///
     /// # Errors
     /// [`RemovalRefusal`]
-    pub fn check_removal(&self, store: StoreId, replicas: u32) -> Result<(), RemovalRefusal> {
+    pub fn check_removal(
+        &self,
+        store: StoreId,
+        leave: Leave,
+        replicas: u32,
+    ) -> Result<(), RemovalRefusal> {
         let is_leaving = |record: &StoreRecord| record.state == StoreState::Offline;
         if self.stores.get(&store).is_some_and(is_leaving) {
             return Ok(());
@@ -74,20 +101,24 @@ impl Sight<'_> {
             StoreHealth::Unheard => "may be about to report to this placement driver",
             StoreHealth::Disconnected | StoreHealth::Down => "",
         };
-        if !state.is_empty() {
+        let serves = !state.is_empty();
+        if serves && leave == Leave::Lost {
             return Err(RemovalRefusal::InUse { store, state });
         }
         let stays = |other: &&StoreId| **other != store && self.check_target(**other).is_ok();
         let up = self.stores.keys().filter(stays).count();
         if up < replicas as usize {
-            return Err(RemovalRefusal::TooFewUp { store, up, replicas });
+            return Err(match leave {
+                Leave::Drain => RemovalRefusal::TooFewToDrain { store, up, replicas },
+                Leave::Lost => RemovalRefusal::TooFewUp { store, up, replicas },
+            });
         }
         let regions = self.view.regions();
         if !regions.holes().is_empty() {
             return Err(RemovalRefusal::RegionsUnknown(store));
         }
         for info in regions.of_store(store, RegionId(0)) {
-            let lives_on = |store_of_peer| store_of_peer != store && self.is_up(store_of_peer);
+            let lives_on = |other| if other == store { serves } else { self.is_up(other) };
             if !Shape::of(&info.region).has_majority(|peer| lives_on(peer.store)) {
                 return Err(RemovalRefusal::NoMajority { store, region: info.region.id });
             }

@@ -60,7 +60,8 @@ fn leaving(members: &str) -> Scene {
 #[test]
 fn a_store_is_removed_only_where_that_comes_to_an_end() {
     let refused = |scene: &Scene, part: &str| {
-        let text = scene.sight().check_removal(GONE, REPLICAS).expect_err(part).to_string();
+        let text =
+            scene.sight().check_removal(GONE, Leave::Lost, REPLICAS).expect_err(part).to_string();
         assert!(text.contains(part), "{text:?} lacks {part:?}");
     };
     let mut scene = Scene::of_everything("1v 2v 3v");
@@ -69,7 +70,7 @@ fn a_store_is_removed_only_where_that_comes_to_an_end() {
     refused(&scene, "may be about to report");
     scene.report();
     scene.lose(GONE);
-    assert_eq!(scene.sight().check_removal(GONE, REPLICAS), Ok(()));
+    assert_eq!(scene.sight().check_removal(GONE, Leave::Lost, REPLICAS), Ok(()));
     // Three of three: the new one comes first.
     for store in [4, 5, 6] {
         scene.set_state(StoreId(store), StoreState::Tombstone);
@@ -88,8 +89,33 @@ fn a_store_is_removed_only_where_that_comes_to_an_end() {
     scene.view = ClusterView::new(Moment(0));
     scene.report();
     refused(&scene, "not all regions have reported");
+    let drained = scene.sight().check_removal(GONE, Leave::Drain, REPLICAS);
+    assert!(matches!(drained, Err(RemovalRefusal::RegionsUnknown(GONE))), "{drained:?}");
     scene.set_state(GONE, StoreState::Offline);
-    assert_eq!(scene.sight().check_removal(GONE, REPLICAS), Ok(()), "told again");
+    assert_eq!(scene.sight().check_removal(GONE, Leave::Lost, REPLICAS), Ok(()), "told again");
+}
+
+#[test]
+fn a_store_that_serves_is_emptied_where_others_can_hold_all() {
+    let mut scene = Scene::of_everything("1v 2v 3v");
+    let drained = |scene: &Scene| scene.sight().check_removal(GONE, Leave::Drain, REPLICAS);
+    assert_eq!(drained(&scene), Ok(()));
+    // Its own vote counts as long as it serves.
+    scene.dead.push(StoreId(2));
+    scene.after(30_000);
+    assert_eq!(drained(&scene), Ok(()));
+    scene.dead.push(GONE);
+    scene.after(30_000);
+    let refused = drained(&scene).expect_err("nobody could decide");
+    assert_eq!(refused, RemovalRefusal::NoMajority { store: GONE, region: REGION });
+    scene.dead.clear();
+    scene.after(30_000);
+    for store in [4, 5, 6] {
+        scene.set_state(StoreId(store), StoreState::Offline);
+    }
+    let refused = drained(&scene).expect_err("three are needed").to_string();
+    let parts = ["2 other stores are up", "Start one more store", "each region have 2 replicas"];
+    assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! `flotilla.placement.Placement`: what people decide about placement, and why something is done or not.
+
+use flotilla_base::{RegionId, StoreId};
+use flotilla_proto::{placement as wire, placement::placement_server::Placement};
+use tonic::{Request, Response, Status};
+
+use super::reject;
+use crate::{
+    admin::{self, Limits, SchedulerChange, StoreChange, Subject, Unwanted},
+    handle::CoreHandle,
+};
+
+/// Decisions that are told where nobody says how many, and how many at most.
+const DECISIONS_DEFAULT: u32 = 10;
+const DECISIONS_MAX: u32 = 1_000;
+
+/// What is decided.
+pub(super) struct PlacementService {
+    pub core: CoreHandle,
+}
+
+type Answered<T> = Result<Response<T>, Status>;
+
+/// A refusal as a status. The texts are for people.
+fn refused(unwanted: Unwanted) -> Status {
+    match unwanted {
+        Unwanted::Denied(denied) => reject::status(&denied),
+        other => Status::failed_precondition(other.to_string()),
+    }
+}
+
+fn incomplete(what: &'static str) -> Status {
+    Status::invalid_argument(what)
+}
+
+#[tonic::async_trait]
+impl Placement for PlacementService {
+    async fn list_settings(
+        &self,
+        request: Request<wire::ListSettingsRequest>,
+    ) -> Answered<wire::ListSettingsResponse> {
+        reject::admit(&self.core, request.into_inner().cluster_id).await?;
+        let listed = self.core.glance(|sight| admin::all_settings(sight.state().policy())).await;
+        let settings = listed.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(wire::ListSettingsResponse { settings }))
+    }
+
+    async fn set_settings(
+        &self,
+        request: Request<wire::SetSettingsRequest>,
+    ) -> Answered<wire::SetSettingsResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let values = request.values.into_iter().map(|new| (new.name, new.value)).collect();
+        admin::set(&self.core, values).await.map_err(refused)?;
+        Ok(Response::new(wire::SetSettingsResponse {}))
+    }
+
+    async fn list_stores(
+        &self,
+        request: Request<wire::ListStoresRequest>,
+    ) -> Answered<wire::ListStoresResponse> {
+        reject::admit(&self.core, request.into_inner().cluster_id).await?;
+        let listed = self.core.glance(|sight| admin::list_stores(sight)).await;
+        Ok(Response::new(listed.map_err(|denied| reject::status(&denied))?))
+    }
+
+    async fn drain_store(
+        &self,
+        request: Request<wire::DrainStoreRequest>,
+    ) -> Answered<wire::DrainStoreResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let store = StoreId(request.store_id);
+        let done = if request.undo {
+            admin::stay(&self.core, store).await
+        } else {
+            admin::drain(&self.core, store).await.map_err(Unwanted::Denied)
+        };
+        done.map_err(refused)?;
+        Ok(Response::new(wire::DrainStoreResponse {}))
+    }
+
+    async fn treat_store(
+        &self,
+        request: Request<wire::TreatStoreRequest>,
+    ) -> Answered<wire::TreatStoreResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let treatment = request.treatment.ok_or_else(|| incomplete("treatment is absent"))?;
+        let change = change_from_wire(treatment);
+        admin::treat(&self.core, StoreId(request.store_id), change).await.map_err(refused)?;
+        Ok(Response::new(wire::TreatStoreResponse {}))
+    }
+
+    async fn list_schedulers(
+        &self,
+        request: Request<wire::ListSchedulersRequest>,
+    ) -> Answered<wire::ListSchedulersResponse> {
+        reject::admit(&self.core, request.into_inner().cluster_id).await?;
+        let listed = self.core.glance(|sight| admin::schedulers(sight)).await;
+        let schedulers = listed.map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(wire::ListSchedulersResponse { schedulers }))
+    }
+
+    async fn change_scheduler(
+        &self,
+        request: Request<wire::ChangeSchedulerRequest>,
+    ) -> Answered<wire::ChangeSchedulerResponse> {
+        use wire::change_scheduler_request::Change;
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let store = |id: u64| (id > 0).then_some(StoreId(id));
+        let change = match request.change.ok_or_else(|| incomplete("change is absent"))? {
+            Change::Add(id) => SchedulerChange::Add(store(id)),
+            Change::Remove(id) => SchedulerChange::Remove(store(id)),
+            Change::PauseMs(millis) => SchedulerChange::Pause { millis },
+        };
+        let changed = admin::change_scheduler(&self.core, &request.name, change).await;
+        let joined = changed.map_err(refused)?;
+        Ok(Response::new(wire::ChangeSchedulerResponse { joined }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<wire::ExplainRequest>,
+    ) -> Answered<wire::ExplainResponse> {
+        use wire::explain_request::Subject as Wire;
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let subject = match request.subject.ok_or_else(|| incomplete("subject is absent"))? {
+            Wire::Region(id) => Subject::Region(RegionId(id)),
+            Wire::Store(id) => Subject::Store(StoreId(id)),
+            Wire::By(by) => Subject::By(by),
+            Wire::Operator(id) => Subject::Operator(RegionId(id)),
+        };
+        let limit = if request.limit == 0 { DECISIONS_DEFAULT } else { request.limit };
+        let limit = limit.min(DECISIONS_MAX) as usize;
+        let told = self.core.glance(move |sight| admin::explain(sight, &subject, limit)).await;
+        let told = told.and_then(|told| told).map_err(|denied| reject::status(&denied))?;
+        Ok(Response::new(told))
+    }
+}
+
+fn change_from_wire(treatment: wire::treat_store_request::Treatment) -> StoreChange {
+    use wire::treat_store_request::Treatment;
+    match treatment {
+        Treatment::Labels(wire::LabelChange { set, delete, replace }) => StoreChange::Label {
+            is_all: replace,
+            set: set.into_iter().map(|label| (label.key, label.value)).collect(),
+            delete,
+        },
+        Treatment::Weights(wire::Weights { leader, region }) => {
+            StoreChange::Weigh { leader, region }
+        }
+        Treatment::Limits(wire::StoreLimits { add, remove }) => StoreChange::Limit(Limits {
+            add: add.map(|limit| limit.peers),
+            remove: remove.map(|limit| limit.peers),
+        }),
+        Treatment::MaintainMs(millis) => StoreChange::Maintain { millis },
+    }
+}

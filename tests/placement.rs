@@ -1,0 +1,264 @@
+//! Placement from the command line: settings, stores that are emptied, schedulers, and the reasons of what is done.
+
+mod common;
+
+use common::{Playground, Sandbox, eventually};
+use serde_json::Value;
+
+/// What a command that succeeds says beside its result.
+fn note(sandbox: &Sandbox, args: &[&str]) -> String {
+    let finished = sandbox.run(args);
+    assert_eq!(finished.code, 0, "{args:?}: {}", finished.stderr);
+    finished.stderr
+}
+
+#[track_caller]
+fn assert_parts(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+fn stores(sandbox: &Sandbox) -> Vec<Value> {
+    sandbox.json(&["ctl", "stores"])["stores"].as_array().expect("a list").clone()
+}
+
+fn placement_of(sandbox: &Sandbox, store: &str) -> Value {
+    let all = stores(sandbox);
+    let found = all.iter().find(|known| known["id"].to_string() == store).expect("it is known");
+    found["placement"].clone()
+}
+
+#[test]
+fn what_people_decide() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &[]);
+    settings(&sandbox);
+    schedulers(&sandbox);
+    let store = stores(&sandbox)[0]["id"].to_string();
+    treatment(&sandbox, &store);
+    drains_that_cannot_end(&sandbox, &store);
+    reasons(&sandbox);
+    playground.stop();
+}
+
+fn settings(sandbox: &Sandbox) {
+    let table = sandbox.ok(&["ctl", "settings"]);
+    assert_parts(
+        &table,
+        &["SETTING", "USUAL", "schedule.max-store-down-time", "at least 1s is possible"],
+    );
+    assert_eq!(sandbox.ok(&["ctl", "settings", "--changed"]), "all settings are as usual\n");
+    let set = ["ctl", "settings", "set", "max-store-down-time", "10m"];
+    assert_eq!(sandbox.ok(&set), "schedule.max-store-down-time = 10m0s   was 30m0s\n");
+    let back = "back again: flotilla ctl settings set schedule.max-store-down-time 10m0s";
+    assert_parts(&note(sandbox, &set), &[back]);
+    let changed = sandbox.json(&["ctl", "settings", "--changed"]);
+    let changed = changed["settings"].as_array().expect("a list").clone();
+    assert_eq!((changed.len(), &changed[0]["value"]), (1, &"10m0s".into()));
+    let shown = sandbox.ok(&["ctl", "settings", "show", "max-store-down-time"]);
+    assert_parts(&shown, &["10m0s*", "30m0s"]);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    // In any order, since they are set together.
+    sandbox.ok(&[
+        "ctl",
+        "settings",
+        "set",
+        "isolation-level",
+        "zone",
+        "location-labels",
+        "zone,host",
+    ]);
+    let unknown =
+        sandbox.fails(&["ctl", "settings", "set", "halt-schedule", "true"], 3, "FLT-3005");
+    assert_parts(&unknown, &["did you mean schedule.halt-scheduling?"]);
+    sandbox.fails(&["ctl", "settings", "show", "xyz"], 3, "FLT-3005");
+    sandbox.fails(&["ctl", "settings", "reset", "xyz"], 3, "FLT-3005");
+    let refused = ["ctl", "settings", "set", "halt-scheduling", "true", "max-replicas", "9"];
+    let refused = sandbox.fails(&refused, 1, "FLT-3006");
+    assert_parts(
+        &refused,
+        &[
+            "no setting was changed",
+            "cannot be \"9\"",
+            "from 1 to 7",
+            "settings show replication.max-replicas",
+        ],
+    );
+    let refused = sandbox.fails(&["ctl", "settings", "reset", "location-labels"], 1, "FLT-3006");
+    assert_parts(&refused, &["isolation-level is \"zone\""]);
+    let odd = ["ctl", "settings", "set", "halt-scheduling", "true", "max-replicas"];
+    assert_parts(&sandbox.fails(&odd, 2, "FLT-2108"), &["max-replicas has no value"]);
+    sandbox.ok(&["ctl", "settings", "reset", "isolation-level", "schedule.max-store-down-time"]);
+    sandbox.ok(&["ctl", "settings", "reset", "location-labels"]);
+    assert_eq!(sandbox.ok(&["ctl", "settings", "--changed"]), "all settings are as usual\n");
+}
+
+fn schedulers(sandbox: &Sandbox) {
+    let table = sandbox.ok(&["ctl", "schedulers"]);
+    assert_parts(&table, &["SCHEDULER", "balance-region", "shuffle-leader", "does not run"]);
+    let pause = ["ctl", "schedulers", "pause", "balance-region", "--for", "10m"];
+    assert_eq!(sandbox.ok(&pause), "balance-region does nothing for 10 min\n");
+    assert_parts(&note(sandbox, &pause), &["flotilla ctl schedulers resume balance-region"]);
+    assert_parts(&sandbox.ok(&["ctl", "schedulers", "list"]), &["paused for"]);
+    assert_eq!(
+        sandbox.ok(&["ctl", "schedulers", "resume", "balance-region"]),
+        "balance-region goes on\n"
+    );
+    sandbox.ok(&["ctl", "schedulers", "remove", "balance-region"]);
+    let twice = sandbox.fails(&["ctl", "schedulers", "remove", "balance-region"], 1, "FLT-3007");
+    assert_parts(&twice, &["the balance-region-scheduler does not run"]);
+    sandbox.ok(&["ctl", "schedulers", "add", "balance-region"]);
+    for (args, part) in [
+        (&["add", "balance-region"][..], "runs already"),
+        (&["add", "evict-leader"], "say which one"),
+        (&["add", "evict-leader", "--store", "4711"], "no store 4711"),
+        (&["add", "balance-leaders"], "there are balance-leader, "),
+        (&["pause", "evict-leader", "--for", "1s"], "does not run"),
+    ] {
+        let args = [&["ctl", "schedulers"], args].concat();
+        assert_parts(&sandbox.fails(&args, 1, "FLT-3007"), &[part]);
+    }
+    sandbox.fails(&["ctl", "schedulers", "pause", "balance-region"], 2, "FLT-2108");
+}
+
+fn treatment(sandbox: &Sandbox, store: &str) {
+    let told = sandbox.ok(&["ctl", "store", "label", store, "zone=z1", "rack=r7"]);
+    assert_eq!(told, format!("store {store}: labels: zone=z1 rack=r7\n"));
+    let told = sandbox.ok(&["ctl", "store", "label", store, "--delete", "rack"]);
+    assert_eq!(told, format!("store {store}: labels: zone=z1\n"));
+    let told = sandbox.ok(&["ctl", "store", "weight", store, "--leader", "0.5"]);
+    assert_eq!(told, format!("store {store}: leader weight 0.5, region weight 1\n"));
+    sandbox.ok(&["ctl", "store", "weight", store, "--leader", "1"]);
+    let told = sandbox.ok(&["ctl", "store", "limit", store, "--add", "15"]);
+    assert_eq!(
+        told,
+        format!("store {store}: at most 15 replicas come and 1000 leave in a minute\n")
+    );
+    sandbox.ok(&["ctl", "store", "limit", store, "--add", "usual"]);
+    assert_eq!(placement_of(sandbox, store)["add_peers_per_minute"], 1000);
+    let maintain = ["ctl", "store", "maintain", store, "--for", "20m"];
+    assert_parts(&sandbox.ok(&maintain), &["worked on for 20 min", "leads nothing"]);
+    assert_parts(&note(sandbox, &maintain), &[&format!("store maintain {store} --end")]);
+    assert!(placement_of(sandbox, store)["maintained_until_unix_ms"].as_u64() > Some(0));
+    sandbox.ok(&["ctl", "store", "maintain", store, "--end"]);
+    assert_eq!(placement_of(sandbox, store)["maintained_until_unix_ms"], 0);
+    for (args, part) in [
+        (&["label", store, "a b=c"][..], "' ' is in it"),
+        (&["label", store, "--delete", "rack"], "has no label \"rack\""),
+        (&["weight", store, "--leader", "1001"], "from 0 to 1000"),
+        (&["maintain", store, "--for", "721h"], "at most 720h"),
+    ] {
+        let args = [&["ctl", "store"], args].concat();
+        assert_parts(&sandbox.fails(&args, 1, "FLT-2106"), &[part, "store --help"]);
+    }
+    for args in [
+        &["label", "4711", "zone=z1"][..],
+        &["weight", "4711", "--region", "2"],
+        &["limit", "4711", "--remove", "2"],
+        &["maintain", "4711", "--end"],
+        &["drain", "4711"],
+        &["drain", "4711", "--undo"],
+        &["replace", "4711"],
+    ] {
+        let args = [&["ctl", "store"], args].concat();
+        assert_parts(&sandbox.fails(&args, 3, "FLT-3003"), &["flotilla ctl stores"]);
+    }
+    for args in
+        [&["label", store][..], &["label", store, "zone"], &["weight", store], &["maintain", store]]
+    {
+        sandbox.fails(&[&["ctl", "store"], args].concat(), 2, "FLT-2108");
+    }
+}
+
+/// Three stores, three replicas: asked to confirm or not, nothing is begun.
+fn drains_that_cannot_end(sandbox: &Sandbox, store: &str) {
+    for drain in [&["ctl", "store", "drain", store][..], &["ctl", "store", "drain", store, "--yes"]]
+    {
+        let refused = sandbox.fails(drain, 1, "FLT-2106");
+        assert_parts(&refused, &["2 other stores up", "start a new store first", "max-replicas 2"]);
+    }
+    let replace = sandbox.fails(&["ctl", "store", "replace", store, "--yes"], 1, "FLT-2106");
+    assert_parts(&replace, &["is up", &format!("flotilla ctl store drain {store}")]);
+    assert_eq!(stores(sandbox).iter().filter(|it| it["state"] == "up").count(), 3);
+}
+
+fn reasons(sandbox: &Sandbox) {
+    let regions = sandbox.json(&["ctl", "regions"]);
+    let region = &regions["regions"][0];
+    let (id, leader) = (region["id"].to_string(), region["leader"].to_string());
+    let evict = ["ctl", "schedulers", "add", "evict-leader", "--store", &leader];
+    assert_eq!(sandbox.ok(&evict), format!("evict-leader runs for store {leader}\n"));
+    let why = "leads are to leave store";
+    eventually("the decision is told", || {
+        let told = sandbox.ok(&["ctl", "explain", "region", &id]);
+        told.contains("evict-leader  chosen") && told.contains(why)
+    });
+    let told = sandbox.ok(&["ctl", "explain", "region", &id]);
+    assert_parts(
+        &told,
+        &[&format!("region {id}  [\"\", "), "voters", "now: region", "transfer leader: store"],
+    );
+    let told = sandbox.ok(&["ctl", "explain", "store", &leader]);
+    assert_parts(&told, &["now: takes no leads: it is kept free of leads", "now: takes replicas"]);
+    let told = sandbox.ok(&["ctl", "explain", "operator", &id]);
+    assert_parts(&told, &["chosen", "now: region"]);
+    let told = sandbox.ok(&["ctl", "explain", "scheduler", "evict-leader"]);
+    assert_parts(&told, &["evict-leader  ", why]);
+    let told = sandbox.json(&["ctl", "explain", "region", &id, "--limit", "1"]);
+    let explained = &told["explanation"];
+    assert_eq!(explained["decisions"].as_array().map(Vec::len), Some(1), "{told}");
+    sandbox.ok(&["ctl", "schedulers", "remove", "evict-leader", "--store", &leader]);
+    let told = sandbox.ok(&["ctl", "explain", "store", &leader]);
+    assert_parts(&told, &["now: takes leads"]);
+    sandbox.ok(&["ctl", "settings", "set", "halt-scheduling", "true"]);
+    let told = sandbox.ok(&["ctl", "explain", "scheduler", "balance-region"]);
+    assert_parts(&told, &["nothing is decided at all"]);
+    sandbox.ok(&["ctl", "settings", "reset", "halt-scheduling"]);
+    sandbox.fails(&["ctl", "explain", "region", "4711"], 3, "FLT-3004");
+    sandbox.fails(&["ctl", "explain", "store", "4711"], 3, "FLT-3003");
+    let none = sandbox.fails(&["ctl", "explain", "operator", "4711"], 1, "FLT-2106");
+    assert_parts(&none, &["nothing was done to region 4711", "operators --history"]);
+    let status = sandbox.ok(&["ctl", "status"]);
+    assert_parts(&status, &["CHANGES  ", "under way   waiting "]);
+}
+
+/// A store is told to leave, stays, and leaves; it serves meanwhile, and every region has its replicas in the end.
+#[test]
+fn a_store_is_drained() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "4"]);
+    sandbox.ok(&["put", "greeting", "hello"]);
+    let region = sandbox.json(&["ctl", "regions"])["regions"][0].clone();
+    let leader = region["leader"].to_string();
+    let drain = ["ctl", "store", "drain", &leader];
+    let asked = sandbox.fails(&drain, 6, "FLT-3002");
+    let parts = [
+        &format!("store {leader} at "),
+        "is to be emptied",
+        "move to other stores; 3 stores stay, and 1 store may fail then as now",
+        &format!("flotilla ctl store drain {leader} --yes"),
+    ];
+    assert_parts(&asked, &parts);
+    assert!(stores(&sandbox).iter().all(|store| store["state"] == "up"), "nothing was done");
+    let told = sandbox.ok(&["ctl", "store", "drain", &leader, "--yes"]);
+    assert_parts(&told, &[&format!("store {leader} leaves: "), "left ("]);
+    assert_eq!(
+        sandbox.ok(&["ctl", "store", "drain", &leader, "--undo"]),
+        format!("store {leader}: stays\n")
+    );
+    let state = || {
+        let all = stores(&sandbox);
+        let found = all.iter().find(|store| store["id"].to_string() == leader).expect("known");
+        found["state"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!(state(), "up");
+    sandbox.ok(&["ctl", "store", "drain", &leader, "-y"]);
+    eventually("it is empty", || state() == "tombstone");
+    assert_eq!(sandbox.ok(&["get", "greeting"]), "hello");
+    eventually("all is well", || sandbox.run(&["ctl", "status", "--check"]).code == 0);
+    for args in [&drain[..], &["ctl", "store", "label", &leader, "zone=z1"]] {
+        assert_parts(&sandbox.fails(args, 1, "FLT-2106"), &["was removed for good already"]);
+    }
+    playground.stop();
+}
