@@ -7,8 +7,8 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::placement::{
-    ExplainSubject, SchedulersArgs, SchedulersCommand, SettingsArgs, SettingsCommand, StoreCommand,
-    StoreLimit,
+    ExplainSubject, HotArgs, HotWhat, SchedulersArgs, SchedulersCommand, SettingsArgs,
+    SettingsCommand, StoreCommand, StoreLimit,
 };
 use crate::{output::Format, text};
 
@@ -452,6 +452,8 @@ Examples:
     Settings(SettingsArgs),
     /// Who moves leads and replicas by itself
     Schedulers(SchedulersArgs),
+    /// What stores and regions are asked for most
+    Hot(HotArgs),
     /// Why something was done, or is not done
     #[command(subcommand)]
     Explain(ExplainSubject),

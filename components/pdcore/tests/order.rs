@@ -14,8 +14,7 @@ use flotilla_pdcore::{
 use flotilla_placement::{
     Answer, Change, Cluster, Command, Ending, Leave, OperatorEvent, OperatorRefusal, Order,
     RegionReport, SchedulerName, SplitRefusal, Step, StoreRecord, StoreState, StoreStats,
-    TsoChange, TsoDesk,
-    TsoError,
+    TsoChange, TsoDesk, TsoError,
     operator::{drain, leftover},
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};

@@ -105,11 +105,15 @@ impl Rates {
         }
     }
 
-    const fn write_heat(&self) -> u64 {
+    /// What writes cost each replica; see [`Self::leader_heat`].
+    #[must_use]
+    pub const fn write_heat(&self) -> u64 {
         self.written_keys + self.written_bytes / BYTES_PER_KEY
     }
 
-    const fn read_heat(&self) -> u64 {
+    /// What reads cost the leader; see [`Self::leader_heat`].
+    #[must_use]
+    pub const fn read_heat(&self) -> u64 {
         self.read_keys + self.read_bytes / BYTES_PER_KEY
     }
 
