@@ -20,6 +20,7 @@ use flotilla_base::{
 };
 use flotilla_client::{
     Applied, Bytes, Client, ClientOptions, Cut, ErrorKind, KeyRange, RegionChange, RegionInfo,
+    placement::{LoadOrder, Loads, Rates},
 };
 use flotilla_store::{Store, StoreConfig, config::LoadLimits};
 
@@ -547,5 +548,37 @@ fn regions_are_split_for_their_load() {
     let found = cluster.runtime.block_on(raw.scan(KeyRange::all()).key_only().collect());
     let found = found.expect("a scan").into_iter().map(|pair| pair.key);
     assert!(found.eq((0..KEYS).map(user)), "every key, once and in order");
+    cluster.stop();
+}
+
+/// Also where no region is split for its load. The leader counts, and the placement driver hears of it with the next
+/// reports.
+#[test]
+fn what_regions_are_asked_for_is_known() {
+    let unlimited = |config: &mut StoreConfig| {
+        config.limits.load = LoadLimits { requests: 0, bytes: ByteSize(0) };
+    };
+    let cluster = Cluster::start(unlimited);
+    let client = cluster.client();
+    let (raw, admin) = (client.raw(), client.admin());
+    let loads = || {
+        cluster.runtime.block_on(async {
+            for number in 0..100 {
+                raw.put(user(number), "1").await.expect("a put succeeds");
+            }
+            raw.scan(KeyRange::all()).key_only().collect().await.expect("a scan succeeds");
+            admin.loads(LoadOrder::Writes, 5).await.expect("loads are known")
+        })
+    };
+    let first = loads();
+    assert_eq!(first.regions, [], "one report says nothing about a rate");
+    let is_asked = |rates: &Rates| rates.written_keys > 0 && rates.written_bytes > 0;
+    let is_known = |loads: &Loads| {
+        let region = loads.regions.first();
+        region.is_some_and(|it| is_asked(&it.rates) && it.rates.read_keys > 0)
+            && loads.stores.iter().any(|store| is_asked(&store.rates))
+            && loads.stores.iter().all(|store| store.heat > 0 && store.slow_score > 0)
+    };
+    eventually("flows", || is_known(&loads()));
     cluster.stop();
 }

@@ -1,6 +1,6 @@
 //! What people decide about placement, and why the placement driver does what it does.
 
-use flotilla_base::{RegionId, StoreId};
+use flotilla_base::{KeyRange, RegionId, StoreId};
 use flotilla_proto::placement::{
     self as wire, change_scheduler_request::Change, explain_request::Subject as Asked,
     treat_store_request::Treatment,
@@ -143,6 +143,101 @@ pub enum SchedulerChange {
     Remove(Option<StoreId>),
     /// It does nothing for so many milliseconds; 0 lets it go on.
     Pause(u64),
+}
+
+/// By what regions are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadOrder {
+    /// By what they cost the store that leads them.
+    Heat,
+    /// By what is read.
+    Reads,
+    /// By what is written.
+    Writes,
+}
+
+/// What stores and regions are asked for, smoothed over about half a minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loads {
+    /// All stores that have not left, by id.
+    pub stores: Vec<StoreHeat>,
+    /// The hottest first.
+    pub regions: Vec<RegionHeat>,
+    /// What a store has in the mean; 0 where load is not spread.
+    pub mean_heat: u64,
+    /// A store with more is hot; 0 where load is not spread.
+    pub heat_limit: u64,
+}
+
+/// What is asked for in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Bytes of keys and values that are written.
+    pub written_bytes: u64,
+    /// The same that are read.
+    pub read_bytes: u64,
+    /// Keys that are written.
+    pub written_keys: u64,
+    /// Keys that are read.
+    pub read_keys: u64,
+}
+
+/// What a store is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreHeat {
+    /// The store.
+    pub id: StoreId,
+    /// By its own account.
+    pub rates: Rates,
+    /// What its leads and replicas cost it; 1 is a key that is read in a second, or a KiB.
+    pub heat: u64,
+    /// How slow its disk is: 1 as it is to be, 100 at most; 0 where it does not say.
+    pub slow_score: u64,
+    /// Leads are kept away, since its disk is slow or was a short time ago.
+    pub is_slow: bool,
+}
+
+/// What a region is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegionHeat {
+    /// The region.
+    pub id: RegionId,
+    /// The store that leads it; `None` where none is known.
+    pub leader: Option<StoreId>,
+    /// What it owns.
+    pub range: KeyRange,
+    /// By its leader's account.
+    pub rates: Rates,
+    /// What it costs the store that leads it.
+    pub heat: u64,
+}
+
+impl From<Option<wire::Rates>> for Rates {
+    fn from(rates: Option<wire::Rates>) -> Self {
+        let wire::Rates { written_bytes, read_bytes, written_keys, read_keys } =
+            rates.unwrap_or_default();
+        Self { written_bytes, read_bytes, written_keys, read_keys }
+    }
+}
+
+impl From<wire::StoreHeat> for StoreHeat {
+    fn from(store: wire::StoreHeat) -> Self {
+        let wire::StoreHeat { store_id, rates, heat, slow_score, is_slow } = store;
+        Self { id: StoreId(store_id), rates: rates.into(), heat, slow_score, is_slow }
+    }
+}
+
+impl From<wire::RegionHeat> for RegionHeat {
+    fn from(region: wire::RegionHeat) -> Self {
+        let leader = StoreId(region.leader_store_id);
+        Self {
+            id: RegionId(region.region_id),
+            leader: Some(leader).filter(|leader| !leader.is_none()),
+            range: KeyRange { start: region.start_key, end: region.end_key },
+            rates: region.rates.into(),
+            heat: region.heat,
+        }
+    }
 }
 
 /// What is to be explained.
@@ -319,6 +414,32 @@ impl Admin {
             })
         };
         self.call("change", "the store").ask(question).await.map(|_recorded| ())
+    }
+
+    /// What stores are asked for, and the regions that are asked for most, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error`] where the placement driver does not answer.
+    pub async fn loads(&self, order: LoadOrder, limit: u32) -> Result<Loads, Error> {
+        let order = match order {
+            LoadOrder::Heat => wire::LoadOrder::Heat,
+            LoadOrder::Reads => wire::LoadOrder::Reads,
+            LoadOrder::Writes => wire::LoadOrder::Writes,
+        };
+        let question = || {
+            self.core().pd.ask_placement(|mut placement, cluster_id| async move {
+                let order = order.into();
+                let request = wire::ListLoadsRequest { cluster_id, order, limit };
+                Ok(placement.list_loads(request).await?.into_inner())
+            })
+        };
+        let answer = self.call("list", "the loads").ask(question).await?;
+        Ok(Loads {
+            stores: answer.stores.into_iter().map(Into::into).collect(),
+            regions: answer.regions.into_iter().map(Into::into).collect(),
+            mean_heat: answer.mean_heat,
+            heat_limit: answer.heat_limit,
+        })
     }
 
     /// All schedulers, those that run first.

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flotilla_base::{ByteSize, Label, address};
 
 pub(crate) use self::placement::{
-    ExplainSubject, SchedulersArgs, SchedulersCommand, SettingsArgs, SettingsCommand, StoreCommand,
-    StoreLimit,
+    ExplainSubject, HotArgs, HotWhat, SchedulersArgs, SchedulersCommand, SettingsArgs,
+    SettingsCommand, StoreCommand, StoreLimit,
 };
 use crate::{
     output::Format,
@@ -520,6 +520,8 @@ Examples:
     Settings(SettingsArgs),
     /// Who moves leads and replicas by itself
     Schedulers(SchedulersArgs),
+    /// What stores and regions are asked for most
+    Hot(HotArgs),
     /// Why something was done, or is not done
     #[command(subcommand)]
     Explain(ExplainSubject),

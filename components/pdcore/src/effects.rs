@@ -57,6 +57,8 @@ pub enum Report {
     StoreLeaves(StoreId),
     /// Nothing is left of a store.
     StoreBuried(StoreId),
+    /// This store is slow, and leads leave it; `None` where none is any more.
+    StoreSlow(Option<StoreId>),
     /// A store's line was opened or broken.
     Line {
         /// The store.

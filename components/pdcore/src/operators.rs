@@ -163,10 +163,22 @@ impl<T> PdCore<T> {
         if reign.mind.next_look(&sight) > clocks.now {
             return;
         }
-        for intent in reign.mind.look(sight, &reign.operators, stamp(clocks)) {
+        let to_record = reign.mind.to_record(&sight, stamp(clocks));
+        let intents = reign.mind.look(sight, &reign.operators, stamp(clocks));
+        if let Some(change) = to_record {
+            self.record(change, effects);
+        }
+        for intent in intents {
             let Intent { plan, decision } = intent;
             let planned = Planned { plan, asked_by: decision.by, ticket: None };
             self.begin_or_wait(clocks, planned, effects);
+        }
+    }
+
+    /// Proposes what the mind wants recorded, once.
+    fn record(&mut self, change: MetaChange, effects: &mut Effects<T>) {
+        if let MetaChange::NoteSlow(store) = change {
+            self.ask(Asked::SlowStore(store), change, effects);
         }
     }
 

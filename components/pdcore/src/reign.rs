@@ -33,6 +33,8 @@ pub(crate) enum Asked {
     Bootstrap,
     /// That a store is a tombstone.
     Burial(StoreId),
+    /// Which store is slow.
+    SlowStore(Option<StoreId>),
 }
 
 /// Who waits for ids.
@@ -270,13 +272,19 @@ impl<T> PdCore<T> {
                 effects.reports.push(Report::Bootstrapped);
             }
             // Nothing that is applied spreads regions.
-            Ok(Answer::Done | Answer::Scattered(_)) => {
-                if let Asked::Burial(store) = kind {
-                    effects.reports.push(Report::StoreBuried(store));
+            Ok(Answer::Done | Answer::Scattered(_)) => match kind {
+                Asked::Burial(store) => effects.reports.push(Report::StoreBuried(store)),
+                Asked::SlowStore(store) => {
+                    reign.mind.hurry(clocks.now);
+                    effects.reports.push(Report::StoreSlow(store));
                 }
-            }
+                _ => {}
+            },
             Err(refusal) => {
-                reign.refused.insert(kind);
+                // What is slow is judged anew each time.
+                if !matches!(kind, Asked::SlowStore(_)) {
+                    reign.refused.insert(kind);
+                }
                 if kind == Asked::IdWindow {
                     self.refuse_id_waiters(&Denied::Refused(refusal.clone()), effects);
                 }

@@ -256,7 +256,8 @@ impl<T> PdCore<T> {
         self.leading(clocks.now)?.check_member(id)?;
         let Clocks { now: heard, unix_ms: heard_unix_ms } = clocks;
         let is_back = self.view.health(id, clocks.now) != StoreHealth::Up;
-        self.view.on_store_report(id, StoreStatus { stats, heard, heard_unix_ms });
+        let status = StoreStatus { stats, heard, heard_unix_ms, ..StoreStatus::default() };
+        self.view.on_store_report(id, status);
         if let Some(reign) = self.reign.as_mut().filter(|_| is_back) {
             reign.mind.hurry(clocks.now);
         }

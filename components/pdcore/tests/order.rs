@@ -13,8 +13,8 @@ use flotilla_pdcore::{
 };
 use flotilla_placement::{
     Answer, Change, Cluster, Command, Ending, Leave, OperatorEvent, OperatorRefusal, Order,
-    RegionReport, SplitRefusal, Step, StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk,
-    TsoError,
+    RegionReport, SchedulerName, SplitRefusal, Step, StoreRecord, StoreState, StoreStats,
+    TsoChange, TsoDesk, TsoError,
     operator::{drain, leftover},
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
@@ -470,6 +470,45 @@ fn add(change: Change, ticket: u32) -> Input<u32> {
 
 fn is_order(event: &OperatorEvent) -> bool {
     matches!(event, OperatorEvent::Ordered(_))
+}
+
+/// Which store is slow is recorded, so that the next reign goes on with it.
+#[test]
+fn leads_leave_a_slow_store_also_in_the_next_reign() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, known) = with_stores(&disk);
+    let report = |member: &mut Member, slow_score| {
+        for id in 1..=4 {
+            let slow_score = if id == 1 { slow_score } else { 1 };
+            let stats = Box::new(StoreStats { slow_score, ..StoreStats::default() });
+            member.tell(Input::StoreHeartbeat { id: StoreId(id), stats, ticket: 0 });
+        }
+        member.tell(heartbeat(&known));
+    };
+    let evicts = |member: &Member| {
+        let is_it = |event: &OperatorEvent| matches!(event, OperatorEvent::Begun(begun) if begun.asked_by == "evict-slow-store");
+        member.host.operators.iter().any(is_it)
+    };
+    report(&mut member, 79);
+    member.pass(Span::from_millis(10_000));
+    assert!(!evicts(&member));
+    report(&mut member, 80);
+    member.pass(Span::from_millis(10_000));
+    member.settle();
+    assert!(evicts(&member), "{:?}", member.host.operators);
+    let slow = |member: &Member| {
+        let schedulers = &member.core.state().policy().schedulers;
+        schedulers[&SchedulerName::EvictSlowStore].stores.iter().copied().collect::<Vec<_>>()
+    };
+    assert_eq!(slow(&member), [StoreId(1)]);
+    drop(member);
+    let mut next = Member::start(&disk);
+    next.pass(Span::from_millis(2_000));
+    next.settle();
+    assert_eq!(slow(&next), [StoreId(1)]);
+    report(&mut next, 1);
+    next.pass(Span::from_millis(10_000));
+    assert!(evicts(&next), "it was slow a short time ago");
 }
 
 /// What was recorded holds for whoever leads next, and nothing is buried that holds a region.

@@ -13,7 +13,7 @@ use flotilla_base::{Moment, Peer, Span, StoreId};
 use crate::{
     meta::{StoreRecord, StoreState},
     operator::{Operator, OperatorController, Plan, Sight, Step, change::refuses},
-    policy::StorePolicy,
+    policy::{SchedulerName, StorePolicy},
     rule::Labels,
     view::{RegionInfo, StoreHealth, StoreStats},
 };
@@ -47,6 +47,15 @@ pub enum Obstacle {
     LeadsEvicted,
     /// Its weight is 0.
     NoWeight,
+    /// More load would make it hot.
+    Hot {
+        /// What it has.
+        heat: u64,
+        /// What would come to it.
+        more: u64,
+        /// More than that is hot.
+        limit: u64,
+    },
 }
 
 impl Obstacle {
@@ -71,6 +80,12 @@ impl fmt::Display for Obstacle {
             Self::Rate(peers) => write!(f, "{peers} peers have come to it within a minute"),
             Self::LeadsEvicted => f.write_str("it is kept free of leads"),
             Self::NoWeight => f.write_str("its weight is 0"),
+            Self::Hot { heat, more, limit } => {
+                write!(
+                    f,
+                    "its heat is {heat}, {more} would come to it, and more than {limit} is hot"
+                )
+            }
         }
     }
 }
@@ -92,6 +107,9 @@ pub struct Seat<'a> {
     pub replicas: u64,
     /// Data of these, in bytes.
     pub bytes: u64,
+    /// What its leads and replicas cost it, with those under way; see
+    /// [`leader_heat`](crate::view::Rates::leader_heat).
+    pub heat: u64,
     /// Copies on their way to it.
     pub copies: u32,
     /// Peers that have begun to come to it within the last minute.
@@ -128,7 +146,23 @@ pub struct Fleet<'a> {
     /// What is known.
     pub sight: Sight<'a>,
     seats: BTreeMap<StoreId, Seat<'a>>,
+    /// Where load is spread at all, and somebody is there to take it. Moves do not change it.
+    scale: Option<HeatScale>,
 }
+
+/// What is much load for a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeatScale {
+    /// What a store has in the mean.
+    pub mean: u64,
+    /// A store that has more is hot.
+    pub limit: u64,
+}
+
+/// A store is hot from so many hundredths of the mean on.
+const HOT_PERCENT: u64 = 120;
+/// A store with less is never hot: it can do a multiple of that.
+const HOT_MIN: u64 = 1_000;
 
 impl<'a> Fleet<'a> {
     /// The stores as they are, with what `operators` are about to make of them.
@@ -137,7 +171,7 @@ impl<'a> Fleet<'a> {
         let is_there = |record: &&StoreRecord| record.state != StoreState::Tombstone;
         let records = sight.stores.values().filter(is_there);
         let seats = records.map(|record| (record.id, seat(&sight, record))).collect();
-        let mut fleet = Self { sight, seats };
+        let mut fleet = Self { sight, seats, scale: None };
         for running in operators.iter() {
             fleet.count(running);
             fleet.count_arrivals(&running.plan, running.created.now);
@@ -145,7 +179,24 @@ impl<'a> Fleet<'a> {
         for ended in operators.ended() {
             fleet.count_arrivals(&ended.operator.plan, ended.operator.created.now);
         }
+        fleet.scale = fleet.measure_heat();
         fleet
+    }
+
+    fn measure_heat(&self) -> Option<HeatScale> {
+        let is_spread = self.sight.policy.schedulers.contains_key(&SchedulerName::BalanceHotRegion);
+        let heats = self.seats.values().filter(|seat| check_up(seat).is_ok());
+        let (sum, count) = heats
+            .fold((0_u128, 0_u128), |(sum, count), seat| (sum + u128::from(seat.heat), count + 1));
+        let mean = u64::try_from(sum.checked_div(count)?).unwrap_or(u64::MAX);
+        let limit = (mean / 100).saturating_mul(HOT_PERCENT) + mean % 100 * HOT_PERCENT / 100;
+        is_spread.then_some(HeatScale { mean, limit: limit.max(HOT_MIN) })
+    }
+
+    /// What is much load for a store; `None` where load is not looked at.
+    #[must_use]
+    pub const fn heat_scale(&self) -> Option<HeatScale> {
+        self.scale
     }
 
     /// The stores, by id.
@@ -200,9 +251,48 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Whether a store stays cool if so much load comes to it. Who does not move for load must not make a store hot, or
+    /// would be undone.
+    ///
+    /// # Errors
+    /// [`Obstacle::Hot`]
+    pub fn check_heat(&self, store: StoreId, more: u64) -> Result<(), Obstacle> {
+        let (Some(HeatScale { limit, .. }), Some(seat)) = (self.scale, self.seats.get(&store))
+        else {
+            return Ok(());
+        };
+        if more > 0 && seat.heat.saturating_add(more) > limit {
+            return Err(Obstacle::Hot { heat: seat.heat, more, limit });
+        }
+        Ok(())
+    }
+
+    /// The same of every store to which a plan brings load.
+    ///
+    /// # Errors
+    /// [`Obstacle::Hot`]
+    pub(crate) fn check_plan_heat(&self, info: &RegionInfo, plan: &Plan) -> Result<(), Obstacle> {
+        let (rates, mut leads) = (info.load.rates, info.leader.map(|leader| leader.store));
+        let first = leads;
+        for step in &plan.steps {
+            match step {
+                Step::AddLearner(peer) => self.check_heat(peer.store, rates.replica_heat())?,
+                Step::TransferLeader { to, .. } => leads = to.first().map(|peer| peer.store),
+                _ => {}
+            }
+        }
+        match leads.filter(|_| leads != first) {
+            Some(store) if info.region.peer_on(store).is_some() => {
+                self.check_heat(store, rates.lead_heat())
+            }
+            Some(store) => self.check_heat(store, rates.leader_heat()),
+            None => Ok(()),
+        }
+    }
+
     /// What the steps behind the first `done` make of the stores of a region that is as `info` shows it.
     fn anticipate(&mut self, info: &RegionInfo, plan: &Plan, done: usize) {
-        let bytes = info.stats.size_bytes;
+        let (bytes, rates) = (info.stats.size_bytes, info.load.rates);
         let is_member = |peer: &Peer| info.region.peer_on(peer.store).is_some();
         let leader = info.leader.map(|leader| leader.store);
         let mut leads = leader;
@@ -213,6 +303,7 @@ impl<'a> Fleet<'a> {
                         if !is_member(peer) {
                             seat.replicas += 1;
                             seat.bytes = seat.bytes.saturating_add(bytes);
+                            seat.heat = seat.heat.saturating_add(rates.replica_heat());
                         }
                         seat.copies += u32::from(at >= done);
                     }
@@ -221,6 +312,7 @@ impl<'a> Fleet<'a> {
                     if let Some(seat) = self.seats.get_mut(&peer.store) {
                         seat.replicas = seat.replicas.saturating_sub(1);
                         seat.bytes = seat.bytes.saturating_sub(bytes);
+                        seat.heat = seat.heat.saturating_sub(rates.replica_heat());
                     }
                 }
                 Step::TransferLeader { to, .. } if at >= done => {
@@ -232,9 +324,11 @@ impl<'a> Fleet<'a> {
         if leads != leader {
             if let Some(seat) = leader.and_then(|store| self.seats.get_mut(&store)) {
                 seat.leaders = seat.leaders.saturating_sub(1);
+                seat.heat = seat.heat.saturating_sub(rates.lead_heat());
             }
             if let Some(seat) = leads.and_then(|store| self.seats.get_mut(&store)) {
                 seat.leaders += 1;
+                seat.heat = seat.heat.saturating_add(rates.lead_heat());
             }
         }
     }
@@ -308,6 +402,7 @@ fn seat<'a>(sight: &Sight<'a>, record: &'a StoreRecord) -> Seat<'a> {
         leaders: load.leaders,
         replicas: load.regions,
         bytes: load.region_bytes,
+        heat: load.heat,
         copies: 0,
         arrivals: 0,
         is_evicted: false,

@@ -6,7 +6,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use flotilla_base::{ConfVer, Moment, Peer, Region, RegionId, Span, StoreId, Term};
+use flotilla_base::{
+    ConfVer, Key, KeyRange, Moment, Peer, Region, RegionId, Span, StoreId, Term, Version,
+};
 
 use crate::{
     decision::Intent,
@@ -18,7 +20,9 @@ use crate::{
         OperatorController, OperatorEvent, OperatorKind, Plan, Sight, Stamp, Step, shape::Shape,
     },
     policy::Policy,
-    view::{ClusterView, RegionInfo, RegionReport, RegionStats, StoreLoad, StoreStatus},
+    view::{
+        ClusterView, RegionInfo, RegionReport, RegionStats, SETTLED_FLOWS, StoreLoad, StoreStatus,
+    },
 };
 
 /// How soon a leader does what needs no copy.
@@ -27,6 +31,8 @@ const STEP_TIME: Span = Span::from_millis(20);
 const FOREVER: Moment = Moment(u64::MAX / 2);
 /// Ids of peers that exist on paper only.
 const FIRST_ID: u64 = 1 << 62;
+/// What regions are asked for is reported for so many seconds.
+const PAPER_FLOW_S: u64 = 10;
 
 /// What a forecast is made of.
 #[derive(Clone, Debug)]
@@ -156,12 +162,13 @@ impl Forecast {
             outlook: Outlook::default(),
         };
         for info in &regions {
-            let (region, stats) = (info.region.clone(), info.stats);
+            let region = info.region.clone();
+            let stats = info.stats.with_flow(info.load.rates.flow(PAPER_FLOW_S));
             let Some(leader) = info.leader else { continue };
             forecast.regions.insert(region.id, PaperRegion { region, leader, stats });
         }
         let ids: Vec<RegionId> = forecast.regions.keys().copied().collect();
-        ids.into_iter().for_each(|region| forecast.report(region));
+        ids.into_iter().for_each(|region| forecast.report_until_settled(region));
         forecast
     }
 
@@ -298,6 +305,7 @@ impl Forecast {
         let step = self.operators.running(id).and_then(|it| it.plan.steps.get(it.done()).cloned());
         let (Some(step), Some(paper)) = (step, self.regions.get_mut(&id)) else { return };
         match &step {
+            Step::SplitRegion { .. } => self.split(id),
             Step::TransferLeader { to, .. } => {
                 paper.leader = to.first().copied().unwrap_or(paper.leader)
             }
@@ -310,6 +318,31 @@ impl Forecast {
         }
         self.report(id);
         self.schedule(id);
+    }
+
+    /// The load of a region on paper is known at once.
+    fn report_until_settled(&mut self, id: RegionId) {
+        (0..SETTLED_FLOWS).for_each(|_| self.report(id));
+    }
+
+    /// A region is cut in two, with half of all on each side.
+    fn split(&mut self, id: RegionId) {
+        let Some(kept) = self.regions.get_mut(&id) else { return };
+        let Some(border) = border_within(&kept.region.range) else { return };
+        let version = &mut kept.region.epoch.version;
+        *version = Version(version.get() + 1);
+        kept.stats.size_bytes /= 2;
+        let rates = kept.stats.flow().rates().unwrap_or_default();
+        kept.stats = kept.stats.with_flow(rates.half().flow(PAPER_FLOW_S));
+        let mut new = kept.clone();
+        kept.region.range.start = border.clone();
+        new.region.range.end = border;
+        self.clock.last_id += 1;
+        let new_id = RegionId(self.clock.last_id);
+        new.region.id = new_id;
+        self.regions.insert(new_id, new);
+        self.report_until_settled(id);
+        self.report_until_settled(new_id);
     }
 
     fn report(&mut self, id: RegionId) {
@@ -328,4 +361,12 @@ impl Forecast {
         self.mind.on_report(&sight, &self.operators, id);
         self.tell(&events);
     }
+}
+
+/// A key between the borders of a range; `None` where it takes more than a byte to find one.
+fn border_within(range: &KeyRange) -> Option<Key> {
+    let KeyRange { start, end } = range;
+    let next = end.strip_prefix(&start[..]).and_then(|rest| rest.first());
+    let border = Key::from([&start[..], &[next.map_or(0x80, |next| next / 2)]].concat());
+    range.contains(&border).then_some(border)
 }

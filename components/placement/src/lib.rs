@@ -37,7 +37,7 @@ pub use bootstrap::{
 };
 pub use check::{Finding, Placement, check, is_sound};
 pub use decision::{Alternative, Decision, DecisionLog, DecisionRecord, Idle, Intent};
-pub use fleet::{Fleet, Obstacle, Seat};
+pub use fleet::{Fleet, HeatScale, Obstacle, Seat};
 pub use forecast::{Forecast, Move, Outlook, Premises};
 pub use ids::{IdBatch, IdPool};
 pub use meta::{
@@ -61,6 +61,6 @@ pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_id
 pub use tso::{Timestamp, TsoError, TsoReign};
 pub use tso_desk::{Taken, TsoChange, TsoDesk};
 pub use view::{
-    ClusterView, RegionInfo, RegionReport, RegionStats, ScanRefusal, StaleReport, StoreHealth,
-    StoreLoad, StoreStats, StoreStatus,
+    ClusterView, Flow, Load, Rates, RegionInfo, RegionReport, RegionStats, ScanRefusal,
+    StaleReport, StoreHealth, StoreLoad, StoreStats, StoreStatus,
 };

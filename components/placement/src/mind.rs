@@ -16,10 +16,14 @@ use crate::{
     decision::{Decision, DecisionLog, Intent},
     due::Due,
     fleet::Fleet,
+    meta::MetaChange,
     operator::{Operator, OperatorController, OperatorEvent, Sight, Stamp, setbacks::Setbacks},
     policy::{Limits, SchedulerName, StorePolicy},
     round::Round,
-    schedule::{self, BalanceLeader, BalanceRegion, Eviction, Idle, Moved, Pace, Shuffle},
+    schedule::{
+        self, BalanceLeader, BalanceRegion, Eviction, HotRegions, Idle, Moved, Pace, Shuffle,
+        SlowStores,
+    },
 };
 
 /// Time until a region that cannot be mended is looked at again.
@@ -41,8 +45,10 @@ pub struct Mind {
     next_repair: Moment,
     balance_leader: BalanceLeader,
     balance_region: BalanceRegion,
+    hot_regions: HotRegions,
     moved: Moved,
     shuffle: Shuffle,
+    slow_stores: SlowStores,
     paces: BTreeMap<SchedulerName, Pace>,
     decisions: DecisionLog,
 }
@@ -90,11 +96,13 @@ impl Mind {
     /// Something became of an operator.
     pub fn on_event(&mut self, now: Moment, event: &OperatorEvent) {
         match event {
-            OperatorEvent::Begun(operator) => {
-                if operator.asked_by == SchedulerName::BalanceRegion.name() {
-                    self.moved.note(now, &operator.plan);
+            OperatorEvent::Begun(operator) => match SchedulerName::parse(operator.asked_by) {
+                Some(SchedulerName::BalanceRegion) => self.moved.note(now, &operator.plan),
+                Some(SchedulerName::BalanceHotRegion) => {
+                    self.moved.note_heated(now, &operator.plan);
                 }
-            }
+                _ => {}
+            },
             // Its room is free again.
             OperatorEvent::Ended(_) => self.hurry(now),
             OperatorEvent::Ordered(_) => {}
@@ -133,6 +141,15 @@ impl Mind {
     #[must_use]
     pub fn wanting(&self) -> usize {
         self.wanting.len()
+    }
+
+    /// What is to be recorded before anything is decided by it: which store is slow.
+    #[must_use]
+    pub fn to_record(&mut self, sight: &Sight<'_>, at: Stamp) -> Option<MetaChange> {
+        if sight.policy.settings.is_halted || !self.is_open(sight) {
+            return None;
+        }
+        self.slow_stores.judge(sight, at.unix_ms).map(MetaChange::NoteSlow)
     }
 
     /// What is to begin now. Each comes with its reason, which is recorded.
@@ -236,7 +253,7 @@ impl Mind {
     }
 
     fn run(&mut self, name: SchedulerName, round: &mut Round<'_>, evictions: &[Eviction]) -> Idle {
-        let Limits { leader, region, .. } = round.fleet.sight.policy.settings.limits;
+        let Limits { leader, region, hot_region, .. } = round.fleet.sight.policy.settings.limits;
         let room = |limit: u32| {
             let running = round.operators.iter().filter(|it| it.asked_by == name.name()).count();
             (limit as usize).saturating_sub(running)
@@ -244,7 +261,7 @@ impl Mind {
         match name {
             SchedulerName::BalanceLeader => {
                 let room = room(leader);
-                self.balance_leader.look(round, room)
+                self.balance_leader.look(round, &self.moved, room)
             }
             SchedulerName::BalanceRegion => {
                 let room = room(region);
@@ -275,7 +292,10 @@ impl Mind {
                 let room = room(region);
                 self.shuffle.look(round, name, room)
             }
-            SchedulerName::BalanceHotRegion => String::new(),
+            SchedulerName::BalanceHotRegion => {
+                let room = room(hot_region);
+                self.hot_regions.look(round, &self.moved, room)
+            }
         }
     }
 }
@@ -318,7 +338,17 @@ fn evictions(fleet: &Fleet<'_>, unix_ms: u64) -> Vec<Eviction> {
         by: SchedulerName::EvictLeader.name(),
         why: format!("leads are to leave store {store}: it is being worked on"),
     });
-    named.chain(maintained).collect()
+    let slow = policy.schedulers.get(&SchedulerName::EvictSlowStore);
+    let slow = slow.filter(|scheduler| !scheduler.is_paused(unix_ms));
+    let slow = slow.into_iter().flat_map(|scheduler| &scheduler.stores).map(|store| {
+        let score = fleet.seat(*store).map_or(0, |seat| seat.stats.slow_score);
+        Eviction {
+            store: *store,
+            by: SchedulerName::EvictSlowStore.name(),
+            why: format!("leads are to leave store {store}: its disk is slow, or was a short time ago (score {score})"),
+        }
+    });
+    named.chain(maintained).chain(slow).collect()
 }
 
 #[cfg(test)]

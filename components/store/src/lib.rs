@@ -29,6 +29,7 @@ mod raft_pool;
 pub mod router;
 pub mod service;
 mod silence;
+mod slowness;
 mod snapshots;
 mod split;
 mod status;

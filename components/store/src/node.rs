@@ -327,6 +327,7 @@ impl Assembly<'_> {
             inbound: Arc::clone(&inbound),
             snapshots: Snapshots::new(parts, stages),
             sizes: Arc::new(Sizes::new(self.config.limits.splits)),
+            slowness: Arc::default(),
             unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
                 // The children of splits are none that the bootstrap waits for.
@@ -423,7 +424,7 @@ impl Assembly<'_> {
         };
         let status = sockets.status.serve(routes, until);
         let _lives_as_long_as_the_store = spawn_or_abort(runtime, "status", status);
-        self.link.start_reporting(runtime, shared, Arc::clone(&splitter));
+        self.link.start_reporting(runtime, shared, &splits);
         let watch = brake::Watch {
             brake: Arc::clone(&shared.inbound.brake),
             engine: shared.engine.clone(),

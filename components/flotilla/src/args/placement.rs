@@ -30,6 +30,41 @@ pub(crate) struct SettingsArgs {
     pub changed: bool,
 }
 
+/// What is asked for most.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rates are those of a second, smoothed over about half a minute. HEAT is what a region costs the store that leads it, and
+what all its leads and replicas cost a store: 1 is a key that is read in a second, or a KiB. A store is hot a fifth above
+the mean. SLOW is the disk: 1 as it is to be, up to 100; from 80 on leads leave the store.
+
+Examples:
+  flotilla ctl hot
+  flotilla ctl hot write --limit 5
+  flotilla ctl hot stores")]
+pub(crate) struct HotArgs {
+    /// By what the hottest are found; stores are listed alone
+    #[arg(value_enum, value_name = "WHAT", default_value = "all")]
+    pub what: HotWhat,
+    /// Regions that are shown at most
+    #[arg(long, default_value_t = HOT_LIMIT, value_name = "REGIONS")]
+    pub limit: u32,
+}
+
+/// Regions that are shown where nobody says how many.
+const HOT_LIMIT: u32 = 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum HotWhat {
+    /// Stores, and regions by what they cost
+    All,
+    /// Regions that are read most
+    Read,
+    /// Regions that are written most
+    Write,
+    /// Stores alone
+    Stores,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettingsCommand {
     /// Show all of them, or some

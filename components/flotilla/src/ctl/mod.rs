@@ -2,6 +2,7 @@
 
 mod confirm;
 mod explain;
+mod hot;
 mod obstacle;
 mod operators;
 mod region;
@@ -45,6 +46,7 @@ pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fa
         CtlCommand::Operators(args) => operators::list(globals, &client.admin(), &args).await,
         CtlCommand::Settings(args) => settings::run(globals, &client.admin(), args).await,
         CtlCommand::Schedulers(args) => schedulers::run(globals, &client.admin(), args).await,
+        CtlCommand::Hot(args) => hot::run(globals, &client.admin(), &args).await,
         CtlCommand::Explain(subject) => explain::run(globals, &client.admin(), subject).await,
     }
 }

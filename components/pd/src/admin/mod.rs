@@ -4,6 +4,7 @@
 //! is lost to somebody else's.
 
 mod explain;
+mod loads;
 mod progress;
 mod schedulers;
 mod settings;
@@ -15,6 +16,7 @@ use flotilla_placement::{PolicyRefusal, Refusal, SchedulerName};
 
 pub(crate) use self::{
     explain::{Subject, decision_to_wire, explain, is_of},
+    loads::loads,
     progress::{Progress, Stage},
     schedulers::{SchedulerChange, change_scheduler, schedulers},
     settings::{all_settings, set},

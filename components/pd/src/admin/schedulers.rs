@@ -70,7 +70,8 @@ fn apply(
         SchedulerChange::Remove(None) => running.map(|_runs| None).ok_or_else(not_running),
         SchedulerChange::Remove(Some(store)) => {
             let mut policy = running.ok_or_else(not_running)?;
-            if !policy.stores.remove(&store) {
+            // Which store is slow is not for people to say.
+            if !name.takes_stores() || !policy.stores.remove(&store) {
                 return Err(Unwanted::NotItsStore(name, store));
             }
             Ok(Some(policy).filter(|policy| !policy.stores.is_empty()))

@@ -116,6 +116,10 @@ impl PdHost<Asker> for Host {
             Report::StoreBuried(store) => {
                 tracing::warn!(%store, "nothing is left on a store: it is a tombstone");
             }
+            Report::StoreSlow(Some(store)) => {
+                tracing::warn!(%store, "the disk of a store is slow: leads leave it");
+            }
+            Report::StoreSlow(None) => tracing::info!("no store is slow any more"),
             Report::Line { store, run, health } => {
                 tracing::info!(%store, run = run.get(), ?health, "connection of a store begins or ends");
             }

@@ -66,7 +66,14 @@ pub(super) fn stats_from_wire(stats: &pdpb::StoreStats) -> StoreStats {
         read_bytes: stats.bytes_read,
         written_keys: stats.keys_written,
         read_keys: stats.keys_read,
+        interval_s: seconds_of(stats.interval),
+        slow_score: stats.slow_score,
     }
+}
+
+/// What a report covers: any two numbers.
+fn seconds_of(interval: Option<pdpb::TimeInterval>) -> u64 {
+    interval.map_or(0, |it| it.end_timestamp.saturating_sub(it.start_timestamp))
 }
 
 /// The same for clients.
@@ -84,6 +91,7 @@ pub(super) fn stats_to_wire(store: StoreId, status: &StoreStatus) -> pdpb::Store
         bytes_read: stats.read_bytes,
         keys_written: stats.written_keys,
         keys_read: stats.read_keys,
+        slow_score: stats.slow_score,
         ..pdpb::StoreStats::default()
     }
 }
@@ -111,6 +119,7 @@ pub(super) fn report_from_wire(
             read_bytes: request.bytes_read,
             written_keys: request.keys_written,
             read_keys: request.keys_read,
+            interval_s: seconds_of(request.interval),
         },
         down_peers,
         pending_peers: pending_peers.collect::<Result<_, _>>()?,

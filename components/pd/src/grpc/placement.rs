@@ -2,6 +2,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 use flotilla_proto::{placement as wire, placement::placement_server::Placement};
+use flotilla_telemetry::clock::unix_millis;
 use tonic::{Request, Response, Status};
 
 use super::reject;
@@ -139,6 +140,17 @@ impl Placement for PlacementService {
         let told = self.core.glance(move |sight| admin::explain(sight, &subject, limit)).await;
         let told = told.and_then(|told| told).map_err(|denied| reject::status(&denied))?;
         Ok(Response::new(told))
+    }
+
+    async fn list_loads(
+        &self,
+        request: Request<wire::ListLoadsRequest>,
+    ) -> Answered<wire::ListLoadsResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let (order, limit) = (request.order(), request.limit);
+        let told = self.core.glance(move |sight| admin::loads(sight, unix_millis(), order, limit));
+        Ok(Response::new(told.await.map_err(|denied| reject::status(&denied))?))
     }
 }
 

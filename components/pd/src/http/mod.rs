@@ -4,6 +4,7 @@
 mod config;
 mod decisions;
 mod format;
+mod hot;
 mod model;
 pub(crate) mod operators;
 mod query;
@@ -78,6 +79,9 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/regions/range-holes", get(regions::holes))
         .route("/regions/check/{complaint}", get(regions::check))
         .route("/regions/{figure}", get(regions::top))
+        .route("/hotspot/regions/read", get(hot::reads))
+        .route("/hotspot/regions/write", get(hot::writes))
+        .route("/hotspot/stores", get(hot::stores))
         .route(
             "/operators",
             get(operators::list).post(operators::add).delete(operators::cancel_all),

@@ -121,8 +121,10 @@ pub(super) async fn top(
     RawQuery(query): RawQuery,
 ) -> Answered {
     let figure_of: fn(&RegionInfo) -> u64 = match figure.as_str() {
-        "writeflow" => |info| info.stats.written_bytes,
-        "readflow" => |info| info.stats.read_bytes,
+        "writeflow" => |info| info.load.rates.written_bytes,
+        "readflow" => |info| info.load.rates.read_bytes,
+        "writequery" => |info| info.load.rates.written_keys,
+        "readquery" => |info| info.load.rates.read_keys,
         "confver" => |info| info.region.epoch.conf_ver.get(),
         "version" => |info| info.region.epoch.version.get(),
         "size" => |info| info.stats.size_bytes,

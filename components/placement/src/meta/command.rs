@@ -53,6 +53,8 @@ pub enum MetaChange {
         /// The new ones. Their revision does not count: it is the next one.
         book: RuleBook,
     },
+    /// This store is slow, and leads are to leave it; `None` where none is.
+    NoteSlow(Option<StoreId>),
 }
 
 /// A change together with the term of its proposer.
@@ -79,6 +81,7 @@ const SET: u8 = 9;
 const TREAT_STORE: u8 = 10;
 const SCHEDULE: u8 = 11;
 const PUT_RULES: u8 = 12;
+const NOTE_SLOW: u8 = 13;
 
 impl MetaCommand {
     /// The bytes of a log entry.
@@ -122,6 +125,10 @@ impl MetaCommand {
             MetaChange::PutRules { revision, book } => {
                 book.write(writer.byte(PUT_RULES).number(*revision));
             }
+            MetaChange::NoteSlow(store) => {
+                // No store has the id 0.
+                writer.byte(NOTE_SLOW).number(store.map_or(0, StoreId::get));
+            }
         }
         writer.finish()
     }
@@ -160,6 +167,10 @@ impl MetaCommand {
             PUT_RULES => {
                 let revision = reader.number()?;
                 MetaChange::PutRules { revision, book: RuleBook::read(&mut reader)? }
+            }
+            NOTE_SLOW => {
+                let store = StoreId(reader.number()?);
+                MetaChange::NoteSlow(Some(store).filter(|store| !store.is_none()))
             }
             _ => return Err(CodecError::Meaningless("kind of command")),
         };

@@ -1,6 +1,6 @@
 //! The state itself: apply and load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use flotilla_base::{
@@ -296,6 +296,7 @@ impl MetaState {
             MetaChange::TreatStore(store, policy) => self.treat_store(store, policy, records),
             MetaChange::Schedule(name, policy) => self.schedule(name, policy, records),
             MetaChange::PutRules { revision, book } => self.put_rules(revision, book, records),
+            MetaChange::NoteSlow(store) => self.note_slow(store, records),
             MetaChange::Bootstrap(plan) => self.bootstrap_cluster(plan, records),
         }
     }
@@ -480,17 +481,49 @@ impl MetaState {
     ) -> Result<Answer, Refusal> {
         self.check_scheduler(name, policy.as_ref())?;
         match policy {
-            Some(policy) => _ = self.policy.schedulers.insert(name, policy),
+            Some(mut policy) => {
+                // Which store is slow is not for people to say.
+                if !name.takes_stores() {
+                    policy.stores = self.own_stores(name);
+                }
+                self.policy.schedulers.insert(name, policy);
+            }
             None => _ = self.policy.schedulers.remove(&name),
         }
+        records.push(self.put_schedulers());
+        Ok(Answer::Done)
+    }
+
+    fn put_schedulers(&self) -> Mutation {
         let schedulers = &self.policy.schedulers;
-        records.push(record::put(record::SCHEDULERS, |writer| {
+        record::put(record::SCHEDULERS, |writer| {
             writer.number(schedulers.len() as u64);
             for (name, policy) in schedulers {
                 name.write(writer);
                 policy.write(writer);
             }
-        }));
+        })
+    }
+
+    /// The stores that a scheduler is for.
+    fn own_stores(&self, name: SchedulerName) -> BTreeSet<StoreId> {
+        let known = self.policy.schedulers.get(&name);
+        known.map(|known| known.stores.clone()).unwrap_or_default()
+    }
+
+    fn note_slow(
+        &mut self,
+        slow: Option<StoreId>,
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        if let Some(unknown) = slow.filter(|store| !self.stores.contains_key(store)) {
+            return Err(Refusal::UnknownStore(unknown));
+        }
+        // Somebody may have removed the scheduler meanwhile.
+        if let Some(known) = self.policy.schedulers.get_mut(&SchedulerName::EvictSlowStore) {
+            known.stores = slow.into_iter().collect();
+            records.push(self.put_schedulers());
+        }
         Ok(Answer::Done)
     }
 
@@ -506,6 +539,8 @@ impl MetaState {
         let Some(policy) = policy else { return Ok(()) };
         match (name.takes_stores(), policy.stores.is_empty()) {
             (true, true) => return Err(PolicyRefusal::NoStore(name).into()),
+            // A tool may say what it has read.
+            (false, false) if policy.stores == self.own_stores(name) => {}
             (false, false) => return Err(PolicyRefusal::NamesStore(name).into()),
             (true, false) | (false, true) => {}
         }

@@ -360,6 +360,7 @@ fn changes() -> impl Strategy<Value = MetaChange> {
             .prop_map(|(unix_s, regions)| MetaChange::Bootstrap(BootstrapPlan { unix_s, regions })),
         (0..2_u64, prop_oneof![3 => any_book(), 1 => Just(book("a/a voter 3 b..m"))])
             .prop_map(|(revision, book)| MetaChange::PutRules { revision, book }),
+        prop::option::of((1..9_u64).prop_map(StoreId)).prop_map(MetaChange::NoteSlow),
     ]
 }
 
@@ -376,6 +377,40 @@ fn written() -> impl Strategy<Value = BTreeMap<Bytes, Bytes>> {
         }
         member.records.0
     })
+}
+
+/// People say whether it runs, and the mind which store it is for: neither takes back what the other one has said.
+#[test]
+fn which_store_is_slow_is_kept_beside_what_people_decide() {
+    let mut member = initialised();
+    let name = SchedulerName::EvictSlowStore;
+    for (id, port) in [(1, 20_161), (2, 20_162)] {
+        let put = MetaChange::PutStore(store(id, port));
+        assert_eq!(member.apply(put), Ok(Answer::Done));
+    }
+    let slow = |member: &Member| {
+        let known = member.state.policy().schedulers.get(&name);
+        known.map(|known| (known.paused_until_unix_ms, known.stores.iter().copied().collect()))
+    };
+    let of = |ids: &[u64]| ids.iter().copied().map(StoreId).collect::<Vec<_>>();
+    assert_eq!(member.apply(MetaChange::NoteSlow(Some(StoreId(2)))), Ok(Answer::Done));
+    assert_eq!(slow(&member), Some((0, of(&[2]))));
+    let unknown = member.apply(MetaChange::NoteSlow(Some(StoreId(9))));
+    assert_eq!(unknown, Err(Refusal::UnknownStore(StoreId(9))));
+    let mut run = |paused_until_unix_ms, ids: &[u64]| {
+        let stores = of(ids).into_iter().collect();
+        let policy = SchedulerPolicy { paused_until_unix_ms, stores };
+        let applied = member.apply(MetaChange::Schedule(name, Some(policy)));
+        (applied.is_ok(), slow(&member))
+    };
+    assert_eq!(run(7, &[2]), (true, Some((7, of(&[2])))));
+    assert_eq!(run(8, &[]), (true, Some((8, of(&[2])))));
+    assert_eq!(run(9, &[1]), (false, Some((8, of(&[2])))), "not for people to say");
+    assert_eq!(member.apply(MetaChange::NoteSlow(None)), Ok(Answer::Done));
+    assert_eq!(slow(&member), Some((8, of(&[]))));
+    assert_eq!(member.apply(MetaChange::Schedule(name, None)), Ok(Answer::Done));
+    assert_eq!(member.apply(MetaChange::NoteSlow(Some(StoreId(2)))), Ok(Answer::Done));
+    assert_eq!(slow(&member), None, "it was removed meanwhile");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::{
     SchedulerPolicy, StoreRecord, StoreStats, StoreStatus, scatter::scatter,
 };
 
+#[path = "tests/hot.rs"]
+mod hot;
+
 const MIB: u64 = 1 << 20;
 
 /// A cluster whose regions obey.

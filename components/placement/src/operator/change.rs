@@ -29,6 +29,13 @@ pub enum Change {
         /// Where none is yet, or a learner that is to vote instead.
         to: StoreId,
     },
+    /// The same of a peer that leads: the one on `to` leads then.
+    MoveLeader {
+        /// Where the leader is.
+        from: StoreId,
+        /// Where none is yet.
+        to: StoreId,
+    },
     /// Its voters are on these stores, and it has no other peers.
     MoveRegion(BTreeSet<StoreId>),
     /// It has peers on these stores, and no others. Those with `true` vote.
@@ -50,7 +57,7 @@ pub enum OperatorKind {
     AddLearner,
     /// [`Change::RemovePeer`].
     RemovePeer,
-    /// [`Change::MovePeer`].
+    /// [`Change::MovePeer`] and [`Change::MoveLeader`].
     MovePeer,
     /// [`Change::MoveRegion`].
     MoveRegion,
@@ -102,7 +109,7 @@ impl Change {
             Self::AddPeer(_) => OperatorKind::AddPeer,
             Self::AddLearner(_) => OperatorKind::AddLearner,
             Self::RemovePeer(_) => OperatorKind::RemovePeer,
-            Self::MovePeer { .. } => OperatorKind::MovePeer,
+            Self::MovePeer { .. } | Self::MoveLeader { .. } => OperatorKind::MovePeer,
             Self::MoveRegion(_) => OperatorKind::MoveRegion,
             Self::SetPeers(_) => OperatorKind::SetPeers,
             Self::LeaveJoint => OperatorKind::LeaveJoint,
@@ -118,6 +125,7 @@ impl Change {
             Self::AddLearner(store) => format!("add learner: store [{store}]"),
             Self::RemovePeer(store) => format!("rm peer: store [{store}]"),
             Self::MovePeer { from, to } => format!("mv peer: store [{from}] to [{to}]"),
+            Self::MoveLeader { from, to } => format!("mv leader: store [{from}] to [{to}]"),
             Self::MoveRegion(stores) => {
                 let stores: Vec<String> = stores.iter().map(ToString::to_string).collect();
                 format!("mv region: to [{}]", stores.join(" "))

@@ -2,7 +2,7 @@
 //!
 //! Learners come first, since they take no part in anything. A leader that is to stop voting hands over before any voter
 //! changes, since it begins no change that takes its own vote. Where no other voter stays, one of the new ones votes
-//! first: a voter more takes none of the failures that the region stands. Where more than one voter is left to change, all
+//! first: a voter more takes none of the failures that the region stands; so it does where the new one is to lead. Where more than one voter is left to change, all
 //! of them change at once by one joint change: no order of single ones would keep that number. Who leaves is a learner by
 //! then.
 
@@ -58,6 +58,10 @@ impl Plan {
             Change::SplitRegion(at) => way.split(at.clone())?,
             Change::LeaveJoint if way.shape.is_joint() => way.leave_joint()?,
             Change::LeaveJoint => {}
+            Change::MoveLeader { to, .. } => {
+                let target = way.target(change)?;
+                way.reach_led_from(*to, &target)?;
+            }
             _ => {
                 let target = way.target(change)?;
                 way.reach(&target)?;
@@ -272,8 +276,9 @@ impl Way<'_> {
                 on(*store)?;
                 target.remove(store);
             }
-            Change::MovePeer { from, to } => {
-                let votes = votes_on(on(*from)?);
+            Change::MovePeer { from, to } | Change::MoveLeader { from, to } => {
+                let leads = matches!(change, Change::MoveLeader { .. });
+                let votes = votes_on(on(*from)?) || leads;
                 let is_like_it = |known: Peer| !votes || votes_on(known);
                 if from == to || now.on(*to).is_some_and(is_like_it) {
                     return Err(is_member(*to));
@@ -307,8 +312,10 @@ impl Way<'_> {
         if self.shape.is_joint() {
             self.leave_joint()?;
         }
-        for store in target.keys().filter(|store| self.info.region.peer_on(**store).is_none()) {
-            let learner = Peer { id: PeerId(0), store: *store, role: PeerRole::Learner };
+        let is_new = |store: &StoreId| self.shape.on(*store).is_none();
+        let new: Vec<StoreId> = target.keys().copied().filter(is_new).collect();
+        for store in new {
+            let learner = Peer { id: PeerId(0), store, role: PeerRole::Learner };
             self.take(Step::AddLearner(learner))?;
         }
         let is_to_vote = |peer: Peer| target.get(&peer.store) == Some(&true);
@@ -333,6 +340,25 @@ impl Way<'_> {
             self.take(Step::RemovePeer(peer))?;
         }
         Ok(())
+    }
+
+    /// The same where the new peer on a store is to lead: it votes first, as where no other voter stays.
+    fn reach_led_from(&mut self, store: StoreId, target: &Target) -> Result<(), OperatorRefusal> {
+        if self.shape.is_joint() {
+            self.leave_joint()?;
+        }
+        if self.shape.on(store).is_none() {
+            let learner = Peer { id: PeerId(0), store, role: PeerRole::Learner };
+            self.take(Step::AddLearner(learner))?;
+        }
+        let not_member = || OperatorRefusal::NotMember { region: self.region(), store };
+        let learner = self.shape.on(store).ok_or_else(not_member)?;
+        self.take(Step::PromoteLearner(learner))?;
+        let voter = Peer { role: PeerRole::Voter, ..learner };
+        let stays = |peer: Peer| peer.store != store && target.get(&peer.store) == Some(&true);
+        let heirs = std::iter::once(voter).chain(self.heirs(stays)).collect();
+        self.hand_over_to(heirs)?;
+        self.reach(target)
     }
 
     /// Whoever leads goes on to vote behind it.

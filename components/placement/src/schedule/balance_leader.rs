@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::{Idle, score::Score};
+use super::{Idle, Moved, score::Score};
 use crate::{
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, Seat},
@@ -37,18 +37,18 @@ fn one(seat: &Seat<'_>) -> Score {
 
 impl BalanceLeader {
     /// Decides on transfers that make the stores more even, at most `room`.
-    pub(crate) fn look(&mut self, round: &mut Round<'_>, room: usize) -> Idle {
+    pub(crate) fn look(&mut self, round: &mut Round<'_>, moved: &Moved, room: usize) -> Idle {
         let before = round.decided();
         while round.decided() < before + room {
-            let Some(intent) = self.next(round) else { break };
+            let Some(intent) = self.next(round, moved) else { break };
             round.decide(intent);
         }
         idle(&round.fleet, room)
     }
 
     /// The best transfer from one of the stores that carry most.
-    fn next(&mut self, round: &Round<'_>) -> Option<Intent> {
-        let fleet = &round.fleet;
+    fn next(&mut self, round: &Round<'_>, moved: &Moved) -> Option<Intent> {
+        let (fleet, now) = (&round.fleet, round.fleet.sight.now);
         let margin = mean(fleet).percent(MARGIN_PERCENT);
         let lowest = takers(fleet).min_by_key(|seat| score(seat))?;
         let (lowest, least) = (score(lowest), one(lowest));
@@ -69,6 +69,7 @@ impl BalanceLeader {
                 behind = RegionId(info.region.id.get().saturating_add(1));
                 let leads = info.leader.is_some_and(|leader| leader.store == store);
                 if leads
+                    && !moved.is_heated(now, info.region.id)
                     && round.is_movable(info)
                     && let Some(intent) = transfer(fleet, info, source, margin)
                 {
@@ -112,6 +113,9 @@ fn transfer(
         }
         if seat.policy.leader_weight_permille == 0 {
             return Some("its weight is 0".to_owned());
+        }
+        if let Err(obstacle) = fleet.check_heat(seat.record.id, info.load.rates.lead_heat()) {
+            return Some(obstacle.to_string());
         }
         let gains = score(source).gains(score(seat), (one(source), one(seat)), margin);
         (!gains).then(|| format!("it has {} leads: the gap is within the tolerance", seat.leaders))

@@ -1,16 +1,16 @@
 //! As much data on each store as its weight asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use flotilla_base::{Moment, RegionId, Span, StoreId};
+use flotilla_base::{RegionId, StoreId};
 
-use super::{Idle, mib, score::Score};
+use super::{Idle, Moved, mib, score::Score};
 use crate::{
     check,
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, REPLICA_OVERHEAD_BYTES, Seat},
     meta::StoreState,
-    operator::{Change, Plan, Step, step::votes_on},
+    operator::{Change, step::votes_on},
     policy::SchedulerName,
     round::Round,
     view::RegionInfo,
@@ -22,53 +22,6 @@ const REGIONS_PER_LOOK: usize = 64;
 const STORES_PER_LOOK: usize = 32;
 /// What a store may have more than another one, in hundredths of the mean, beside the replica that would move.
 const MARGIN_PERCENT: u128 = 2;
-/// A replica that came to a store for the sake of balance stays there for so long, and does not come back to the store that
-/// it left.
-pub(crate) const COOL_DOWN: Span = Span::from_millis(10 * 60_000);
-/// Moves that are remembered.
-const MOVED_MAX: usize = 65_536;
-
-/// Stores that took or gave a replica of a region lately.
-#[derive(Debug, Default)]
-pub(crate) struct Moved {
-    until: BTreeMap<(RegionId, StoreId), Moment>,
-    queue: BTreeSet<(Moment, RegionId, StoreId)>,
-}
-
-impl Moved {
-    /// A move has begun.
-    pub(crate) fn note(&mut self, now: Moment, plan: &Plan) {
-        let stores = plan.steps.iter().filter_map(|step| match step {
-            Step::AddLearner(peer) | Step::RemovePeer(peer) => Some(peer.store),
-            _ => None,
-        });
-        for store in stores {
-            self.forget_oldest(now);
-            let (key, until) = ((plan.region, store), now + COOL_DOWN);
-            if let Some(earlier) = self.until.insert(key, until) {
-                self.queue.remove(&(earlier, key.0, key.1));
-            }
-            self.queue.insert((until, key.0, key.1));
-        }
-        debug_assert_eq!(self.until.len(), self.queue.len());
-    }
-
-    fn forget_oldest(&mut self, now: Moment) {
-        while let Some(first) = self.queue.first().copied() {
-            if first.0 > now && self.queue.len() < MOVED_MAX {
-                break;
-            }
-            self.queue.remove(&first);
-            self.until.remove(&(first.1, first.2));
-        }
-    }
-
-    /// Whether the store took or gave a replica of the region lately.
-    pub(crate) fn is_cooling(&self, now: Moment, region: RegionId, store: StoreId) -> bool {
-        self.until.get(&(region, store)).is_some_and(|until| now < *until)
-    }
-}
-
 /// How far the stores have been looked at.
 #[derive(Debug, Default)]
 pub(crate) struct BalanceRegion {
@@ -139,6 +92,9 @@ impl<'s, 'a> Scale<'s, 'a> {
         if self.moved.is_cooling(self.fleet.sight.now, info.region.id, store) {
             return Some("a replica of the region left it a short time ago".to_owned());
         }
+        if let Err(obstacle) = self.fleet.check_heat(store, info.load.rates.replica_heat()) {
+            return Some(obstacle.to_string());
+        }
         None
     }
 
@@ -148,6 +104,8 @@ impl<'s, 'a> Scale<'s, 'a> {
         let to = *self.takers.iter().find(|seat| self.refusal(info, source, seat).is_none())?;
         let change = Change::MovePeer { from, to: to.record.id };
         let plan = self.fleet.sight.plan(info.region.id, &change).ok()?;
+        // The lead goes with it, and not always to where the replica goes.
+        self.fleet.check_plan_heat(info, &plan).ok()?;
         let others = self.takers.iter().filter(|seat| seat.record.id != to.record.id);
         let alternatives = others.take(ALTERNATIVES_MAX).map(|seat| {
             let why = || format!("it holds {}, which is more", mib(seat.bytes));
@@ -212,6 +170,7 @@ impl BalanceRegion {
             if votes
                 && is_leader == leads
                 && !scale.moved.is_cooling(now, info.region.id, store)
+                && !scale.moved.is_heated(now, info.region.id)
                 && round.is_movable(info)
                 && let Some(intent) = scale.relocation(info, source)
             {

@@ -9,18 +9,24 @@ mod balance_leader;
 mod balance_region;
 mod evict;
 mod grant;
+mod hot;
+mod moved;
 mod pace;
 mod score;
 mod shuffle;
+mod slow;
 
 pub(crate) use balance_leader::BalanceLeader;
-#[cfg(test)]
-pub(crate) use balance_region::COOL_DOWN;
-pub(crate) use balance_region::{BalanceRegion, Moved};
+pub(crate) use balance_region::BalanceRegion;
 pub(crate) use evict::{Eviction, evict};
 pub(crate) use grant::grant;
+pub(crate) use hot::HotRegions;
+#[cfg(test)]
+pub(crate) use moved::COOL_DOWN;
+pub(crate) use moved::Moved;
 pub(crate) use pace::Pace;
 pub(crate) use shuffle::Shuffle;
+pub(crate) use slow::SlowStores;
 
 /// Why a scheduler decides nothing more at the moment, in a sentence.
 pub(crate) type Idle = String;

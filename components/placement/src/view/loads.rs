@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::{RegionId, StoreId};
+use flotilla_base::{Peer, RegionId, StoreId};
 
 use super::{report::RegionInfo, stores::StoreLoad};
 
@@ -15,6 +15,7 @@ struct Sums {
     regions: u64,
     region_bytes: u128,
     pending_peers: u64,
+    heat: u128,
 }
 
 /// The regions of every store.
@@ -35,6 +36,7 @@ impl StoreIndex {
             sums.regions += 1;
             sums.region_bytes += bytes;
             sums.pending_peers += u64::from(info.pending_peers.contains(peer));
+            sums.heat += heat(info, peer);
             if info.leader.is_some_and(|leader| leader.id == peer.id) {
                 sums.leaders += 1;
                 sums.leader_bytes += bytes;
@@ -52,6 +54,7 @@ impl StoreIndex {
             sums.regions -= 1;
             sums.region_bytes -= bytes;
             sums.pending_peers -= u64::from(info.pending_peers.contains(peer));
+            sums.heat -= heat(info, peer);
             if info.leader.is_some_and(|leader| leader.id == peer.id) {
                 sums.leaders -= 1;
                 sums.leader_bytes -= bytes;
@@ -82,15 +85,22 @@ impl StoreIndex {
     }
 }
 
+/// What a peer costs its store.
+fn heat(info: &RegionInfo, peer: &Peer) -> u128 {
+    let (leads, rates) = (info.leader.is_some_and(|leader| leader.id == peer.id), info.load.rates);
+    u128::from(if leads { rates.leader_heat() } else { rates.replica_heat() })
+}
+
 impl Sums {
     fn load(&self) -> StoreLoad {
-        let bytes = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
+        let narrow = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
         StoreLoad {
             leaders: self.leaders,
-            leader_bytes: bytes(self.leader_bytes),
+            leader_bytes: narrow(self.leader_bytes),
             regions: self.regions,
-            region_bytes: bytes(self.region_bytes),
+            region_bytes: narrow(self.region_bytes),
             pending_peers: self.pending_peers,
+            heat: narrow(self.heat),
         }
     }
 }

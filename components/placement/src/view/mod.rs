@@ -4,6 +4,7 @@
 //! some leader. A store destroys a peer that a region with a newer epoch does not list, so a guess
 //! here would cost data there.
 
+mod load;
 mod loads;
 mod regions;
 mod report;
@@ -17,6 +18,8 @@ use crate::{operator::Stamp, policy::Policy};
 
 use stores::StoreLine;
 
+pub(crate) use load::SETTLED_FLOWS;
+pub use load::{Flow, Load, Rates};
 pub use regions::{RegionMap, ScanRefusal};
 pub use report::{RegionInfo, RegionReport, RegionStats, ReportEffect, StaleReport};
 pub use stores::{StoreHealth, StoreLoad, StoreStats, StoreStatus};
@@ -90,7 +93,9 @@ impl ClusterView {
 
     /// Takes a store's statistics. The caller has checked that the store is registered.
     pub fn on_store_report(&mut self, store: StoreId, status: StoreStatus) {
-        self.stores.insert(store, status);
+        let known = self.stores.get(&store).map_or(status.load, |known| known.load);
+        let load = known.and(&status.stats.flow());
+        self.stores.insert(store, StoreStatus { load, ..status });
     }
 
     /// The last statistics of a store; `None` before its first heartbeat in this reign.

@@ -15,12 +15,12 @@
 //! Each lookup, and each report that changes no border, costs the logarithm of the number of regions; a list
 //! costs its length on top, and a report what it hides.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, ops::Bound, sync::Arc};
 
 use flotilla_base::{Epoch, Key, KeyRange, Moment, Region, RegionId, StoreId};
 
 use super::{
-    StoreLoad,
+    Rates, StoreLoad,
     loads::StoreIndex,
     report::{RegionInfo, RegionReport, ReportEffect, StaleReport, check_epoch},
 };
@@ -186,6 +186,14 @@ impl RegionMap {
     /// Every region from this id on, by id.
     pub fn iter_from(&self, first: RegionId) -> impl Iterator<Item = &Arc<RegionInfo>> {
         self.by_id.range(first..).map(|(_, newest)| &newest.info)
+    }
+
+    /// The regions for which a number of their rates is largest, the largest first, at most `limit`; none of which it is 0.
+    #[must_use]
+    pub fn hottest(&self, number: fn(&Rates) -> u64, limit: usize) -> Vec<Arc<RegionInfo>> {
+        let mut hot: Vec<_> = self.iter().filter(|info| number(&info.load.rates) > 0).collect();
+        hot.sort_by_key(|info| (Reverse(number(&info.load.rates)), info.region.id));
+        hot.into_iter().take(limit).cloned().collect()
     }
 
     /// How many regions there are, those included that own only a part of their range any more.

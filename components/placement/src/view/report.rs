@@ -2,6 +2,8 @@
 
 use flotilla_base::{Epoch, Moment, Peer, Region, RegionError, RegionId, Term};
 
+use super::load::{Flow, Load};
+
 /// Sizes and flows of a region, as its leader estimates them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RegionStats {
@@ -17,6 +19,24 @@ pub struct RegionStats {
     pub written_keys: u64,
     /// Keys read in the interval.
     pub read_keys: u64,
+    /// How long that was, in seconds; 0 where nothing is said of flows.
+    pub interval_s: u64,
+}
+
+impl RegionStats {
+    /// What was asked for in the interval.
+    #[must_use]
+    pub const fn flow(&self) -> Flow {
+        let Self { written_bytes, read_bytes, written_keys, read_keys, interval_s, .. } = *self;
+        Flow { written_bytes, read_bytes, written_keys, read_keys, interval_s }
+    }
+
+    /// The same sizes, with other flows.
+    #[must_use]
+    pub const fn with_flow(self, flow: Flow) -> Self {
+        let Flow { written_bytes, read_bytes, written_keys, read_keys, interval_s } = flow;
+        Self { written_bytes, read_bytes, written_keys, read_keys, interval_s, ..self }
+    }
 }
 
 /// A heartbeat of a region's leader.
@@ -45,8 +65,10 @@ pub struct RegionInfo {
     pub leader: Option<Peer>,
     /// The leader's term; 0 where that is not known.
     pub term: Term,
-    /// Sizes and flows.
+    /// Sizes, and the last flows that made sense.
     pub stats: RegionStats,
+    /// What it is asked for.
+    pub load: Load,
     /// Peers that do not answer, with the seconds since they did.
     pub down_peers: Vec<(Peer, u64)>,
     /// Peers that lag behind.
@@ -113,11 +135,21 @@ impl RegionInfo {
             stats.size_bytes = known.stats.size_bytes;
             stats.keys = known.stats.keys;
         }
+        // A leader that has just been elected has not counted for long enough, and clients ask it for the same.
+        if let Some(known) = known.filter(|_| stats.flow().rates().is_none()) {
+            stats = stats.with_flow(known.stats.flow());
+        }
+        let known = known.map(|known| match known.region.range == report.region.range {
+            true => known.load,
+            false => known.load.reshaped(),
+        });
+        let load = known.unwrap_or_default().and(&report.stats.flow());
         Self {
             region: report.region,
             leader: Some(report.leader),
             term: report.term,
             stats,
+            load,
             down_peers: report.down_peers,
             pending_peers: report.pending_peers,
             heard: now,
@@ -130,8 +162,9 @@ impl RegionInfo {
         let leader = known.and_then(|known| known.leader).filter(leads_on);
         let term = known.filter(|_| leader.is_some()).map_or(Term(0), |known| known.term);
         let stats = known.map(|known| known.stats).unwrap_or_default();
+        let load = known.map(|known| known.load.reshaped()).unwrap_or_default();
         let (down_peers, pending_peers) = <_>::default();
-        Self { region, leader, term, stats, down_peers, pending_peers, heard: now }
+        Self { region, leader, term, stats, load, down_peers, pending_peers, heard: now }
     }
 
     /// Whether the same region in the shape of `region` may follow this one.

@@ -2,6 +2,8 @@
 
 use flotilla_base::{Incarnation, Moment, Span};
 
+use super::load::{Flow, Load};
+
 /// What a store says about itself in a heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
@@ -25,6 +27,19 @@ pub struct StoreStats {
     pub written_keys: u64,
     /// Keys read since the last heartbeat.
     pub read_keys: u64,
+    /// How long that was, in seconds.
+    pub interval_s: u64,
+    /// How slow its disk is: 1 as it is to be, 100 at most; 0 where it does not say.
+    pub slow_score: u64,
+}
+
+impl StoreStats {
+    /// What was asked for since the last heartbeat.
+    #[must_use]
+    pub const fn flow(&self) -> Flow {
+        let Self { written_bytes, read_bytes, written_keys, read_keys, interval_s, .. } = *self;
+        Flow { written_bytes, read_bytes, written_keys, read_keys, interval_s }
+    }
 }
 
 /// The last heartbeat of a store.
@@ -32,6 +47,8 @@ pub struct StoreStats {
 pub struct StoreStatus {
     /// What it said.
     pub stats: StoreStats,
+    /// What it is asked for, by its own account, whoever leads.
+    pub load: Load,
     /// When it was heard.
     pub heard: Moment,
     /// The same by the wall clock, milliseconds since 1970: for people.
@@ -124,4 +141,6 @@ pub struct StoreLoad {
     pub region_bytes: u64,
     /// Replicas on it that lag behind.
     pub pending_peers: u64,
+    /// What its leads and replicas cost it; see [`Rates::leader_heat`](super::Rates::leader_heat).
+    pub heat: u64,
 }

@@ -245,6 +245,7 @@ impl PdHost<PdTicket> for Hands<'_> {
             | Report::Line { .. }
             | Report::StoreLeaves(_)
             | Report::StoreBuried(_)
+            | Report::StoreSlow(_)
             | Report::Refused(_)
             | Report::NotProposed(_) => {}
         }

@@ -1,15 +1,25 @@
 //! Reports of the store itself, and the sizes of its regions.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use flotilla_base::{RegionId, StoreId};
 use flotilla_engine::Engine;
 use flotilla_proto::pdpb::{self, pd_client::PdClient};
-use flotilla_telemetry::{clock::unix_millis, off_thread};
-use tokio::time::{MissedTickBehavior, interval};
+use flotilla_telemetry::{MonotonicClock, clock::unix_millis, off_thread};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{REPORT_INTERVAL, leader::Leader, leader::check_header, regions::LedRegions};
-use crate::{metrics::Volume, router::Router, split::sizes::Sizes};
+use super::{
+    REPORT_INTERVAL,
+    leader::Leader,
+    leader::check_header,
+    regions::{LedRegions, time_interval},
+};
+use crate::{
+    metrics::Volume,
+    router::Router,
+    slowness::Slowness,
+    split::{load::meter::Loads, sizes::Sizes},
+};
 
 /// Where the figures of a store come from.
 #[derive(Clone)]
@@ -20,10 +30,15 @@ pub(super) struct Figures {
     pub(super) engine: Engine,
     pub(super) router: Router,
     pub(super) sizes: Arc<Sizes>,
+    /// What regions are asked for.
+    pub(super) loads: Arc<Loads>,
+    /// How slow the disk is, by this clock.
+    pub(super) slowness: (Arc<Slowness>, MonotonicClock),
 }
 
 /// Measures and reports, for ever. Reading the engine may wait for the disk, so it has its own thread.
 pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figures: Figures) {
+    let mut summed = Instant::now();
     let mut ticks = interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -33,12 +48,14 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
             () = leader.connected() => ticks.reset(),
         }
         let (measured, ranges) = (figures.clone(), led.ranges());
+        let span = summed.elapsed();
+        summed += span;
         let measured = off_thread(move || {
             let sizes: Vec<(RegionId, u64)> = ranges
                 .into_iter()
                 .map(|(region, range)| (region, measured.engine.approximate_size(&range)))
                 .collect();
-            (measured.stats(), sizes)
+            (measured.stats(span), sizes)
         });
         // A panic goes on here: nobody would report any more.
         let Some((stats, sizes)) = measured.await else { return };
@@ -59,11 +76,12 @@ pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figu
 }
 
 impl Figures {
-    fn stats(&self) -> pdpb::StoreStats {
+    /// What was asked of it counts for `span`, which is the time since this was asked last.
+    fn stats(&self, span: Duration) -> pdpb::StoreStats {
         let engine = self.engine.stats();
         let volume = Volume::of(&self.data_dir);
-        let now = unix_millis() / 1000;
-        let start_timestamp = now.saturating_sub(REPORT_INTERVAL.as_secs());
+        let flow = self.loads.take_sum();
+        let (slowness, clock) = &self.slowness;
         pdpb::StoreStats {
             store_id: self.store.get(),
             capacity: volume.capacity.bytes(),
@@ -72,7 +90,12 @@ impl Figures {
             start_time: u32::try_from(self.started_unix_seconds).unwrap_or(u32::MAX),
             is_busy: engine.is_write_stopped,
             used_size: engine.disk_bytes,
-            interval: Some(pdpb::TimeInterval { start_timestamp, end_timestamp: now }),
+            bytes_written: flow.written_bytes,
+            keys_written: flow.written_keys,
+            bytes_read: flow.read_bytes,
+            keys_read: flow.read_keys,
+            interval: Some(time_interval(unix_millis() / 1000, span)),
+            slow_score: slowness.score(clock.now()),
             ..pdpb::StoreStats::default()
         }
     }

@@ -38,13 +38,13 @@ use flotilla_transport::ResolveStore;
 use tokio::runtime::Handle;
 use tonic::Status;
 
-use crate::{boot::Planned, config::StoreConfig, host::Shared, split::splitter::SplitRegions};
+use crate::{boot::Planned, config::StoreConfig, host::Shared, service::SplitParts};
 
 use self::{
     addresses::StoreAddresses,
     leader::Leader,
     orders::Orders,
-    regions::{LedRegions, TakeOrder},
+    regions::{LedRegions, Reporter, TakeOrder},
 };
 
 pub use leader::PdLinkError;
@@ -268,7 +268,7 @@ impl PdLink {
         &self,
         runtime: &Handle,
         shared: &Shared,
-        splitter: Arc<dyn SplitRegions>,
+        SplitParts { splitter, loads }: &SplitParts,
     ) {
         let Some(Registered { id, run, data_dir, started_unix_seconds }) = self.store.get() else {
             debug_assert!(false, "a store registers before it reports");
@@ -281,11 +281,13 @@ impl PdLink {
             engine: shared.engine.clone(),
             router: shared.router.clone(),
             sizes: Arc::clone(&shared.sizes),
+            loads: Arc::clone(loads),
+            slowness: (Arc::clone(&shared.slowness), shared.clock),
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
-        let reporter = (*id, *run);
+        let reporter = Reporter { store: *id, run: *run, loads: Arc::clone(loads) };
         let (engine, router) = (shared.engine.clone(), shared.router.clone());
-        let orders = Orders::new(engine, router, splitter, Arc::clone(&led));
+        let orders = Orders::new(engine, router, Arc::clone(splitter), Arc::clone(&led));
         let take_order: TakeOrder = Arc::new(move |order| orders.take(order));
         let regions =
             regions::report_regions(Arc::clone(&leader), Arc::clone(&led), take_order, reporter);

@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::Arc,
+    time::Duration,
 };
 
 use flotilla_base::{
@@ -30,7 +31,10 @@ use super::{
     PdLinkError,
     leader::{ANSWER_TIME, Leader},
 };
-use crate::silence::{Silence, Silent};
+use crate::{
+    silence::{Silence, Silent},
+    split::load::{flow::Flow, meter::Loads},
+};
 
 /// A region as its leader sees it.
 #[derive(Clone, Debug)]
@@ -42,6 +46,29 @@ struct Led {
     lagging: Vec<Peer>,
     /// Bytes on disk when last looked; zero for not known.
     bytes: u64,
+    /// Until when what it was asked for is reported; `None` where it is led from here, or has its shape, since a moment
+    /// ago: what was counted before says nothing about it.
+    flow_until: Option<Instant>,
+}
+
+/// What was asked of a region, and in how long.
+type SpanFlow = (Flow, Duration);
+
+/// Less is no measure of a rate.
+const FLOW_SPAN_MIN: Duration = Duration::from_secs(5);
+
+impl Led {
+    /// What was asked of the region since this was asked last; `None` where that is too short for a rate: it then counts
+    /// for the next time.
+    fn take_flow(&mut self, loads: &Loads, now: Instant) -> Option<SpanFlow> {
+        let span = self.flow_until.map(|until| now - until);
+        if span.is_some_and(|span| span < FLOW_SPAN_MIN) {
+            return None;
+        }
+        self.flow_until = Some(now);
+        let flow = loads.take_flow(self.region.id);
+        span.map(|span| (flow, span))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +86,7 @@ struct Due {
     led: Led,
     /// Peers that do not answer, and since when.
     down: Vec<(Peer, Instant)>,
+    flow: Option<SpanFlow>,
 }
 
 /// The regions that this store leads. Bounded by the regions of the store: a newer report of a region
@@ -94,9 +122,10 @@ impl LedRegions {
     fn lead(&self, region: &Region, leader: Peer, term: Term) {
         let mut state = self.state.lock();
         let bytes = state.regions.get(&region.id).map_or(0, |known| known.bytes);
-        let led = Led { region: region.clone(), leader, term, lagging: Vec::new(), bytes };
-        state.regions.insert(region.id, led);
-        state.changed.insert(region.id);
+        let (region, lagging, flow_until) = (region.clone(), Vec::new(), None);
+        let led = Led { region, leader, term, lagging, bytes, flow_until };
+        state.changed.insert(led.region.id);
+        state.regions.insert(led.region.id, led);
         drop(state);
         self.has_changed.notify_one();
         self.leads.send_replace(());
@@ -125,6 +154,7 @@ impl LedRegions {
         self.change(region.id, |led| {
             led.region = region.clone();
             led.bytes /= children + 1;
+            led.flow_until = None;
         });
     }
 
@@ -215,22 +245,24 @@ impl LedRegions {
     }
 
     /// The next region to be reported, as it is now.
-    async fn next(&self) -> Due {
+    async fn next(&self, loads: &Loads) -> Due {
         loop {
-            if let Some(due) = self.take() {
+            if let Some(due) = self.take(loads, Instant::now()) {
                 return due;
             }
             self.has_changed.notified().await;
         }
     }
 
-    fn take(&self) -> Option<Due> {
+    fn take(&self, loads: &Loads, now: Instant) -> Option<Due> {
         let mut state = self.state.lock();
         let region = state.changed.pop_first()?;
-        let led = state.regions.get(&region)?.clone();
+        let led = state.regions.get_mut(&region)?;
+        let flow = led.take_flow(loads, now);
+        let led = led.clone();
         let since = |peer: &Peer| state.silent.get(&peer.store).map(|since| (*peer, *since));
         let down = led.region.peers.iter().filter_map(since).collect();
-        Some(Due { led, down })
+        Some(Due { led, down, flow })
     }
 }
 
@@ -255,15 +287,22 @@ pub(super) async fn watch_silence(silence: Arc<Silence>, led: Arc<LedRegions>) {
 /// Takes what the placement driver orders; must not block.
 pub(super) type TakeOrder = Arc<dyn Fn(pdpb::RegionHeartbeatResponse) + Send + Sync>;
 
+/// Who reports, and what was counted of its regions.
+pub(super) struct Reporter {
+    pub(super) store: StoreId,
+    pub(super) run: Incarnation,
+    pub(super) loads: Arc<Loads>,
+}
+
 /// Keeps a stream of reports open, for ever.
 pub(super) async fn report_regions(
     leader: Arc<Leader>,
     led: Arc<LedRegions>,
     take_order: TakeOrder,
-    reporter: (StoreId, Incarnation),
+    reporter: Reporter,
 ) {
     loop {
-        match report_on_one_stream(&leader, &led, &take_order, reporter).await {
+        match report_on_one_stream(&leader, &led, &take_order, &reporter).await {
             Ok(()) => tracing::debug!("the placement driver ended the stream of region reports"),
             Err(error) => tracing::debug!(%error, "region reports were interrupted"),
         }
@@ -276,7 +315,7 @@ async fn report_on_one_stream(
     leader: &Leader,
     led: &LedRegions,
     take_order: &TakeOrder,
-    (store, run): (StoreId, Incarnation),
+    Reporter { store, run, loads }: &Reporter,
 ) -> Result<(), PdLinkError> {
     let channel = leader.channel().await?;
     let refused = |status: Status| PdLinkError::Refused(status.message().to_owned());
@@ -290,7 +329,7 @@ async fn report_on_one_stream(
     let (reports, stream) = mpsc::channel(1);
     let send = async {
         loop {
-            let report = request_of(led.next().await, leader.header(store.get()));
+            let report = request_of(led.next(loads).await, leader.header(store.get()));
             if reports.send(report).await.is_err() {
                 return;
             }
@@ -329,11 +368,8 @@ async fn open_line(
 }
 
 fn request_of(due: Due, header: pdpb::RequestHeader) -> pdpb::RegionHeartbeatRequest {
-    let Due { led, down } = due;
-    let now = unix_millis() / 1000;
-    let span = super::REPORT_INTERVAL.as_secs();
-    let interval =
-        pdpb::TimeInterval { start_timestamp: now.saturating_sub(span), end_timestamp: now };
+    let Due { led, down, flow } = due;
+    let (flow, span) = flow.unwrap_or_default();
     let down = down.into_iter().map(|(peer, since)| pdpb::PeerStats {
         peer: Some(peer.into()),
         // Tools take a zero for "answers".
@@ -346,8 +382,120 @@ fn request_of(due: Due, header: pdpb::RequestHeader) -> pdpb::RegionHeartbeatReq
         down_peers: down.collect(),
         pending_peers: led.lagging.into_iter().map(Into::into).collect(),
         approximate_size: led.bytes,
-        interval: Some(interval),
+        bytes_written: flow.written_bytes,
+        bytes_read: flow.read_bytes,
+        keys_written: flow.written_keys,
+        keys_read: flow.read_keys,
+        interval: Some(time_interval(unix_millis() / 1000, span)),
         term: led.term.get(),
         ..pdpb::RegionHeartbeatRequest::default()
+    }
+}
+
+/// An interval of so long that ends now. The protocol counts in seconds: it is the nearest number of them.
+pub(super) fn time_interval(now_unix_seconds: u64, span: Duration) -> pdpb::TimeInterval {
+    let seconds = (span + Duration::from_millis(500)).as_secs();
+    let start_timestamp = now_unix_seconds.saturating_sub(seconds);
+    pdpb::TimeInterval { start_timestamp, end_timestamp: now_unix_seconds }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, PeerId, Version};
+    use flotilla_raftgroup::RoleChange;
+
+    use super::*;
+    use crate::{
+        config::LoadLimits,
+        split::load::{flow::Access, meter::Shape},
+    };
+
+    const REGION: RegionId = RegionId(2);
+
+    struct Fixture {
+        led: LedRegions,
+        loads: Loads,
+        region: Region,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let peers = vec![Peer::voter(PeerId(4), StoreId(1))];
+            let region = Region { id: REGION, epoch: Epoch::FIRST, peers, ..Region::default() };
+            let loads = Loads::new(LoadLimits::default());
+            Self { led: LedRegions::default(), loads, region, now: Instant::now() }
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+        }
+
+        fn lead(&self, term: u64) {
+            let change =
+                RoleChange { role: Role::Leader, term: Term(term), leader: Some(PeerId(4)) };
+            self.led.note(&Report::Role { region: self.region.clone(), peer: PeerId(4), change });
+        }
+
+        fn write(&self, keys: usize) {
+            let shape = Shape { region: REGION, version: self.region.epoch.version };
+            let keys = std::iter::repeat_n(b"k".as_slice(), keys);
+            self.loads.touched((shape, Access::Write), 10, keys);
+        }
+
+        /// Keys that the report which is due tells of, and in how long.
+        fn reported(&self) -> Option<(u64, u64)> {
+            let due = self.led.take(&self.loads, self.now).expect("due");
+            due.flow.map(|(flow, span)| (flow.written_keys, span.as_secs()))
+        }
+    }
+
+    #[test]
+    fn flows_are_told_with_the_time_in_which_they_were_counted() {
+        let mut fixture = Fixture::new();
+        fixture.write(1_000);
+        fixture.lead(6);
+        assert_eq!(fixture.reported(), None, "nobody knows since when");
+        fixture.write(70);
+        fixture.pass(3);
+        fixture.led.report_again(REGION);
+        assert_eq!(fixture.reported(), None, "too short for a rate");
+        fixture.write(30);
+        fixture.pass(4);
+        fixture.led.report_again(REGION);
+        assert_eq!(fixture.reported(), Some((100, 7)), "nothing was lost to the first");
+        fixture.pass(10);
+        fixture.led.report_again(REGION);
+        assert_eq!(fixture.reported(), Some((0, 10)));
+    }
+
+    #[test]
+    fn another_lead_and_another_shape_are_measured_anew() {
+        let mut fixture = Fixture::new();
+        fixture.lead(6);
+        assert_eq!(fixture.reported(), None);
+        fixture.write(50);
+        fixture.pass(9);
+        fixture.lead(7);
+        assert_eq!(fixture.reported(), None);
+        fixture.pass(9);
+        fixture.region.epoch.version = Version(9);
+        let (parent, peer) = (fixture.region.clone(), PeerId(4));
+        fixture.led.note(&Report::Split { parent, peer, births: Vec::new() });
+        assert_eq!(fixture.reported(), None);
+        fixture.write(50);
+        fixture.pass(10);
+        fixture.led.report_again(REGION);
+        assert_eq!(fixture.reported(), Some((50, 10)));
+    }
+
+    #[test]
+    fn intervals_are_whole_seconds() {
+        let span = |millis| {
+            let interval = time_interval(1_000, Duration::from_millis(millis));
+            (interval.start_timestamp, interval.end_timestamp)
+        };
+        assert_eq!((span(0), span(499), span(9_501)), ((1000, 1000), (1000, 1000), (990, 1000)));
+        assert_eq!(time_interval(3, Duration::from_secs(9)).start_timestamp, 0);
     }
 }

@@ -34,7 +34,15 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use super::*;
-use crate::{router::Router, silence::Silence, split::splitter::SplitFailure};
+use crate::{
+    config::LoadLimits,
+    router::Router,
+    silence::Silence,
+    split::{
+        load::meter::Loads,
+        splitter::{SplitFailure, SplitRegions},
+    },
+};
 
 /// Nothing that is waited for takes so long unless it never comes.
 const LIVENESS: Duration = Duration::from_secs(30);
@@ -311,12 +319,9 @@ async fn refusals_end_waiting_at_once() {
 /// Reports of a link, of which nobody knows that they end.
 fn report(link: &PdLink) -> tokio::task::JoinHandle<()> {
     let (leader, led) = (Arc::clone(&link.leader), Arc::clone(&link.led));
-    tokio::spawn(regions::report_regions(
-        leader,
-        led,
-        Arc::new(|_order| {}),
-        (StoreId(1001), Incarnation(4)),
-    ))
+    let loads = Arc::new(Loads::new(LoadLimits::default()));
+    let reporter = Reporter { store: StoreId(1001), run: Incarnation(4), loads };
+    tokio::spawn(regions::report_regions(leader, led, Arc::new(|_order| {}), reporter))
 }
 
 #[tokio::test]

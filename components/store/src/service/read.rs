@@ -17,7 +17,7 @@ use super::{
     view::{Reader, Stop},
 };
 use crate::{
-    split::{borders::Edges, survey::edges},
+    split::{borders::Edges, load::flow::Access, survey::edges},
     value::{self, RawValue},
 };
 
@@ -169,7 +169,8 @@ impl<R: Regions> Reader<'_, R> {
         let stored = stored.map_err(internal)?;
         let value = self.decode(stored.as_ref())?;
         let bytes = key.len() + stored.as_ref().map_or(0, Bytes::len);
-        self.source.loads.touched(self.target.shape(), bytes, [key].into_iter());
+        let load = (self.target.shape(), Access::Read);
+        self.source.loads.touched(load, bytes, [key].into_iter());
         Ok((stored, value))
     }
 
@@ -192,7 +193,8 @@ impl<R: Regions> Reader<'_, R> {
             }
         }
         let keys = keys.iter().map(|key| key.as_ref());
-        self.source.loads.touched(self.target.shape(), room.taken(), keys);
+        let load = (self.target.shape(), Access::Read);
+        self.source.loads.touched(load, room.taken(), keys);
         Ok(pairs)
     }
 
@@ -227,7 +229,8 @@ impl<R: Regions> Reader<'_, R> {
             return Err(failure.into());
         }
         let passed = || scan.passed(&pairs, range);
-        self.source.loads.passed(self.target.shape(), room.taken(), passed);
+        let load = (self.target.shape(), Access::Read);
+        self.source.loads.passed(load, (room.taken(), pairs.len()), passed);
         Ok(pairs)
     }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     brake::{self, Braked, Room},
     router::WriteOutcome,
-    split::load::meter::Loads,
+    split::load::{flow::Access, meter::Loads},
 };
 
 const IN_FLIGHT: &str = "too many writes are in flight";
@@ -262,12 +262,12 @@ fn first_key(change: &Mutation) -> &[u8] {
 
 /// What was written counts as what its region is asked for.
 fn count_load(loads: &Loads, target: &Target, command: &WriteCommand) {
-    let (shape, bytes) = (target.shape(), command.size_bytes());
+    let (load, bytes) = ((target.shape(), Access::Write), command.size_bytes());
     match command.mutations.as_slice() {
         // Of clocks: no client asked for it.
         [] => {}
-        [Mutation::DeleteRange(_, range)] => loads.passed(shape, bytes, || range.clone()),
-        keys => loads.touched(shape, bytes, keys.iter().map(first_key)),
+        [Mutation::DeleteRange(_, range)] => loads.passed(load, (bytes, 1), || range.clone()),
+        keys => loads.touched(load, bytes, keys.iter().map(first_key)),
     }
 }
 

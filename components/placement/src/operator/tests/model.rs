@@ -55,6 +55,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         store().prop_map(Change::AddLearner),
         store().prop_map(Change::RemovePeer),
         (store(), store()).prop_map(|(from, to)| Change::MovePeer { from, to }),
+        (store(), store()).prop_map(|(from, to)| Change::MoveLeader { from, to }),
         prop::collection::btree_set(store(), 1..5).prop_map(Change::MoveRegion),
         prop::collection::btree_map(store(), any::<bool>(), 0..5).prop_map(Change::SetPeers),
         Just(Change::LeaveJoint),
@@ -200,6 +201,12 @@ fn assert_fulfilled(change: &Change, before: &Region, scene: &Scene) {
             half.remove(from);
             half.insert(*to);
             // A learner that was there already is the one that votes.
+            learners = &learners - &voters;
+        }
+        Change::MoveLeader { from, to } => {
+            // Who leads is for voters to say, also meanwhile.
+            (_, _) = (voters.remove(from), learners.remove(from));
+            voters.insert(*to);
             learners = &learners - &voters;
         }
         Change::MoveRegion(stores) => (voters, learners) = (stores.clone(), BTreeSet::new()),

@@ -83,6 +83,22 @@ fn the_leader_hands_over_before_it_stops_voting() {
     );
     let moved = steps("1v 2v 3v", &Change::MovePeer { from: store(1), to: store(4) });
     assert_eq!(moved[1], "transfer leader from store 1 to store 2");
+    let move_leader = |from, to| Change::MoveLeader { from: store(from), to: store(to) };
+    assert_eq!(
+        steps("1v 2v 3v", &move_leader(1, 4)),
+        [
+            "add learner peer 101 on store 4",
+            "promote learner peer 101 on store 4 to voter",
+            "transfer leader from store 1 to store 4",
+            "demote voter peer 10 on store 1 to learner",
+            "remove peer on store 1",
+        ]
+    );
+    assert_eq!(
+        steps("1v 2v 3v 4l", &move_leader(3, 4))[..2],
+        ["promote learner peer 40 on store 4 to voter", "transfer leader from store 1 to store 4",],
+        "whoever leads"
+    );
     assert_eq!(
         steps("1v", &Change::MovePeer { from: store(1), to: store(4) }),
         [

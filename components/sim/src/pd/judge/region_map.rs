@@ -158,8 +158,8 @@ mod tests {
     fn info(report: &RegionReport) -> RegionInfo {
         let RegionReport { region, leader, term, stats, .. } = report.clone();
         let (down_peers, pending_peers, heard) = (Vec::new(), Vec::new(), Moment(1));
-        let leader = Some(leader);
-        RegionInfo { region, leader, term, stats, down_peers, pending_peers, heard }
+        let (leader, load) = (Some(leader), <_>::default());
+        RegionInfo { region, leader, term, stats, load, down_peers, pending_peers, heard }
     }
 
     fn rule(verdict: Verdict) -> Option<&'static str> {

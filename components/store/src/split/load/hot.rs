@@ -62,7 +62,7 @@ impl LoadOutcome {
 /// Closes a window each second, for ever; where there are no limits, nothing is to be done. A split that takes long makes
 /// a window longer, whose rates are those of a second all the same.
 pub(crate) async fn split_hot_regions(hot: HotRegions) {
-    if !hot.loads.are_counted() {
+    if !hot.loads.are_limited() {
         return;
     }
     let mut rng = Rng::new(hot.router.store_id().get());

@@ -6,6 +6,7 @@
 //! was counted and drawn, and of nothing else.
 
 pub(crate) mod finder;
+pub(crate) mod flow;
 pub(crate) mod hot;
 pub(crate) mod meter;
 pub(crate) mod watch;
