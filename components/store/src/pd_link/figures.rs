@@ -14,7 +14,11 @@ use super::{
     leader::check_header,
     regions::{LedRegions, time_interval},
 };
-use crate::{metrics::Volume, router::Router, slowness::Slowness, split::load::meter::Loads};
+use crate::{
+    metrics::{StoreMetrics, Volume},
+    router::Router,
+    split::load::meter::Loads,
+};
 
 /// Where the figures of a store come from.
 #[derive(Clone)]
@@ -27,7 +31,7 @@ pub(super) struct Figures {
     /// What regions are asked for.
     pub(super) loads: Arc<Loads>,
     /// How slow the disk is, by this clock.
-    pub(super) slowness: (Arc<Slowness>, MonotonicClock),
+    pub(super) slowness: (Arc<StoreMetrics>, MonotonicClock),
 }
 
 /// Measures and reports, for ever. Reading the engine may wait for the disk, so it has its own thread.
@@ -74,7 +78,7 @@ impl Figures {
         let engine = self.engine.stats();
         let volume = Volume::of(&self.data_dir);
         let flow = self.loads.take_sum();
-        let (slowness, clock) = &self.slowness;
+        let (metrics, clock) = &self.slowness;
         pdpb::StoreStats {
             store_id: self.store.get(),
             capacity: volume.capacity.bytes(),
@@ -88,7 +92,7 @@ impl Figures {
             bytes_read: flow.read_bytes,
             keys_read: flow.read_keys,
             interval: Some(time_interval(unix_millis() / 1000, span)),
-            slow_score: slowness.score(clock.now()),
+            slow_score: metrics.slowness().score(clock.now()),
             ..pdpb::StoreStats::default()
         }
     }

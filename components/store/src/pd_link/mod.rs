@@ -281,7 +281,7 @@ impl PdLink {
             engine: shared.engine.clone(),
             router: shared.router.clone(),
             loads: Arc::clone(loads),
-            slowness: (Arc::clone(&shared.slowness), shared.clock),
+            slowness: (Arc::clone(&shared.metrics), shared.clock),
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = Reporter { store: *id, run: *run, loads: Arc::clone(loads) };
