@@ -19,7 +19,6 @@ use crate::metrics::StoreMetrics;
 use crate::network::{Inbound, send_all};
 use crate::raft_pool::RoundToken;
 use crate::router::{Router, Ticket};
-use crate::slowness::Slowness;
 use crate::snapshots::Snapshots;
 use crate::split::sizes::Sizes;
 
@@ -38,8 +37,6 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Snapshots,
     /// What is written is counted in it.
     pub(crate) sizes: Arc<Sizes>,
-    /// How long syncs of the log take.
-    pub(crate) slowness: Arc<Slowness>,
     /// What the threads are about: whether this store is alive is judged by it.
     pub(crate) unfinished: Unfinished,
     /// Told what the placement driver should hear; must not block.
@@ -265,9 +262,9 @@ impl SyncHost for SyncerHost {
         let started = std::time::Instant::now();
         let begun = self.shared.clock.now();
         self.mark.begin(begun);
-        self.shared.slowness.begin(begun);
+        self.shared.metrics.slowness().begin(begun);
         self.shared.engine.sync()?;
-        self.shared.slowness.end(self.shared.clock.now());
+        self.shared.metrics.slowness().end(self.shared.clock.now());
         self.mark.end();
         self.shared.metrics.synced(started.elapsed());
         Ok(())

@@ -19,6 +19,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     brake::{Brake, Room},
+    slowness::Slowness,
     split::load::hot::LoadOutcome,
 };
 
@@ -145,6 +146,7 @@ struct Syncs {
     entries: Histogram,
     /// Written since the last one.
     unsynced_entries: AtomicUsize,
+    slowness: Slowness,
 }
 
 /// Snapshots that are put in place.
@@ -173,6 +175,7 @@ impl StoreMetrics {
                 seconds: registry.histogram(&SYNC_SECONDS, Buckets::Latency),
                 entries: registry.histogram(&SYNC_ENTRIES, Buckets::Counts),
                 unsynced_entries: AtomicUsize::new(0),
+                slowness: Slowness::default(),
             },
             elections: registry.counters(&ELECTIONS),
             leader_changes: registry.counters(&LEADER_CHANGES),
@@ -229,6 +232,11 @@ impl StoreMetrics {
         if bytes > 0 {
             self.ready_bytes.observe(number(bytes));
         }
+    }
+
+    /// How slow syncs of the log are.
+    pub(crate) const fn slowness(&self) -> &Slowness {
+        &self.syncs.slowness
     }
 
     /// Log entries were written and wait for a sync.

@@ -327,7 +327,6 @@ impl Assembly<'_> {
             inbound: Arc::clone(&inbound),
             snapshots: Snapshots::new(parts, stages),
             sizes: Arc::new(Sizes::new(self.config.limits.splits)),
-            slowness: Arc::default(),
             unfinished: Unfinished::default(),
             reports: Arc::new(move |report: &Report| {
                 // The children of splits are none that the bootstrap waits for.

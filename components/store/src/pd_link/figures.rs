@@ -15,9 +15,8 @@ use super::{
     regions::{LedRegions, time_interval},
 };
 use crate::{
-    metrics::Volume,
+    metrics::{StoreMetrics, Volume},
     router::Router,
-    slowness::Slowness,
     split::{load::meter::Loads, sizes::Sizes},
 };
 
@@ -33,7 +32,7 @@ pub(super) struct Figures {
     /// What regions are asked for.
     pub(super) loads: Arc<Loads>,
     /// How slow the disk is, by this clock.
-    pub(super) slowness: (Arc<Slowness>, MonotonicClock),
+    pub(super) slowness: (Arc<StoreMetrics>, MonotonicClock),
 }
 
 /// Measures and reports, for ever. Reading the engine may wait for the disk, so it has its own thread.
@@ -81,7 +80,7 @@ impl Figures {
         let engine = self.engine.stats();
         let volume = Volume::of(&self.data_dir);
         let flow = self.loads.take_sum();
-        let (slowness, clock) = &self.slowness;
+        let (metrics, clock) = &self.slowness;
         pdpb::StoreStats {
             store_id: self.store.get(),
             capacity: volume.capacity.bytes(),
@@ -95,7 +94,7 @@ impl Figures {
             bytes_read: flow.read_bytes,
             keys_read: flow.read_keys,
             interval: Some(time_interval(unix_millis() / 1000, span)),
-            slow_score: slowness.score(clock.now()),
+            slow_score: metrics.slowness().score(clock.now()),
             ..pdpb::StoreStats::default()
         }
     }

@@ -282,7 +282,7 @@ impl PdLink {
             router: shared.router.clone(),
             sizes: Arc::clone(&shared.sizes),
             loads: Arc::clone(loads),
-            slowness: (Arc::clone(&shared.slowness), shared.clock),
+            slowness: (Arc::clone(&shared.metrics), shared.clock),
         };
         let (leader, led) = (Arc::clone(&self.leader), Arc::clone(&self.led));
         let reporter = Reporter { store: *id, run: *run, loads: Arc::clone(loads) };

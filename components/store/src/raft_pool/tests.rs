@@ -200,7 +200,6 @@ impl OneStore {
             peers,
             metrics,
             clock,
-            slowness: Arc::default(),
             unfinished: flotilla_telemetry::Unfinished::default(),
             apply_cells: Arc::new(ApplyCells::new()),
             apply_queue,
