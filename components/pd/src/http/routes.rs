@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flotilla_pdcore::Denied;
+use flotilla_placement::Refusal;
 use flotilla_telemetry::render;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -33,7 +34,7 @@ impl From<Denied> for Refused {
             Denied::NotLeader | Denied::Stopped => {
                 Self(StatusCode::SERVICE_UNAVAILABLE, format!("no leader: {denied}"))
             }
-            Denied::UnknownStore(id) => Self(
+            Denied::UnknownStore(id) | Denied::Refused(Refusal::UnknownStore(id)) => Self(
                 StatusCode::NOT_FOUND,
                 format!("[PD:core:ErrStoreNotFound]store {id} not found"),
             ),
@@ -42,7 +43,7 @@ impl From<Denied> for Refused {
                 Self(StatusCode::NOT_FOUND, format!("[PD:region:ErrRegionNotFound]{denied}"))
             }
             Denied::NoOperator(_) => super::operators::not_found(),
-            Denied::Tombstone(id) => Self(
+            Denied::Tombstone(id) | Denied::Refused(Refusal::Tombstone(id)) => Self(
                 StatusCode::GONE,
                 format!("[PD:core:ErrStoreRemoved]store {id} has been removed"),
             ),

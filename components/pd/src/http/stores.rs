@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flotilla_base::StoreId;
-use flotilla_pdcore::{Denied, StoreEntry};
+use flotilla_pdcore::StoreEntry;
 use flotilla_placement::{Leave, StoreState, policy::check_label};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -326,9 +326,6 @@ impl From<Unwanted> for Refused {
     fn from(unwanted: Unwanted) -> Self {
         const NOT_FOUND: &str = "[PD:scheduler:ErrSchedulerNotFound]scheduler not found";
         match unwanted {
-            Unwanted::Denied(Denied::Refused(flotilla_placement::Refusal::UnknownStore(id))) => {
-                Denied::UnknownStore(id).into()
-            }
             Unwanted::Denied(denied) => denied.into(),
             Unwanted::SchedulerNotRunning(_)
             | Unwanted::NotItsStore(..)
