@@ -2,5 +2,6 @@
 
 pub(crate) mod arguments;
 pub(crate) mod minimize;
+pub(crate) mod placement;
 pub(crate) mod run;
 pub(crate) mod sweep;
