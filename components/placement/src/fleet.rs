@@ -20,6 +20,8 @@ use crate::{
 /// What a replica weighs beside its data: its log, its heartbeats, its memory. It makes many small regions count by their
 /// number, and large ones by their size.
 pub const REPLICA_OVERHEAD_BYTES: u64 = 8 << 20;
+/// What has to be free on any disk.
+const ROOM_BYTES: u64 = 8 << 30;
 const MINUTE: Span = Span::from_millis(60_000);
 
 /// What keeps a store from taking a leader or a peer at the moment.
@@ -244,10 +246,7 @@ impl<'a> Fleet<'a> {
         let Some(seat) = self.seats.get(&store) else { return Err(Obstacle::NotUp("gone")) };
         check_up(seat)?;
         let StoreStats { capacity_bytes, available_bytes, is_busy, .. } = seat.stats;
-        let kept =
-            u128::from(capacity_bytes) * u128::from(1_000 - settings.low_space_permille.min(1_000));
-        // A store that has not said how large its disk is is not judged by it.
-        if capacity_bytes > 0 && u128::from(available_bytes.saturating_sub(bytes)) * 1_000 < kept {
+        if is_low(&seat.stats, bytes, settings.low_space_permille) {
             return Err(Obstacle::LowSpace { available_bytes, capacity_bytes });
         }
         if is_busy {
@@ -281,6 +280,18 @@ impl<'a> Fleet<'a> {
     }
 }
 
+/// Whether a store that takes so much more has too little space left. Where others fill its disk, the share that is free
+/// says little: a store that could hold twice what it holds, and has some room besides, is not low on space.
+fn is_low(stats: &StoreStats, bytes: u64, low_space_permille: u32) -> bool {
+    let free_share = 1_000_u32.saturating_sub(low_space_permille);
+    let kept = u128::from(stats.capacity_bytes) * u128::from(free_share);
+    let left = stats.available_bytes.saturating_sub(bytes);
+    // A store that has not said how large its disk is is not judged by it.
+    stats.capacity_bytes > 0
+        && u128::from(left) * 1_000 < kept
+        && left < ROOM_BYTES.max(stats.used_bytes.saturating_add(bytes))
+}
+
 fn check_up(seat: &Seat<'_>) -> Result<(), Obstacle> {
     refuses(seat.record.state, seat.health).map_or(Ok(()), |state| Err(Obstacle::NotUp(state)))
 }
@@ -299,5 +310,32 @@ fn seat<'a>(sight: &Sight<'a>, record: &'a StoreRecord) -> Seat<'a> {
         arrivals: 0,
         is_evicted: false,
         is_granted: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_disk_that_others_fill_is_not_low_while_there_is_room() {
+        let stats = |capacity, available, used| StoreStats {
+            capacity_bytes: capacity * GIB,
+            available_bytes: available * GIB,
+            used_bytes: used * GIB,
+            ..StoreStats::default()
+        };
+        let is_low = |stats| is_low(&stats, GIB / 4, 800);
+        // Its own: a fifth has to be free.
+        assert!(!is_low(stats(1_000, 201, 790)));
+        assert!(is_low(stats(1_000, 200, 790)));
+        // Of others: twice its data have to fit, and eight GiB.
+        assert!(!is_low(stats(1_000, 40, 20)));
+        assert!(is_low(stats(1_000, 20, 20)));
+        assert!(!is_low(stats(250, 9, 1)));
+        assert!(is_low(stats(250, 8, 1)));
+        assert!(!is_low(StoreStats::default()), "it has not said");
     }
 }

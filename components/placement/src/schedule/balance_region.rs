@@ -244,14 +244,24 @@ fn idle(fleet: &Fleet<'_>, room: usize) -> String {
     let high = fleet.seats().max_by_key(|seat| score(seat));
     match (low, high) {
         (Some(low), Some(high)) => format!(
-            "stores hold {} in {} replicas (store {}) to {} in {} (store {}): no move would make them more even",
+            "stores hold {} in {} replicas (store {}) to {} in {} (store {}): no move would make them more even{}",
             mib(low.bytes),
             low.replicas,
             low.record.id,
             mib(high.bytes),
             high.replicas,
-            high.record.id
+            high.record.id,
+            closed(fleet)
         ),
-        _ => "no store takes replicas at the moment".to_owned(),
+        _ => "no store takes replicas at the moment".to_owned() + &closed(fleet),
     }
+}
+
+/// The stores that take no replicas, and why.
+fn closed(fleet: &Fleet<'_>) -> String {
+    let refusal = |seat: &Seat<'_>| {
+        let obstacle = fleet.check_peer(seat.record.id, 0).err()?;
+        Some(format!("; store {} takes none: {obstacle}", seat.record.id))
+    };
+    fleet.seats().filter_map(refusal).take(ALTERNATIVES_MAX).collect()
 }
