@@ -10,7 +10,7 @@
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
 //! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`fault`], [`ambush`], [`partition`], [`judge`],
-//! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`].
+//! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`], [`placement`].
 #![warn(missing_docs)]
 
 pub mod ambush;
@@ -29,6 +29,7 @@ pub mod net;
 pub mod node;
 pub mod partition;
 pub mod pd;
+pub mod placement;
 pub mod plan;
 pub mod reads;
 pub mod snapshots;

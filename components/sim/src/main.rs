@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Ok(Command::Run(run)) => shell::run::run(&run),
         Ok(Command::Sweep(sweep)) => shell::sweep::sweep(&sweep),
         Ok(Command::Determinism { seeds }) => shell::run::are_deterministic(seeds),
+        Ok(Command::Placement(command)) => shell::placement::placement(&command),
         Ok(Command::Minimize { seed, changes }) => shell::minimize::minimize(seed, &changes),
         Err(wrong) => {
             eprintln!("{wrong}\n\n{USAGE}");

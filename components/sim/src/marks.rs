@@ -118,14 +118,25 @@ impl Marks {
 
     /// What was never reached.
     pub fn missing(&self) -> impl Iterator<Item = Mark> {
-        ALL.iter().copied().filter(|mark| self.count(*mark) == 0)
+        self.missing_of(ALL)
+    }
+
+    /// What of these was never reached.
+    pub fn missing_of(&self, marks: &'static [Mark]) -> impl Iterator<Item = Mark> {
+        marks.iter().copied().filter(|mark| self.count(*mark) == 0)
     }
 
     /// One line a mark: how often it was reached, its name, and what it means.
     #[must_use]
     pub fn table(&self) -> String {
+        self.table_of(ALL)
+    }
+
+    /// The same for these marks.
+    #[must_use]
+    pub fn table_of(&self, marks: &[Mark]) -> String {
         let mut table = String::new();
-        for mark in ALL {
+        for mark in marks {
             let (count, Mark { name, what }) = (self.count(*mark), mark);
             let _never_fails = writeln!(table, "{count:>10}  {name:<28}{what}");
         }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::judge::Verdict;
 use crate::minimize::Failure;
 use crate::plan::{Change, Plan};
 use crate::summary::Summary;
@@ -21,19 +22,29 @@ pub struct Trial {
 #[must_use]
 pub fn attempt(seed: u64, changes: &[Change], is_traced: bool) -> Trial {
     let mut world = World::new(Plan::changed(seed, changes), is_traced);
-    let (rule, what) = match catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(Ok(summary)) => return Trial { world, outcome: Ok(summary) },
-        Ok(Err(violation)) => (violation.rule.to_owned(), violation.to_string()),
-        Err(panic) => {
-            let said = message(panic.as_ref());
-            // Two panics of one line differ in their numbers.
-            let rule = said.replace(|character: char| character.is_ascii_digit(), "#");
-            (rule, format!("a panic: {said}"))
-        }
+    let mut summary = None;
+    let run = AssertUnwindSafe(|| world.run().map(|run| summary = Some(run)));
+    let (rule, what) = match (failure(catch_unwind(run)), summary) {
+        (Some(failure), _) => failure,
+        (None, summary) => return Trial { world, outcome: Ok(summary.unwrap_or_default()) },
     };
     let what = format!("at {}: {what}", world.now());
     let failure = Failure { rule, what, faults: world.faults() };
     Trial { world, outcome: Err(failure) }
+}
+
+/// The broken rule, and how it was broken; `None` where none was. A panic of production code is one, too.
+pub(crate) fn failure(outcome: std::thread::Result<Verdict>) -> Option<(String, String)> {
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(violation)) => Some((violation.rule.to_owned(), violation.to_string())),
+        Err(panic) => {
+            let said = message(panic.as_ref());
+            // Two panics of one line differ in their numbers.
+            let rule = said.replace(|character: char| character.is_ascii_digit(), "#");
+            Some((rule, format!("a panic: {said}")))
+        }
+    }
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
+use flotilla_base::Bug;
 use flotilla_sim::COMMITTED_SEEDS;
 use flotilla_sim::partition::Shape;
+use flotilla_sim::placement;
 use flotilla_sim::plan::{Change, FaultFamily, SWITCHES};
+
+use super::placement::PlacementCommand;
 
 pub(crate) const USAGE: &str = "usage:
   flotilla-sim run --seed N [CHANGE…] [--trace] [--history FILE]
@@ -17,6 +21,10 @@ pub(crate) const USAGE: &str = "usage:
       two runs of each seed, which must leave equal traces
   flotilla-sim minimize --seed N [CHANGE…]
       the smallest changes of a failing seed's plan with which the same rule is still broken
+  flotilla-sim placement run --seed N [--bug NAME] [--trace]
+      one run of the placement driver over modelled stores. --trace prints every event, and what stores carry over time
+  flotilla-sim placement sweep [--from A] [--count N] [--jobs N] [--keep-going]
+      such runs of many seeds; without numbers those that every change of the program must pass
 
 CHANGE is one of:
   --off NAME      without this; --help lists the names
@@ -33,6 +41,7 @@ pub(crate) enum Command {
     Sweep(SweepCommand),
     Determinism { seeds: RangeInclusive<u64> },
     Minimize { seed: u64, changes: Vec<Change> },
+    Placement(PlacementCommand),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -81,6 +90,9 @@ struct Given {
 /// What is wrong with them.
 pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     let (verb, options) = arguments.split_first().ok_or("a command is missing")?;
+    if verb == "placement" {
+        return parse_placement(options).map(Command::Placement);
+    }
     let mut given = read(options)?;
     let command = match verb.as_str() {
         "run" => Command::Run(RunCommand {
@@ -106,6 +118,25 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             changes: std::mem::take(&mut given.changes),
         },
         other => return Err(format!("there is no command {other:?}")),
+    };
+    given.expect_nothing_left(verb).map(|()| command)
+}
+
+fn parse_placement(arguments: &[String]) -> Result<PlacementCommand, String> {
+    let (verb, options) = arguments.split_first().ok_or("what of placement?")?;
+    let mut given = read(options)?;
+    let command = match verb.as_str() {
+        "run" => PlacementCommand::Run {
+            seed: given.take_seed()?,
+            bug: given.take_bug(),
+            is_traced: given.take_flag("--trace"),
+        },
+        "sweep" => PlacementCommand::Sweep {
+            seeds: given.take_seeds(placement::COMMITTED_SEEDS)?,
+            jobs: given.jobs.take().unwrap_or(1).max(1),
+            keeps_going: given.take_flag("--keep-going"),
+        },
+        other => return Err(format!("there is no command {other:?} of placement")),
     };
     given.expect_nothing_left(verb).map(|()| command)
 }
@@ -145,6 +176,15 @@ impl Given {
         match self.count.take().unwrap_or(length).checked_sub(1) {
             Some(further) => Ok(from..=from.saturating_add(further)),
             None => Err("--count is at least 1".to_owned()),
+        }
+    }
+
+    fn take_bug(&mut self) -> Option<Bug> {
+        let is_bug = |change: &Change| matches!(change, Change::Plant(_));
+        let at = self.changes.iter().position(is_bug)?;
+        match self.changes.remove(at) {
+            Change::Plant(bug) => Some(bug),
+            _ => None,
         }
     }
 

@@ -3,5 +3,6 @@
 pub(crate) mod arguments;
 pub(crate) mod minimize;
 pub(crate) mod output;
+pub(crate) mod placement;
 pub(crate) mod run;
 pub(crate) mod sweep;

@@ -1,0 +1,71 @@
+//! What a run of placement did, in numbers.
+
+use std::{fmt, ops::AddAssign};
+
+use flotilla_base::Moment;
+use flotilla_placement::{Operator, OperatorKind, SchedulerName};
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Events that happened.
+    pub events: u64,
+    /// Operators that began.
+    pub operators: u64,
+    /// Replicas that balance moved.
+    pub moves: u64,
+    /// Data in these, and what each costs beside it.
+    pub moved_bytes: u64,
+    /// Leads that balance moved.
+    pub transfers: u64,
+    /// Data that was copied.
+    pub copied_bytes: u64,
+    /// Virtual time, milliseconds.
+    pub millis: u64,
+    /// A number that two runs share only if the same happened at the same moments.
+    pub digest: u64,
+}
+
+impl Summary {
+    /// Something happened; so much had been scheduled by then.
+    pub fn on_event(&mut self, at: Moment, scheduled: u64) {
+        self.events += 1;
+        for word in [at.0, scheduled] {
+            self.digest = (self.digest ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+        }
+    }
+
+    /// An operator begins.
+    pub fn on_begun(&mut self, operator: &Operator) {
+        self.operators += 1;
+        let overhead = flotilla_placement::fleet::REPLICA_OVERHEAD_BYTES;
+        if operator.asked_by == SchedulerName::BalanceRegion.name() {
+            self.moves += 1;
+            self.moved_bytes += operator.plan.size_bytes + overhead;
+        } else if operator.plan.kind == OperatorKind::TransferLeader {
+            self.transfers += 1;
+        }
+    }
+}
+
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.operators += other.operators;
+        self.moves += other.moves;
+        self.moved_bytes += other.moved_bytes;
+        self.transfers += other.transfers;
+        self.copied_bytes += other.copied_bytes;
+        self.millis += other.millis;
+        self.digest = self.digest.wrapping_add(other.digest);
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, operators, moves, transfers, copied_bytes, millis, digest, .. } = self;
+        let (hours, mib) = (millis / 3_600_000, copied_bytes / (1 << 20));
+        write!(f, "{events} events in {hours} h, {operators} operators, {moves} moves, ")?;
+        write!(f, "{transfers} transfers, {mib} MiB copied, digest {digest:016x}")
+    }
+}

@@ -1,0 +1,249 @@
+//! What must hold when nothing happens any more but what the placement driver decides: it comes to an end, by as few moves
+//! as it takes, and what it leaves could not be made more even.
+
+use std::collections::BTreeMap;
+
+use flotilla_base::{Peer, PeerRole, Region, Span, StoreId};
+use flotilla_placement::{Policy, StoreState, fleet::REPLICA_OVERHEAD_BYTES};
+
+use super::World;
+use crate::judge::{Verdict, require};
+use crate::placement::marks;
+use crate::placement::summary::Summary;
+
+/// Nothing is decided for so long at the end.
+const QUIET: Span = Span::from_millis(3_600_000);
+/// A move that is left undone would have gained at most so much of the mean, in hundredths.
+const UNDONE_PERCENT: u64 = 5;
+
+/// What a store carries at the end, and what for.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    weight_bytes: u64,
+    leaders: u64,
+    /// Thousandths.
+    data_weight: u64,
+    /// Thousandths.
+    lead_weight: u64,
+    takes: bool,
+}
+
+/// What was so when the calm began.
+#[derive(Clone, Copy, Debug)]
+struct Baseline {
+    done: Summary,
+    /// The least that has to move: bytes in replicas, and leads.
+    bytes: u64,
+    leads: u64,
+    /// Nobody knows the least where stores may not take what they should.
+    is_bound: bool,
+}
+
+impl World {
+    /// From now on nothing happens from outside: waits for the end of all moves, and judges it.
+    ///
+    /// # Errors
+    /// There is no end within `most`, or not a good one.
+    pub fn settle(&mut self, most: Span) -> Verdict {
+        let baseline = self.baseline();
+        let until = self.now + most;
+        loop {
+            let calm = self.last_change + QUIET;
+            if self.next() > calm {
+                self.now = self.now.max(calm);
+                break;
+            }
+            let next = self.next();
+            require(next <= until, "balance comes to an end", || {
+                format!("something was decided at {} still", self.last_change)
+            })?;
+            self.step()?;
+        }
+        self.mark(marks::SETTLED);
+        self.around.summary.millis = Span(self.now.0).as_millis();
+        self.check_regions()?;
+        self.check_view()?;
+        self.check_moves(baseline)?;
+        self.check_even()
+    }
+
+    fn shares(&self) -> BTreeMap<StoreId, Share> {
+        let usual = Policy::default();
+        let state = self.driver.state();
+        let policy = state.map_or(&usual, |state| state.policy());
+        let mut shares = BTreeMap::new();
+        for (store, point) in self.points() {
+            let Some(model) = self.stores.get(&store) else { continue };
+            let bytes: u64 = self
+                .regions
+                .values()
+                .filter(|it| it.region.peer_on(store).is_some())
+                .map(|it| it.size_bytes + REPLICA_OVERHEAD_BYTES)
+                .sum();
+            let record = state.and_then(|state| state.stores().get(&store));
+            let stats = model.stats(point.replicas, point.mib << 20);
+            let kept = u128::from(1_000 - policy.settings.low_space_permille.min(1_000));
+            let has_room = u128::from(stats.available_bytes) * 1_000
+                >= u128::from(stats.capacity_bytes) * kept;
+            let is_up = model.is_running && record.is_some_and(|it| it.state == StoreState::Up);
+            let own = policy.store(store);
+            shares.insert(
+                store,
+                Share {
+                    weight_bytes: bytes,
+                    leaders: point.leaders,
+                    data_weight: u64::from(own.region_weight_permille),
+                    lead_weight: u64::from(own.leader_weight_permille),
+                    takes: is_up && has_room && !model.is_slow,
+                },
+            );
+        }
+        shares
+    }
+
+    /// The least that has to move: what stores have above their share.
+    fn baseline(&self) -> Baseline {
+        let shares = self.shares();
+        let takers = || shares.values().filter(|share| share.takes);
+        let excess = |load: fn(&Share) -> u64, weight: fn(&Share) -> u64| {
+            let total: u64 = shares.values().map(load).sum();
+            let weights: u64 = takers().map(weight).sum();
+            let above = |share: &Share| {
+                let part =
+                    u128::from(total) * u128::from(weight(share)) / u128::from(weights.max(1));
+                let part = if share.takes { u64::try_from(part).unwrap_or(u64::MAX) } else { 0 };
+                load(share).saturating_sub(part)
+            };
+            shares.values().map(above).sum()
+        };
+        let is_free = self.around.judges.knowledge.operators() == 0;
+        Baseline {
+            done: self.around.summary,
+            bytes: excess(|it| it.weight_bytes, |it| it.data_weight),
+            leads: excess(|it| it.leaders, |it| it.lead_weight),
+            is_bound: is_free && shares.values().all(|share| share.takes),
+        }
+    }
+
+    fn check_moves(&self, baseline: Baseline) -> Verdict {
+        if !baseline.is_bound {
+            return Ok(());
+        }
+        let largest = self.regions.values().map(|it| it.size_bytes).max().unwrap_or(0);
+        let moved = self.around.summary.moved_bytes - baseline.done.moved_bytes;
+        let most = baseline.bytes / 5 * 6 + 2 * (largest + REPLICA_OVERHEAD_BYTES);
+        require(moved <= most, "balance moves little more than it must", || {
+            format!("{moved} bytes were moved, {} had to be", baseline.bytes)
+        })?;
+        let transfers = self.around.summary.transfers - baseline.done.transfers;
+        let moves = self.around.summary.moves - baseline.done.moves;
+        let most = baseline.leads / 5 * 6 + moves + 4;
+        require(transfers <= most, "balance moves few more leads than it must", || {
+            format!("{transfers} leads were moved, {} had to be", baseline.leads)
+        })
+    }
+
+    /// No move that is left would have made two stores much more even.
+    fn check_even(&self) -> Verdict {
+        let shares = self.shares();
+        let takers: Vec<&Share> = shares.values().filter(|share| share.takes).collect();
+        let mean = |load: fn(&Share) -> u64, weight: fn(&Share) -> u64| {
+            let scores = takers.iter().filter(|it| weight(it) > 0);
+            let sum: u64 = scores.clone().map(|it| load(it) * 1_000 / weight(it)).sum();
+            sum / (scores.count() as u64).max(1)
+        };
+        let margins = (
+            mean(|it| it.weight_bytes, |it| it.data_weight) * UNDONE_PERCENT / 100,
+            mean(|it| it.leaders, |it| it.lead_weight) * UNDONE_PERCENT / 100,
+        );
+        for region in self.regions.values() {
+            let weight = region.size_bytes + REPLICA_OVERHEAD_BYTES;
+            let shape = &region.region;
+            let is_calm = shape.peers.iter().all(|peer| self.is_running(*peer));
+            if !is_calm || region.leader.is_none() {
+                continue;
+            }
+            for peer in &shape.peers {
+                self.check_replica(&shares, (shape, *peer), weight, margins.0)?;
+            }
+            let leader = region.leader().unwrap_or_default();
+            let lead = |share: &Share| (share.leaders, share.lead_weight);
+            for heir in shape.peers.iter().filter(|it| it.id != leader.id) {
+                let (from, to) = (&shares[&leader.store], &shares[&heir.store]);
+                let gain = gain(lead(from), lead(to), 1).filter(|_| to.takes);
+                let is_even =
+                    heir.role == PeerRole::Learner || gain.is_none_or(|gain| gain <= margins.1);
+                require(is_even, "leads are even in the end", || {
+                    format!("{from:?} leads {shape:?}, and {to:?} could")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_replica(
+        &self,
+        shares: &BTreeMap<StoreId, Share>,
+        (shape, peer): (&Region, Peer),
+        weight: u64,
+        margin: u64,
+    ) -> Verdict {
+        let Some(from) = shares.get(&peer.store) else { return Ok(()) };
+        let data = |share: &Share| (share.weight_bytes, share.data_weight);
+        for (store, to) in shares {
+            let gain = gain(data(from), data(to), weight);
+            let could = to.takes && shape.peer_on(*store).is_none();
+            let is_left = could && gain.is_some_and(|gain| gain > margin);
+            require(!is_left, "data is even in the end", || {
+                format!("{from:?} has {weight} bytes of {shape:?}, and {to:?} on {store} could")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Every region is as it should be: led, whole and in no state between two.
+    fn check_regions(&self) -> Verdict {
+        for region in self.regions.values() {
+            let shape = &region.region;
+            let has_majority = region.has_majority(|peer| self.is_running(peer));
+            require(
+                region.leader.is_some() || !has_majority,
+                "regions are led in the end",
+                || format!("{region:?}"),
+            )?;
+            let is_plain = shape.peers.iter().all(|it| it.role == PeerRole::Voter);
+            let is_plain = is_plain && shape.peers.len() == self.max_replicas as usize;
+            require(is_plain || !has_majority, "regions are whole in the end", || {
+                format!("{region:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The placement driver shows what is true, in the words of those who reported it.
+    fn check_view(&self) -> Verdict {
+        let Ok(leading) = self.driver.leading(self.now) else {
+            return require(false, "a placement driver that runs leads", || {
+                "it does not".to_owned()
+            });
+        };
+        for info in leading.regions().iter() {
+            self.around.judges.check_shown(&info.region)?;
+        }
+        for region in self.regions.values().filter(|it| it.leader.is_some()) {
+            let shown = leading.regions().by_id(region.region.id).map(|info| &info.region);
+            require(shown == Some(&region.region), "the view is true in the end", || {
+                format!("{shown:?} is shown of {:?}", region.region)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// By how much the first carries more than the second, behind a move of `moved`, for their weights; `None` where it does not.
+fn gain(from: (u64, u64), to: (u64, u64), moved: u64) -> Option<u64> {
+    let score = |load: u64, weight: u64| (load * 1_000).checked_div(weight);
+    let to = score(to.0 + moved, to.1)?;
+    let from = score(from.0.checked_sub(moved)?, from.1).unwrap_or(u64::MAX);
+    from.checked_sub(to)
+}
