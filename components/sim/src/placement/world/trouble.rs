@@ -2,7 +2,7 @@
 
 use flotilla_base::{Incarnation, Peer, Region, RegionId, Span, StoreId};
 use flotilla_pdcore::{AskedChange, Decided, Input};
-use flotilla_placement::{Answer, Change, SchedulerPolicy, StorePolicy};
+use flotilla_placement::{Answer, Change, Leave, SchedulerPolicy, StorePolicy};
 
 use super::{BEAT, Event, Word, World};
 use crate::judge::Verdict;
@@ -181,7 +181,7 @@ impl World {
         if !is_stopped {
             return Ok(());
         }
-        let said = self.driver.tell(self.now, Input::RemoveStore { id, ticket: Asker::World });
+        let said = self.driver.tell(self.now, Input::RemoveStore { id, leave: Leave::Drain, ticket: Asker::World });
         let is_taken =
             said.iter().any(|word| matches!(word, Said::Reply(Asker::World, Ok(Answer::Done))));
         if is_taken {
