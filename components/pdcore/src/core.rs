@@ -125,19 +125,9 @@ impl<T> PdCore<T> {
                 let outcome = self.report_split(clocks, pieces, effects);
                 effects.replies.push((ticket, outcome));
             }
-            Input::AddOperator { asked, ticket } => {
-                self.add_operator(clocks, &asked, ticket, effects);
-            }
+            Input::Operate { wish, ticket } => self.operate(clocks, wish, ticket, effects),
             Input::Administer { change, ticket } => {
                 self.administer(clocks, *change, ticket, effects);
-            }
-            Input::Scatter { regions, ticket } => {
-                let outcome = self.scatter(clocks, &regions, effects);
-                effects.replies.push((ticket, outcome));
-            }
-            Input::CancelOperator { region, ticket } => {
-                let outcome = self.cancel_operator(clocks, region, effects);
-                effects.replies.push((ticket, outcome));
             }
         }
         Ok(())

@@ -103,13 +103,6 @@ pub enum Input<T> {
         /// Who reports.
         ticket: T,
     },
-    /// A region is to be changed; answered with [`Answer::Done`] when the first step is about to be ordered.
-    AddOperator {
-        /// What is asked for.
-        asked: Box<AskedChange>,
-        /// Who asks.
-        ticket: T,
-    },
     /// Something that people decide: settings, rules, how a store is treated, which schedulers run. Answered with
     /// [`Answer::Done`] when it is recorded.
     Administer {
@@ -118,20 +111,24 @@ pub enum Input<T> {
         /// Who asks.
         ticket: T,
     },
+    /// Something is to be done to regions, or not any more.
+    Operate {
+        /// What.
+        wish: Wish,
+        /// Who asks.
+        ticket: T,
+    },
+}
+
+/// What is wanted of regions.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// A region is to be changed; answered with [`Answer::Done`] when the first step is about to be ordered.
+    Change(Box<AskedChange>),
     /// Regions are to be spread over the stores; answered with [`Answer::Scattered`] when it has begun.
-    Scatter {
-        /// Which regions.
-        regions: BTreeSet<RegionId>,
-        /// Who asks.
-        ticket: T,
-    },
+    Scatter(BTreeSet<RegionId>),
     /// What is being done to a region is given up; answered with [`Answer::Done`].
-    CancelOperator {
-        /// The region.
-        region: RegionId,
-        /// Who asks.
-        ticket: T,
-    },
+    Cancel(RegionId),
 }
 
 /// What people decide.

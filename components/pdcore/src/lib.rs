@@ -28,7 +28,7 @@ pub mod serve;
 
 pub use crate::core::PdCore;
 pub use effects::{Effects, LogWrite, PdHost, Report};
-pub use input::{Clocks, Decided, Denied, Input, Outcome};
+pub use input::{Clocks, Decided, Denied, Input, Outcome, Wish};
 pub use open::{CoreConfig, CoreError, GROUP, birth};
 pub use operators::AskedChange;
 pub use serve::{ClusterHealth, Leading, StoreEntry};

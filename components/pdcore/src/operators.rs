@@ -15,7 +15,7 @@ use flotilla_placement::{
 
 use crate::core::PdCore;
 use crate::effects::Effects;
-use crate::input::{Clocks, Denied, Outcome};
+use crate::input::{Clocks, Denied, Outcome, Wish};
 use crate::reign::Asked;
 
 /// A change that somebody asks for.
@@ -43,7 +43,22 @@ pub(crate) const fn stamp(clocks: Clocks) -> Stamp {
 }
 
 impl<T> PdCore<T> {
-    pub(crate) fn add_operator(
+    pub(crate) fn operate(
+        &mut self,
+        clocks: Clocks,
+        wish: Wish,
+        ticket: T,
+        effects: &mut Effects<T>,
+    ) {
+        let outcome = match wish {
+            Wish::Change(asked) => return self.add_operator(clocks, &asked, ticket, effects),
+            Wish::Scatter(regions) => self.scatter(clocks, &regions, effects),
+            Wish::Cancel(region) => self.cancel_operator(clocks, region, effects),
+        };
+        effects.replies.push((ticket, outcome));
+    }
+
+    fn add_operator(
         &mut self,
         clocks: Clocks,
         asked: &AskedChange,
@@ -183,7 +198,7 @@ impl<T> PdCore<T> {
     }
 
     /// Spreads regions over the stores.
-    pub(crate) fn scatter(
+    fn scatter(
         &mut self,
         clocks: Clocks,
         regions: &BTreeSet<RegionId>,
@@ -222,7 +237,7 @@ impl<T> PdCore<T> {
         self.reign.as_ref().map_or(Moment::NEVER, |reign| reign.drain.next_look(&sight))
     }
 
-    pub(crate) fn cancel_operator(
+    fn cancel_operator(
         &mut self,
         clocks: Clocks,
         region: RegionId,

@@ -9,7 +9,7 @@ use flotilla_base::{
 };
 use flotilla_pdcore::{
     AskedChange, Clocks, CoreConfig, CoreError, Decided, Denied, Effects, Input, LogWrite, Outcome,
-    PdCore, PdHost, Report, birth,
+    PdCore, PdHost, Report, Wish, birth,
 };
 use flotilla_placement::{
     Answer, Change, Cluster, Command, Ending, Leave, OperatorEvent, OperatorRefusal, Order,
@@ -469,7 +469,7 @@ fn set(member: &mut Member, name: &str, value: &str) {
 
 fn add(change: Change, ticket: u32) -> Input<u32> {
     let asked = AskedChange { region: RegionId(2), change, asked_by: "test" };
-    Input::AddOperator { asked: Box::new(asked), ticket }
+    Input::Operate { wish: Wish::Change(Box::new(asked)), ticket }
 }
 
 fn is_order(event: &OperatorEvent) -> bool {
@@ -666,8 +666,8 @@ fn operators_end_by_reports_by_time_and_by_hand() {
 
     member.tell(add(Change::TransferLeader(StoreId(1)), 3));
     member.turn();
-    member.tell(Input::CancelOperator { region: RegionId(2), ticket: 4 });
-    member.tell(Input::CancelOperator { region: RegionId(2), ticket: 5 });
+    member.tell(Input::Operate { wish: Wish::Cancel(RegionId(2)), ticket: 4 });
+    member.tell(Input::Operate { wish: Wish::Cancel(RegionId(2)), ticket: 5 });
     member.turn();
     assert!(matches!(ended(&member), Ending::Cancelled(_)));
     let last = member.host.replies.last();
@@ -700,7 +700,7 @@ fn operators_are_gone_with_their_reign() {
     assert_eq!(count(&member), Ok(1));
     let mut next = Member::start(&disk);
     next.tell(add(Change::AddPeer(StoreId(4)), 1));
-    next.tell(Input::CancelOperator { region: RegionId(2), ticket: 2 });
+    next.tell(Input::Operate { wish: Wish::Cancel(RegionId(2)), ticket: 2 });
     assert_eq!(next.effects.replies, [(1, Err(Denied::NotLeader)), (2, Err(Denied::NotLeader))]);
     next.clocks.now = Moment(2);
     next.settle();

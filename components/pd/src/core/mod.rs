@@ -13,7 +13,7 @@ use std::{
 
 use flotilla_base::{ClusterId, Incarnation, Moment, PeerId, Seeded};
 use flotilla_engine::{DataDir, Engine, EngineError, WriteBatch};
-use flotilla_pdcore::{Clocks, CoreConfig, Effects, Input, PdCore, birth};
+use flotilla_pdcore::{Clocks, CoreConfig, Effects, Input, PdCore, Wish, birth};
 use flotilla_raftgroup::{GroupLimits, ReadyNumber};
 use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark, clock::unix_millis};
 use tokio::sync::{mpsc, watch};
@@ -194,10 +194,10 @@ impl Owner {
                 Input::RegionHeartbeat(report)
             }
             Request::AddOperator { asked, reply } => {
-                Input::AddOperator { asked, ticket: Asker::Done(reply) }
+                Input::Operate { wish: Wish::Change(asked), ticket: Asker::Done(reply) }
             }
             Request::CancelOperator { region, reply } => {
-                Input::CancelOperator { region, ticket: Asker::Done(reply) }
+                Input::Operate { wish: Wish::Cancel(region), ticket: Asker::Done(reply) }
             }
             Request::Administer { change, reply } => {
                 Input::Administer { change, ticket: Asker::Done(reply) }

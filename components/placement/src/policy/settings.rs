@@ -8,7 +8,7 @@ use flotilla_base::Span;
 use super::{
     Policy,
     store::check_label,
-    text::{duration_text, parse_duration},
+    text::{duration_text, parse_duration, scaled},
 };
 
 /// What is common to all stores and regions.
@@ -123,33 +123,67 @@ pub enum SettingRefusal {
 struct Entry {
     /// With its section, as tools of the public protocol know it.
     name: &'static str,
-    /// What is possible, for people.
-    possible: &'static str,
-    get: fn(&Policy) -> String,
-    /// `None` where the value is not possible.
-    set: fn(&mut Policy, &str) -> Option<()>,
+    value: Value,
+}
+
+/// What a setting is.
+enum Value {
+    /// A number.
+    Count(fn(&mut Settings) -> &mut u32),
+    /// On or off.
+    Flag(fn(&mut Settings) -> &mut bool),
+    /// Something else: what is possible, for people; what it is; and how it is set, `None` where that is not possible.
+    Other(&'static str, fn(&Policy) -> String, fn(&mut Policy, &str) -> Option<()>),
+}
+
+impl Entry {
+    const fn possible(&self) -> &'static str {
+        match &self.value {
+            Value::Count(_) => "a number from 0 to 100000 is possible; 0 allows none",
+            Value::Flag(_) => "true and false are possible",
+            Value::Other(possible, _, _) => possible,
+        }
+    }
+
+    fn get(&self, policy: &Policy) -> String {
+        match &self.value {
+            Value::Count(field) => field(&mut policy.settings.clone()).to_string(),
+            Value::Flag(field) => field(&mut policy.settings.clone()).to_string(),
+            Value::Other(_, get, _) => get(policy),
+        }
+    }
+
+    fn set(&self, policy: &mut Policy, text: &str) -> Option<()> {
+        match &self.value {
+            Value::Count(field) => *field(&mut policy.settings) = count(text, COUNT_MAX)?,
+            Value::Flag(field) => *field(&mut policy.settings) = flag(text)?,
+            Value::Other(_, _, set) => set(policy, text)?,
+        }
+        debug_assert!(policy.max_replicas > 0, "a region has a replica");
+        Some(())
+    }
 }
 
 impl Policy {
     /// Every setting with its value, by name.
     #[must_use]
     pub fn list(&self) -> Vec<(&'static str, String)> {
-        ENTRIES.iter().map(|entry| (entry.name, (entry.get)(self))).collect()
+        ENTRIES.iter().map(|entry| (entry.name, entry.get(self))).collect()
     }
 
     /// The settings whose value is not the usual one, by name.
     #[must_use]
     pub fn changed(&self) -> Vec<(&'static str, String)> {
         let usual = Self::default();
-        let is_changed = |entry: &&Entry| (entry.get)(self) != (entry.get)(&usual);
-        ENTRIES.iter().filter(is_changed).map(|entry| (entry.name, (entry.get)(self))).collect()
+        let is_changed = |entry: &&Entry| entry.get(self) != entry.get(&usual);
+        ENTRIES.iter().filter(is_changed).map(|entry| (entry.name, entry.get(self))).collect()
     }
 
     /// What may be said of a setting, by name: what is possible, and the usual value.
     #[must_use]
     pub fn describe() -> Vec<(&'static str, &'static str, String)> {
         let usual = Self::default();
-        let describe = |entry: &Entry| (entry.name, entry.possible, (entry.get)(&usual));
+        let describe = |entry: &Entry| (entry.name, entry.possible(), entry.get(&usual));
         ENTRIES.iter().map(describe).collect()
     }
 
@@ -165,7 +199,8 @@ impl Policy {
             value: value.to_owned(),
             possible,
         };
-        (entry.set)(&mut changed, value.trim()).ok_or_else(|| refuse(entry.possible.to_owned()))?;
+        let set = entry.set(&mut changed, value.trim());
+        set.ok_or_else(|| refuse(entry.possible().to_owned()))?;
         let Locations { labels, isolation } = &changed.settings.locations;
         if !isolation.is_empty() && !labels.contains(isolation) {
             let labels =
@@ -213,14 +248,10 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// A share as a decimal number from 0 to 1, in thousandths.
+/// A share as a decimal number from 0 to 1 with at most three digits behind its point, in thousandths.
 fn share(text: &str) -> Option<u32> {
-    let share: f64 = text.parse().ok()?;
-    let is_share = (0.0..=1.0).contains(&share);
-    // Of a number between 0 and 1000: nothing is lost.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let permille = || (share * 1_000.0).round() as u32;
-    is_share.then(permille)
+    let permille = scaled(text, 1_000)?;
+    u32::try_from(permille).ok().filter(|share| *share <= 1_000)
 }
 
 fn share_text(permille: u32) -> String {
@@ -236,86 +267,81 @@ fn labels(text: &str) -> Option<Vec<String>> {
     are_fine.then_some(keys)
 }
 
-const COUNT: &str = "a number from 0 to 100000 is possible; 0 allows none";
-const FLAG: &str = "true and false are possible";
+const COUNT_MAX: u32 = 100_000;
 
-/// A setting that is a number.
-macro_rules! number {
-    ($name:literal, $($field:ident).+) => {
-        Entry {
-            name: $name,
-            possible: COUNT,
-            get: |policy| policy.settings.$($field).+.to_string(),
-            set: |policy, text| count(text, 100_000).map(|count| policy.settings.$($field).+ = count),
-        }
-    };
+const fn number(name: &'static str, field: fn(&mut Settings) -> &mut u32) -> Entry {
+    Entry { name, value: Value::Count(field) }
 }
 
-/// A setting that is on or off.
-macro_rules! switch {
-    ($name:literal, $($field:ident).+) => {
-        Entry {
-            name: $name,
-            possible: FLAG,
-            get: |policy| policy.settings.$($field).+.to_string(),
-            set: |policy, text| flag(text).map(|flag| policy.settings.$($field).+ = flag),
-        }
-    };
+const fn switch(name: &'static str, field: fn(&mut Settings) -> &mut bool) -> Entry {
+    Entry { name, value: Value::Flag(field) }
 }
 
 /// All of them, by name.
 static ENTRIES: [Entry; 17] = [
     Entry {
         name: "replication.isolation-level",
-        possible: "one of location-labels is possible, or nothing",
-        get: |policy| policy.settings.locations.isolation.clone(),
-        set: |policy, text| {
-            text.clone_into(&mut policy.settings.locations.isolation);
-            Some(())
-        },
+        value: Value::Other(
+            "one of location-labels is possible, or nothing",
+            |policy| policy.settings.locations.isolation.clone(),
+            |policy, text| {
+                text.clone_into(&mut policy.settings.locations.isolation);
+                Some(())
+            },
+        ),
     },
     Entry {
         name: "replication.location-labels",
-        possible: "keys of labels are possible, the widest place first, with commas between: region,zone,host",
-        get: |policy| policy.settings.locations.labels.join(","),
-        set: |policy, text| labels(text).map(|labels| policy.settings.locations.labels = labels),
+        value: Value::Other(
+            "keys of labels are possible, the widest place first, with commas between: region,zone,host",
+            |policy| policy.settings.locations.labels.join(","),
+            |policy, text| labels(text).map(|labels| policy.settings.locations.labels = labels),
+        ),
     },
     Entry {
         name: "replication.max-replicas",
-        possible: "a number from 1 to 7 is possible",
-        get: |policy| policy.max_replicas.to_string(),
-        set: |policy, text| {
-            count(text, 7).filter(|count| *count > 0).map(|count| policy.max_replicas = count)
-        },
+        value: Value::Other(
+            "a number from 1 to 7 is possible",
+            |policy| policy.max_replicas.to_string(),
+            |policy, text| {
+                count(text, 7).filter(|count| *count > 0).map(|count| policy.max_replicas = count)
+            },
+        ),
     },
-    number!("schedule.copies-per-store-limit", limits.copies_per_store),
-    switch!("schedule.enable-location-replacement", repairs.relocates),
-    switch!("schedule.enable-make-up-replica", repairs.makes_up),
-    switch!("schedule.enable-remove-down-replica", repairs.replaces_down),
-    switch!("schedule.enable-remove-extra-replica", repairs.removes_extra),
-    switch!("schedule.enable-replace-offline-replica", repairs.replaces_offline),
-    switch!("schedule.halt-scheduling", is_halted),
-    number!("schedule.hot-region-schedule-limit", limits.hot_region),
-    number!("schedule.leader-schedule-limit", limits.leader),
+    number("schedule.copies-per-store-limit", |settings| &mut settings.limits.copies_per_store),
+    switch("schedule.enable-location-replacement", |settings| &mut settings.repairs.relocates),
+    switch("schedule.enable-make-up-replica", |settings| &mut settings.repairs.makes_up),
+    switch("schedule.enable-remove-down-replica", |settings| &mut settings.repairs.replaces_down),
+    switch("schedule.enable-remove-extra-replica", |settings| &mut settings.repairs.removes_extra),
+    switch("schedule.enable-replace-offline-replica", |settings| {
+        &mut settings.repairs.replaces_offline
+    }),
+    switch("schedule.halt-scheduling", |settings| &mut settings.is_halted),
+    number("schedule.hot-region-schedule-limit", |settings| &mut settings.limits.hot_region),
+    number("schedule.leader-schedule-limit", |settings| &mut settings.limits.leader),
     Entry {
         name: "schedule.low-space-ratio",
-        possible: "a number from 0 to 1 is possible",
-        get: |policy| share_text(policy.settings.low_space_permille),
-        set: |policy, text| share(text).map(|share| policy.settings.low_space_permille = share),
+        value: Value::Other(
+            "a number from 0 to 1 is possible",
+            |policy| share_text(policy.settings.low_space_permille),
+            |policy, text| share(text).map(|share| policy.settings.low_space_permille = share),
+        ),
     },
     Entry {
         name: "schedule.max-store-down-time",
-        possible: "a duration of at least 1s is possible, such as 30m or 1h30m",
-        get: |policy| duration_text(policy.settings.max_store_down),
-        set: |policy, text| {
-            let span = parse_duration(text).filter(|span| span.as_millis() >= 1_000)?;
-            policy.settings.max_store_down = span;
-            Some(())
-        },
+        value: Value::Other(
+            "a duration of at least 1s is possible, such as 30m or 1h30m",
+            |policy| duration_text(policy.settings.max_store_down),
+            |policy, text| {
+                let span = parse_duration(text).filter(|span| span.as_millis() >= 1_000)?;
+                policy.settings.max_store_down = span;
+                Some(())
+            },
+        ),
     },
-    number!("schedule.region-schedule-limit", limits.region),
-    number!("schedule.replica-schedule-limit", limits.replica),
-    number!("schedule.store-limit", limits.store_peers_per_minute),
+    number("schedule.region-schedule-limit", |settings| &mut settings.limits.region),
+    number("schedule.replica-schedule-limit", |settings| &mut settings.limits.replica),
+    number("schedule.store-limit", |settings| &mut settings.limits.store_peers_per_minute),
 ];
 
 #[cfg(test)]

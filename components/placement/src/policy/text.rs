@@ -49,7 +49,7 @@ pub fn parse_duration(text: &str) -> Option<Span> {
 }
 
 /// A number with at most three digits behind its point, times `unit`.
-fn scaled(number: &str, unit: u64) -> Option<u64> {
+pub(super) fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if fraction.len() > 3 || fraction.contains('.') {
         return None;

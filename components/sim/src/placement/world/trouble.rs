@@ -1,7 +1,7 @@
 //! How a world takes what comes from outside.
 
 use flotilla_base::{Incarnation, Peer, Region, RegionId, Span, StoreId};
-use flotilla_pdcore::{AskedChange, Decided, Input};
+use flotilla_pdcore::{AskedChange, Decided, Input, Wish};
 use flotilla_placement::{Answer, Change, Leave, SchedulerPolicy, StorePolicy};
 
 use super::{BEAT, Event, Word, World};
@@ -181,7 +181,9 @@ impl World {
         if !is_stopped {
             return Ok(());
         }
-        let said = self.driver.tell(self.now, Input::RemoveStore { id, leave: Leave::Drain, ticket: Asker::World });
+        let said = self
+            .driver
+            .tell(self.now, Input::RemoveStore { id, leave: Leave::Drain, ticket: Asker::World });
         let is_taken =
             said.iter().any(|word| matches!(word, Said::Reply(Asker::World, Ok(Answer::Done))));
         if is_taken {
@@ -251,6 +253,6 @@ impl World {
         };
         self.mark(marks::WISH);
         let asked = Box::new(AskedChange { region: id, change, asked_by: "somebody" });
-        self.tell(Input::AddOperator { asked, ticket: Asker::Nobody })
+        self.tell(Input::Operate { wish: Wish::Change(asked), ticket: Asker::Nobody })
     }
 }
