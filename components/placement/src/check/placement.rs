@@ -99,7 +99,7 @@ impl<'a> Placement<'a> {
             fit.members.len() >= demand.count
                 && fit.mismatched.is_empty()
                 && self.staying(fit.members) == fit.members
-                && (is_apart || !relocates)
+                && (is_apart || !relocates && fit.isolation.is_kept())
         };
         !self.is_joint && self.surplus().is_empty() && self.rules().all(is_in_place)
     }

@@ -192,9 +192,7 @@ impl Checker<'_> {
 
     /// A replica that could be further from the others.
     fn relocate(&self) -> Option<Finding> {
-        if !self.fleet.sight.policy.settings.repairs.relocates {
-            return None;
-        }
+        let is_on = self.fleet.sight.policy.settings.repairs.relocates;
         let is_good = |at: usize| {
             let member = &self.placement.members[at];
             member.is_healthy && !member.is_lost
@@ -206,13 +204,13 @@ impl Checker<'_> {
             if is_apart || !is_complete {
                 continue;
             }
-            if !fit.members.iter().all(is_good) {
-                let waits = "replicas are in places where they are not to be together; they stay until all of them are well";
-                let why = || Finding::Stuck(waits.to_owned());
-                stuck = stuck.or_else(|| (!fit.isolation.is_kept()).then(why));
-                continue;
-            }
-            match self.relocate_one(demand, fit) {
+            let is_kept = fit.isolation.is_kept();
+            let found = if is_on && fit.members.iter().all(is_good) {
+                self.relocate_one(demand, fit)
+            } else {
+                (!is_kept).then(|| near(demand, is_on))
+            };
+            match found {
                 Some(Finding::Stuck(why)) => stuck = stuck.or(Some(Finding::Stuck(why))),
                 Some(found) => return Some(found),
                 None => {}
@@ -251,7 +249,7 @@ impl Checker<'_> {
         for from in fit.members.iter() {
             let staying = fit.members.without(MemberSet::NONE.with(from));
             let apart = isolation(members, demand, staying);
-            let wanted = Wanted { demand, staying, adoptable: MemberSet::NONE };
+            let wanted = Wanted { demand, staying, adoptable: self.adoptable(demand, fit) };
             let usable = self.candidates(&wanted).into_iter().filter(|to| {
                 let is_better = apart.plus(to.isolation) > fit.isolation;
                 is_better && to.is_lasting() && to.failed == Default::default()
@@ -329,4 +327,15 @@ fn asks(demand: &Demand<'_>) -> String {
 /// What is to be done and is switched off.
 fn off(why: &str, switch: &str) -> Finding {
     Finding::Stuck(format!("{why}: nothing is done, since {switch} is false"))
+}
+
+/// Why replicas stay in one place of which no two may be.
+fn near(demand: &Demand<'_>, is_on: bool) -> Finding {
+    let kind = demand.isolation.map_or("", |level| &demand.location_labels[level]);
+    let why = format!("{}, no two of them in one {kind}, and two are", asks(demand));
+    if is_on {
+        Finding::Stuck(format!("{why}: none moves until all of them are healthy"))
+    } else {
+        off(&why, "enable-location-replacement")
+    }
 }

@@ -72,7 +72,6 @@ fn what_is_lost_is_made_anew_before_it_goes() {
         ("1; 2; 3 cut; 4", "1v 2v 3v", "sound"),
         ("1; 2; 3 leaving; 4", "1v 2v 3v", "replace-rule-offline-peer: mv peer: store [3] to [4]"),
         ("1; 2; 3 gone; 4", "1v 2v 3v", "replace-rule-offline-peer: mv peer: store [3] to [4]"),
-        // Of which nobody knows anything any more.
         ("1; 2; 4", "1v 2v 3v", "replace-rule-down-peer: mv peer: store [3] to [4]"),
         // What is down goes before what leaves, and what is missing before both.
         (
@@ -112,6 +111,11 @@ fn what_is_left_over_goes_when_all_others_are_well() {
         (SIX, "1v 2v 3v? 4v", "remove-orphan-peer: rm peer: store [3]"),
         ("1; 2; 3 cut; 4", "1v 2v 3v 4v", "remove-orphan-peer: rm peer: store [3]"),
         ("1; 2; 3 cut; 4; 5 cut", "1v 2v 3v 5v 4v", "remove-orphan-peer: rm peer: store [3]"),
+        (
+            SIX,
+            "1v 2v 3v? 4v?",
+            "stuck: the replica on store 4, for which no rule asks, stays until all that rules ask for are healthy",
+        ),
         // The one whose store carries most, of those that are as far apart.
         (
             "1; 2; 3; 4 holds=1; 5 holds=9; 6",
@@ -454,4 +458,21 @@ fn copies_on_their_way_are_waited_for() {
     let scene = Scene::new("1 zone=a; 2 zone=b; 3 zone=c; 4 zone=a", "1v 2v");
     let scene = scene.set("location-labels", "zone").set("copies-per-store-limit", "0");
     assert_eq!(scene.found(), "stuck: waits for store 3: 0 copies are on their way to it");
+}
+
+#[test]
+fn two_in_one_place_are_never_called_sound() {
+    let near = "stuck: placement rule pd/default asks for 3 voters, no two of them in one zone, and two are: ";
+    let scene = |members: &str| Scene::new(ZONES, members).set("location-labels", "zone");
+    let found = scene("1v 4v 2v").set("isolation-level", "zone");
+    assert_eq!(
+        found.set("enable-location-replacement", "false").found(),
+        format!("{near}nothing is done, since enable-location-replacement is false")
+    );
+    assert_eq!(scene("1v 4v? 2v").found(), "sound", "what lags is left in peace");
+    let found = scene("1v 4v? 2v").set("isolation-level", "zone").found();
+    assert_eq!(found, format!("{near}none moves until all of them are healthy"));
+    // A learner that is in the better place is used.
+    let found = scene("1v 4v 2v 3l").set("isolation-level", "zone").found();
+    assert_eq!(found, "move-to-better-location: mv peer: store [4] to [3]");
 }
