@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Step, ids::IdBatch, operator::shape::Shape, rule::Isolation};
+use crate::{
+    Step,
+    ids::IdBatch,
+    operator::shape::Shape,
+    rule::{Isolation, Labels},
+};
 
 /// Changes that a region needs at most.
 const CHANGES_MAX: usize = 40;
@@ -138,10 +143,7 @@ impl Scene {
         let demands = self.policy.demands(&self.region).expect("no border");
         for demand in demands {
             let counts = |peer: &Peer| {
-                let labels = crate::rule::Labels {
-                    by_hand: &[],
-                    registered: &self.stores[&peer.store].labels,
-                };
+                let labels = Labels { by_hand: &[], registered: &self.stores[&peer.store].labels };
                 labels.satisfy(demand.constraints)
                     && match demand.role {
                         Role::Leader => peer.store == self.leader.store,
@@ -162,8 +164,7 @@ impl Scene {
             if demand.isolation.is_some() {
                 let places: Vec<_> =
                     voters.iter().map(|it| self.stores[&it.store].labels.clone()).collect();
-                let labels =
-                    |at: usize| crate::rule::Labels { by_hand: &[], registered: &places[at] };
+                let labels = |at: usize| Labels { by_hand: &[], registered: &places[at] };
                 let is_kept = (0..places.len()).all(|at| {
                     let others = (0..at).map(labels);
                     Isolation::between(&demand, labels(at), others).is_kept()
