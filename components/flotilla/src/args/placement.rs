@@ -188,10 +188,15 @@ Examples:
         #[command(flatten)]
         store: StoreArg,
         /// Its share of leads, 0 to 1000; 1 is usual
-        #[arg(long, value_name = "WEIGHT", required_unless_present = "region")]
+        #[arg(
+            long,
+            value_name = "WEIGHT",
+            required_unless_present = "region",
+            value_parser = weight
+        )]
         leader: Option<f64>,
         /// Its share of data, 0 to 1000; 1 is usual
-        #[arg(long, value_name = "WEIGHT")]
+        #[arg(long, value_name = "WEIGHT", value_parser = weight)]
         region: Option<f64>,
     },
     /// Bound how many replicas may come to a store, or leave it, in a minute
@@ -250,6 +255,11 @@ fn limit(text: &str) -> Result<StoreLimit, String> {
         "usual" => Ok(StoreLimit::Usual),
         _ => text::whole::<u32>(0..=1_000_000, 15)(text).map(StoreLimit::Peers),
     }
+}
+
+/// What a weight may be, the cluster says.
+fn weight(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_no_number| "a number from 0 to 1000 is needed, e.g. 0.5".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

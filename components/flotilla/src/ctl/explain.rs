@@ -382,13 +382,13 @@ mod tests {
         let text = transcript(&Subject::Store(StoreId(4)), &told, None, NOW);
         assert_eq!(
             text,
-            "store 4  1 lead  3 replicas  3.0 MiB  zone=z1  leader weight 0.5  worked on for 90 s\n\
+            "store 4  1 lead  3 replicas  3MiB  zone=z1  leader weight 0.5  worked on for 90 s\n\
              nothing is decided at all: the setting schedule.halt-scheduling is true\n  \
              the placement driver that leads has decided nothing here\n\
              now: takes no replicas: it is being emptied\n\
              now: takes leads\n\
              now: 2 copies on the way to it\n\
-             store 4 leaves: 3 regions left (3.0 MiB), 1 moving\n  \
+             store 4 leaves: 3 regions left (3MiB), 1 moving\n  \
              region 9 stays for now: store 5 is busy\n  \
              and 1 region like these\n"
         );
