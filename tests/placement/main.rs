@@ -39,10 +39,15 @@ const SAMPLE: Scale = Scale {
 
 #[test]
 #[ignore = "takes minutes: make placement"]
-fn everything() {
+fn loss() {
+    lose::run(&FULL);
+}
+
+#[test]
+#[ignore = "nothing spreads leaders and replicas yet"]
+fn growth() {
     grow::run(&FULL, grow::Disturbance::None);
     grow::run(&FULL, grow::Disturbance::RestartOfPd);
-    lose::run(&FULL);
 }
 
 #[test]

@@ -21,6 +21,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// so that nobody else notices for a while.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What stands behind a store that is not heard of yet, as the end of a sentence.
+pub(crate) const WHY_UNHEARD: &str =
+    "the placement driver has just been started, and waits for its stores";
+
 /// A store with what the regions say of it.
 #[derive(Debug)]
 pub(crate) struct StoreView {

@@ -312,6 +312,7 @@ impl Assembly<'_> {
             inbound: Arc::clone(&inbound),
             metrics: Arc::clone(&metrics),
             runtime: self.runtime.handle().clone(),
+            view_time: snapshots::VIEW_TIME,
         };
         let (initialised_sender, initialised) = watch::channel(0_usize);
         let link = Arc::clone(&self.link);

@@ -19,7 +19,7 @@ use crate::{
     args::{CtlCommand, Globals},
     catalogue, context,
     fault::Fault,
-    health::{ClusterView, Health, RegionState},
+    health::{ClusterView, Health, RegionState, WHY_UNHEARD},
     output::{self, Format},
     playground::Insight,
     text,
@@ -146,8 +146,7 @@ fn unhealthy(globals: &Globals, view: &ClusterView, health: &Health, complaint: 
         return fault.hint(one_more).hint("flotilla ctl stores   shows those that have registered");
     }
     if health.unheard > 0 {
-        let why = "the placement driver has just been started, and waits for its stores";
-        fault = fault.hint(format!("ask again in some seconds: {why}"));
+        fault = fault.hint(format!("ask again in some seconds: {WHY_UNHEARD}"));
     }
     if health.leaving > 0 {
         fault = fault.hint(

@@ -10,7 +10,7 @@ use crate::{
     catalogue::{self, Entry},
     context,
     fault::Fault,
-    health::{ClusterView, RegionView, votes_on},
+    health::{ClusterView, RegionView, WHY_UNHEARD, votes_on},
     playground::Insight,
     text,
 };
@@ -315,9 +315,8 @@ impl Sight {
         if store.state == "unheard" {
             let hint =
                 "ask again in some seconds: it is removed where it is still not heard of then";
-            let why = "the placement driver has just been started, and waits for its stores";
             return Some(Obstacle::new(
-                format!("store {id} is not heard of yet: {why}"),
+                format!("store {id} is not heard of yet: {WHY_UNHEARD}"),
                 [hint.to_owned()],
             ));
         }

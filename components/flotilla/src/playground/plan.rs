@@ -106,7 +106,8 @@ impl Plan {
         if stores < stores_held {
             return Err(too_few(&data, stores_held, stores));
         }
-        let kept = remembered(args, &data)?;
+        let found = Kept::read(&data)?;
+        let kept = remembered(args, found.clone());
         let is_new = !data.join("pd-1").exists();
         let log = data.join("log");
         let made = fs::create_dir_all(&log);
@@ -142,7 +143,7 @@ impl Plan {
             let store = plan.store(number, &plan.kept)?;
             plan.nodes.push(store);
         }
-        if plan.kept != Kept::read(&plan.data)? {
+        if plan.kept != found {
             plan.remember(&plan.kept)?;
         }
         Ok(plan)
@@ -238,14 +239,13 @@ impl Plan {
     }
 }
 
-/// What the playground in `data` remembers, and what is said now.
-fn remembered(args: &PlaygroundStartArgs, data: &Path) -> Result<Kept, Fault> {
-    let mut kept = Kept::read(data)?;
+/// What a playground remembers, with what is said now.
+fn remembered(args: &PlaygroundStartArgs, mut kept: Kept) -> Kept {
     if let Some(size) = args.region_size {
         kept.region_size_bytes = Some(size.bytes());
     }
     kept.zones = args.zones.or(kept.zones);
-    Ok(kept)
+    kept
 }
 
 fn exposed(host: IpAddr) -> Fault {

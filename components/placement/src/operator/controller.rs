@@ -203,6 +203,11 @@ impl Operator {
         if is_same && seen.epoch.conf_ver != progress.seen.epoch.conf_ver {
             return Err(CancelReason::MembersChanged);
         }
+        // What had begun was taken back: the same peer must not come again, since its store may have destroyed it.
+        let had_begun = progress.seen.members != progress.members;
+        if had_begun && seen.members == progress.members {
+            return Err(CancelReason::MembersChanged);
+        }
         // What was ordered had its effect, or is void by now: to wait would only cost time.
         if seen != progress.seen {
             progress.sent = None;

@@ -17,8 +17,8 @@ use flotilla_engine::{
 };
 use flotilla_multiraft::{
     Cleanup, Held, Input, Liveness, MemoryBudget, NewRegion, NotInPlace, PeerMessage, RegionTable,
-    ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness, Slot, SplitCommand,
-    SplitRequest, WriteCommand,
+    ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness, Slot, SnapshotEffect,
+    SplitCommand, SplitRequest, WriteCommand,
     destroy::put_cleanup,
     persist::{RegionState, put_region_state},
     recover_remains,
@@ -27,9 +27,9 @@ use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, Syn
 use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
 use flotilla_raftgroup::{
     ApplyState, Entry, GroupLimits, HardState, LogPosition, Message, MessageKind, RaftState,
-    Timing, disk,
+    SnapshotNumber, Timing, disk,
 };
-use flotilla_telemetry::MonotonicClock;
+use flotilla_telemetry::{MonotonicClock, render};
 use flotilla_transport::{
     Identity, Limits, Peers, ReceiveSnapshot as _, ResolveStore, Resolved, TransportEvents as _,
 };
@@ -141,6 +141,7 @@ fn snapshots_of(
         inbound: Arc::clone(inbound),
         metrics: Arc::clone(&inbound.metrics),
         runtime: runtime.handle().clone(),
+        view_time: snapshots::VIEW_TIME,
     };
     Snapshots::new(parts, stages)
 }
@@ -530,7 +531,7 @@ fn a_store_with_too_much_to_apply_takes_no_writes() {
 fn a_store_with_too_much_to_apply_takes_no_entries() {
     let store = OneStore::start();
     let dropped = || {
-        let text = flotilla_telemetry::render(store.shared.metrics.registry());
+        let text = render(store.shared.metrics.registry());
         text.lines().filter(|line| line.contains("reason=\"apply behind\"")).count()
     };
     let message = |kind, entries| PeerMessage {
@@ -613,4 +614,39 @@ fn a_peer_that_was_found_damaged_is_damaged_for_good() {
     assert_eq!(start(), 1);
     write(vec![sound]);
     assert_eq!(start(), 1, "its record is whole again, and it may have promised more");
+}
+
+/// A view keeps the database from giving up old data, whatever has become of the wish for it.
+#[test]
+fn a_view_that_nobody_comes_to_send_is_given_up() {
+    let store = OneStore::start();
+    let Shared { engine, peers, router, .. } = &store.shared;
+    let take = |view_time| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let stages = Stages::open(directory.path(), ByteSize(0)).expect("a directory");
+        let metrics = Arc::new(StoreMetrics::new(engine));
+        let parts = snapshots::Parts {
+            engine: engine.clone(),
+            router: router.clone(),
+            peers: Arc::clone(peers),
+            inbound: Arc::clone(&store.inbound),
+            metrics: Arc::clone(&metrics),
+            runtime: store.runtime.handle().clone(),
+            view_time,
+        };
+        let snapshots = Snapshots::new(parts, stages);
+        // Of a peer that is not there: it hears nothing of it.
+        let (peer, to) = (PeerId(99), Peer::voter(PeerId(22), StoreId(2)));
+        let number = SnapshotNumber { term: Term(1), count: 1 };
+        snapshots.perform(SnapshotEffect::Take { region: REGION, peer, number, to });
+        let line = |count: usize| format!("flotilla_snapshot_views {count}\n");
+        let shows = move |count| render(metrics.registry()).contains(&line(count));
+        (snapshots, shows)
+    };
+    let (kept, shows) = take(snapshots::VIEW_TIME);
+    store.until(|| shows(1));
+    kept.close();
+    assert!(shows(0), "it went with the store, and not before");
+    let (_given_up, shows) = take(Duration::from_millis(20));
+    store.until(|| shows(0));
 }

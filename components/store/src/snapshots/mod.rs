@@ -33,7 +33,7 @@ use crate::network::Inbound;
 use crate::router::Router;
 
 /// How long a view stays open that nobody sends: a view keeps the database from giving up old data.
-const VIEW_TIME: Duration = Duration::from_secs(60);
+pub(crate) const VIEW_TIME: Duration = Duration::from_secs(60);
 
 /// Names an attempt of a peer to send a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) metrics: Arc<StoreMetrics>,
     pub(crate) runtime: Handle,
+    /// See [`VIEW_TIME`].
+    pub(crate) view_time: Duration,
 }
 
 struct Works {

@@ -12,7 +12,7 @@ use flotilla_transport::{SnapshotPart, SnapshotSlot};
 use tokio::sync::oneshot;
 
 use super::working::Busy;
-use super::{Snapshots, VIEW_TIME, ViewKey};
+use super::{Snapshots, ViewKey};
 use crate::envelope::encode;
 
 /// About so many bytes of keys and values travel together.
@@ -70,7 +70,7 @@ impl Snapshots {
         self.tell(key.region, key.peer, taken);
         let snapshots = self.clone();
         let expire = async move {
-            tokio::time::sleep(VIEW_TIME).await;
+            tokio::time::sleep(snapshots.shared.parts.view_time).await;
             snapshots.expire(key);
         };
         let _lives_for_a_minute =

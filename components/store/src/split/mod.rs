@@ -87,6 +87,7 @@ impl GrownRegions {
         let borders = borders::cut(&region.range, &survey, parts);
         if borders.is_empty() {
             tracing::warn!(region = id.get(), bytes = survey.bytes, "no border fits into a region");
+            self.sizes.indivisible(id);
             return Ok(Look::Done);
         }
         Ok(carry_out(self.splitter.as_ref(), region, borders, PATIENCE).await)

@@ -89,6 +89,8 @@ struct Size {
     grown: (u64, u64),
     /// What of it was there when somebody began to look.
     seen: (u64, u64),
+    /// Whether no border fits into what was measured: to measure the same once more would find none either.
+    is_indivisible: bool,
 }
 
 impl Size {
@@ -140,7 +142,11 @@ impl Sizes {
         let size = state.regions.entry(region).or_default();
         // What was measured counts more: on disk there may be much that is deleted.
         let may_be_over = size.measured.is_none_or(|measured| size.is_over(&self.limits, measured));
-        if may_be_over && is_over(bytes, self.limits.size.bytes()) && state.due.insert(region) {
+        if may_be_over
+            && !size.is_indivisible
+            && is_over(bytes, self.limits.size.bytes())
+            && state.due.insert(region)
+        {
             drop(state);
             self.is_due.notify_one();
         }
@@ -164,8 +170,8 @@ impl Sizes {
         let parts = births.len() as u64 + 1;
         let whole = state.regions.get(&parent).copied().unwrap_or_default();
         let share = |(bytes, keys): (u64, u64)| (bytes / parts, keys / parts);
-        let size =
-            Size { measured: whole.measured.map(share), grown: share(whole.grown), seen: (0, 0) };
+        let (measured, grown) = (whole.measured.map(share), share(whole.grown));
+        let size = Size { measured, grown, ..Size::default() };
         let children = births.iter().map(|birth| birth.region.id);
         let pieces: Vec<RegionId> = children.chain([parent]).collect();
         state.regions.extend(pieces.iter().map(|region| (*region, size)));
@@ -202,10 +208,16 @@ impl Sizes {
         // A split in between has left less.
         let behind =
             (size.grown.0.saturating_sub(size.seen.0), size.grown.1.saturating_sub(size.seen.1));
-        *size = Size { measured: Some((survey.bytes, survey.keys)), grown: behind, seen: (0, 0) };
+        let measured = Some((survey.bytes, survey.keys));
+        *size = Size { measured, grown: behind, ..Size::default() };
         if !size.is_due(&self.limits) {
             state.due.remove(&region);
         }
+    }
+
+    /// No border fits into the region as it was measured. It is looked at again when it has grown.
+    pub(super) fn indivisible(&self, region: RegionId) {
+        self.state.lock().regions.entry(region).or_default().is_indivisible = true;
     }
 
     /// Somebody else splits the region, if anybody does, or its data has changed as a whole. Whoever leads it later
@@ -314,6 +326,22 @@ mod tests {
         sizes.measured(RegionId(3), &found(30, 0));
         on_disk(3, 30);
         assert_eq!(due(&sizes), [3], "it could not be cut then");
+    }
+
+    /// A survey reads all of the region.
+    #[test]
+    fn what_cannot_be_cut_is_not_measured_with_each_report() {
+        let sizes = sizes();
+        let reported = || {
+            sizes.on_disk(REGION, 30 << 20);
+            !due(&sizes).is_empty()
+        };
+        sizes.measured(REGION, &found(30, 0));
+        sizes.indivisible(REGION);
+        assert!(!reported() && !reported());
+        assert!(!apply(&sizes, 3, 0) && apply(&sizes, 1, 0), "it has grown by a quarter of a part");
+        sizes.measured(REGION, &found(34, 0));
+        assert!(reported(), "other data, and perhaps a border in it");
     }
 
     #[test]

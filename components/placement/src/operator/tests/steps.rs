@@ -122,6 +122,14 @@ fn what_somebody_else_does_ends_it() {
     scene.region.epoch.conf_ver.0 += 2;
     let ended = Some(Ending::Cancelled(CancelReason::MembersChanged));
     assert_eq!(ending(&scene.after(100)), ended, "changed, and changed back");
+    let (mut scene, _) = moving();
+    set(&mut scene, "1v 2v 3v 4l");
+    scene.pending = vec![scene.peer_on(4)];
+    assert_eq!(scene.after(100), []);
+    set(&mut scene, "1v 2v 3v");
+    scene.pending.clear();
+    let events = scene.after(100);
+    assert_eq!(ending(&events), ended, "what it had added is gone: {events:?}");
 
     let (mut scene, _) = moving();
     scene.region.epoch.version.0 += 1;
