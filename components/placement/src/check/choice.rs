@@ -157,6 +157,7 @@ impl Checker<'_> {
         let mut ready = lasting().filter(|it| it.obstacle.is_none());
         let chosen = ready.find(|it| !is_bound || it.is_at_place_of(best));
         let chosen = chosen.ok_or_else(|| best.waiting())?;
+        debug_assert!(chosen.obstacle.is_none() && chosen.isolation.is_kept(), "it can take it");
         let others = candidates.iter().filter(|it| it.store != chosen.store);
         let alternative =
             |it: &Candidate| Alternative { store: it.store, why: it.shortfall(chosen) };

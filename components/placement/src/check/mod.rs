@@ -161,49 +161,12 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn intend(&self, change: &Change, reason: Reason) -> Finding {
-        if !self.keeps_voters(change) {
-            let why =
-                "a healthy replica would go while others are not well: it stays until they are";
-            return Finding::Stuck(why.to_owned());
-        }
         intend(&self.fleet.sight, self.placement.info.region.id, change, reason)
-    }
-
-    /// Whether as many healthy replicas vote behind a change as before, or as rules ask for. New ones have caught up by then.
-    fn keeps_voters(&self, change: &Change) -> bool {
-        let members = &self.placement.members;
-        let votes_behind = |store: StoreId, votes: bool| match change {
-            Change::AddPeer(to) => votes || *to == store,
-            Change::RemovePeer(from) => votes && *from != store,
-            Change::MovePeer { from, .. } => votes && *from != store,
-            Change::MoveRegion(stores) => stores.contains(&store),
-            Change::SetPeers(peers) => peers.get(&store) == Some(&true),
-            _ => votes,
-        };
-        let is_new = |store: &StoreId| {
-            !members.iter().any(|member| member.peer.store == *store && member.votes())
-        };
-        let new = match change {
-            Change::AddPeer(to) => usize::from(is_new(to)),
-            Change::MovePeer { from, to } => {
-                let moves_vote = members.iter().any(|it| it.peer.store == *from && it.votes());
-                usize::from(moves_vote && is_new(to))
-            }
-            Change::MoveRegion(stores) => stores.iter().filter(|store| is_new(store)).count(),
-            Change::SetPeers(peers) => {
-                peers.iter().filter(|(store, votes)| **votes && is_new(store)).count()
-            }
-            _ => 0,
-        };
-        let healthy = || members.iter().filter(|member| member.is_healthy && member.votes());
-        let stay = healthy().filter(|member| votes_behind(member.peer.store, true)).count();
-        let demands = self.placement.demands.iter();
-        let wanted: usize = demands.filter(|it| it.role.votes()).map(|it| it.count).sum();
-        stay + new >= wanted.min(healthy().count())
     }
 
     /// The members with one more, or one that counts for something else, and without some.
     fn change(&self, added: Option<(StoreId, bool)>, gone: MemberSet) -> Change {
+        debug_assert!(added.is_some() || !gone.is_empty(), "something changes");
         let members = &self.placement.members;
         let mut gone_members = gone.iter().map(|at| members[at]);
         match (added, gone_members.next(), gone_members.next()) {

@@ -35,6 +35,7 @@ impl<'a> Placement<'a> {
     /// Where other rules begin to apply inside of the region.
     pub fn of(sight: &Sight<'a>, info: &'a RegionInfo) -> Result<Self, Border> {
         let demands = sight.policy.demands(&info.region)?;
+        debug_assert!(!demands.is_empty(), "some rule applies, or the settings do");
         let shape = Shape::of(&info.region);
         let is_joint = shape.is_joint();
         let left = if is_joint { shape.left() } else { shape };

@@ -80,6 +80,7 @@ impl Checker<'_> {
 
     /// One more for a rule, in place of `gone`.
     fn add(&self, wanted: &Wanted<'_>, why: String, gone: MemberSet) -> Finding {
+        debug_assert!(gone.len() <= 1, "one comes, one goes");
         let choice = match self.choose(wanted) {
             Ok(choice) => choice,
             Err(why_not) => return Finding::Stuck(why_not),
@@ -127,6 +128,10 @@ impl Checker<'_> {
                 if !is_on {
                     return Some(off(&why, switch));
                 }
+                if !demand.role.votes() && !self.may_lose_vote(at) {
+                    stuck = stuck.or_else(|| Some(self.keeps_vote(at)));
+                    continue;
+                }
                 let wanted = Wanted {
                     demand,
                     staying: self.placement.staying(fit.members),
@@ -148,10 +153,10 @@ impl Checker<'_> {
             self.placement.staying(fit.mismatched).iter().map(move |at| (demand, at))
         });
         let (demand, at) = mismatched.next()?;
+        debug_assert!(self.placement.members[at].votes(), "or it would be a learner already");
         let store = self.placement.store(at);
-        if !self.placement.has_healthy_voters() {
-            let why = format!("store {store} keeps its vote until the other voters are healthy");
-            return Some(Finding::Stuck(why));
+        if !self.may_lose_vote(at) {
+            return Some(self.keeps_vote(at));
         }
         let why = format!("{}, and the replica on store {store} votes", asks(demand));
         let change = self.change(Some((store, false)), MemberSet::NONE);
@@ -174,6 +179,7 @@ impl Checker<'_> {
         let mut stuck = format!("{}, and nobody else could lead", asks(demand));
         for at in heirs.flat_map(|(_, fit)| placement.voters(fit.members).iter()) {
             let store = placement.store(at);
+            debug_assert!(at != leader, "whoever leads is not where the rules want the lead");
             match self.fleet.check_leader(store) {
                 Err(obstacle) => stuck = format!("the lead waits for store {store}: {obstacle}"),
                 Ok(()) => {
@@ -230,6 +236,7 @@ impl Checker<'_> {
         let is_equal = |it: &&Move| it.isolation == best.isolation;
         let mut ready = moves.iter().take_while(is_equal).filter(|it| it.to.obstacle.is_none());
         let Some(chosen) = ready.next() else { return Some(Finding::Stuck(best.to.waiting())) };
+        debug_assert!(chosen.isolation > fit.isolation, "nothing moves for nothing");
         let (from, to) = (self.placement.store(chosen.from), chosen.to.store);
         let (before, behind) = (fit.isolation.score(), chosen.isolation.score());
         let why = format!(
@@ -298,13 +305,22 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether a replica that no rule asks for may go. One that does not stay and lags, or is cut off, helps nobody: it goes
-    /// as soon as all voters are on stores that stay.
+    /// Whether a replica that no rule asks for may go.
     fn may_go(&self, at: usize) -> bool {
+        self.may_lose_vote(at) && !self.is_switched_off(at)
+    }
+
+    /// Whether a replica that no rule asks to vote may cease to. One that does not stay and lags, or is cut off, helps nobody:
+    /// all that is needed is that all voters are on stores that stay.
+    fn may_lose_vote(&self, at: usize) -> bool {
         let member = &self.placement.members[at];
         let is_useless = member.is_lost && !member.is_healthy && self.placement.has_all_voters();
-        let may = !member.votes() || is_useless || self.placement.has_healthy_voters();
-        may && !self.is_switched_off(at)
+        !member.votes() || is_useless || self.placement.has_healthy_voters()
+    }
+
+    fn keeps_vote(&self, at: usize) -> Finding {
+        let store = self.placement.store(at);
+        Finding::Stuck(format!("store {store} keeps its vote until the other voters are healthy"))
     }
 
     /// To empty a store that leaves is another matter than to have few replicas.

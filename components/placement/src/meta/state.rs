@@ -15,8 +15,8 @@ use super::{
     read_pairs, record, write_pairs,
 };
 use crate::{
-    BootstrapPlan, Policy, PolicyRefusal, RuleBook, RuleRefusal, SchedulerName, SchedulerPolicy,
-    SettingRefusal, StorePolicy, ids::IdBatch,
+    BootstrapPlan, Policy, PolicyRefusal, RuleBook, SchedulerName, SchedulerPolicy, SettingRefusal,
+    StorePolicy, ids::IdBatch,
 };
 
 /// Recorded with the cluster's identity, where it has stood from the beginning.
@@ -147,20 +147,6 @@ pub enum Refusal {
     /// A store or a scheduler cannot be treated so.
     #[error(transparent)]
     Policy(#[from] PolicyRefusal),
-    /// A placement rule cannot be so.
-    #[error(transparent)]
-    Rule(#[from] RuleRefusal),
-    /// Somebody else has changed the placement rules.
-    #[error(
-        "the placement rules have changed meanwhile: they are at revision {known}, and revision {asked} was to be \
-         replaced. Read them again"
-    )]
-    StaleRules {
-        /// The revision that was to be replaced.
-        asked: u64,
-        /// The one in force.
-        known: u64,
-    },
     /// The first regions exist.
     #[error("the cluster is bootstrapped already")]
     AlreadyBootstrapped,
@@ -556,6 +542,7 @@ impl MetaState {
     ) -> Result<Answer, Refusal> {
         self.check_rules(revision, &book)?;
         let book = book.at_revision(revision.saturating_add(1));
+        debug_assert!(book.revision() > self.policy.rules.revision(), "it only grows");
         records.push(record::put(record::RULES, |writer| book.write(writer)));
         self.policy.rules = book;
         Ok(Answer::Done)
@@ -568,9 +555,9 @@ impl MetaState {
     pub fn check_rules(&self, revision: u64, book: &RuleBook) -> Result<(), Refusal> {
         let known = self.policy.rules.revision();
         if revision != known {
-            return Err(Refusal::StaleRules { asked: revision, known });
+            return Err(PolicyRefusal::StaleRules { asked: revision, known }.into());
         }
-        Ok(book.check()?)
+        Ok(book.check().map_err(PolicyRefusal::Rule)?)
     }
 
     fn set_store_state(

@@ -272,14 +272,14 @@ fn rules_are_replaced_by_whoever_has_read_them() {
     let put = |revision, text: &str| MetaChange::PutRules { revision, book: book(text) };
     assert_eq!(member.apply(put(0, "a/a voter 3")), Ok(Answer::Done));
     assert_eq!(member.state.policy().rules.revision(), 1);
-    let stale = Refusal::StaleRules { asked: 0, known: 1 };
-    assert_eq!(member.apply(put(0, "a/b voter 3")), Err(stale));
-    assert_eq!(
-        member.apply(put(2, "a/b voter 3")),
-        Err(Refusal::StaleRules { asked: 2, known: 1 })
-    );
+    let stale = |asked| Err(PolicyRefusal::StaleRules { asked, known: 1 }.into());
+    assert_eq!(member.apply(put(0, "a/b voter 3")), stale(0));
+    assert_eq!(member.apply(put(2, "a/b voter 3")), stale(2));
     let refusal = member.apply(put(1, "a/b learner 3")).expect_err("nobody could lead");
-    assert!(matches!(&refusal, Refusal::Rule(rule) if rule.rule == "a/b"), "{refusal}");
+    assert!(
+        matches!(&refusal, Refusal::Policy(PolicyRefusal::Rule(rule)) if rule.rule == "a/b"),
+        "{refusal}"
+    );
     assert_eq!(member.state.policy().rules.rules(), book("a/a voter 3").rules());
     assert_eq!(member.apply(put(1, "")), Ok(Answer::Done));
     let rules = &member.state.policy().rules;

@@ -1,6 +1,6 @@
 //! Stores that leave: each region with a peer on one is made whole elsewhere, a few regions at a time, until nothing is
-//! left there. What is to be done for a region says the checker ([`crate::check`]); here is only which regions it is asked
-//! about.
+//! left there. What is to be done for a region says the checker ([`crate::check`](mod@crate::check)); here is only which
+//! regions it is asked about.
 //!
 //! Each look begins with the regions as they are, so that whoever leads next goes on where the last one stopped. A store
 //! that is a tombstone already is looked at as well, since an order that was under way may have put a peer there behind its

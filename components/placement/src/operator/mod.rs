@@ -39,4 +39,4 @@ pub use setbacks::Setbacks;
 pub use step::{Command, PeerChange, PeerChangeKind, SplitAt, Step};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -39,7 +39,7 @@ struct Scene {
 }
 
 /// `1v 2v 3l 4i 5d`: stores, and what the peer on each is; its id is ten times its store's.
-fn peers(text: &str) -> Vec<Peer> {
+pub(crate) fn peers(text: &str) -> Vec<Peer> {
     let peer = |word: &str| {
         let (store, role) = word.split_at(word.len() - 1);
         let store = StoreId(store.parse().expect("a store"));

@@ -5,7 +5,10 @@ use flotilla_base::{
     codec::{CodecError, RecordReader, RecordWriter},
 };
 
-use crate::meta::{read_pairs, write_pairs};
+use crate::{
+    meta::{read_pairs, write_pairs},
+    rule::RuleRefusal,
+};
 
 /// The weight of a store that is like any other, thousandths.
 const WEIGHT_USUAL_PERMILLE: u32 = 1_000;
@@ -94,7 +97,7 @@ impl StorePolicy {
     }
 }
 
-/// Why stores and schedulers are not treated so.
+/// Why stores, schedulers and placement rules are not so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyRefusal {
     /// A label that tools could not write down.
@@ -119,6 +122,20 @@ pub enum PolicyRefusal {
     /// The scheduler is for all stores.
     #[error("the {0} is for all stores: none can be named")]
     NamesStore(super::SchedulerName),
+    /// A placement rule cannot be so.
+    #[error(transparent)]
+    Rule(#[from] RuleRefusal),
+    /// Somebody else has changed the placement rules.
+    #[error(
+        "the placement rules have changed meanwhile: they are at revision {known}, and revision {asked} was to be \
+         replaced. Read them again"
+    )]
+    StaleRules {
+        /// The revision that was to be replaced.
+        asked: u64,
+        /// The one in force.
+        known: u64,
+    },
 }
 
 /// Whether a label may be so.

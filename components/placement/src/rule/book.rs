@@ -144,6 +144,7 @@ impl RuleBook {
         let mut segments: Vec<Segment> =
             keys.into_iter().map(|start| Segment { rules: self.applying(&start), start }).collect();
         segments.dedup_by(|next, kept| next.rules == kept.rules);
+        debug_assert!(segments.is_sorted_by_key(|segment| &segment.start), "ascending");
         debug_assert!(segments.first().is_some_and(|first| first.start.is_empty()), "all keys");
         segments
     }

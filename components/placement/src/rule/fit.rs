@@ -100,12 +100,6 @@ impl MemberSet {
         Self(self.0 & !other.0)
     }
 
-    /// Those that are in both.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
     /// Those of which `is_it` holds.
     #[must_use]
     pub fn filter(self, is_it: impl Fn(usize) -> bool) -> Self {
@@ -255,9 +249,11 @@ fn best(members: &[Member<'_>], demand: &Demand<'_>, matching: MemberSet) -> Mem
         // The next larger number with as many bits.
         let lowest = bits & bits.wrapping_neg();
         let carried = bits + lowest;
-        bits = carried | ((bits ^ carried) >> 2) / lowest;
+        bits = carried | (((bits ^ carried) >> 2) / lowest);
     }
-    best.map_or(MemberSet::NONE, |(_, chosen)| chosen)
+    let best = best.map_or(MemberSet::NONE, |(_, chosen)| chosen);
+    debug_assert_eq!(best.len(), count, "as many as are asked for");
+    best
 }
 
 fn rank(members: &[Member<'_>], demand: &Demand<'_>, chosen: MemberSet) -> Rank {

@@ -7,7 +7,7 @@
 //!
 //! A region lies between two borders of rules. One that does not is split there before anything else.
 //!
-//! Reading order: this file, [`label`], [`book`], [`fit`].
+//! Reading order: this file, [`label`], [`book`], [`fit`](mod@fit).
 
 mod book;
 pub mod fit;

@@ -263,7 +263,8 @@ fn constraints_look_at_labels() {
 
 /// A region and its stores: `1v* zone=z1; 2v down; 3l ill`. The star leads.
 fn fitted(members: &str, rules: &str) -> String {
-    let mut all: Vec<(Peer, Vec<&str>, Vec<(String, String)>)> = Vec::new();
+    type Drawn<'a> = (Peer, Vec<&'a str>, Vec<(String, String)>);
+    let mut all: Vec<Drawn<'_>> = Vec::new();
     for part in members.split(';') {
         let mut words = part.split_whitespace();
         let word = words.next().expect("a member").trim_end_matches('*');

@@ -13,6 +13,7 @@ use flotilla_base::{
 use super::*;
 use crate::{
     OperatorController, Policy, RegionReport, RegionStats, StoreRecord, StoreState, StoreStats,
+    operator::tests::peers,
     rule::tests::book,
     view::{ClusterView, StoreStatus},
 };
@@ -167,14 +168,5 @@ impl Scene {
 
 /// `3l`: the id of a peer is ten times that of its store.
 fn peer(word: &str) -> Peer {
-    let (store, role) = word.split_at(word.len() - 1);
-    let store = StoreId(store.parse().expect("a store"));
-    let role = match role {
-        "v" => PeerRole::Voter,
-        "l" => PeerRole::Learner,
-        "i" => PeerRole::IncomingVoter,
-        "d" => PeerRole::DemotingVoter,
-        other => panic!("no role: {other}"),
-    };
-    Peer { id: PeerId(10 * store.get()), store, role }
+    peers(word)[0]
 }

@@ -476,3 +476,19 @@ fn two_in_one_place_are_never_called_sound() {
     let found = scene("1v 4v 2v 3l").set("isolation-level", "zone").found();
     assert_eq!(found, "move-to-better-location: mv peer: store [4] to [3]");
 }
+
+/// A voter that counts for a learner is a voter all the same.
+#[test]
+fn a_vote_is_not_lost_while_another_voter_is_ill() {
+    let rules = "a/a voter 3; a/b learner 1 host:in=x";
+    let found = |first: &str, third: &str| {
+        let stores = format!("1 {first}; 2 host=x; 3 host=x {third}; 4 host=y; 5; 6");
+        Scene::new(&stores, "5v 1v 3v 6v").rules(rules).found()
+    };
+    let keeps = "stuck: store 3 keeps its vote until the other voters are healthy";
+    assert_eq!(found("cut", "leaving"), keeps);
+    let replaced = "set peers: voters on [1 5 6], learners on [2]";
+    assert_eq!(found("", "leaving"), format!("replace-rule-offline-peer: {replaced}"));
+    assert_eq!(found("", "down"), format!("replace-rule-down-peer: {replaced}"));
+    assert_eq!(found("", ""), "add-rule-peer: add learner: store [2]", "any three vote");
+}

@@ -152,3 +152,22 @@ fn a_few_at_a_time() {
     assert_eq!(leftovers.look(&scene.sight(), &scene.controller).len(), RUNNING_MAX);
     assert_eq!(leftovers.next_look(), Moment::NEVER);
 }
+
+#[test]
+fn a_learner_that_a_rule_asks_for_stays() {
+    let rules = "a/a voter 3; a/b learner 1 disk:in=ssd";
+    let mut scene = Scene::new("1v 2v 3v 4l 5l");
+    scene.policy.rules = crate::rule::tests::book(rules);
+    let record = scene.stores.get_mut(&StoreId(4)).expect("there");
+    record.labels.push(("disk".to_owned(), "ssd".to_owned()));
+    let mut leftovers = Leftovers::default();
+    assert_eq!(
+        scene.tidied_in_time(&mut leftovers),
+        ["remove peer on store 5"],
+        "of the other none"
+    );
+    scene.region.peers.retain(|peer| peer.store != StoreId(5));
+    scene.region.epoch.conf_ver.0 += 1;
+    assert_eq!(scene.tidied(&mut leftovers), [""; 0]);
+    assert_eq!(leftovers.next_look(), Moment::NEVER);
+}
