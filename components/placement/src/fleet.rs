@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use flotilla_base::{Moment, Peer, Span, StoreId};
+use flotilla_base::{Bug, Moment, Peer, Seeded, Span, StoreId};
 
 use crate::{
     meta::{StoreRecord, StoreState},
@@ -126,6 +126,8 @@ pub struct Fleet<'a> {
     /// What is known.
     pub sight: Sight<'a>,
     seats: BTreeMap<StoreId, Seat<'a>>,
+    /// What is wrong on purpose.
+    pub(crate) seeded: Seeded,
 }
 
 impl<'a> Fleet<'a> {
@@ -135,9 +137,15 @@ impl<'a> Fleet<'a> {
         let is_there = |record: &&StoreRecord| record.state != StoreState::Tombstone;
         let records = sight.stores.values().filter(is_there);
         let seats = records.map(|record| (record.id, seat(&sight, record))).collect();
-        let mut fleet = Self { sight, seats };
+        let seeded = operators.seeded();
+        let mut fleet = Self { sight, seats, seeded };
         for running in operators.iter() {
-            fleet.count(running);
+            if !seeded.has(Bug::BALANCE_IGNORES_IN_FLIGHT) {
+                fleet.count(running);
+            }
+            if seeded.has(Bug::BALANCE_COUNTS_IN_FLIGHT_TWICE) {
+                fleet.count(running);
+            }
             fleet.count_arrivals(&running.plan, running.created.now);
         }
         for ended in operators.ended() {

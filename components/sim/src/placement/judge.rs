@@ -227,6 +227,11 @@ impl Judges {
         })
     }
 
+    /// Somebody who is no operator has changed members.
+    pub fn on_foreign_change(&mut self, region: RegionId, conf_ver: ConfVer) {
+        self.causes.insert((region, conf_ver), None);
+    }
+
     /// A leader has carried something out.
     ///
     /// # Errors
@@ -243,7 +248,11 @@ impl Judges {
         })?;
         let conf_ver = after.region.epoch.conf_ver;
         if conf_ver != was.conf_ver {
-            self.causes.insert((id, conf_ver), done.origin);
+            // Who leaves a joint configuration by itself ends what somebody else began.
+            let began = self.causes.get(&(id, was.conf_ver)).copied().flatten();
+            let is_end = done.command == Command::LeaveJoint;
+            let cause = if is_end { done.origin.or(began) } else { done.origin };
+            self.causes.insert((id, conf_ver), cause);
         }
         let healthy = |region: &ModelRegion| region.healthy_voters(&is_running);
         let (had, has) = (healthy(before), healthy(after));
