@@ -247,12 +247,10 @@ impl Judges {
             format!("{done:?} at {was}")
         })?;
         let conf_ver = after.region.epoch.conf_ver;
-        if conf_ver != was.conf_ver {
-            // Who leaves a joint configuration by itself ends what somebody else began.
-            let began = self.causes.get(&(id, was.conf_ver)).copied().flatten();
-            let is_end = done.command == Command::LeaveJoint;
-            let cause = if is_end { done.origin.or(began) } else { done.origin };
-            self.causes.insert((id, conf_ver), cause);
+        // A leader that leaves a joint configuration by itself does what any operator would have to.
+        let is_natural = done.origin.is_none() && done.command == Command::LeaveJoint;
+        if conf_ver != was.conf_ver && !is_natural {
+            self.causes.insert((id, conf_ver), done.origin);
         }
         let healthy = |region: &ModelRegion| region.healthy_voters(&is_running);
         let (had, has) = (healthy(before), healthy(after));

@@ -99,9 +99,10 @@ impl Large {
         self.take(report);
     }
 
-    /// One look of the mind, five seconds later; what it decides, of which nothing is begun.
+    /// One look of the mind at everything, a moment later; what it decides, of which nothing is begun.
     pub fn look(&mut self) -> Vec<Intent> {
-        self.now = self.now + Span::from_millis(5_000);
+        self.mind.hurry(self.now);
+        self.now = self.now + Span::from_millis(100);
         self.beat();
         let (stores, policy, view) = (&self.stores, &self.policy, &self.view);
         let sight = Sight { stores, policy, view, now: self.now };

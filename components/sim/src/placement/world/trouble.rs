@@ -246,6 +246,11 @@ impl World {
             };
             let is_learner = |peer: &&Peer| peer.role == PeerRole::Learner;
             let learner = region.region.peers.iter().find(is_learner).copied();
+            // Nobody can tell a change that was taken back from one that was never heard of.
+            let known = self.around.judges.knowledge.region(id).map(|it| it.region.epoch);
+            if learner.is_none() && known != Some(region.region.epoch) {
+                continue;
+            }
             let conf_ver = region.meddle(learner);
             self.around.judges.on_foreign_change(id, conf_ver);
             self.mark(marks::MEDDLED);
