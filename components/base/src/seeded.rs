@@ -269,6 +269,49 @@ impl Bug {
         "the gate: a sleeping peer heard its leader when it last heard the leader's store",
     );
 
+    /// An operator goes on for members that somebody else has changed. TiKV's placement driver compares epochs for that.
+    pub const EPOCH_IGNORED_OPERATOR: Self = Self::new(
+        "epoch-ignored-operator",
+        "an operator ends when somebody else changes its region",
+    );
+
+    /// A second operator of a region takes the place of the first, whose orders are still under way.
+    pub const TWO_OPERATORS_ON_ONE_REGION: Self =
+        Self::new("two-operators-on-one-region", "a region has one operator at a time");
+
+    /// What is under way does not count when the next move is decided.
+    pub const BALANCE_IGNORES_IN_FLIGHT: Self =
+        Self::new("balance-ignores-in-flight", "what is under way counts once");
+
+    /// What is under way counts on top of what the view counts already.
+    pub const BALANCE_COUNTS_IN_FLIGHT_TWICE: Self =
+        Self::new("balance-counts-in-flight-twice", "what is under way counts once");
+
+    /// The new voter takes the place of the old one before it has the data.
+    pub const REMOVAL_BEFORE_CAUGHT_UP: Self =
+        Self::new("removal-before-the-new-voter-caught-up", "a learner votes when it has all data");
+
+    /// Moves are made for any gain, and again and again.
+    pub const NO_COOL_DOWN_OR_MARGIN: Self =
+        Self::new("no-cool-down-or-margin", "balance leaves alone for a while what it has moved");
+
+    /// A region counts as the mean of all: one that holds most of the data goes round among stores.
+    pub const AVERAGE_INSTEAD_OF_ACTUAL_SIZE: Self = Self::new(
+        "average-instead-of-actual-size",
+        "a move leaves its source with no less than its target",
+    );
+
+    /// Those which the family of placement finds.
+    pub const PLACEMENT: &[Self] = &[
+        Self::EPOCH_IGNORED_OPERATOR,
+        Self::TWO_OPERATORS_ON_ONE_REGION,
+        Self::BALANCE_IGNORES_IN_FLIGHT,
+        Self::BALANCE_COUNTS_IN_FLIGHT_TWICE,
+        Self::REMOVAL_BEFORE_CAUGHT_UP,
+        Self::NO_COOL_DOWN_OR_MARGIN,
+        Self::AVERAGE_INSTEAD_OF_ACTUAL_SIZE,
+    ];
+
     /// All of them, in the order of the board.
     pub const ALL: &[Self] = &[
         Self::ACK_BEFORE_PERSIST,
@@ -320,6 +363,13 @@ impl Bug {
         Self::QUIESCE_WHILE_BEHIND,
         Self::LIVENESS_OF_ANOTHER_RUN_COUNTS,
         Self::GATE_OPENS_WHILE_LEADER_SLEEPS,
+        Self::EPOCH_IGNORED_OPERATOR,
+        Self::TWO_OPERATORS_ON_ONE_REGION,
+        Self::BALANCE_IGNORES_IN_FLIGHT,
+        Self::BALANCE_COUNTS_IN_FLIGHT_TWICE,
+        Self::REMOVAL_BEFORE_CAUGHT_UP,
+        Self::NO_COOL_DOWN_OR_MARGIN,
+        Self::AVERAGE_INSTEAD_OF_ACTUAL_SIZE,
     ];
 
     /// The bug of this name.

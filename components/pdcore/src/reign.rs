@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use flotilla_base::{Bug, StoreId, Term};
+use flotilla_base::{Bug, Seeded, StoreId, Term};
 use flotilla_placement::{
     Answer, Cluster, Drain, IdBatch, IdPool, Leftovers, MetaChange, MetaCommand, Mind,
     OperatorController, Refusal, TsoChange, TsoReign, bootstrap_ids, bootstrap_stores,
@@ -80,14 +80,14 @@ pub(crate) struct Reign<T> {
 }
 
 impl<T> Reign<T> {
-    fn new(term: Term) -> Self {
+    fn new(term: Term, seeded: Seeded) -> Self {
         Self {
             term,
             is_open: false,
             first_window_ms: None,
             ids: IdPool::default(),
             id_waiters: VecDeque::new(),
-            operators: OperatorController::default(),
+            operators: OperatorController::planting(seeded),
             drain: Drain::default(),
             leftovers: Leftovers::default(),
             mind: Mind::default(),
@@ -112,7 +112,7 @@ impl<T> PdCore<T> {
     pub(crate) fn begin_reign(&mut self, role: RoleChange, clocks: Clocks) {
         assert!(self.reign.is_none() && self.last_reign < role.term, "two reigns in one term");
         self.last_reign = role.term;
-        self.reign = Some(Reign::new(role.term));
+        self.reign = Some(Reign::new(role.term, self.config.seeded));
         // What was reported to an earlier reign of this member may have changed since.
         self.view = flotilla_placement::ClusterView::new(clocks.now);
         self.view.take_policy(self.state.policy(), stamp(clocks));

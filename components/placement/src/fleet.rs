@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use flotilla_base::{Moment, Peer, Span, StoreId};
+use flotilla_base::{Bug, Moment, Peer, Seeded, Span, StoreId};
 
 use crate::{
     meta::{StoreRecord, StoreState},
@@ -148,6 +148,8 @@ pub struct Fleet<'a> {
     seats: BTreeMap<StoreId, Seat<'a>>,
     /// Where load is spread at all, and somebody is there to take it. Moves do not change it.
     scale: Option<HeatScale>,
+    /// What is wrong on purpose.
+    pub(crate) seeded: Seeded,
 }
 
 /// What is much load for a store.
@@ -171,9 +173,15 @@ impl<'a> Fleet<'a> {
         let is_there = |record: &&StoreRecord| record.state != StoreState::Tombstone;
         let records = sight.stores.values().filter(is_there);
         let seats = records.map(|record| (record.id, seat(&sight, record))).collect();
-        let mut fleet = Self { sight, seats, scale: None };
+        let seeded = operators.seeded();
+        let mut fleet = Self { sight, seats, scale: None, seeded };
         for running in operators.iter() {
-            fleet.count(running);
+            if !seeded.has(Bug::BALANCE_IGNORES_IN_FLIGHT) {
+                fleet.count(running);
+            }
+            if seeded.has(Bug::BALANCE_COUNTS_IN_FLIGHT_TWICE) {
+                fleet.count(running);
+            }
             fleet.count_arrivals(&running.plan, running.created.now);
         }
         for ended in operators.ended() {

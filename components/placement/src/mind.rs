@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Moment, RegionId, Span, StoreId};
+use flotilla_base::{Bug, Moment, RegionId, Span, StoreId};
 
 use crate::{
     check::{self, Finding},
@@ -265,7 +265,10 @@ impl Mind {
             }
             SchedulerName::BalanceRegion => {
                 let room = room(region);
-                self.balance_region.look(round, &self.moved, room)
+                let forgetful = Moved::default();
+                let is_eager = round.fleet.seeded.has(Bug::NO_COOL_DOWN_OR_MARGIN);
+                let moved = if is_eager { &forgetful } else { &self.moved };
+                self.balance_region.look(round, moved, room)
             }
             SchedulerName::EvictLeader | SchedulerName::EvictSlowStore => {
                 let room = room(leader);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flotilla_base::Bug;
 use flotilla_sim::COMMITTED_SEEDS;
 use flotilla_sim::minimize::Failure;
+use flotilla_sim::placement;
 use flotilla_sim::plan::Change;
 use flotilla_sim::trial::{attempt, repeat};
 
@@ -28,10 +29,19 @@ struct Finding {
     without: Option<Failure>,
 }
 
+/// Runs a seed of the family that is to find the bug, with it or without.
+fn fails(seed: u64, bug: Bug, is_planted: bool) -> Option<Failure> {
+    if Bug::PLACEMENT.contains(&bug) {
+        return placement::trial::attempt(seed, is_planted.then_some(bug), false).outcome.err();
+    }
+    let changes: &[Change] = if is_planted { &[Change::Plant(bug)] } else { &[] };
+    attempt(seed, changes, false).outcome.err()
+}
+
 fn find(bug: Bug) -> Found {
     (1..=SEEDS).find_map(|seed| {
-        let failure = attempt(seed, &[Change::Plant(bug)], false).outcome.err()?;
-        let without = attempt(seed, &[], false).outcome.err();
+        let failure = fails(seed, bug, true)?;
+        let without = fails(seed, bug, false);
         Some(Finding { seed, failure, without })
     })
 }

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use flotilla_base::{Epoch, Moment, Peer, RegionId, StoreId};
+use flotilla_base::{Bug, Epoch, Moment, Peer, RegionId, Seeded, StoreId};
 
 use super::{
     change::{OperatorRefusal, Sight},
@@ -196,11 +196,17 @@ impl Operator {
     }
 
     /// Takes what a leader reports of the region.
-    fn observe(&mut self, info: &RegionInfo) -> Result<(), CancelReason> {
+    fn observe(&mut self, info: &RegionInfo, seeded: Seeded) -> Result<(), CancelReason> {
+        let is_careless = seeded.has(Bug::EPOCH_IGNORED_OPERATOR);
         let seen = Seen::of(info);
         let progress = &mut self.progress;
         let is_same = seen.members == progress.seen.members;
-        if is_same && seen.epoch.conf_ver != progress.seen.epoch.conf_ver {
+        if is_same && seen.epoch.conf_ver != progress.seen.epoch.conf_ver && !is_careless {
+            return Err(CancelReason::MembersChanged);
+        }
+        // What had begun was taken back: the same peer must not come again, since its store may have destroyed it.
+        let had_begun = progress.seen.members != progress.members;
+        if had_begun && seen.members == progress.members && !is_careless {
             return Err(CancelReason::MembersChanged);
         }
         // What had begun was taken back: the same peer must not come again, since its store may have destroyed it.
@@ -217,7 +223,8 @@ impl Operator {
             let after = progress.members.after(step);
             if !step.is_done(info, &progress.members) {
                 let is_ours = [&progress.members, &after].contains(&&progress.seen.members);
-                return if is_ours { Ok(()) } else { Err(CancelReason::MembersChanged) };
+                let goes_on = is_ours || is_careless;
+                return if goes_on { Ok(()) } else { Err(CancelReason::MembersChanged) };
             }
             progress.members = after;
             progress.done += 1;
@@ -261,15 +268,27 @@ pub struct OperatorController {
     /// The last one first, at most [`ENDED_MAX`].
     ended: VecDeque<Arc<EndedOperator>>,
     last_id: u64,
+    seeded: Seeded,
 }
 
 impl OperatorController {
+    /// None yet; with a mistake that is planted on purpose, if any.
+    #[must_use]
+    pub fn planting(seeded: Seeded) -> Self {
+        Self { seeded, ..Self::default() }
+    }
+
+    pub(crate) const fn seeded(&self) -> Seeded {
+        self.seeded
+    }
+
     /// Whether the region may be changed: nothing else is being done to it, nor to too many others.
     ///
     /// # Errors
     /// [`OperatorRefusal::Busy`], [`OperatorRefusal::Full`].
     pub fn check_free(&self, region: RegionId) -> Result<(), OperatorRefusal> {
-        if let Some(running) = self.running.get(&region) {
+        let is_careless = self.seeded.has(Bug::TWO_OPERATORS_ON_ONE_REGION);
+        if let Some(running) = self.running.get(&region).filter(|_| !is_careless) {
             let brief = running.plan.brief.clone();
             return Err(OperatorRefusal::Busy { region, brief });
         }
@@ -407,7 +426,10 @@ impl OperatorController {
     fn pursue(&mut self, sight: &Sight<'_>, info: &RegionInfo, at: Stamp) -> Option<OperatorEvent> {
         let region = info.region.id;
         let operator = self.running.get_mut(&region)?;
-        if let Err(reason) = operator.observe(info) {
+        let is_blind = self.seeded.has(Bug::REMOVAL_BEFORE_CAUGHT_UP);
+        let blind = is_blind.then(|| RegionInfo { pending_peers: Vec::new(), ..info.clone() });
+        let info = blind.as_ref().unwrap_or(info);
+        if let Err(reason) = operator.observe(info, self.seeded) {
             return self.end(region, Ending::Cancelled(reason), at);
         }
         // Success comes before the clock: a report that was late is no failure of what it reports.

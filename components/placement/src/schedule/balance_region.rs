@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{RegionId, StoreId};
+use flotilla_base::{Bug, RegionId, StoreId};
 
 use super::{Idle, Moved, mib, score::Score};
 use crate::{
@@ -52,7 +52,8 @@ impl<'s, 'a> Scale<'s, 'a> {
         };
         let mut takers: Vec<&Seat<'a>> = fleet.seats().filter(takes).collect();
         takers.sort_by_key(|seat| (score(seat), seat.record.id));
-        let margin = mean(fleet).percent(MARGIN_PERCENT);
+        let is_eager = fleet.seeded.has(Bug::NO_COOL_DOWN_OR_MARGIN);
+        let margin = mean(fleet).percent(if is_eager { 0 } else { MARGIN_PERCENT });
         Self { fleet, moved, margin, takers }
     }
 
@@ -80,7 +81,11 @@ impl<'s, 'a> Scale<'s, 'a> {
         if let Err(obstacle) = self.fleet.check_peer(store, bytes) {
             return Some(obstacle.to_string());
         }
-        let weight = bytes.saturating_add(REPLICA_OVERHEAD_BYTES);
+        let weight = if self.fleet.seeded.has(Bug::AVERAGE_INSTEAD_OF_ACTUAL_SIZE) {
+            source.weight_bytes() / source.replicas.max(1)
+        } else {
+            bytes.saturating_add(REPLICA_OVERHEAD_BYTES)
+        };
         let moved = (share(source, weight), share(target, weight));
         if !score(source).gains(score(target), moved, self.margin) {
             let carried = mib(target.bytes);

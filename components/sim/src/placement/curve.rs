@@ -53,6 +53,11 @@ impl Curve {
         self.samples.push((now, points));
     }
 
+    /// Forgets what was seen later than this.
+    pub fn cut(&mut self, last: Moment) {
+        self.samples.retain(|(at, _)| *at <= last);
+    }
+
     /// Forgets all samples.
     pub fn clear(&mut self) {
         self.samples.clear();

@@ -227,6 +227,11 @@ impl Judges {
         })
     }
 
+    /// Somebody who is no operator has changed members.
+    pub fn on_foreign_change(&mut self, region: RegionId, conf_ver: ConfVer) {
+        self.causes.insert((region, conf_ver), None);
+    }
+
     /// A leader has carried something out.
     ///
     /// # Errors
@@ -242,7 +247,9 @@ impl Judges {
             format!("{done:?} at {was}")
         })?;
         let conf_ver = after.region.epoch.conf_ver;
-        if conf_ver != was.conf_ver {
+        // A leader that leaves a joint configuration by itself does what any operator would have to.
+        let is_natural = done.origin.is_none() && done.command == Command::LeaveJoint;
+        if conf_ver != was.conf_ver && !is_natural {
             self.causes.insert((id, conf_ver), done.origin);
         }
         let healthy = |region: &ModelRegion| region.healthy_voters(&is_running);

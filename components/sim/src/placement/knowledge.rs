@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::{Incarnation, Moment, Peer, Region, RegionId, Span, StoreId};
+use flotilla_base::{Incarnation, Moment, Peer, PeerId, Region, RegionId, Span, StoreId};
 use flotilla_placement::{Operator, RegionReport, Step, StoreStats, fleet::REPLICA_OVERHEAD_BYTES};
 
 /// A store that is silent for longer takes nothing.
@@ -51,11 +51,42 @@ impl Load {
     }
 }
 
+/// How far an operator has come, by what was reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    operator: Operator,
+    /// Peers that have had all data.
+    arrived: BTreeSet<PeerId>,
+    /// Whether the lead was where it is to be, with all data in place.
+    is_handed_over: bool,
+}
+
+impl Known {
+    fn new(operator: Operator) -> Self {
+        Self { operator, arrived: BTreeSet::new(), is_handed_over: false }
+    }
+
+    fn on_report(&mut self, report: &RegionReport) {
+        let mut lacks = false;
+        for step in &self.operator.plan.steps {
+            match step {
+                Step::AddLearner(peer) if has_all(report, peer) => _ = self.arrived.insert(peer.id),
+                Step::AddLearner(peer) => lacks |= !self.arrived.contains(&peer.id),
+                Step::TransferLeader { to, .. } => {
+                    let has_it = to.iter().any(|peer| peer.id == report.leader.id);
+                    self.is_handed_over |= has_it && !lacks;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Everything that one reign of the placement driver was told.
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge {
     regions: BTreeMap<RegionId, RegionReport>,
-    operators: BTreeMap<RegionId, Operator>,
+    operators: BTreeMap<RegionId, Known>,
     stores: BTreeMap<StoreId, KnownStore>,
 }
 
@@ -67,6 +98,9 @@ impl Knowledge {
             && report.stats.size_bytes == 0
         {
             report.stats.size_bytes = known.stats.size_bytes;
+        }
+        if let Some(known) = self.operators.get_mut(&report.region.id) {
+            known.on_report(&report);
         }
         self.regions.insert(report.region.id, report);
     }
@@ -105,7 +139,8 @@ impl Knowledge {
 
     /// An operator begins. Returns the one that the region had already.
     pub fn on_begun(&mut self, operator: Operator) -> Option<Operator> {
-        self.operators.insert(operator.plan.region, operator)
+        let before = self.operators.insert(operator.plan.region, Known::new(operator));
+        before.map(|before| before.operator)
     }
 
     /// An operator has ended.
@@ -116,7 +151,7 @@ impl Knowledge {
     /// The operator of a region.
     #[must_use]
     pub fn operator(&self, region: RegionId) -> Option<&Operator> {
-        self.operators.get(&region)
+        self.operators.get(&region).map(|known| &known.operator)
     }
 
     /// How many go on.
@@ -142,21 +177,22 @@ impl Knowledge {
     pub fn loads(&self, except: RegionId) -> BTreeMap<StoreId, Load> {
         let mut loads: BTreeMap<StoreId, Load> = BTreeMap::new();
         for (id, report) in &self.regions {
-            let operator = self.operators.get(id).filter(|_| *id != except);
+            let known = self.operators.get(id).filter(|_| *id != except);
             let mut stores: BTreeSet<StoreId> =
                 report.region.peers.iter().map(|peer| peer.store).collect();
             let mut leader = report.leader.store;
-            for step in operator.iter().flat_map(|operator| &operator.plan.steps) {
+            for step in known.iter().flat_map(|known| &known.operator.plan.steps) {
                 match step {
                     Step::AddLearner(peer) => {
                         stores.insert(peer.store);
                         let load = loads.entry(peer.store).or_default();
-                        load.copies += u32::from(!has_all(report, peer));
+                        let has_come = known.is_some_and(|it| it.arrived.contains(&peer.id));
+                        load.copies += u32::from(!has_come);
                     }
                     Step::RemovePeer(peer) => _ = stores.remove(&peer.store),
                     Step::TransferLeader { to, .. } => {
-                        let has_it = to.iter().any(|peer| peer.id == report.leader.id);
-                        leader = to.first().filter(|_| !has_it).map_or(leader, |to| to.store);
+                        let is_over = known.is_some_and(|it| it.is_handed_over);
+                        leader = to.first().filter(|_| !is_over).map_or(leader, |to| to.store);
                     }
                     _ => {}
                 }

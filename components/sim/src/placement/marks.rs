@@ -57,6 +57,9 @@ pub const NO_QUORUM: Mark = mark("no-quorum", "a region has too few voters to el
 pub const SPLIT: Mark = mark("split", "a region is split");
 /// Somebody asks.
 pub const WISH: Mark = mark("wish", "somebody asks for a change of a region");
+/// Somebody else acts.
+pub const MEDDLED: Mark =
+    mark("meddled", "somebody else changes the members of a region that has an operator");
 /// A store is to leave.
 pub const REMOVED: Mark = mark("store-removed", "a store that is gone is to be removed");
 /// A store has left.
@@ -89,6 +92,7 @@ pub const ALL: &[Mark] = &[
     NO_QUORUM,
     SPLIT,
     WISH,
+    MEDDLED,
     REMOVED,
     BURIED,
     PD_STOPPED_BUSY,

@@ -6,12 +6,13 @@
 //! changed is judged where they are real, in [`crate::world`].
 //!
 //! Reading order: [`driver`], [`store`], [`region`], [`trouble`], [`world`], [`knowledge`], [`judge`], [`plan`],
-//! [`trial`], [`curve`].
+//! [`trial`], [`curve`], [`large`].
 
 pub mod curve;
 pub mod driver;
 pub mod judge;
 pub mod knowledge;
+pub mod large;
 pub mod marks;
 pub mod plan;
 pub mod region;

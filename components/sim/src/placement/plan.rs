@@ -128,7 +128,7 @@ fn draw_troubles(
     for _trouble in 0..count {
         let begin = at(rng, 0);
         let place: Place = index(rng, stores as u64);
-        let trouble = match rng.below(12) {
+        let trouble = match rng.below(13) {
             0 | 1 => {
                 troubles.push((at(rng, 50), Trouble::Start(place)));
                 Trouble::Stop(place)
@@ -142,6 +142,7 @@ fn draw_troubles(
             5 => Trouble::Resize(50 + rng.below(150)),
             6 | 7 => Trouble::Split,
             8 => Trouble::Transfer,
+            12 => Trouble::Meddle,
             9 => Trouble::Move,
             10 => {
                 let weight = |rng: &mut Rng| [500, 1_000, 2_000, 3_000][index(rng, 4)];

@@ -164,6 +164,18 @@ impl ModelRegion {
         Some(new)
     }
 
+    /// Somebody takes a learner away, or changes members and changes them back. Returns the version behind it.
+    pub fn meddle(&mut self, learner: Option<Peer>) -> ConfVer {
+        if let Some(learner) = learner {
+            self.region.peers.retain(|peer| peer.id != learner.id);
+            self.behind.remove(&learner.id);
+        } else {
+            self.bump_conf();
+        }
+        self.bump_conf();
+        self.region.epoch.conf_ver
+    }
+
     fn bump_conf(&mut self) {
         let conf_ver = &mut self.region.epoch.conf_ver;
         *conf_ver = ConfVer(conf_ver.get() + 1);

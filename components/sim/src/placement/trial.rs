@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use flotilla_base::{Bug, Seeded, Span};
+use flotilla_placement::SchedulerName;
 
 use super::{Noise, Plan, Summary, World, trouble::Trouble};
 use crate::judge::Verdict;
@@ -68,6 +69,10 @@ pub fn run(world: &mut World, plan: &Plan) -> Verdict {
     let end = begun + plan.length;
     world.run_for(end.since(world.now()))?;
     world.set_noise(Noise::default());
+    while !world.driver().is_running() {
+        world.run_for(Span::from_millis(1_000))?;
+    }
+    world.trouble(&Trouble::Unschedule(SchedulerName::EvictLeader))?;
     for place in 0..world.points().len() {
         world.trouble(&Trouble::Start(place))?;
         world.trouble(&Trouble::Fast(place))?;

@@ -34,6 +34,8 @@ pub enum Trouble {
     Transfer,
     /// Somebody moves a replica by hand.
     Move,
+    /// Somebody who is not this placement driver changes the members of regions that it is changing.
+    Meddle,
     /// Somebody weighs a store: thousandths for leads and for data.
     Weigh(Place, u32, u32),
     /// Somebody sets a setting.
@@ -58,6 +60,7 @@ impl fmt::Display for Trouble {
             Self::Split => f.write_str("a region is to be split"),
             Self::Transfer => f.write_str("somebody moves a lead"),
             Self::Move => f.write_str("somebody moves a replica"),
+            Self::Meddle => f.write_str("somebody else changes members"),
             Self::Weigh(place, leads, data) => {
                 write!(f, "store number {place} weighs {leads} for leads and {data} for data")
             }

@@ -24,7 +24,6 @@ use super::marks;
 use super::region::{ModelRegion, Origin, SplitNumber};
 use super::store::Store;
 use super::summary::Summary;
-use super::trouble::Trouble;
 use crate::judge::Verdict;
 use crate::marks::{Mark, Marks};
 
@@ -75,7 +74,6 @@ pub(super) enum Event {
     StoreBeat(StoreId, Incarnation),
     /// A store that found no placement driver looks again.
     Reconnect(StoreId, Incarnation),
-    Trouble(Trouble),
     StartPd,
     Sample,
 }
@@ -239,7 +237,6 @@ impl World {
                 self.connect(store, run);
                 Ok(())
             }
-            Event::Trouble(trouble) => self.trouble(&trouble),
             Event::StartPd => self.start_pd(),
             Event::Sample => {
                 self.sample();

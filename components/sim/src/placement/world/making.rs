@@ -106,10 +106,16 @@ impl World {
     }
 
     pub(super) fn sample(&mut self) {
-        const EACH: Span = Span::from_millis(10_000);
+        const EACH: Span = Span::from_millis(5_000);
         let points = self.points().into_iter().map(|(_, point)| point).collect();
         self.around.curve.add(self.now, points);
         self.schedule(EACH, Event::Sample);
+    }
+
+    /// Forgets what was drawn later than two minutes behind the last decision.
+    pub fn cut_curve(&mut self) {
+        const BEHIND: Span = Span::from_millis(120_000);
+        self.around.curve.cut(self.last_change + BEHIND);
     }
 
     /// Forgets what was drawn so far.

@@ -1,6 +1,6 @@
 //! Leaders: what they are told and do, how data comes to their peers, and who takes their place.
 
-use flotilla_base::{Peer, PeerId, PeerRole, Region, RegionId, Term};
+use flotilla_base::{Peer, PeerId, PeerRole, Region, RegionId, Span, Term};
 use flotilla_pdcore::{Input, Outcome};
 use flotilla_placement::{Answer, IdBatch, deal_split_ids, operator::Command};
 
@@ -75,7 +75,14 @@ impl World {
         let before = region.clone();
         let new = region.change(&done.command);
         let wanted = self.max_replicas as usize;
-        self.around.judges.on_effect(&done, (&before, region), (wanted, is_running))?;
+        // Nobody could know yet of a store that has stopped a moment ago.
+        let now = self.now;
+        let seems_there = |peer: Peer| {
+            stores.get(&peer.store).is_some_and(|it| {
+                it.is_running || now.since(it.stopped) < Span::from_millis(10_000)
+            })
+        };
+        self.around.judges.on_effect(&done, (&before, region), (wanted, seems_there))?;
         let is_out = region.leader().is_none_or(|leader| leader.role == PeerRole::Learner);
         new.into_iter().for_each(|peer| self.bring_data(id, peer));
         if is_out {

@@ -1,6 +1,6 @@
 //! How a world takes what comes from outside.
 
-use flotilla_base::{Incarnation, Peer, Region, RegionId, Span, StoreId};
+use flotilla_base::{Incarnation, Peer, PeerRole, Region, RegionId, Span, StoreId};
 use flotilla_pdcore::{AskedChange, Decided, Input, Wish};
 use flotilla_placement::{Answer, Change, Leave, SchedulerPolicy, StorePolicy};
 
@@ -38,6 +38,7 @@ impl World {
                 return drawn.map_or(Ok(()), |id| self.ask_split(id));
             }
             Trouble::Transfer | Trouble::Move => return self.wish(*trouble == Trouble::Move),
+            Trouble::Meddle => return self.meddle(),
             Trouble::Weigh(place, leads, data) => {
                 let Some(store) = self.store_at(*place) else { return Ok(()) };
                 let policy = StorePolicy {
@@ -171,6 +172,8 @@ impl World {
         let id = self.store_at(place);
         if let Some(store) = id.and_then(|id| self.stores.get_mut(&id)) {
             store.is_slow = is_slow;
+            let id = store.id;
+            self.say(id);
         }
     }
 
@@ -232,6 +235,30 @@ impl World {
             let share = 1 + rng.below(percent);
             region.size_bytes = (region.size_bytes / 100).saturating_mul(share).max(1);
         }
+    }
+
+    /// Learners that are about to come are taken away again; where there is none, members change and change back.
+    fn meddle(&mut self) -> Verdict {
+        let knowledge = &self.around.judges.knowledge;
+        let is_busy = |id: &&RegionId| knowledge.operator(**id).is_some();
+        let busy: Vec<RegionId> = self.regions.keys().filter(is_busy).take(4).copied().collect();
+        for id in busy {
+            let Some(region) = self.regions.get_mut(&id).filter(|it| it.leader.is_some()) else {
+                continue;
+            };
+            let is_learner = |peer: &&Peer| peer.role == PeerRole::Learner;
+            let learner = region.region.peers.iter().find(is_learner).copied();
+            // Nobody can tell a change that was taken back from one that was never heard of.
+            let known = self.around.judges.knowledge.region(id).map(|it| it.region.epoch);
+            if learner.is_none() && known != Some(region.region.epoch) {
+                continue;
+            }
+            let conf_ver = region.meddle(learner);
+            self.around.judges.on_foreign_change(id, conf_ver);
+            self.mark(marks::MEDDLED);
+            self.report(id);
+        }
+        Ok(())
     }
 
     fn draw_region(&mut self) -> Option<RegionId> {

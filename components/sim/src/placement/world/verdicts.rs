@@ -26,6 +26,8 @@ struct Share {
     /// Thousandths.
     lead_weight: u64,
     takes: bool,
+    /// What may come to it before it is full.
+    room_bytes: u64,
 }
 
 /// What was so when the calm began.
@@ -82,9 +84,9 @@ impl World {
                 .sum();
             let record = state.and_then(|state| state.stores().get(&store));
             let stats = model.stats(point.replicas, point.mib << 20);
-            let kept = u128::from(1_000 - policy.settings.low_space_permille.min(1_000));
-            let has_room = u128::from(stats.available_bytes) * 1_000
-                >= u128::from(stats.capacity_bytes) * kept;
+            let kept = u64::from(1_000 - policy.settings.low_space_permille.min(1_000));
+            let room_bytes =
+                stats.available_bytes.saturating_sub(stats.capacity_bytes / 1_000 * kept);
             let is_up = model.is_running && record.is_some_and(|it| it.state == StoreState::Up);
             let own = policy.store(store);
             shares.insert(
@@ -94,7 +96,8 @@ impl World {
                     leaders: point.leaders,
                     data_weight: u64::from(own.region_weight_permille),
                     lead_weight: u64::from(own.leader_weight_permille),
-                    takes: is_up && has_room && !model.is_slow,
+                    takes: is_up && room_bytes > 0 && !model.is_slow,
+                    room_bytes,
                 },
             );
         }
@@ -116,12 +119,13 @@ impl World {
             };
             shares.values().map(above).sum()
         };
+        let total: u64 = shares.values().map(|it| it.weight_bytes).sum();
         let is_free = self.around.judges.knowledge.operators() == 0;
         Baseline {
             done: self.around.summary,
             bytes: excess(|it| it.weight_bytes, |it| it.data_weight),
             leads: excess(|it| it.leaders, |it| it.lead_weight),
-            is_bound: is_free && shares.values().all(|share| share.takes),
+            is_bound: is_free && shares.values().all(|it| it.takes && it.room_bytes > total),
         }
     }
 
@@ -192,7 +196,7 @@ impl World {
         let data = |share: &Share| (share.weight_bytes, share.data_weight);
         for (store, to) in shares {
             let gain = gain(data(from), data(to), weight);
-            let could = to.takes && shape.peer_on(*store).is_none();
+            let could = to.takes && weight <= to.room_bytes && shape.peer_on(*store).is_none();
             let is_left = could && gain.is_some_and(|gain| gain > margin);
             require(!is_left, "data is even in the end", || {
                 format!("{from:?} has {weight} bytes of {shape:?}, and {to:?} on {store} could")
