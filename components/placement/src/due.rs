@@ -1,6 +1,6 @@
 //! Regions that have to be looked at again, each at its time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use flotilla_base::{Moment, RegionId};
 
@@ -14,8 +14,8 @@ pub(crate) struct Due {
 impl Due {
     /// A region is due then; one that is due already stays so.
     pub(crate) fn put(&mut self, region: RegionId, due: Moment) {
-        if !self.by_region.contains_key(&region) {
-            self.by_region.insert(region, due);
+        if let Entry::Vacant(place) = self.by_region.entry(region) {
+            place.insert(due);
             self.queue.insert((due, region));
         }
         debug_assert_eq!(self.by_region.len(), self.queue.len());

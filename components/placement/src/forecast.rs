@@ -307,7 +307,7 @@ impl Forecast {
         match &step {
             Step::SplitRegion { .. } => self.split(id),
             Step::TransferLeader { to, .. } => {
-                paper.leader = to.first().copied().unwrap_or(paper.leader)
+                paper.leader = to.first().copied().unwrap_or(paper.leader);
             }
             step => {
                 let members = Shape::of(&paper.region).after(step);

@@ -184,7 +184,7 @@ impl Mind {
                 return false;
             }
             let is_whole = sight.view.has_met_everybody(sight.now, sight.stores.keys().copied())
-                && sight.view.regions().holes().is_empty();
+                && !sight.view.regions().has_holes();
             self.gate = if is_whole { Gate::Open } else { Gate::Shut(sight.now + GATE_PAUSE) };
         }
         self.gate == Gate::Open
@@ -209,6 +209,7 @@ impl Mind {
         let last = round.decided() + limit.saturating_sub(running);
         let setbacks = Setbacks::of(round.operators, sight.now);
         for _look in 0..REGIONS_PER_LOOK {
+            debug_assert!(round.decided() <= last, "as many repairs as may run at once");
             if round.decided() >= last {
                 self.next_repair = sight.now + FULL_PAUSE;
                 break;

@@ -56,6 +56,7 @@ impl<'a> Round<'a> {
 
     /// What has been decided, in this order.
     pub(crate) fn into_intents(self) -> Vec<Intent> {
+        debug_assert_eq!(self.taken.len(), self.intents.len(), "each region has one intent");
         self.intents
     }
 }

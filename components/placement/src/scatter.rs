@@ -65,6 +65,7 @@ impl Counts {
 }
 
 fn shift(counts: &mut BTreeMap<StoreId, u64>, from: StoreId, to: StoreId) {
+    debug_assert_ne!(from, to, "it goes to another store");
     let left = counts.entry(from).or_default();
     *left = left.saturating_sub(1);
     *counts.entry(to).or_default() += 1;
@@ -109,6 +110,9 @@ pub fn scatter(
         }
     }
     scattered.intents = round.into_intents();
+    let Scattered { intents, settled, failed } = &scattered;
+    let told = intents.len() + settled.len() + failed.len();
+    debug_assert_eq!(told, regions.len(), "each region is told of once");
     scattered
 }
 

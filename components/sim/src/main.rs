@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     }
     let is_sound = match parse(&arguments) {
         Ok(Command::Run(run)) => shell::run::run(&run),
-        Ok(Command::Sweep(sweep)) => shell::sweep::sweep(&sweep),
+        Ok(Command::Sweep(sweep)) => shell::sweep::sweep::<shell::sweep::Clusters>(&sweep),
         Ok(Command::Determinism { seeds }) => shell::run::are_deterministic(seeds),
         Ok(Command::Placement(command)) => shell::placement::placement(&command),
         Ok(Command::Minimize { seed, changes }) => shell::minimize::minimize(seed, &changes),

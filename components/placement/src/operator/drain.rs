@@ -120,6 +120,6 @@ impl Sight<'_> {
         let regions = self.view.regions();
         self.stores.get(&store).is_some_and(is_offline)
             && regions.load(store).regions == 0
-            && regions.holes().is_empty()
+            && !regions.has_holes()
     }
 }

@@ -114,7 +114,7 @@ impl Sight<'_> {
             });
         }
         let regions = self.view.regions();
-        if !regions.holes().is_empty() {
+        if regions.has_holes() {
             return Err(RemovalRefusal::RegionsUnknown(store));
         }
         for info in regions.of_store(store, RegionId(0)) {

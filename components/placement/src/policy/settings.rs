@@ -47,6 +47,10 @@ pub struct Limits {
 
 /// Which faults of regions are mended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of the public protocol, each by itself"
+)]
 pub struct Repairs {
     /// A region with too few replicas gets another one.
     pub makes_up: bool,

@@ -107,6 +107,7 @@ impl<'s, 'a> Scale<'s, 'a> {
     fn relocation(&self, info: &RegionInfo, source: &Seat<'_>) -> Option<Intent> {
         let from = source.record.id;
         let to = *self.takers.iter().find(|seat| self.refusal(info, source, seat).is_none())?;
+        debug_assert_ne!(from, to.record.id, "a store that has a replica takes no other one");
         let change = Change::MovePeer { from, to: to.record.id };
         let plan = self.fleet.sight.plan(info.region.id, &change).ok()?;
         // The lead goes with it, and not always to where the replica goes.

@@ -165,17 +165,24 @@ impl RegionMap {
     /// The keys that [`Self::scan`] lists in no region, ascending.
     #[must_use]
     pub fn holes(&self) -> Vec<KeyRange> {
-        let mut holes = Vec::new();
+        self.each_hole().collect()
+    }
+
+    /// Whether there are [`Self::holes`]. Ends at the first of them.
+    #[must_use]
+    pub fn has_holes(&self) -> bool {
+        self.each_hole().next().is_some()
+    }
+
+    fn each_hole(&self) -> impl Iterator<Item = KeyRange> {
         let mut border = Some(Key::new());
-        for info in self.whole(&KeyRange::all()) {
-            let own = &info.region.range;
-            if let Some(start) = border.filter(|border| own.start > *border) {
-                holes.push(KeyRange::new(start, own.start.clone()));
-            }
+        let regions = self.whole_everywhere().map(|info| Some(&info.region.range));
+        regions.chain([None]).filter_map(move |own| {
+            let start = border.take()?;
+            let Some(own) = own else { return Some(KeyRange::new(start, Key::new())) };
             border = (!own.end.is_empty()).then(|| own.end.clone());
-        }
-        holes.extend(border.map(|start| KeyRange::new(start, Key::new())));
-        holes
+            (own.start > start).then(|| KeyRange::new(start, own.start.clone()))
+        })
     }
 
     /// Every region, by id.
@@ -351,6 +358,11 @@ impl RegionMap {
     /// Regions that own their whole range, of which a part lies in `range`; ascending.
     fn whole(&self, range: &KeyRange) -> impl Iterator<Item = &Arc<RegionInfo>> {
         let pairs = self.overlapping_pairs(range).filter(|(start, tile)| tile.is_whole(start));
+        pairs.map(|(_, tile)| &tile.info)
+    }
+
+    fn whole_everywhere(&self) -> impl Iterator<Item = &Arc<RegionInfo>> {
+        let pairs = self.tiles.iter().filter(|(start, tile)| tile.is_whole(start));
         pairs.map(|(_, tile)| &tile.info)
     }
 

@@ -101,11 +101,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             is_traced: given.take_flag("--trace"),
             history: given.history.take(),
         }),
-        "sweep" => Command::Sweep(SweepCommand {
-            seeds: given.take_seeds(COMMITTED_SEEDS)?,
-            jobs: given.jobs.take().unwrap_or(1).max(1),
-            keeps_going: given.take_flag("--keep-going"),
-        }),
+        "sweep" => Command::Sweep(given.take_sweep(COMMITTED_SEEDS)?),
         "determinism" => {
             let seeds = match given.seed.take() {
                 Some(seed) => seed..=seed,
@@ -131,11 +127,7 @@ fn parse_placement(arguments: &[String]) -> Result<PlacementCommand, String> {
             bug: given.take_bug(),
             is_traced: given.take_flag("--trace"),
         },
-        "sweep" => PlacementCommand::Sweep {
-            seeds: given.take_seeds(placement::COMMITTED_SEEDS)?,
-            jobs: given.jobs.take().unwrap_or(1).max(1),
-            keeps_going: given.take_flag("--keep-going"),
-        },
+        "sweep" => PlacementCommand::Sweep(given.take_sweep(placement::COMMITTED_SEEDS)?),
         other => return Err(format!("there is no command {other:?} of placement")),
     };
     given.expect_nothing_left(verb).map(|()| command)
@@ -168,6 +160,14 @@ fn read(options: &[String]) -> Result<Given, String> {
 impl Given {
     fn take_seed(&mut self) -> Result<u64, String> {
         self.seed.take().ok_or_else(|| "--seed is missing".to_owned())
+    }
+
+    fn take_sweep(&mut self, committed: RangeInclusive<u64>) -> Result<SweepCommand, String> {
+        Ok(SweepCommand {
+            seeds: self.take_seeds(committed)?,
+            jobs: self.jobs.take().unwrap_or(1).max(1),
+            keeps_going: self.take_flag("--keep-going"),
+        })
     }
 
     fn take_seeds(&mut self, usual: RangeInclusive<u64>) -> Result<RangeInclusive<u64>, String> {
