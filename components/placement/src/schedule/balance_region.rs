@@ -33,8 +33,35 @@ struct Scale<'s, 'a> {
     fleet: &'s Fleet<'a>,
     moved: &'s Moved,
     margin: Score,
-    /// Stores that take replicas, those that carry least in front.
+    /// What each of `takers` would carry if all were even.
+    even: Score,
+    /// Stores that take replicas now or in a moment, those that carry least in front.
     takers: Vec<&'s Seat<'a>>,
+    /// Whether a store that carries more than those that are looked at has replicas that may not leave it yet.
+    is_held_above: bool,
+}
+
+/// What a look at replicas of one store came to.
+enum Search {
+    /// One of them is to go.
+    Found(Box<Intent>),
+    /// None, and some have come a short time ago: they may go later.
+    Held,
+    /// None.
+    Nothing,
+}
+
+/// Why a replica does not go to a store.
+struct Refusal {
+    why: String,
+    /// Whether it is likely to be over in a moment.
+    is_passing: bool,
+}
+
+impl Refusal {
+    fn lasting(why: impl ToString) -> Self {
+        Self { why: why.to_string(), is_passing: false }
+    }
 }
 
 fn score(seat: &Seat<'_>) -> Score {
@@ -48,13 +75,16 @@ fn share(seat: &Seat<'_>, bytes: u64) -> Score {
 impl<'s, 'a> Scale<'s, 'a> {
     fn of(fleet: &'s Fleet<'a>, moved: &'s Moved) -> Self {
         let takes = |seat: &&Seat<'_>| {
-            seat.policy.region_weight_permille > 0 && fleet.check_peer(seat.record.id, 0).is_ok()
+            let obstacle = fleet.check_peer(seat.record.id, 0).err();
+            seat.policy.region_weight_permille > 0
+                && obstacle.is_none_or(|obstacle| obstacle.is_passing())
         };
         let mut takers: Vec<&Seat<'a>> = fleet.seats().filter(takes).collect();
         takers.sort_by_key(|seat| (score(seat), seat.record.id));
         let is_eager = fleet.seeded.has(Bug::NO_COOL_DOWN_OR_MARGIN);
         let margin = mean(fleet).percent(if is_eager { 0 } else { MARGIN_PERCENT });
-        Self { fleet, moved, margin, takers }
+        let even = even(&takers);
+        Self { fleet, moved, margin, even, takers, is_held_above: false }
     }
 
     /// The stores that carry more than another one could take, those that carry most in front.
@@ -72,41 +102,70 @@ impl<'s, 'a> Scale<'s, 'a> {
         sources
     }
 
-    /// Why a replica does not go from `source` to `target`; `None` where it may.
-    fn refusal(&self, info: &RegionInfo, source: &Seat<'_>, target: &Seat<'_>) -> Option<String> {
+    /// Why a replica does not go from `source` to `target`; `None` where it may. What passes is told where nothing else
+    /// is in the way.
+    fn refusal(&self, info: &RegionInfo, source: &Seat<'_>, target: &Seat<'_>) -> Option<Refusal> {
         let (store, bytes) = (target.record.id, info.stats.size_bytes);
         if info.region.peer_on(store).is_some() {
-            return Some("it has a replica of the region".to_owned());
+            return Some(Refusal::lasting("it has a replica of the region"));
         }
-        if let Err(obstacle) = self.fleet.check_peer(store, bytes) {
-            return Some(obstacle.to_string());
+        let obstacle = self.fleet.check_peer(store, bytes).err();
+        if let Some(lasting) = obstacle.as_ref().filter(|obstacle| !obstacle.is_passing()) {
+            return Some(Refusal::lasting(lasting));
         }
-        let weight = if self.fleet.seeded.has(Bug::AVERAGE_INSTEAD_OF_ACTUAL_SIZE) {
-            source.weight_bytes() / source.replicas.max(1)
-        } else {
-            bytes.saturating_add(REPLICA_OVERHEAD_BYTES)
-        };
+        let weight = self.weight(info, source);
         let moved = (share(source, weight), share(target, weight));
         if !score(source).gains(score(target), moved, self.margin) {
             let carried = mib(target.bytes);
-            return Some(format!("it holds {carried}: the gap is within the tolerance"));
+            return Some(Refusal::lasting(format!(
+                "it holds {carried}: the gap is within the tolerance"
+            )));
         }
         if !check::keeps_place(self.fleet, info, source.record.id, store) {
-            return Some("the replicas would be nearer to each other there".to_owned());
+            return Some(Refusal::lasting("the replicas would be nearer to each other there"));
         }
         if self.moved.is_cooling(self.fleet.sight.now, info.region.id, store) {
-            return Some("a replica of the region left it a short time ago".to_owned());
+            return Some(Refusal::lasting("a replica of the region left it a short time ago"));
         }
-        if let Err(obstacle) = self.fleet.check_heat(store, info.load.rates.replica_heat()) {
-            return Some(obstacle.to_string());
+        if let Err(hot) = self.fleet.check_heat(store, info.load.rates.replica_heat()) {
+            return Some(Refusal::lasting(hot));
+        }
+        obstacle.map(|passing| Refusal { why: passing.to_string(), is_passing: true })
+    }
+
+    /// What a replica of the region weighs, in bytes.
+    fn weight(&self, info: &RegionInfo, source: &Seat<'_>) -> u64 {
+        if self.fleet.seeded.has(Bug::AVERAGE_INSTEAD_OF_ACTUAL_SIZE) {
+            return source.weight_bytes() / source.replicas.max(1);
+        }
+        info.stats.size_bytes.saturating_add(REPLICA_OVERHEAD_BYTES)
+    }
+
+    /// Where a replica of the region goes from `source`: to the store that carries least of those that may take it.
+    ///
+    /// Where one that carries less takes none for a moment, others are only filled up to what all are to carry, and where
+    /// one that carries more gives none for a moment, others only give what they have above that: the rest would have to
+    /// move once more.
+    fn target(&self, info: &RegionInfo, source: &Seat<'_>) -> Option<&'s Seat<'a>> {
+        let weight = self.weight(info, source);
+        if self.is_held_above && score(source) < self.even + share(source, weight) {
+            return None;
+        }
+        let mut has_better = false;
+        for seat in &self.takers {
+            match self.refusal(info, source, seat) {
+                None if has_better && score(seat) + share(seat, weight) > self.even => return None,
+                None => return Some(seat),
+                Some(refusal) => has_better |= refusal.is_passing,
+            }
         }
         None
     }
 
-    /// A replica of the region from `source` to the store that carries least of those that may take it.
+    /// A replica of the region from `source` to where it goes.
     fn relocation(&self, info: &RegionInfo, source: &Seat<'_>) -> Option<Intent> {
         let from = source.record.id;
-        let to = *self.takers.iter().find(|seat| self.refusal(info, source, seat).is_none())?;
+        let to = self.target(info, source)?;
         debug_assert_ne!(from, to.record.id, "a store that has a replica takes no other one");
         let change = Change::MovePeer { from, to: to.record.id };
         let plan = self.fleet.sight.plan(info.region.id, &change).ok()?;
@@ -115,7 +174,7 @@ impl<'s, 'a> Scale<'s, 'a> {
         let others = self.takers.iter().filter(|seat| seat.record.id != to.record.id);
         let alternatives = others.take(ALTERNATIVES_MAX).map(|seat| {
             let why = || format!("it holds {}, which is more", mib(seat.bytes));
-            let why = self.refusal(info, source, seat).unwrap_or_else(why);
+            let why = self.refusal(info, source, seat).map_or_else(why, |refusal| refusal.why);
             Alternative { store: seat.record.id, why }
         });
         let decision = Decision {
@@ -150,12 +209,18 @@ impl BalanceRegion {
     }
 
     fn next(&mut self, round: &Round<'_>, moved: &Moved) -> Option<Intent> {
-        let scale = Scale::of(&round.fleet, moved);
-        scale.sources().into_iter().find_map(|source| {
+        let mut scale = Scale::of(&round.fleet, moved);
+        for source in scale.sources() {
             // A replica that leads costs a transfer of the lead as well: only where no other one may go.
-            let follower = self.from(round, &scale, (source, false));
-            follower.or_else(|| self.from(round, &scale, (source, true)))
-        })
+            for leads in [false, true] {
+                match self.from(round, &scale, (source, leads)) {
+                    Search::Found(intent) => return Some(*intent),
+                    Search::Held => scale.is_held_above = true,
+                    Search::Nothing => {}
+                }
+            }
+        }
+        None
     }
 
     fn from(
@@ -163,25 +228,26 @@ impl BalanceRegion {
         round: &Round<'_>,
         scale: &Scale<'_, '_>,
         (source, leads): (&Seat<'_>, bool),
-    ) -> Option<Intent> {
+    ) -> Search {
         let (store, now) = (source.record.id, scale.fleet.sight.now);
         let first = self.cursors.get(&store).copied().unwrap_or_default();
         let regions = scale.fleet.sight.view.regions();
-        let (mut behind, mut looked_at) = (first, 0);
+        let (mut behind, mut looked_at, mut search) = (first, 0, Search::Nothing);
         for info in regions.of_store(store, first).take(REGIONS_PER_LOOK) {
             looked_at += 1;
             behind = RegionId(info.region.id.get().saturating_add(1));
             let is_leader = info.leader.is_some_and(|leader| leader.store == store);
             let votes = info.region.peer_on(store).is_some_and(votes_on);
-            if votes
-                && is_leader == leads
-                && !scale.moved.is_cooling(now, info.region.id, store)
-                && !scale.moved.is_heated(now, info.region.id)
-                && round.is_movable(info)
+            if !votes || is_leader != leads || scale.moved.is_heated(now, info.region.id) {
+                continue;
+            }
+            if scale.moved.is_cooling(now, info.region.id, store) {
+                search = Search::Held;
+            } else if round.is_movable(info)
                 && let Some(intent) = scale.relocation(info, source)
             {
                 self.cursors.insert(store, behind);
-                return Some(intent);
+                return Search::Found(Box::new(intent));
             }
         }
         // The same regions are looked at once more for those that lead.
@@ -189,8 +255,15 @@ impl BalanceRegion {
             let is_end = looked_at < REGIONS_PER_LOOK;
             self.cursors.insert(store, if is_end { RegionId(0) } else { behind });
         }
-        None
+        search
     }
+}
+
+/// What each of these stores would carry if all were even.
+fn even(stores: &[&Seat<'_>]) -> Score {
+    let bytes = stores.iter().fold(0_u64, |sum, seat| sum.saturating_add(seat.weight_bytes()));
+    let weights = stores.iter().map(|seat| seat.policy.region_weight_permille);
+    Score::of(bytes, weights.fold(0, u32::saturating_add))
 }
 
 fn mean(fleet: &Fleet<'_>) -> Score {

@@ -1,5 +1,7 @@
 //! What stores carry for their weight, and whether a move is worth it.
 
+use std::ops::Add;
+
 /// What a store carries, divided by its weight: a store of weight 2000 counts half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Score(u128);
@@ -47,6 +49,14 @@ impl Score {
     /// As a number for people, in the unit of the load.
     pub(super) fn shown(self) -> u64 {
         u64::try_from(self.0 / 1_000).unwrap_or(u64::MAX)
+    }
+}
+
+impl Add for Score {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
     }
 }
 

@@ -51,7 +51,7 @@ impl World {
         let until = self.now + most;
         loop {
             let calm = self.last_change + QUIET;
-            if self.next() > calm {
+            if self.next() > calm && !self.is_busy() {
                 self.now = self.now.max(calm);
                 break;
             }
@@ -67,6 +67,11 @@ impl World {
         self.check_view()?;
         self.check_moves(baseline)?;
         self.check_even()
+    }
+
+    /// Whether something goes on that was decided: copies may take longer than the quiet lasts.
+    fn is_busy(&self) -> bool {
+        self.driver.leading(self.now).is_ok_and(|leading| !leading.operators().is_empty())
     }
 
     fn shares(&self) -> BTreeMap<StoreId, Share> {
