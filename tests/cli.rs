@@ -373,6 +373,8 @@ fn a_region_without_all_of_its_replicas_is_told() {
     let playground = Playground::start(&sandbox, &["--stores", "4"]);
     let check = ["ctl", "status", "--check"];
     common::eventually("well", || sandbox.run(&check).code == 0);
+    // It would be mended at once.
+    sandbox.ok(&["ctl", "settings", "set", "halt-scheduling", "true"]);
     let regions = sandbox.json(&["ctl", "regions"]);
     let first = &regions["regions"][0];
     let (id, leader) = (first["id"].to_string(), first["leader"].as_u64().expect("a leader"));

@@ -365,6 +365,7 @@ impl Cluster {
 fn a_store_that_is_stopped_in_order_hands_its_leads_over() {
     let mut cluster = Cluster::start(|_config| {});
     let client = cluster.client();
+    cluster.hold_still();
     cluster.use_for(&client, Duration::from_millis(200), || true);
     let (_region, position) = cluster.first_region(&client);
     let id = cluster.stores[position].id();

@@ -100,7 +100,8 @@ fn the_quick_start_works_word_for_word() {
     let split = of("flotilla ctl region split --at user:2");
     let shown = shown_below(&readme, "flotilla ctl region split --at user:2");
     assert_eq!(without_ids(split), without_ids(shown), "what the README shows");
-    assert_eq!(of("flotilla ctl operators"), "nothing is being done to regions\n");
+    // What was done last, if anything was, is told below.
+    assert!(of("flotilla ctl operators").starts_with("nothing is being done to regions\n"));
 
     assert_eq!(sandbox.run(&["playground", "stop"]).code, 0);
     assert!(playground.0.wait().success());

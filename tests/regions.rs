@@ -326,6 +326,7 @@ fn clients_notice_nothing_of_splits_moves_and_transfers() {
         churn.is_over.store(true, Ordering::Relaxed);
     });
     let Churn { keys, counts, .. } = churn;
+    cluster.hold_still();
     let regions = cluster.settled();
     common::say(&format!("{counts:?} over {} regions", regions.len()));
     let Counts { scans, writes, moves, transfers, .. } = counts;
@@ -402,6 +403,7 @@ impl Cluster {
 fn the_only_voter_moves() {
     let cluster = Cluster::of(4, |_config| {});
     let client = cluster.client();
+    cluster.hold_still();
     let raw = client.raw();
     let keys: Vec<Bytes> = (0..20).map(user).collect();
     let pairs = keys.iter().map(|key| (key.clone(), key.clone()));

@@ -56,6 +56,14 @@ impl Cluster {
         self.runtime.block_on(Client::connect(&pd, options)).expect("the cluster answers")
     }
 
+    /// From now on the placement driver moves nothing by itself.
+    #[allow(dead_code, reason = "not every test program does it")]
+    pub fn hold_still(&self) {
+        let setting = ("schedule.halt-scheduling".to_owned(), Some("true".to_owned()));
+        let client = self.client();
+        self.runtime.block_on(client.admin().set_settings(&[setting])).expect("it is recorded");
+    }
+
     /// A figure of the store at this position, since it started; zero where it does not answer.
     #[allow(dead_code, reason = "not every test program does it")]
     pub fn figure(&self, position: usize, series: &str) -> u64 {

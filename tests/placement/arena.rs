@@ -77,6 +77,11 @@ impl Arena {
         self.client.admin()
     }
 
+    /// From now on the placement driver moves nothing by itself.
+    pub(crate) fn hold_still(&self) {
+        self.sandbox.ok(&["ctl", "settings", "set", "halt-scheduling", "true"]);
+    }
+
     /// All regions, in the order of their keys.
     pub(crate) fn regions(&self) -> Vec<RegionInfo> {
         let regions = self.admin();

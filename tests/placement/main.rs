@@ -44,7 +44,7 @@ fn loss() {
 }
 
 #[test]
-#[ignore = "nothing spreads leaders and replicas yet"]
+#[ignore = "takes minutes: make placement"]
 fn growth() {
     grow::run(&FULL, grow::Disturbance::None);
     grow::run(&FULL, grow::Disturbance::RestartOfPd);
@@ -56,7 +56,6 @@ fn sampled_loss() {
 }
 
 #[test]
-#[ignore = "nothing spreads leaders and replicas yet"]
 fn sampled_growth() {
     grow::run(&SAMPLE, grow::Disturbance::None);
 }
@@ -66,6 +65,7 @@ fn sampled_growth() {
 fn a_move_is_seen_and_counted() {
     let mut arena = Arena::start(3, &SAMPLE);
     arena.load();
+    arena.hold_still();
     let before = arena.spread();
     assert_eq!(before.stores(), 3);
     assert!(before.leaders.iter().sum::<u64>() >= SAMPLE.regions as u64, "{before:?}");

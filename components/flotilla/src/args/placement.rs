@@ -46,7 +46,12 @@ pub(crate) struct HotArgs {
     #[arg(value_enum, value_name = "WHAT", default_value = "all")]
     pub what: HotWhat,
     /// Regions that are shown at most
-    #[arg(long, default_value_t = HOT_LIMIT, value_name = "REGIONS")]
+    #[arg(
+        long,
+        default_value_t = HOT_LIMIT,
+        value_name = "REGIONS",
+        value_parser = text::whole::<u32>(1..=u64::from(u32::MAX), u64::from(HOT_LIMIT))
+    )]
     pub limit: u32,
 }
 
