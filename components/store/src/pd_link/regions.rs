@@ -47,7 +47,7 @@ struct Led {
 #[derive(Debug, Default)]
 struct State {
     regions: BTreeMap<RegionId, Led>,
-    /// To be reported.
+    /// To be reported, if they are still led here then.
     changed: BTreeSet<RegionId>,
     /// Stores whose peers do not answer.
     silent: Silent,
@@ -226,8 +226,13 @@ impl LedRegions {
 
     fn take(&self) -> Option<Due> {
         let mut state = self.state.lock();
-        let region = state.changed.pop_first()?;
-        let led = state.regions.get(&region)?.clone();
+        let led = loop {
+            let region = state.changed.pop_first()?;
+            // One whose lead has ended meanwhile is nothing to report, and stands in nobody's way.
+            if let Some(led) = state.regions.get(&region) {
+                break led.clone();
+            }
+        };
         let since = |peer: &Peer| state.silent.get(&peer.store).map(|since| (*peer, *since));
         let down = led.region.peers.iter().filter_map(since).collect();
         Some(Due { led, down })
@@ -349,5 +354,24 @@ fn request_of(due: Due, header: pdpb::RequestHeader) -> pdpb::RegionHeartbeatReq
         interval: Some(interval),
         term: led.term.get(),
         ..pdpb::RegionHeartbeatRequest::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_raftgroup::RoleChange;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_led_any_more_keeps_nothing_else_from_being_reported() {
+        let led = LedRegions::default();
+        let peer = Peer::voter(PeerId(31), StoreId(1));
+        let region = Region { id: RegionId(3), peers: vec![peer], ..Region::default() };
+        let change = RoleChange { role: Role::Leader, term: Term(6), leader: Some(peer.id) };
+        led.note(&Report::Role { region, peer: peer.id, change });
+        led.state.lock().changed.insert(RegionId(2));
+        assert_eq!(led.take().map(|due| due.led.region.id), Some(RegionId(3)));
+        assert!(led.take().is_none());
     }
 }
