@@ -24,8 +24,8 @@ impl FetchPlan {
         let mut rng = Rng::lane(seed, 16);
         let mut pick = |choices: [u64; 4]| choices[usize::try_from(rng.below(4)).unwrap_or(0)];
         Self {
-            // Longer than it takes to elect somebody else.
-            spread: Span::from_millis(pick([0, 5, 300, 3_000])),
+            // Where nothing may stay in memory and a message takes one entry, each entry is read by itself.
+            spread: Span::from_millis(pick([0, 5, 50, 300])),
             refused_permille: pick([0, 0, 50, 300]),
         }
     }
