@@ -196,7 +196,8 @@ impl Engine {
     }
 
     /// Bytes of tables that data of `range` takes on disk, over all data families. An estimate from
-    /// the tables' indexes: memtables are not counted.
+    /// the tables' indexes: memtables are not counted. RocksDB could count them, but its binding for Rust (0.25) does not say
+    /// so to it. A range of which nothing was flushed yet has the size zero.
     #[must_use]
     pub fn approximate_size(&self, range: &KeyRange) -> u64 {
         self.database.approximate_size(range)

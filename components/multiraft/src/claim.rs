@@ -85,12 +85,13 @@ impl RegionTable {
         Ok(())
     }
 
-    /// Counts the installs that have begun here; grows before anything of the region's data is deleted. A reader that
-    /// finds the same number before it asks for leave to read, and behind its view, has no view of an install's middle:
-    /// none began in between, and while one was under way nobody gave leave.
+    /// Names the last install that has begun here, zero for none; changes before anything of the region's data is deleted.
+    /// A reader that finds the same number before it asks for leave to read, and behind its view, has no view of an
+    /// install's middle: none began in between, and while one was under way nobody gave leave. It is forgotten with the
+    /// region's peer, and no other install has the same, of a later peer neither.
     #[must_use]
-    pub fn installs(&self, region: RegionId) -> u64 {
-        self.installs.get(&region).copied().unwrap_or(0)
+    pub fn last_install(&self, region: RegionId) -> u64 {
+        self.last_installs.get(&region).copied().unwrap_or(0)
     }
 
     /// The peer is as it was.
@@ -178,7 +179,8 @@ impl RegionTable {
     }
 
     fn hold(&mut self, peer: PeerId, region: RegionId, claim: Claim) {
-        *self.installs.entry(region).or_default() += 1;
+        self.installs_begun += 1;
+        self.last_installs.insert(region, self.installs_begun);
         self.ranges.insert(claim.range.start.clone(), region);
         self.slots.insert(region, Slot::Installing(peer, claim));
     }
@@ -243,17 +245,41 @@ pub(crate) mod tests {
         let mut table = table();
         let (region_2, peer) = (region(2, "b", "p"), PeerId(21));
         let shape = |table: &RegionTable| table.slot(RegionId(2)).cloned();
-        let before = (table.installs(RegionId(2)), shape(&table));
+        let before = (table.last_install(RegionId(2)), shape(&table));
         table.claim_install(&arrival(region_2.clone())).expect("its own");
         table.installed(&region_2, peer);
         assert_eq!(shape(&table), before.1, "the shape says nothing");
-        assert_ne!(table.installs(RegionId(2)), before.0);
+        assert_ne!(table.last_install(RegionId(2)), before.0);
         // One that came to nothing counts as well: nobody can tell, and the reader asks again.
-        let before = table.installs(RegionId(2));
+        let before = table.last_install(RegionId(2));
         table.claim_install(&arrival(region_2)).expect("its own");
         table.release_claim(RegionId(2), peer);
-        assert_ne!(table.installs(RegionId(2)), before);
-        assert_eq!(table.installs(RegionId(3)), 0, "others are not held up");
+        assert_ne!(table.last_install(RegionId(2)), before);
+        assert_eq!(table.last_install(RegionId(3)), 0, "others are not held up");
+    }
+
+    /// A store that regions come to and leave again for years remembers none of them, and a reader that slept through an
+    /// end and a new begin is told all the same.
+    #[test]
+    fn an_install_is_forgotten_with_its_peer_and_is_no_later_one() {
+        let mut table = table();
+        let install = |table: &mut RegionTable| {
+            let arrival = arrival(region(2, "b", "p"));
+            let peer = arrival.message.to.id;
+            table.claim_install(&arrival).expect("its own");
+            table.installed(&region(2, "b", "p"), peer);
+            table.last_install(RegionId(2))
+        };
+        let before = install(&mut table);
+        assert!(table.let_go(RegionId(2), PeerId(21)));
+        table.release(
+            RegionId(2),
+            PeerId(21),
+            Tombstone { min_next: PeerId(0), epoch: Epoch::FIRST },
+        );
+        assert!(table.last_installs.is_empty());
+        table.initialise(PeerId(21), &region(2, "b", "p")).expect("free");
+        assert_ne!(install(&mut table), before);
     }
 
     #[test]

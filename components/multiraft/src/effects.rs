@@ -1,7 +1,7 @@
 //! What a round of replicas wants done, as plain data.
 
 use flotilla_base::{Moment, Mutation, Peer, PeerId, Region, RegionId};
-use flotilla_raftgroup::{ApplyState, Damage, ReadyNumber, RoleChange};
+use flotilla_raftgroup::{ApplyState, Damage, FetchOrder, ReadyNumber, RoleChange};
 
 use crate::apply::ApplyTask;
 use crate::destroy::{Cleanup, Tombstone};
@@ -120,6 +120,18 @@ pub enum Report {
     },
 }
 
+/// Log entries that a leader wants read from the disk for a follower. To be answered with [`crate::Input::Fetched`] for this
+/// peer, whatever becomes of it, and to be read by no thread that runs replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFetch {
+    /// The region.
+    pub region: RegionId,
+    /// Its peer here.
+    pub peer: PeerId,
+    /// What to read.
+    pub order: FetchOrder,
+}
+
 /// Everything that the replicas of one round want done. Filled by replicas, executed by
 /// [`crate::Round::finish`] and by nothing else.
 #[derive(Debug)]
@@ -140,6 +152,8 @@ pub struct Effects<T> {
     pub(crate) births: Vec<Report>,
     /// Snapshots to be sent and installed: behind `permits`, and behind what `log` says of them.
     pub(crate) snapshots: Vec<SnapshotEffect>,
+    /// Old entries to be read.
+    pub(crate) fetches: Vec<LogFetch>,
     /// When replicas want to be woken.
     pub(crate) alarms: Vec<(RegionId, Moment)>,
 }
@@ -155,6 +169,7 @@ impl<T> Default for Effects<T> {
             reports: Vec::new(),
             births: Vec::new(),
             snapshots: Vec::new(),
+            fetches: Vec::new(),
             alarms: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use flotilla_base::{
     Epoch, Index, KeyRange, Peer, PeerId, Region, RegionId, Span, StoreId, Term, Version,
 };
-use flotilla_raftgroup::{Message, ReadyNumber};
+use flotilla_raftgroup::{FetchNumber, Fetched, Message, ReadyNumber};
 
 use crate::apply::Applied;
 use crate::command::{SplitCommand, WriteCommand};
@@ -124,18 +124,17 @@ pub enum Input<T> {
     Read(ReadRequest<T>),
     /// A client's read that any replica may serve.
     ReplicaRead(ReadRequest<T>),
-    /// The lead shall go to this peer. Where that cannot be, nothing happens: the placement driver sees who
-    /// leads, and asks again.
-    Transfer(PeerId),
-    /// This store stops: the lead, where this peer has it, shall go to whoever holds the most. Where nobody answers,
-    /// nothing happens.
-    StepAside,
+    /// The lead shall go to this peer. Where none is named, this store stops: it shall go to whoever answers and holds the
+    /// most. Where that cannot be, nothing happens: the placement driver sees who leads, and asks again.
+    Transfer(Option<PeerId>),
     /// Everything up to this number is durable.
     Persisted(ReadyNumber),
     /// The applier carried out a split; comes in front of the progress that covers it.
     SplitDone(Box<SplitDone>),
     /// The applier made progress.
     Applied(Applied),
+    /// What became of a fetch of old entries.
+    Fetched(FetchNumber, Fetched),
     /// Something changed around the replica.
     Notice(Notice),
     /// The placement driver made this region; `leads` names the one peer that campaigns at once.

@@ -53,7 +53,7 @@ pub use claim::Claim;
 pub use cleaning::Cleaning;
 pub use command::{Command, ForgetCommand, Guard, NewRegion, SplitCommand, WriteCommand};
 pub use destroy::{Cleanup, Remains, RemainsError, Tombstone, recover_remains};
-pub use effects::{AfterPersist, Effects, LogWrite, Report};
+pub use effects::{AfterPersist, Effects, LogFetch, LogWrite, Report};
 pub use input::{
     Input, MembersChanged, MembershipInput, Notice, PeerMessage, Proposal, ReadRequest, Reply,
     RequestError, RequestHeader, SplitRequest,

@@ -51,7 +51,6 @@ impl<T> Input<T> {
             | Self::Read(_)
             | Self::ReplicaRead(_)
             | Self::Transfer(_)
-            | Self::StepAside
             | Self::Notice(Notice::InUse) => true,
             Self::Message(message) => {
                 matches!(message.message.kind, MessageKind::ReadIndex)

@@ -111,8 +111,11 @@ pub struct RegionTable {
     pub(crate) shadows: BTreeMap<RegionId, KeyRange>,
     /// Who may begin and end.
     pub(crate) doors: Doors,
-    /// How often the data of a region was about to be replaced here: [`RegionTable::installs`].
-    pub(crate) installs: BTreeMap<RegionId, u64>,
+    /// The last install that has begun of each region whose data was about to be replaced here:
+    /// [`RegionTable::last_install`].
+    pub(crate) last_installs: BTreeMap<RegionId, u64>,
+    /// How many have begun, of any region.
+    pub(crate) installs_begun: u64,
     /// What is being deleted of what these peers left: [`crate::cleaning`].
     pub(crate) cleaned: BTreeMap<(RegionId, PeerId), Vec<KeyRange>>,
 }

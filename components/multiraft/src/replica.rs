@@ -15,7 +15,7 @@ use crate::apply::{Applied, ApplyTask};
 use crate::birth::{self, Awaited};
 use crate::command::Command;
 use crate::destroy::Leaving;
-use crate::effects::{AfterPersist, Effects, Report};
+use crate::effects::{AfterPersist, Effects, LogFetch, Report};
 use crate::input::{Input, PeerMessage, RequestError, RequestHeader};
 use crate::install::Installing;
 use crate::lagging::Lagging;
@@ -55,7 +55,7 @@ pub struct ReplicaConfig {
     pub liveness: SharedLiveness,
     /// The campaigns of the regions that start with this store are spread over so much time.
     pub start_spread: Span,
-    /// Reads old log entries.
+    /// Reads what the group itself needs of the log.
     pub disk: Arc<dyn KvRead + Send + Sync>,
 }
 
@@ -234,15 +234,15 @@ impl<T> Replica<T> {
             Input::Read(request) => self.handle_read(request, effects),
             Input::ReplicaRead(request) => self.handle_replica_read(request, effects),
             Input::Transfer(to) => {
-                if self.life == Lifecycle::Active {
+                if self.life == Lifecycle::Active
+                    && let Some(to) = to.or_else(|| self.group.successor())
+                {
                     let _refused_where_it_cannot_be = self.group.transfer(to);
                 }
             }
-            Input::StepAside => {
-                if self.life == Lifecycle::Active
-                    && let Some(successor) = self.group.successor()
-                {
-                    let _leads_and_knows_the_voter = self.group.transfer(successor);
+            Input::Fetched(number, fetched) => {
+                if self.life == Lifecycle::Active {
+                    self.group.on_fetched(number, fetched);
                 }
             }
             Input::Persisted(number) => {
@@ -291,6 +291,7 @@ impl<T> Replica<T> {
                 self.take_ready(ready, effects);
             }
             self.shorten_log(effects);
+            self.fetch_log(effects);
         }
         self.want_snapshots(effects);
         self.publish_permit(effects);
@@ -632,6 +633,14 @@ impl<T> Replica<T> {
             let task = self.apply_task(self.apply.applied);
             self.apply.open_tasks += 1;
             effects.apply.push(ApplyTask { truncate: Some(position), ..task });
+        }
+    }
+
+    /// Behind the collecting, which is where followers are found to lack what is not in memory.
+    fn fetch_log(&mut self, effects: &mut Effects<T>) {
+        if let Some(order) = self.group.take_fetch() {
+            let (region, peer) = (self.region.id, self.peer);
+            effects.fetches.push(LogFetch { region, peer, order });
         }
     }
 

@@ -16,7 +16,7 @@ use flotilla_base::{Moment, PeerId, RegionId};
 use flotilla_raftgroup::ReadyNumber;
 
 use crate::apply::ApplyTask;
-use crate::effects::{AfterPersist, Effects, LogWrite, Report};
+use crate::effects::{AfterPersist, Effects, LogFetch, LogWrite, Report};
 use crate::input::{PeerMessage, Reply};
 use crate::permit::Delegate;
 use crate::snapshot::SnapshotEffect;
@@ -39,6 +39,8 @@ pub trait Host<T> {
     fn report(&mut self, report: Report);
     /// Does something about a snapshot, and says later what came of it; see [`crate::snapshot`].
     fn snapshot(&mut self, effect: SnapshotEffect);
+    /// Has old entries read, without waiting for it.
+    fn fetch(&mut self, fetch: LogFetch);
     /// Wakes the region at or after this moment; a later call replaces an earlier one.
     fn alarm(&mut self, region: RegionId, at: Moment);
 }
@@ -50,8 +52,8 @@ pub struct Round;
 impl Round {
     /// Executes `effects` and leaves them empty.
     pub fn finish<T>(effects: &mut Effects<T>, host: &mut impl Host<T>) {
-        let Effects { permits, send_now, log, apply, replies, reports, births, snapshots, alarms } =
-            std::mem::take(effects);
+        let effects = std::mem::take(effects);
+        let Effects { permits, send_now, log, apply, replies, reports, births, .. } = effects;
         // F1. Behind a withdrawal, whoever still serves a read by the old permit finds another generation;
         // and behind a new commit index, no reader here is content with less than a follower was promised.
         for (region, peer, delegate) in permits {
@@ -79,14 +81,18 @@ impl Round {
             host.report(birth);
         }
         // What replaces data: behind the permits, and with the claims that the births have moved.
-        for effect in snapshots {
+        for effect in effects.snapshots {
             host.snapshot(effect);
+        }
+        // What has left the memory was durable before this round began.
+        for fetch in effects.fetches {
+            host.fetch(fetch);
         }
         // F6: these entries were durable before this round began.
         for task in apply {
             host.apply(task);
         }
-        for (region, at) in alarms {
+        for (region, at) in effects.alarms {
             host.alarm(region, at);
         }
     }

@@ -121,6 +121,7 @@ impl RegionTable {
             }
             // It was drained: its applier is not at work any more.
             self.shadows.remove(&region);
+            self.last_installs.remove(&region);
         }
         self.bury(region, tombstone);
         self.debug_assert_sound();

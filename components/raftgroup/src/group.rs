@@ -376,12 +376,12 @@ impl Group {
         if self.outstanding.len() >= self.config.limits.outstanding_max {
             return self.collect_unwritten();
         }
+        self.drop_fetched();
         self.serve_requests();
         self.tell_successor();
         if !self.raw.has_ready() && !self.reading.has_work() {
             return None;
         }
-        self.raw.mut_store().refill_reads();
         let mut ready = self.raw.ready();
         assert!(ready.snapshot().is_empty(), "the crate installs no snapshot");
         let entries = ready.take_entries();
@@ -446,9 +446,10 @@ impl Group {
         self.shrink_cache(bytes_max);
     }
 
-    /// Drops applied entries from memory while there are more bytes than that.
+    /// Drops fetched and applied entries from memory while there are more bytes than that.
     pub(crate) fn shrink_cache(&mut self, bytes_max: usize) {
         if self.cached_bytes() > bytes_max {
+            self.raw.mut_store().fetches_now().forget();
             let applied = Index(self.raw.raft.raft_log.applied);
             self.raw.mut_store().trim(Index(0), applied, bytes_max);
         }

@@ -11,10 +11,11 @@
 //!   ([`lease`], [`transfer`]).
 //!
 //! **Knows nothing of** regions, keys, commands, networks, threads, the wall clock, or what a state
-//! machine does with an entry. It reads old log entries through [`flotilla_base::KvRead`] only.
+//! machine does with an entry. It reads old log entries through [`flotilla_base::KvRead`] only, and has others read those
+//! that followers lack.
 //!
 //! Entry types: [`Group`], and [`Single`] for a process that is one group with one state machine.
-//! Reading order: [`message`], [`config`], [`election`], [`log`], [`disk`], [`guard`], [`group`], `duties`,
+//! Reading order: [`message`], [`config`], [`election`], [`log`], [`fetch`], [`disk`], [`guard`], [`group`], `duties`,
 //! [`quiescence`], [`read_index`], [`lease`], [`transfer`], [`membership`], [`retention`], [`snapshot`], `haste`, `unwritten`,
 //! [`proposals`], [`single`].
 #![warn(missing_docs)]
@@ -23,6 +24,7 @@ pub mod config;
 pub mod disk;
 mod duties;
 pub mod election;
+pub mod fetch;
 pub mod group;
 pub mod guard;
 mod haste;
@@ -41,6 +43,7 @@ mod unwritten;
 
 pub use config::{GroupConfig, GroupLimits, LogBound, LogLimits, Timing};
 pub use disk::{ApplyState, RaftState};
+pub use fetch::{FetchNumber, FetchOrder, Fetched};
 pub use group::{
     Group, GroupError, GroupReady, Initial, Origin, ProposeError, ReadError, ReadGrant,
 };

@@ -1,6 +1,7 @@
-//! The group's view of its log: recent entries in memory, older ones read from disk.
+//! The group's view of its log: recent entries in memory, older ones on disk. Those that followers lack are fetched from
+//! there by others ([`crate::fetch`]).
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Ref, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -10,13 +11,11 @@ use raft::{GetEntriesContext, RaftState as RaftInitialState, Storage, StorageErr
 
 use crate::config::LogLimits;
 use crate::disk;
+use crate::fetch::{Fetches, Kept};
 use crate::membership::conf_state;
 use crate::message::{EntryKind, HardState, LogPosition, Voters, entry_to_raft};
 use crate::retention::LogSizes;
 use crate::snapshot::{self, Attempts};
-
-/// Bytes that are read from the disk for followers between two Readys; soft, one message always fits.
-const DISK_READS_BYTES: usize = 2 << 20;
 
 /// Implements the crate's `Storage` over a cache and a reader of the disk.
 ///
@@ -34,9 +33,9 @@ pub(crate) struct LogView {
     cache_bytes: usize,
     /// The entry in front of the cache, where one was dropped from it: its term is asked for all the time.
     before_cache: LogPosition,
-    /// Bytes that may still be read from the disk for followers before the next Ready.
-    reads_left: Cell<usize>,
     outline: Outline,
+    /// The crate asks for what is not in memory here.
+    fetches: RefCell<Fetches>,
     /// The crate asks for snapshots here.
     attempts: RefCell<Attempts>,
 }
@@ -75,8 +74,8 @@ impl LogView {
             cache: VecDeque::new(),
             cache_bytes: 0,
             before_cache: truncated,
-            reads_left: Cell::new(DISK_READS_BYTES),
             outline: Outline::default(),
+            fetches: RefCell::default(),
             attempts: RefCell::default(),
         }
     }
@@ -99,6 +98,27 @@ impl LogView {
         self.attempts.borrow()
     }
 
+    pub(crate) fn fetches(&self) -> Ref<'_, Fetches> {
+        self.fetches.borrow()
+    }
+
+    pub(crate) fn fetches_mut(&self) -> RefMut<'_, Fetches> {
+        self.fetches.borrow_mut()
+    }
+
+    pub(crate) fn fetches_now(&mut self) -> &mut Fetches {
+        self.fetches.get_mut()
+    }
+
+    pub(crate) fn reader(&self) -> &dyn KvRead {
+        self.disk.as_ref()
+    }
+
+    /// Entries from there on are in memory.
+    pub(crate) fn cache_start(&self) -> Index {
+        self.cache.front().map_or(self.last.index.next(), |entry| Index(entry.index))
+    }
+
     /// Where the state machine stands in the snapshot that `peer` is being sent.
     pub(crate) fn snapshot_under_way(&self, peer: PeerId) -> Option<LogPosition> {
         self.attempts.borrow().position(peer)
@@ -117,17 +137,17 @@ impl LogView {
         let Some(first) = entries.first() else { return };
         assert!(first.index <= self.last.index.get() + 1, "an append leaves a hole in the log");
         while self.cache.back().is_some_and(|entry| entry.index >= first.index) {
-            self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| entry_bytes(&entry));
+            self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| bytes_of(&entry));
         }
         self.outline.changes.retain(|change| *change < first.index);
         for entry in entries {
             if is_change(entry) {
                 self.outline.changes.push_back(entry.index);
             }
-            self.cache_bytes += entry_bytes(entry);
+            self.cache_bytes += bytes_of(entry);
             self.outline.sizes.note(
                 Index(entry.index),
-                entry_bytes(entry) as u64,
+                bytes_of(entry) as u64,
                 self.truncated.index,
             );
             self.cache.push_back(entry.clone());
@@ -138,8 +158,8 @@ impl LogView {
     }
 
     /// Bytes of the entries in memory.
-    pub(crate) const fn cached_bytes(&self) -> usize {
-        self.cache_bytes
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cache_bytes + self.fetches.borrow().bytes()
     }
 
     /// The log starts behind `position` from now on, whatever the disk still holds.
@@ -163,7 +183,7 @@ impl LogView {
             && self.cache.front().is_some_and(|entry| entry.index <= up_to.get())
         {
             let Some(entry) = self.cache.pop_front() else { break };
-            self.cache_bytes -= entry_bytes(&entry);
+            self.cache_bytes -= bytes_of(&entry);
             self.before_cache = LogPosition { term: Term(entry.term), index: Index(entry.index) };
         }
     }
@@ -200,29 +220,34 @@ impl LogView {
         self.cache.get(usize::try_from(offset).ok()?)
     }
 
-    /// A follower that was away asks for more than memory holds. What is read for it in one turn is
-    /// bounded: the reads stand between this group's worker and everybody's heartbeats.
-    pub(crate) fn refill_reads(&mut self) {
-        self.reads_left.set(DISK_READS_BYTES);
-    }
-
     fn read(&self, index: u64) -> raft::Result<Entry> {
         disk::read_entry(self.disk.as_ref(), self.group, Index(index))
             .map(entry_to_raft)
             .map_err(unreadable)
     }
 
+    /// For the crate itself, which cannot wait.
     fn read_into(&self, taken: &mut Taken, low: u64, high: u64) -> Result<(), disk::DiskError> {
-        let before = taken.bytes;
-        disk::read_entries(
-            self.disk.as_ref(),
-            self.group,
-            Index(low)..Index(high),
-            &mut |entry| taken.push(entry_to_raft(entry)),
-        )?;
-        let read = usize::try_from(taken.bytes - before).unwrap_or(usize::MAX);
-        self.reads_left.set(self.reads_left.get().saturating_sub(read));
-        Ok(())
+        let range = Index(low)..Index(high);
+        disk::read_entries(self.disk.as_ref(), self.group, range, &mut |entry| {
+            taken.push(entry_to_raft(entry))
+        })
+    }
+
+    /// For a follower, which can.
+    fn take_fetched(&self, taken: &mut Taken, low: u64, high: u64) -> Result<(), StorageError> {
+        match self.fetches.borrow_mut().ask(low) {
+            Kept::Entries(entries) => {
+                let mut wanted = entries.iter().take_while(|entry| entry.index < high);
+                while let Some(entry) = wanted.next()
+                    && taken.push(entry.clone())
+                {}
+                Ok(())
+            }
+            // Whoever lacks it is sent a snapshot, as if it had left the log.
+            Kept::Lost => Err(StorageError::Compacted),
+            Kept::Missing => Err(StorageError::LogTemporarilyUnavailable),
+        }
     }
 }
 
@@ -236,7 +261,7 @@ struct Taken {
 impl Taken {
     /// Whether the entry was taken.
     fn push(&mut self, entry: Entry) -> bool {
-        self.bytes += entry_bytes(&entry) as u64;
+        self.bytes += bytes_of(&entry) as u64;
         let fits = self.bytes <= self.bytes_max || self.entries.is_empty();
         if fits {
             self.entries.push(entry);
@@ -249,24 +274,17 @@ fn is_change(entry: &Entry) -> bool {
     entry.entry_type != raft::eraftpb::EntryType::EntryNormal
 }
 
-fn entry_bytes(entry: &Entry) -> usize {
+/// What an entry with so many bytes of data and context takes in memory.
+pub(crate) const fn entry_bytes(payload_bytes: usize) -> usize {
     const OVERHEAD: usize = size_of::<Entry>();
-    OVERHEAD + entry.data.len() + entry.context.len()
+    OVERHEAD + payload_bytes
 }
 
-/// Entries that the disk has spoilt. Whoever lacks them is sent a snapshot, as if they had left the log; for whom they are
-/// to be applied here there is no other way (they were whole when the group started).
-fn missing(error: disk::DiskError, context: &GetEntriesContext) -> raft::Error {
-    match error {
-        disk::DiskError::Record { .. } | disk::DiskError::Contradiction { .. }
-            if context.can_async() =>
-        {
-            raft::Error::Store(StorageError::Compacted)
-        }
-        error => unreadable(error),
-    }
+fn bytes_of(entry: &Entry) -> usize {
+    entry_bytes(entry.data.len() + entry.context.len())
 }
 
+/// Entries that the crate itself needs: there is no other way (they were whole when the group started).
 fn unreadable(error: disk::DiskError) -> raft::Error {
     raft::Error::Store(StorageError::Other(Box::new(error)))
 }
@@ -297,15 +315,12 @@ impl Storage for LogView {
             return Err(raft::Error::Store(StorageError::Compacted));
         }
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
-        let cache_start = self.cache.front().map_or(high, |entry| entry.index).min(high);
+        let cache_start = self.cache_start().get().min(high);
         let mut taken = Taken { entries: Vec::new(), bytes: 0, bytes_max };
-        if low < cache_start {
-            if self.reads_left.get() == 0 && context.can_async() {
-                // The crate asks again with the follower's next answer; other groups come first.
-                return Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable));
-            }
-            let read = self.read_into(&mut taken, low, cache_start);
-            read.map_err(|error| missing(error, &context))?;
+        if low < cache_start && context.can_async() {
+            self.take_fetched(&mut taken, low, cache_start).map_err(raft::Error::Store)?;
+        } else if low < cache_start {
+            self.read_into(&mut taken, low, cache_start).map_err(unreadable)?;
         }
         let is_gapless = taken.entries.len() as u64 == cache_start.saturating_sub(low);
         let mut rest = low.max(cache_start)..high;
@@ -333,8 +348,9 @@ impl Storage for LogView {
         if index > self.last.index.get() {
             return Err(raft::Error::Store(StorageError::Unavailable));
         }
-        match self.cached(index) {
-            Some(entry) => Ok(entry.term),
+        let fetched = || self.fetches.borrow().term_at(index);
+        match self.cached(index).map(|entry| entry.term).or_else(fetched) {
+            Some(term) => Ok(term),
             None => self.read(index).map(|entry| entry.term),
         }
     }
@@ -351,42 +367,5 @@ impl Storage for LogView {
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         let position = self.attempts.borrow_mut().ask(PeerId(to), Index(request_index));
         position.map(snapshot::without_data).ok_or_else(snapshot::not_now)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use flotilla_base::{Family, Mutation, Tables};
-
-    use super::*;
-
-    #[test]
-    fn whoever_lacks_an_entry_that_is_spoilt_gets_a_snapshot() {
-        let group = RegionId(2);
-        let stored = |index| {
-            let (term, index) = (Term(5), Index(index));
-            let entry = crate::Entry { term, index, ..crate::Entry::default() };
-            let key = disk::entry_key(group, index);
-            Mutation::Put(Family::RaftLog, key, disk::encode_entry(&entry))
-        };
-        let spoilt = Mutation::Put(Family::RaftLog, disk::entry_key(group, Index(7)), "?".into());
-        let mut tables = Tables::default();
-        tables.apply(&[stored(6), spoilt, stored(8)]);
-        let at = |index| LogPosition { term: Term(5), index: Index(index) };
-        let (truncated, last) = (at(5), at(8));
-        let (hard_state, voters) = (HardState::default(), Voters::default());
-        let start = LogStart { hard_state, voters, truncated, last };
-        let log = LogView::new(group, Arc::new(Mutex::new(tables)), start);
-        let entries = |low, high, is_to_be_sent| {
-            log.entries(low, high, None, GetEntriesContext::empty(is_to_be_sent))
-        };
-        let compacted = |found: raft::Result<Vec<Entry>>| {
-            matches!(found, Err(raft::Error::Store(StorageError::Compacted)))
-        };
-        assert!(compacted(entries(6, 9, true)));
-        assert!(!compacted(entries(6, 9, false)) && entries(6, 9, false).is_err());
-        assert_eq!(entries(8, 9, true).map(|entries| entries.len()), Ok(1));
     }
 }

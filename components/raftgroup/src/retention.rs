@@ -83,6 +83,7 @@ impl Group {
         let RoleChange { role, term, .. } = self.role();
         let term = if role == Role::Leader { term } else { Term(0) };
         self.raw.mut_store().attempts().start_anew(term);
+        self.raw.mut_store().fetches_now().start_anew(term);
     }
 
     /// The largest index that every member is known to hold, dead ones included; leaders only.

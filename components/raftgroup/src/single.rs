@@ -104,6 +104,7 @@ impl<T> Single<T> {
 
     /// The next round; `None` when there is no work.
     pub fn collect(&mut self) -> Option<SingleRound<T>> {
+        self.group.fetch_in_place();
         let ready = self.group.collect()?;
         let log = self.write_log(&ready);
         let mut committed = Vec::with_capacity(ready.committed.len());

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use common::Disk;
 use flotilla_base::{Index, KvRead, Moment, PeerId, RegionId, Rng, RoundName, Seeded, Span, Term};
 use flotilla_raftgroup::{
-    ApplyState, Entry, Group, GroupConfig, GroupLimits, HardState, Initial, LogPosition, Message,
-    MessageKind, Origin, RaftState, ReadToken, ReadyNumber, Role, StepError, Timing, Voters, disk,
-    single,
+    ApplyState, Entry, FetchOrder, Fetched, Group, GroupConfig, GroupLimits, HardState, Initial,
+    LogPosition, Message, MessageKind, Origin, RaftState, ReadToken, ReadyNumber, Role, StepError,
+    Timing, Voters, disk, single,
 };
 
 const GROUP: RegionId = RegionId(1);
@@ -34,6 +34,8 @@ struct Node {
     apply: ApplyState,
     /// What was committed anywhere when each read began.
     reads: BTreeMap<ReadToken, Index>,
+    /// Entries that are being read for its followers. Its crash does not end that.
+    fetch: Option<FetchOrder>,
 }
 
 #[derive(Default)]
@@ -56,6 +58,7 @@ struct Counts {
     transfers: u64,
     granted: u64,
     unwritten: u64,
+    fetched: u64,
 }
 
 struct World {
@@ -147,6 +150,7 @@ impl World {
     /// Collects one Ready, writes it, and sends what need not wait. Now and then the disk takes nothing.
     fn collect(&mut self, node: usize) {
         let is_disk_full = self.rng.chance(200);
+        self.fetch(node);
         let node = &mut self.nodes[node];
         let group = &mut node.group;
         let ready = if is_disk_full { group.collect_unwritten() } else { group.collect() };
@@ -183,6 +187,18 @@ impl World {
             self.model.note_committed(entry);
         }
         node.committed.extend(ready.committed);
+    }
+
+    /// Somebody reads what followers lack: after a while, and now and then not at all.
+    fn fetch(&mut self, node: usize) {
+        let (is_now, is_refused) = (self.rng.chance(500), self.rng.chance(100));
+        let node = &mut self.nodes[node];
+        if let Some(order) = node.fetch.take_if(|_| is_now) {
+            let read = order.read(node.disk.view.as_ref()).expect("memory");
+            self.model.counts.fetched += u64::from(!is_refused);
+            node.group.on_fetched(order.number, if is_refused { Fetched::Refused } else { read });
+        }
+        node.fetch = node.fetch.take().or_else(|| node.group.take_fetch());
     }
 
     /// The oldest batch becomes durable.
@@ -237,7 +253,7 @@ impl Node {
         let group = start(peer, voters, (raft, apply), (seed, Origin::Created), now, &disk);
         let (waiting, committed) = (VecDeque::new(), VecDeque::new());
         let reads = BTreeMap::new();
-        Self { peer, disk, group, hard_state, waiting, committed, apply, reads }
+        Self { peer, disk, group, hard_state, waiting, committed, apply, reads, fetch: None }
     }
 
     fn restart(&mut self, voters: &Voters, seed: u64, now: Moment) {
@@ -408,11 +424,12 @@ fn groups_agree_through_crashes() {
         total.transfers += counts.transfers;
         total.granted += counts.granted;
         total.unwritten += counts.unwritten;
+        total.fetched += counts.fetched;
     }
     println!("{total:?}");
     let Counts { elections, commits, crashes, lost_batches, overwritten, .. } = total;
-    let Counts { leases, transfers, granted, unwritten, .. } = total;
+    let Counts { leases, transfers, granted, unwritten, fetched, .. } = total;
     let seen = [elections, commits, crashes, lost_batches, overwritten];
-    let seen = [seen.as_slice(), &[leases, transfers, granted, unwritten]].concat();
+    let seen = [seen.as_slice(), &[leases, transfers, granted, unwritten, fetched]].concat();
     assert!(!seen.contains(&0), "the interleavings are blind: {total:?}");
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId, Version};
-use flotilla_multiraft::{PeerMessage, Reply};
+use flotilla_multiraft::{LogFetch, PeerMessage, Reply};
 use flotilla_raftgroup::SnapshotOutcome;
 
 use crate::fault::{Fault, Order};
@@ -48,6 +48,8 @@ pub enum Task {
     Staged(u64),
     /// A step of putting a snapshot in place.
     Replace(RegionId),
+    /// Old log entries are read.
+    Fetch(Box<LogFetch>),
     /// The store gives a sign of life, and looks for those of others.
     Pulse,
     /// A sign of life of another store's run arrives.

@@ -10,8 +10,8 @@ use flotilla_base::{
 };
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Birth, Cleanup, Delegate, Delivery, Host,
-    Input, LogWrite, MembersChanged, MembershipInput, PeerMessage, Reply, Report, RequestError,
-    SnapshotEffect, SplitDone, Tombstone,
+    Input, LogFetch, LogWrite, MembersChanged, MembershipInput, PeerMessage, Reply, Report,
+    RequestError, SnapshotEffect, SplitDone, Tombstone,
 };
 use flotilla_raftgroup::{ReadyNumber, Role, RoleChange, disk};
 
@@ -51,6 +51,8 @@ pub enum Out {
     Stream(ViewKey, Box<PeerMessage>, Box<View>),
     /// A snapshot is to be put in place.
     Replace(RegionId),
+    /// Old log entries are to be read.
+    Fetch(Box<LogFetch>),
     /// A sign of life, to this store.
     Sign(StoreId),
 }
@@ -121,8 +123,8 @@ pub enum Step {
     Reply(Ticket, Reply),
     /// The store hears of a change.
     Report(Report),
-    /// Something is to be done about a snapshot.
-    Snapshot(SnapshotEffect),
+    /// Something is to be done that takes time.
+    Work(Work),
     /// A region wants to be woken.
     Alarm(RegionId, Moment),
     /// The delivery of one replica's durable write begins.
@@ -141,6 +143,15 @@ pub enum Step {
     Applied(RegionId, PeerId, Applied),
     /// An applier completes a ticket.
     Answer(Ticket, Reply),
+}
+
+/// What other threads do for replicas.
+#[derive(Debug)]
+pub enum Work {
+    /// Something about a snapshot.
+    Snapshot(SnapshotEffect),
+    /// Old log entries are read.
+    Fetch(LogFetch),
 }
 
 /// A thread of a store that carries out effects.
@@ -232,7 +243,11 @@ impl Host<Ticket> for Lane {
     }
 
     fn snapshot(&mut self, effect: SnapshotEffect) {
-        self.steps.push_back(Step::Snapshot(effect));
+        self.steps.push_back(Step::Work(Work::Snapshot(effect)));
+    }
+
+    fn fetch(&mut self, fetch: LogFetch) {
+        self.steps.push_back(Step::Work(Work::Fetch(fetch)));
     }
 
     fn alarm(&mut self, region: RegionId, at: Moment) {
@@ -338,7 +353,8 @@ impl Bench<'_> {
                 return verdict;
             }
             Step::Report(report) => return self.report(report),
-            Step::Snapshot(effect) => return self.snapshot(effect),
+            Step::Work(Work::Snapshot(effect)) => return self.snapshot(effect),
+            Step::Work(Work::Fetch(fetch)) => self.out.push(Out::Fetch(Box::new(fetch))),
             Step::Alarm(region, at) => self.out.push(Out::Alarm(region, at)),
             Step::Deliver => lane.delivery = DeliveryJudge::default(),
             Step::Persisted(region, peer, number) => {

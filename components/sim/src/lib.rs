@@ -9,7 +9,7 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`fault`], [`ambush`], [`partition`], [`judge`],
+//! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`fetches`], [`fault`], [`ambush`], [`partition`], [`judge`],
 //! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`], [`placement`].
 #![warn(missing_docs)]
 
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod disk;
 pub mod event;
 pub mod fault;
+pub mod fetches;
 pub mod hands;
 pub mod judge;
 pub mod lookout;

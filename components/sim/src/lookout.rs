@@ -146,7 +146,7 @@ impl TurnWatch {
                 self.on_message(message, replica, judges);
             }
             Input::Membership(input) => self.on_membership(input, replica, judges),
-            Input::Transfer(_) | Input::StepAside => self.is_told_to_transfer = true,
+            Input::Transfer(_) => self.is_told_to_transfer = true,
             Input::Read(_) | Input::ReplicaRead(_) => self.reads += 1,
             _ => {}
         }

@@ -62,6 +62,10 @@ marks! {
     APPLY_BEHIND = "apply-behind", "a replica takes no entries since too much waits to be applied";
     LOG_TRUNCATED = "log-truncated", "entries that nobody needs leave a log";
     TRUNCATED_PROBE = "probe-after-truncation", "a follower refuses entries of a leader whose log was shortened";
+    FETCHED = "fetched", "a leader is given entries that were read for a follower";
+    FETCH_REFUSED = "fetch-refused", "there is no room for entries that a follower lacks";
+    FETCH_LATE = "fetch-late", "entries are read for a lead that has ended";
+    FETCH_SHORTENED = "fetch-shortened", "entries are read that have left their log meanwhile";
     ALL_DOWN = "all-down", "no store runs";
     STORM = "restart-in-gate", "a store crashes before its gate opens";
     WALL_BACK = "wall-clock-back", "a leader's wall clock is behind what its data was written at";

@@ -67,6 +67,11 @@ impl Stages {
         self.files.retain(|stage, _| named.contains(stage));
     }
 
+    /// The disk loses all of them.
+    pub fn lose(&mut self) {
+        self.files.clear();
+    }
+
     /// The store is gone.
     pub fn crash(&mut self) {
         self.files.retain(|_, file| file.is_durable);

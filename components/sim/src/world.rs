@@ -30,6 +30,7 @@ use crate::clock::WallClock;
 use crate::disk::BatchNumber;
 use crate::event::{Answer, Event, Run, Shown, Task, Ticket};
 use crate::fault::Nemesis;
+use crate::fetches::FetchChance;
 use crate::hands::{LaneId, Out};
 use crate::judge::{Judges, Verdict, require};
 use crate::marks::{self, Marks};
@@ -100,6 +101,7 @@ struct Chance {
     reads: ReadChance,
     splits: SplitChance,
     streams: Streams,
+    fetches: FetchChance,
     changes: ChangeChance,
 }
 
@@ -188,6 +190,7 @@ impl World {
                 reads: ReadChance::new(plan.reads.clone(), seed),
                 splits: SplitChance::new(plan.splits.clone(), plan.load.keys, seed),
                 streams: Streams::new(seed),
+                fetches: FetchChance::new(plan.disk.fetches.clone(), seed),
                 changes: ChangeChance::new(plan.topology.changes.clone(), seed),
             },
             record: Record { trace: is_traced.then(String::new), ..Record::default() },
@@ -392,6 +395,11 @@ impl World {
                 self.replace(store, region);
                 return Ok(());
             }
+            Task::Fetch(fetch) => {
+                let is_refused = self.chance.fetches.is_refused();
+                self.at_store(store, |node, desk| node.fetch(&fetch, is_refused, desk));
+                return Ok(());
+            }
             Task::Pulse => return self.pulse(store),
             Task::Hear(from, run) => {
                 self.hear(store, from, run);
@@ -414,6 +422,7 @@ impl World {
                 | Task::View(_)
                 | Task::Serve(_)
                 | Task::Staged(_)
+                | Task::Fetch(_)
                 | Task::Pulse
                 | Task::Hear(..)
                 | Task::Replace(_) => {}
@@ -480,6 +489,10 @@ impl World {
             Out::View(key) => self.view_opened(store, run, key),
             Out::Stream(key, message, view) => self.stream((store, run), key, *message, *view),
             Out::Replace(region) => self.replace_later(store, run, region),
+            Out::Fetch(fetch) => {
+                let delay = self.chance.fetches.delay();
+                self.schedule(delay, Event::Task(store, run, Task::Fetch(fetch)));
+            }
             Out::Sign(to) => self.send_sign(store, run, to),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {

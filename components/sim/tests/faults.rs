@@ -5,7 +5,9 @@ mod common;
 use common::{REGION, SEEDS, advance, leader, millis};
 use flotilla_base::{Mutation, Span, StoreId};
 use flotilla_raftgroup::disk::{put_raft_state, read_raft_state};
-use flotilla_sim::plan::{DiskPlan, LoadPlan};
+use flotilla_raftgroup::{GroupLimits, LogBound, LogLimits};
+use flotilla_sim::plan::{DiskPlan, GroupPlan, LoadPlan};
+use flotilla_sim::snapshots::SnapshotPlan;
 use flotilla_sim::{Plan, Violation, World, marks};
 
 /// A calm cluster with clients that never stop.
@@ -156,6 +158,53 @@ fn a_peer_that_was_found_damaged_stays_out_when_its_record_is_back() {
         assert_eq!(world.store(victim).quarantined(), [REGION], "seed {seed}");
         assert!(serves(&mut world) > 50, "seed {seed}");
     }
+}
+
+/// The old data is gone by then, or half of it, and the new is not there: the peer is taken out of service, and stays so. In
+/// one half of the seeds the store crashes in between, and finds out when it starts.
+#[test]
+fn a_store_that_loses_a_stage_gives_up_one_peer_and_nothing_else() {
+    for seed in 1..=SEEDS {
+        let mut world = cluster_with_short_logs(seed);
+        advance(&mut world, millis(1_000 + 7 * seed));
+        let victim = others(leader(&world).0)[0];
+        world.crash(victim);
+        advance(&mut world, millis(4_000));
+        world.start(victim);
+        for _ in 0..20_000 {
+            if world.store(victim).is_replacing(REGION) {
+                break;
+            }
+            world.run_for(Span::from_micros(500)).expect("every rule holds");
+        }
+        assert!(world.store(victim).is_replacing(REGION), "seed {seed}: it needs a snapshot");
+        advance(&mut world, millis(40 * (seed % 5)));
+        if seed % 2 == 0 {
+            world.crash(victim);
+        }
+        world.lose_stages(victim);
+        world.start(victim);
+        advance(&mut world, millis(1_500));
+        assert_eq!(world.store(victim).quarantined(), [REGION], "seed {seed}");
+        assert!(serves(&mut world) > 50, "seed {seed}");
+        world.crash(victim);
+        world.start(victim);
+        advance(&mut world, millis(3_000));
+        assert_eq!(world.store(victim).quarantined(), [REGION], "seed {seed}");
+    }
+}
+
+/// Whoever was away for some seconds needs a snapshot, which takes its time to be put in place.
+fn cluster_with_short_logs(seed: u64) -> World {
+    let calm = Plan::calm(seed);
+    let load = LoadPlan { clients: 8, operations: u64::MAX, ..calm.load.clone() };
+    let snapshots = SnapshotPlan { install_spread: millis(600), ..SnapshotPlan::calm() };
+    let disk = DiskPlan { snapshots, ..calm.disk.clone() };
+    let silent = LogBound { entries: 3, bytes: 1 << 20 };
+    let log = LogLimits { silent, silent_after_gates: 1, worth_entries: 1, ..LogLimits::default() };
+    let limits = GroupLimits { log, ..calm.groups.limits };
+    let groups = GroupPlan { limits, ..calm.groups.clone() };
+    World::new(Plan { load, disk, groups, ..calm }, true)
 }
 
 /// Why old disks are in no sweep: where the one leader that remembers is gone, the store votes with what it

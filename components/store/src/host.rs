@@ -5,8 +5,8 @@ use std::sync::Arc;
 use flotilla_base::{Moment, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::{
-    Applier, ApplyTask, Birth, Delegate, Delivery, Host, Input, LogWrite, MembershipInput,
-    PeerMessage, Reply, Report, SnapshotEffect, Tombstone,
+    Applier, ApplyTask, Birth, Delegate, Delivery, Host, Input, LogFetch, LogWrite,
+    MembershipInput, PeerMessage, Reply, Report, SnapshotEffect, Tombstone,
 };
 use flotilla_poller::{Alarm, SyncHost, Syncer};
 use flotilla_raftgroup::ReadyNumber;
@@ -14,6 +14,7 @@ use flotilla_telemetry::{MonotonicClock, Unfinished, WorkMark};
 use flotilla_transport::Peers;
 
 use crate::apply_pool::{ApplyCells, ApplyMail, ApplyQueue};
+use crate::log_readers::LogReaders;
 use crate::memory::Memory;
 use crate::metrics::StoreMetrics;
 use crate::network::{Inbound, send_all};
@@ -48,11 +49,17 @@ pub(crate) struct StoreHost {
     shared: Shared,
     syncer: Arc<Syncer<RoundToken>>,
     alarm: Arc<Alarm>,
+    log_readers: Arc<LogReaders>,
 }
 
 impl StoreHost {
-    pub(crate) fn new(shared: Shared, syncer: Arc<Syncer<RoundToken>>, alarm: Arc<Alarm>) -> Self {
-        Self { shared, syncer, alarm }
+    pub(crate) fn new(
+        shared: Shared,
+        syncer: Arc<Syncer<RoundToken>>,
+        alarm: Arc<Alarm>,
+        log_readers: Arc<LogReaders>,
+    ) -> Self {
+        Self { shared, syncer, alarm, log_readers }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -203,6 +210,10 @@ impl Host<Ticket> for StoreHost {
 
     fn snapshot(&mut self, effect: SnapshotEffect) {
         self.shared.snapshots.perform(effect);
+    }
+
+    fn fetch(&mut self, fetch: LogFetch) {
+        self.log_readers.order(fetch);
     }
 
     fn alarm(&mut self, region: RegionId, at: Moment) {

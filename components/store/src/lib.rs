@@ -7,7 +7,7 @@
 //! **Knows nothing of** scheduling policy, raft rules, lock rules, or where regions should be.
 //!
 //! Entry types: [`Store`], [`StoreConfig`], [`Router`].
-//! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`memory`], [`raft_pool`], [`host`], [`apply_pool`],
+//! Reading order: [`config`], [`node`], [`router`], [`delegates`], [`memory`], [`raft_pool`], [`host`], [`log_readers`], [`apply_pool`],
 //! [`network`], [`envelope`], [`silence`], [`boot`], [`split`], [`snapshots`], [`brake`], [`service`], [`pd_link`],
 //! [`metrics`], [`status`].
 #![warn(missing_docs)]
@@ -19,6 +19,7 @@ pub mod config;
 mod delegates;
 mod envelope;
 mod host;
+mod log_readers;
 mod memory;
 pub mod metrics;
 mod network;

@@ -12,7 +12,7 @@ use std::{
 use flotilla_base::{ByteSize, Family};
 use flotilla_engine::{Engine, EngineStats};
 use flotilla_multiraft::Held;
-use flotilla_raftgroup::{Role, RoleChange};
+use flotilla_raftgroup::{Fetched, Role, RoleChange};
 use flotilla_telemetry::{Buckets, Metric, Registry};
 use flotilla_transport::{Peers, SnapshotStats, TransportStats};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
@@ -102,6 +102,15 @@ const WRITES_WAITING: Metric = Metric::new(
     "flotilla_raft_inbox_bytes",
     "Bytes of writes and entries that wait for their replicas.",
 );
+const FETCHES: Metric = Metric::labelled(
+    "flotilla_raft_log_fetches_total",
+    "Reads of old log entries for followers that lag behind, by what became of them.",
+    &["result"],
+);
+const FETCHED_BYTES: Metric = Metric::new(
+    "flotilla_raft_log_fetched_bytes_total",
+    "Bytes of old log entries that were read for followers.",
+);
 
 const SNAPSHOTS: Metric = Metric::labelled(
     "flotilla_snapshots_total",
@@ -138,6 +147,7 @@ pub struct StoreMetrics {
     installs: Installs,
     asleep: IntGauge,
     load_splits: IntCounterVec,
+    fetches: Fetches,
 }
 
 /// Syncs of the log.
@@ -147,6 +157,12 @@ struct Syncs {
     /// Written since the last one.
     unsynced_entries: AtomicUsize,
     slowness: Slowness,
+}
+
+/// Old log entries that are read.
+struct Fetches {
+    results: IntCounterVec,
+    bytes: IntCounter,
 }
 
 /// Snapshots that are put in place.
@@ -187,6 +203,7 @@ impl StoreMetrics {
             },
             asleep: registry.gauge(&ASLEEP),
             load_splits: load_splits(registry),
+            fetches: fetches(registry),
         }
     }
 
@@ -272,6 +289,17 @@ impl StoreMetrics {
     /// Committed entries were handed to an applier.
     pub fn apply_lag(&self, entries: usize) {
         self.apply_lag.observe(number(entries));
+    }
+
+    /// Old log entries were to be read.
+    pub(crate) fn fetched(&self, fetched: &Fetched) {
+        let result = match fetched {
+            Fetched::Entries { .. } => "read",
+            Fetched::Lost => "lost",
+            Fetched::Refused => "refused",
+        };
+        self.fetches.results.with_label_values(&[result]).inc();
+        self.fetches.bytes.inc_by(fetched.size_bytes() as u64);
     }
 
     /// A snapshot was put in place.
@@ -511,6 +539,15 @@ fn load_splits(registry: &Registry) -> IntCounterVec {
         counters.with_label_values(&[outcome.name()]).reset();
     }
     counters
+}
+
+/// As with [`load_splits`].
+fn fetches(registry: &Registry) -> Fetches {
+    let results = registry.counters(&FETCHES);
+    for result in ["read", "lost", "refused"] {
+        results.with_label_values(&[result]).reset();
+    }
+    Fetches { results, bytes: registry.counter(&FETCHED_BYTES) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a histogram's bucket does not need all digits")]

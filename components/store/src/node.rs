@@ -25,6 +25,7 @@ use crate::apply_pool::{ApplyCells, ApplyWorker};
 use crate::boot::{self, Planned, Recovered};
 use crate::config::StoreConfig;
 use crate::host::{Shared, StoreHost, SyncerHost};
+use crate::log_readers::LogReaders;
 use crate::memory::Memory;
 use crate::metrics::StoreMetrics;
 use crate::network::Inbound;
@@ -123,6 +124,7 @@ struct Threads {
     alarm: Arc<Alarm>,
     syncer: Arc<Syncer<RoundToken>>,
     apply_pool: Pool<ApplyWorker>,
+    log_readers: Arc<LogReaders>,
 }
 
 /// What is bound before anything else: a port in use must not cost a half-started store, nor leave a directory behind.
@@ -206,7 +208,7 @@ impl Store {
     fn hand_over_leads(&self) {
         let leaders = self.link.transferable();
         for (region, peer) in &leaders {
-            self.shared.router.notify(*region, *peer, Input::StepAside);
+            self.shared.router.notify(*region, *peer, Input::Transfer(None));
         }
         let led_elsewhere =
             async { timeout(HAND_OVER_TIME, self.link.until_led_elsewhere(&leaders)).await };
@@ -219,9 +221,9 @@ impl Store {
         let Self { shared, threads, runtime, data_dir, stopping, .. } = self;
         shared.peers.close();
         runtime.shutdown_timeout(patience.max(Duration::from_millis(1)));
-        let Threads { raft_pool, alarm, syncer, apply_pool } = threads;
+        let Threads { raft_pool, alarm, syncer, apply_pool, log_readers } = threads;
         raft_pool.shutdown();
-        drop((alarm, syncer));
+        drop((alarm, syncer, log_readers));
         apply_pool.shutdown();
         shared.snapshots.close();
         // Replicas and appliers hold the engine; their cells would keep it open.
@@ -393,12 +395,19 @@ impl Assembly<'_> {
             }
         };
         let alarm = Arc::new(Alarm::start("raft-alarm", shared.clock.reader(), wake)?);
+        let Shared { engine, router, metrics, .. } = shared;
+        let log_readers = Arc::new(LogReaders::start(engine, router, metrics)?);
         let raft = PoolOptions::new("raft", self.config.threads.raft);
         let raft_pool = Pool::start(&raft, ready, |_| {
-            let host = StoreHost::new(shared.clone(), Arc::clone(&syncer), Arc::clone(&alarm));
+            let host = StoreHost::new(
+                shared.clone(),
+                Arc::clone(&syncer),
+                Arc::clone(&alarm),
+                Arc::clone(&log_readers),
+            );
             RaftWorker::new(host, Arc::clone(&syncer))
         })?;
-        Ok(Threads { raft_pool, alarm, syncer, apply_pool })
+        Ok(Threads { raft_pool, alarm, syncer, apply_pool, log_readers })
     }
 
     fn start_services(

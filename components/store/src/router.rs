@@ -153,10 +153,10 @@ impl Router {
         }
     }
 
-    /// How often the region's data here was about to be replaced by a snapshot, since the start.
+    /// Names the last time that the region's data here was about to be replaced by a snapshot; zero for none.
     #[must_use]
-    pub fn installs(&self, region: RegionId) -> u64 {
-        self.table.read().installs(region)
+    pub fn last_install(&self, region: RegionId) -> u64 {
+        self.table.read().last_install(region)
     }
 
     /// Every region that lives on this store, by start key.

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     beats::unpack,
     hello::Hello,
-    link::Identity,
+    link::{Identity, Resolved},
     peers::Peers,
     queue::kind_of,
     snapshot::{ReceiveSnapshot, receive},
@@ -25,7 +25,7 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 /// The service `flotilla.raft.Raft` of a store.
 pub struct RaftService {
     peers: Arc<Peers>,
-    /// The latest run of each store that called.
+    /// The latest run of each store that called. Bounded by the stores of the cluster: see [`Self::look_up`].
     incarnations: Mutex<HashMap<StoreId, Incarnation>>,
     snapshots: Arc<dyn ReceiveSnapshot>,
 }
@@ -42,6 +42,7 @@ impl RaftService {
         let shared = self.peers.shared();
         let hello = Hello::read(request.metadata())?;
         hello.check(shared.identity)?;
+        self.look_up(hello.from.store_id).await?;
         self.admit(hello.from)?;
         // A store that calls is there: no need to wait for the next attempt to reach it.
         self.peers.retry_now(hello.from.store_id);
@@ -66,6 +67,7 @@ impl RaftService {
         let shared = self.peers.shared();
         let hello = Hello::read(request.metadata())?;
         hello.check(shared.identity)?;
+        self.look_up(hello.from.store_id).await?;
         self.admit(hello.from)?;
         let chunks = request.into_inner();
         tokio::select! {
@@ -76,7 +78,22 @@ impl RaftService {
         }
     }
 
-    /// Notes a run of a store.
+    /// Who calls for the first time has to be a store of the cluster, one that is gone included. What is kept of callers,
+    /// here and behind this, is bounded by those, whatever ids a caller makes up.
+    ///
+    /// # Errors
+    /// UNAVAILABLE where nobody knows the store, or nobody who knows answers: a store tries again.
+    async fn look_up(&self, store: StoreId) -> Result<(), Status> {
+        let has_called = self.incarnations.lock().contains_key(&store);
+        if has_called || self.peers.shared().resolver.resolve(store).await != Resolved::Unknown {
+            return Ok(());
+        }
+        Err(Status::unavailable(format!("store {store} is not known in this cluster")))
+    }
+
+    /// Notes a run of a store. Nobody but the store's own directory knows its runs. So a caller that names a store and a run
+    /// far beyond its own locks that store out, from this process and until it ends. Whoever reaches this port can do worse
+    /// in that name.
     ///
     /// # Errors
     /// FAILED_PRECONDITION for an earlier run than the latest one.

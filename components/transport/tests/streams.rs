@@ -242,6 +242,33 @@ where
     within("an answer", called).await.expect_err("must be refused").code()
 }
 
+/// Every id that is kept costs memory, a queue and signs of life for ever.
+#[tokio::test]
+async fn whoever_is_no_store_of_the_cluster_is_refused() {
+    let book = Arc::new(Book::default());
+    let second = Node::start(identity(2, 1), own_address(), &book).await;
+    let hello = |from: &'static str| {
+        [
+            ("flotilla-cluster-id", "77"),
+            ("flotilla-from-store", from),
+            ("flotilla-to-store", "2"),
+            ("flotilla-incarnation", "1"),
+            ("flotilla-protocol", "2"),
+        ]
+    };
+    let garbage = NotABatch { number: 300 };
+    for stranger in ["9", "10", "18446744073709551615"] {
+        let refused = call(&second.address, &hello(stranger), garbage.clone()).await;
+        assert_eq!(refused, Code::Unavailable, "store {stranger}");
+    }
+    book.set(StoreId(9), "127.0.0.1:1");
+    let refused = call(&second.address, &hello("9"), garbage.clone()).await;
+    assert_eq!(refused, Code::Internal, "it is known now; no batch");
+    book.forget(StoreId(9));
+    let refused = call(&second.address, &hello("9"), garbage).await;
+    assert_eq!(refused, Code::Internal, "it has called before, and nobody is asked");
+}
+
 #[tokio::test]
 async fn garbage_ends_one_stream_and_nothing_else() {
     let (first, mut second) = pair().await;
@@ -252,7 +279,7 @@ async fn garbage_ends_one_stream_and_nothing_else() {
     assert_eq!(refused, Code::InvalidArgument, "no metadata");
     let hello = [
         ("flotilla-cluster-id", "77"),
-        ("flotilla-from-store", "9"),
+        ("flotilla-from-store", "1"),
         ("flotilla-to-store", "2"),
         ("flotilla-incarnation", "1"),
         ("flotilla-protocol", "2"),

@@ -12,7 +12,7 @@ use flotilla_base::{
 use flotilla_multiraft::{
     Admission, AfterPersist, Applied, Applier, ApplyEffects, ApplyFault, ApplyHost, ApplyTask,
     Arrival, ChangeKind, ChangePeers, ChangeRequest, Claims, Cleanup, Delivery, Effects, Host,
-    Input, InstallEffect, Lifecycle, Liveness, LogWrite, MembersChanged, MembershipInput,
+    Input, InstallEffect, Lifecycle, Liveness, LogFetch, LogWrite, MembersChanged, MembershipInput,
     NewRegion, PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer, RegionTable, Replica,
     ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round, SharedLiveness,
     SnapshotEffect, SnapshotInput, SplitClaim, SplitCommand, SplitDone, SplitRequest, WriteCommand,
@@ -358,7 +358,7 @@ impl Store {
     }
 
     pub(crate) fn transfer(&mut self, to: PeerId) {
-        self.inputs.push((DATA, Input::Transfer(to)));
+        self.inputs.push((DATA, Input::Transfer(Some(to))));
     }
 
     /// Everything happens until nothing is left.
@@ -631,6 +631,12 @@ impl Host<Ticket> for Store {
                 self.table.installed(&region, peer);
             }
         }
+    }
+
+    fn fetch(&mut self, fetch: LogFetch) {
+        let LogFetch { region, order, .. } = fetch;
+        let fetched = order.read(self.disk.view.as_ref()).expect("memory");
+        self.inputs.push((region, Input::Fetched(order.number, fetched)));
     }
 
     fn alarm(&mut self, _region: RegionId, _at: Moment) {}

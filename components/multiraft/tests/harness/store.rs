@@ -11,7 +11,7 @@ use flotilla_base::{
 use flotilla_multiraft::{
     Admission, AfterPersist, Allowance, Applied, Applier, ApplyEffects, ApplyHost, ApplyTask,
     ChangePeers, ChangeRequest, Claims, Cleaning, Cleanup, Delegate, Delivery, Effects, Guard,
-    Held, Host, Input, InstallEffect, Liveness, LocalRead, LogWrite, MembersChanged,
+    Held, Host, Input, InstallEffect, Liveness, LocalRead, LogFetch, LogWrite, MembersChanged,
     MembershipInput, Notice, PeerChange, PeerMessage, Proposal, ReadRequest, RecoveredPeer,
     RegionTable, Replica, ReplicaConfig, Reply, Report, RequestError, RequestHeader, Round,
     SharedLiveness, SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest,
@@ -288,11 +288,11 @@ impl Store {
     }
 
     pub(crate) fn transfer(&mut self, region: RegionId, to: PeerId) {
-        self.post(region, Input::Transfer(to));
+        self.post(region, Input::Transfer(Some(to)));
     }
 
     pub(crate) fn step_aside(&mut self, region: RegionId) {
-        self.post(region, Input::StepAside);
+        self.post(region, Input::Transfer(None));
     }
 
     /// The first half of a read in place.
@@ -647,6 +647,14 @@ impl Host<Ticket> for Recorder<'_> {
             }
             effect => self.store.snapshots.order(effect),
         }
+    }
+
+    fn fetch(&mut self, fetch: LogFetch) {
+        let LogFetch { region, order, .. } = fetch;
+        self.lines
+            .push(format!("fetch region {region}: {}..{}", order.range.start, order.range.end));
+        let fetched = order.read(self.store.disk.view.as_ref()).expect("memory");
+        self.store.post(region, Input::Fetched(order.number, fetched));
     }
 
     /// Deadlines depend on drawn spreads; scripts wake by hand.

@@ -17,11 +17,11 @@ use flotilla_base::{
     Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId,
 };
 use flotilla_multiraft::{
-    Admission, Allowance, ApplyEffects, Claims, Effects, Held, Input, MemoryBudget, Notice,
-    PeerMessage, RegionTable, Replica, ReplicaConfig, Reply, RequestError, Round, SharedLiveness,
-    Slot, SplitClaim, SplitRequest,
+    Admission, Allowance, ApplyEffects, Claims, Effects, Held, Input, LogFetch, MemoryBudget,
+    Notice, PeerMessage, RegionTable, Replica, ReplicaConfig, Reply, RequestError, Round,
+    SharedLiveness, Slot, SplitClaim, SplitRequest,
 };
-use flotilla_raftgroup::{GroupLimits, Timing};
+use flotilla_raftgroup::{Fetched, GroupLimits, Timing};
 
 use crate::clock::{LocalClock, WallClock};
 use crate::disk::{BatchNumber, Loss, SimDisk};
@@ -263,7 +263,7 @@ impl StoreNode {
 
     /// The placement driver wants another leader.
     pub fn transfer(&mut self, region: RegionId, to: PeerId) {
-        self.post(region, Input::Transfer(to));
+        self.post(region, Input::Transfer(Some(to)));
     }
 
     /// Somebody wants a region to be split.
@@ -282,7 +282,7 @@ impl StoreNode {
 
     /// The process is asked to stop, and gives up this lead first.
     pub fn step_aside(&mut self, region: RegionId) {
-        self.post(region, Input::StepAside);
+        self.post(region, Input::Transfer(None));
     }
 
     /// Replicas take their inputs: all of them, or a random part. While too much waits for a sync nothing
@@ -393,6 +393,35 @@ impl StoreNode {
         process.make_room();
         self.begin(LaneId::Sync, lane, desk);
         Ok(())
+    }
+
+    /// Old log entries are read, unless there is no room for them.
+    ///
+    /// # Errors
+    /// The disk has lost some of a sound log.
+    pub fn fetch(&mut self, fetch: &LogFetch, is_refused: bool, desk: &mut Desk<'_>) -> Verdict {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let LogFetch { region, peer, order } = fetch;
+        let fetched = if is_refused {
+            Fetched::Refused
+        } else {
+            order.read(self.disk.image().as_ref()).expect("images are readable")
+        };
+        let marks = &mut desk.judges.lookout.marks;
+        let group = process.cells.get(region).map(|cell| cell.replica.group());
+        let is_for_lead =
+            group.is_some_and(|it| it.is_leader() && it.role().term == order.number.term);
+        let is_shortened = group.is_some_and(|it| it.truncated().index >= order.range.start);
+        marks.reach_if(is_refused, marks::FETCH_REFUSED);
+        marks.reach_if(!is_for_lead, marks::FETCH_LATE);
+        marks.reach_if(is_for_lead && is_shortened, marks::FETCH_SHORTENED);
+        marks.reach_if(is_for_lead && !is_refused && !is_shortened, marks::FETCHED);
+        let is_lost = fetched == Fetched::Lost && is_for_lead && !is_shortened;
+        process.works.inputs.push((*region, *peer, Input::Fetched(order.number, fetched)));
+        process.take_inputs();
+        require(!is_lost || desk.judges.records.is_pardoned(self.id), "a log has no hole", || {
+            format!("{}: {order:?}", Place(self.id, *region))
+        })
     }
 
     /// A thread has something to do. Where steps take no time it does all of it now.

@@ -43,6 +43,12 @@ impl StoreNode {
         process.take_inputs();
     }
 
+    /// Whether a region's data is being replaced.
+    #[must_use]
+    pub fn is_replacing(&self, region: RegionId) -> bool {
+        self.process.as_ref().is_some_and(|it| it.works.snapshots.replacing.contains_key(&region))
+    }
+
     /// A part of a snapshot arrives.
     pub fn take_part(
         &mut self,

@@ -9,6 +9,7 @@ use flotilla_multiraft::MemoryBudget;
 
 use super::{FaultFamily, Missing, Plan};
 use crate::changes::ChangePlan;
+use crate::fetches::FetchPlan;
 use crate::partition::Shape;
 use crate::reads::ReadPlan;
 use crate::splits::SplitPlan;
@@ -25,7 +26,7 @@ pub struct Switch {
 }
 
 /// All switches besides families and shapes.
-pub const SWITCHES: [Switch; 23] = [
+pub const SWITCHES: [Switch; 24] = [
     Switch::new("loss", "lost messages of stores", |it| it.net.loss_permille = 0),
     Switch::new("client-loss", "lost requests and answers", |it| it.net.client_loss_permille = 0),
     Switch::new("duplicates", "messages that arrive twice", |it| it.net.duplicate_permille = 0),
@@ -34,6 +35,9 @@ pub const SWITCHES: [Switch; 23] = [
     Switch::new("slow-disk", "slow syncs", |it| it.disk.sync_spread = Span::ZERO),
     Switch::new("stalls", "syncs that stall", |it| it.disk.stall_permille = 0),
     Switch::new("slow-turns", "turns that begin late", |it| it.disk.turn_spread = Span::ZERO),
+    Switch::new("slow-fetches", "time to read old log entries, and want of room for them", |it| {
+        it.disk.fetches = FetchPlan::calm();
+    }),
     Switch::new("slow-steps", "time between two effects", |it| it.disk.step_spread = Span::ZERO),
     Switch::new("slow-apply", "slow appliers", |it| it.disk.apply_spread = Span::ZERO),
     Switch::new("drift", "clocks of different speeds", |it| it.clocks.drift_permille = 0),

@@ -15,6 +15,7 @@ use flotilla_raftgroup::{GroupLimits, Timing};
 use crate::ambush::Ambush;
 use crate::changes::ChangePlan;
 use crate::fault::Strike;
+use crate::fetches::FetchPlan;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
@@ -92,6 +93,8 @@ pub struct DiskPlan {
     pub step_spread: Span,
     /// How snapshots travel and are put in place.
     pub snapshots: SnapshotPlan,
+    /// How old log entries are read.
+    pub fetches: FetchPlan,
 }
 
 /// What clients do.
@@ -326,6 +329,7 @@ impl Plan {
                 workers: 1,
                 step_spread: Span::ZERO,
                 snapshots: SnapshotPlan::calm(),
+                fetches: FetchPlan::calm(),
             },
             load: LoadPlan {
                 clients: 4,

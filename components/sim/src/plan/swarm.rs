@@ -9,6 +9,7 @@ use super::{
     Plan, Topology,
 };
 use crate::changes::ChangePlan;
+use crate::fetches::FetchPlan;
 use crate::partition::Shape;
 use crate::pd::PdPlan;
 use crate::reads::ReadPlan;
@@ -31,7 +32,11 @@ impl Plan {
             topology,
             clocks: swarm_clocks(&mut lane(2)),
             net: swarm_net(&mut lane(3)),
-            disk: DiskPlan { snapshots: SnapshotPlan::swarm(seed), ..swarm_disk(&mut lane(4)) },
+            disk: DiskPlan {
+                snapshots: SnapshotPlan::swarm(seed),
+                fetches: FetchPlan::swarm(seed),
+                ..swarm_disk(&mut lane(4))
+            },
             load: swarm_load(&mut lane(5)),
             reads: ReadPlan::swarm(seed),
             splits: SplitPlan::swarm(seed),
@@ -114,6 +119,7 @@ fn swarm_disk(rng: &mut Rng) -> DiskPlan {
         workers: to_usize(pick(rng, [1, 2])),
         step_spread: Span::from_micros(pick(rng, [0, 0, 10, 1_000])),
         snapshots: SnapshotPlan::calm(),
+        fetches: FetchPlan::calm(),
     }
 }
 

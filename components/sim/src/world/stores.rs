@@ -93,6 +93,13 @@ impl World {
         self.start(store);
     }
 
+    /// The disk of a store, which may run, loses what is staged of snapshots.
+    pub fn lose_stages(&mut self, store: StoreId) {
+        self.slot(store).0.disk_mut().stages.lose();
+        self.judges.records.pardon(store);
+        self.announce(format!("store {store} loses what it has staged"));
+    }
+
     /// Stops a store and starts it with the last copy of its disk, as somebody does who puts an old data
     /// directory back. From now on it may have forgotten what it promised.
     pub fn put_back_disk(&mut self, store: StoreId) {

@@ -161,7 +161,7 @@ pub(crate) async fn watch(watch: Watch) {
         let before = watch.brake.set(verdict);
         watch.tell(before, verdict, pressure);
         for (region, peer) in hand_over.due(verdict.room, now, || watch.link.transferable()) {
-            watch.router.notify(region, peer, Input::StepAside);
+            watch.router.notify(region, peer, Input::Transfer(None));
         }
     }
 }

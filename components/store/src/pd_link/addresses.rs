@@ -1,5 +1,5 @@
 //! Where other stores are. The transport asks before each attempt to connect, so a question about a
-//! store that is known means that its address may be wrong by now.
+//! store that is known means that its address may be wrong by now; and for each store that calls for the first time.
 //!
 //! An answer may be that the store is a tombstone. Replicas that wait for a word of that store hear of it, since none will
 //! come: whoever sends to it connects again and again, so it is asked for.

@@ -35,7 +35,9 @@ pub(super) struct Figures {
     pub(super) slowness: (Arc<StoreMetrics>, MonotonicClock),
 }
 
-/// Measures and reports, for ever. Reading the engine may wait for the disk, so it has its own thread.
+/// Measures and reports, for ever. The sizes of regions leave memtables out ([`Engine::approximate_size`]): what the
+/// placement driver knows of a region is behind by what is not flushed. Whether a region is to be split does not hang on
+/// that, since [`Sizes`] counts what is applied. Reading the engine may wait for the disk, so it has its own thread.
 pub(super) async fn report_store(leader: Arc<Leader>, led: Arc<LedRegions>, figures: Figures) {
     let mut summed = Instant::now();
     let mut ticks = interval(REPORT_INTERVAL);

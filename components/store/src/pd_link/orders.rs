@@ -127,7 +127,7 @@ impl Orders {
         let (id, is_open) = (region.id, |_elapsed| Failure::Open);
         match order {
             Order::Transfer(to) => {
-                self.router.notify(id, own, Input::Transfer(to));
+                self.router.notify(id, own, Input::Transfer(Some(to)));
                 let leader = [(id, own)];
                 let handed_over = timeout(HAND_OVER, self.led.until_led_elsewhere(&leader)).await;
                 handed_over.map_err(|_elapsed| Failure::Passing("it leads still".to_owned()))
@@ -160,6 +160,7 @@ impl Orders {
             // The middle is found as well as this.
             let mark_bytes = 1 << 16;
             let (engine, range) = (self.engine.clone(), region.range.clone());
+            // Without what is in memtables, which is read fastest.
             let size = off_thread(move || engine.approximate_size(&range)).await;
             let patience = survey_patience(ByteSize(size.unwrap_or_default()));
             let found = timeout(patience, survey(&self.engine, &region.range, mark_bytes)).await;

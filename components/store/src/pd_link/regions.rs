@@ -74,7 +74,7 @@ impl Led {
 #[derive(Debug, Default)]
 struct State {
     regions: BTreeMap<RegionId, Led>,
-    /// To be reported.
+    /// To be reported, if they are still led here then.
     changed: BTreeSet<RegionId>,
     /// Stores whose peers do not answer.
     silent: Silent,
@@ -256,8 +256,13 @@ impl LedRegions {
 
     fn take(&self, loads: &Loads, now: Instant) -> Option<Due> {
         let mut state = self.state.lock();
-        let region = state.changed.pop_first()?;
-        let led = state.regions.get_mut(&region)?;
+        let led = loop {
+            let region = state.changed.pop_first()?;
+            // One whose lead has ended meanwhile is nothing to report, and stands in nobody's way.
+            if let Some(led) = state.regions.get_mut(&region) {
+                break led;
+            }
+        };
         let flow = led.take_flow(loads, now);
         let led = led.clone();
         let since = |peer: &Peer| state.silent.get(&peer.store).map(|since| (*peer, *since));
@@ -497,5 +502,15 @@ mod tests {
         };
         assert_eq!((span(0), span(499), span(9_501)), ((1000, 1000), (1000, 1000), (990, 1000)));
         assert_eq!(time_interval(3, Duration::from_secs(9)).start_timestamp, 0);
+    }
+
+    #[test]
+    fn what_is_not_led_any_more_keeps_nothing_else_from_being_reported() {
+        let fixture = Fixture::new();
+        fixture.lead(6);
+        fixture.led.state.lock().changed.insert(RegionId(1));
+        let take = || fixture.led.take(&fixture.loads, fixture.now);
+        assert_eq!(take().map(|due| due.led.region.id), Some(REGION));
+        assert!(take().is_none());
     }
 }

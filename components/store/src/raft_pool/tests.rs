@@ -43,6 +43,7 @@ use crate::{
     boot::{self, Planned},
     envelope::encode,
     host::{Shared, SyncerHost},
+    log_readers::LogReaders,
     memory::Memory,
     metrics::StoreMetrics,
     network::Inbound,
@@ -216,7 +217,11 @@ impl OneStore {
         let apply = PoolOptions::new("apply", 1);
         let apply = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()));
         let raft = Pool::start(&PoolOptions::new("raft", 1), ready, |_| {
-            let host = StoreHost::new(shared.clone(), Arc::clone(&syncer), Arc::clone(&alarm));
+            let Shared { engine, router, metrics, .. } = &shared;
+            let readers = LogReaders::start(engine, router, metrics).expect("threads");
+            let readers = Arc::new(readers);
+            let (rounds, alarm) = (Arc::clone(&syncer), Arc::clone(&alarm));
+            let host = StoreHost::new(shared.clone(), rounds, alarm, readers);
             RaftWorker::new(host, Arc::clone(&syncer))
         });
         begin_first_region(&inbound, &router, members);

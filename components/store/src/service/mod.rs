@@ -89,9 +89,9 @@ pub(crate) trait Regions: Clone + Send + Sync + 'static {
     /// The region as it lives on this store.
     fn region(&self, region: RegionId) -> Option<Region>;
 
-    /// How often the region's data here was about to be replaced by a snapshot: whoever finds the same number before a
-    /// barrier and behind its view has no view of the middle.
-    fn installs(&self, region: RegionId) -> u64;
+    /// Names the last time that the region's data here was about to be replaced by a snapshot: whoever finds the same before
+    /// a barrier and behind its view has no view of the middle.
+    fn last_install(&self, region: RegionId) -> u64;
 
     /// Every region that lives on this store, by start key.
     fn regions(&self) -> Vec<Region>;
@@ -149,8 +149,8 @@ impl Regions for Router {
         Self::region(self, region)
     }
 
-    fn installs(&self, region: RegionId) -> u64 {
-        Self::installs(self, region)
+    fn last_install(&self, region: RegionId) -> u64 {
+        Self::last_install(self, region)
     }
 
     fn regions(&self) -> Vec<Region> {

@@ -247,7 +247,7 @@ impl Regions for Played {
         self.regions.lock().iter().find(|known| known.id == region).cloned()
     }
 
-    fn installs(&self, _region: RegionId) -> u64 {
+    fn last_install(&self, _region: RegionId) -> u64 {
         self.script.lock().installs
     }
 

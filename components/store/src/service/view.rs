@@ -178,7 +178,7 @@ impl<R: Regions> RawService<R> {
     }
 
     async fn barrier(&self, target: &Target) -> Result<Barrier, Rejection> {
-        let installs = self.source().regions.installs(target.region);
+        let installs = self.source().regions.last_install(target.region);
         let barrier = self.source().regions.read_barrier(target.region, target.header);
         let reply = timeout_at(target.deadline, barrier).await;
         self.is_passed(target, reply.map_err(|_elapsed| Rejection::deadline())?)?;
@@ -186,7 +186,7 @@ impl<R: Regions> RawService<R> {
     }
 
     async fn replica_barrier(&self, target: &Target) -> Result<Barrier, Rejection> {
-        let installs = self.source().regions.installs(target.region);
+        let installs = self.source().regions.last_install(target.region);
         let barrier = self.source().regions.replica_barrier(target.region, target.header);
         let reply = timeout_at(target.deadline, barrier).await;
         match reply.map_err(|_elapsed| Rejection::deadline())? {
@@ -249,7 +249,9 @@ impl<'a, R: Regions> Reader<'a, R> {
         let (regions, region) = (&self.source.regions, self.target.region);
         match self.begun.take() {
             Some(Begun::InPlace(begun)) => regions.finish_in_place(begun).map_err(Stop::NotInPlace),
-            Some(Begun::Behind(Barrier { installs })) if installs != regions.installs(region) => {
+            Some(Begun::Behind(Barrier { installs }))
+                if installs != regions.last_install(region) =>
+            {
                 let refusal = RequestError::NotInitialised(region);
                 let refusal = error::region_error(refusal, &self.target.header, regions);
                 Err(Rejection::region(refusal).into())

@@ -2,7 +2,8 @@
 //!
 //! An order of which a part is claimed for a peer without data waits until that claim has ended: what takes the place of
 //! the data there, or does not, decides what is left to be cleaned. The keys are set aside in the region table and deleted
-//! without its lock: the database may take its time, and messages of all regions go through the table.
+//! without its lock: the database may take its time, and messages of all regions go through the table. It is one deletion of
+//! a range, unsynced; the thread that ends the claim writes it, a raft worker as a rule.
 
 use flotilla_engine::WriteBatch;
 use flotilla_multiraft::{

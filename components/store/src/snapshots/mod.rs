@@ -4,7 +4,9 @@
 //! place; [`cleanup`] deletes what destroyed peers left. What is sent to whom, and when, is decided by [`flotilla_multiraft::snapshot`] and
 //! [`flotilla_multiraft::install`]; nothing here decides more than whether there is room.
 //!
-//! All of it waits for disks, so it runs on threads that nobody waits for.
+//! What waits for disks or for other stores runs on threads that nobody waits for: views, streams, stages, replacements, and
+//! the clearing of damaged peers. One thing does not: whoever ends a claim, or a peer, deletes the keys that nobody owns any
+//! more at once, in one batch without a sync. That is a raft worker, which writes its log in the same way.
 
 mod cleanup;
 mod install;

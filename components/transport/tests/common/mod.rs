@@ -58,6 +58,11 @@ impl Book {
     pub(crate) fn set(&self, store: StoreId, address: &str) {
         self.0.lock().insert(store, Resolved::At(address.to_owned()));
     }
+
+    #[allow(dead_code, reason = "not every test forgets")]
+    pub(crate) fn forget(&self, store: StoreId) {
+        self.0.lock().remove(&store);
+    }
 }
 
 #[tonic::async_trait]
