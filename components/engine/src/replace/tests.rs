@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, path::Path};
 
 use bytes::Bytes;
 use flotilla_base::{ByteSize, Key, Rng};
