@@ -22,6 +22,7 @@ use flotilla_multiraft::{
     destroy::put_cleanup,
     persist::{RegionState, put_region_state},
     recover_remains,
+    removal::put_removed,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
@@ -584,6 +585,11 @@ fn a_first_region_that_cannot_be_made_leaves_no_mark() {
 /// A start that finds a peer damaged says so on the disk, in front of everything else that it does.
 #[test]
 fn a_peer_that_was_found_damaged_is_damaged_for_good() {
+    [true, false].into_iter().for_each(start_with_a_spoilt_record);
+}
+
+/// Of the raft state, or of the members that were removed.
+fn start_with_a_spoilt_record(is_of_raft: bool) {
     let directory = tempfile::tempdir().expect("a directory");
     let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
     let region = |id: u64, range| {
@@ -601,7 +607,9 @@ fn a_peer_that_was_found_damaged_is_damaged_for_good() {
     let write = |batch| engine.write(&WriteBatch::from(batch)).expect("written");
     write(records(region(2, KeyRange::new("", "m"))).to_vec());
     write(records(region(3, KeyRange::new("m", ""))).to_vec());
-    let sound = disk::put_raft_state(REGION, &raft);
+    let gone = [Peer::voter(PeerId(29), StoreId(9))];
+    let sound =
+        if is_of_raft { disk::put_raft_state(REGION, &raft) } else { put_removed(REGION, &gone) };
     let Mutation::Put(family, key, _) = &sound else { panic!("a put") };
     write(vec![Mutation::Put(*family, key.clone(), "damaged".into())]);
     let start = || {
