@@ -336,7 +336,9 @@ mod tests {
             [vec![state(&RegionState::Applying(applying))], behind].concat(),
         ];
         for records in cases {
-            let with = |record: &Mutation| recovered(&[&records[..], &[record.clone()]].concat());
+            let with = |record: &Mutation| {
+                recovered(&[&records[..], std::slice::from_ref(record)].concat())
+            };
             let found = with(&sound);
             let (RecoveredPeer::Normal { removed, .. } | RecoveredPeer::Installing { removed, .. }) =
                 &found

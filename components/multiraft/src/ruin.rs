@@ -180,7 +180,7 @@ mod tests {
         let cases = [
             (&sound[..], &raft),
             (&sound[..], &apply),
-            (&[&sound[..], &[gone.clone()]].concat()[..], &gone),
+            (&[&sound[..], std::slice::from_ref(&gone)].concat()[..], &gone),
             (&young[..], &raft),
             // The other record says whose it is.
             (&[normal.clone(), mark.clone()], &mark),
