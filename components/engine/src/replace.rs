@@ -62,6 +62,8 @@ enum Step {
     Written,
     Synced(Durable),
     Flushed,
+    /// Level 0 was too full, and was looked at again a moment later.
+    Waited,
     Linked,
     Ingested,
 }
@@ -113,7 +115,7 @@ impl Engine {
                 .flush_cf(handle(rocks, family))
                 .map_err(|cause| EngineError::fatal("flush", &cause))?;
             after(Step::Flushed);
-            self.wait_for_level0(family);
+            self.wait_for_level0(family, after);
             let links = tables.iter().map(|table| stage.link(table)).collect::<Result<_, _>>()?;
             after(Step::Linked);
             self.ingest(family, links)?;
@@ -158,12 +160,13 @@ impl Engine {
         Some(KeyRange { start: range.start.clone(), end })
     }
 
-    fn wait_for_level0(&self, family: Family) {
+    fn wait_for_level0(&self, family: Family, after: &mut dyn FnMut(Step)) {
         let begin = Instant::now();
         while stats::level0_files(self.rocks(), family) >= LEVEL0_FILES_MAX
             && begin.elapsed() < LEVEL0_PATIENCE
         {
             thread::sleep(LEVEL0_PACE);
+            after(Step::Waited);
         }
     }
 
