@@ -20,8 +20,7 @@
 //! process. So nothing that is written later survives a crash without them.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -34,7 +33,6 @@ use crate::{
     engine::Durable,
     range_reader::behind,
     read::{ABOVE_EVERY_KEY, handle},
-    stage::io_error,
     stats,
 };
 
@@ -48,7 +46,8 @@ const LEVEL0_PACE: Duration = Duration::from_millis(20);
 /// Why a range was not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplaceError {
-    /// The stage is damaged or cannot be read. The old data may be gone.
+    /// The stage is damaged ([`StageError::Damaged`]), and will be; or something else failed that is no fault of it, and may
+    /// not fail the next time. The old data may be gone.
     #[error(transparent)]
     Stage(#[from] StageError),
     /// The database failed: the process is to end.
@@ -63,6 +62,8 @@ enum Step {
     Written,
     Synced(Durable),
     Flushed,
+    /// Level 0 was too full, and was looked at again a moment later.
+    Waited,
     Linked,
     Ingested,
 }
@@ -71,7 +72,7 @@ impl Engine {
     /// Deletes all data of `range` and brings in what `stage` holds, whose keys all lie in there. Nobody reads or writes
     /// the range meanwhile. It takes as long as the disk needs: not for threads that others wait for.
     ///
-    /// May be called again after a crash, or after a call that returned. When it returns, reads see the new data, and
+    /// May be called again after a crash, or after a call that returned, unless the database has failed. When it returns, reads see the new data, and
     /// nothing that is written later survives a crash without it.
     ///
     /// # Errors
@@ -114,8 +115,8 @@ impl Engine {
                 .flush_cf(handle(rocks, family))
                 .map_err(|cause| EngineError::fatal("flush", &cause))?;
             after(Step::Flushed);
-            self.wait_for_level0(family);
-            let links = tables.iter().map(|table| link(table)).collect::<Result<Vec<_>, _>>()?;
+            self.wait_for_level0(family, after);
+            let links = tables.iter().map(|table| stage.link(table)).collect::<Result<_, _>>()?;
             after(Step::Linked);
             self.ingest(family, links)?;
             after(Step::Ingested);
@@ -159,12 +160,13 @@ impl Engine {
         Some(KeyRange { start: range.start.clone(), end })
     }
 
-    fn wait_for_level0(&self, family: Family) {
+    fn wait_for_level0(&self, family: Family, after: &mut dyn FnMut(Step)) {
         let begin = Instant::now();
         while stats::level0_files(self.rocks(), family) >= LEVEL0_FILES_MAX
             && begin.elapsed() < LEVEL0_PATIENCE
         {
             thread::sleep(LEVEL0_PACE);
+            after(Step::Waited);
         }
     }
 
@@ -178,18 +180,6 @@ impl Engine {
         let ingested = rocks.ingest_external_file_cf_opts(handle(rocks, family), &options, links);
         ingested.map_err(|cause| EngineError::fatal("ingest tables", &cause))
     }
-}
-
-/// A second name of a table, for RocksDB to take away.
-fn link(table: &Path) -> Result<PathBuf, StageError> {
-    let path = table.with_extension("ingest");
-    match fs::remove_file(&path) {
-        Ok(()) => {}
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-        Err(cause) => return Err(io_error("remove", &path, cause)),
-    }
-    fs::hard_link(table, &path).map_err(|cause| io_error("link", &path, cause))?;
-    Ok(path)
 }
 
 /// A key below `end`, with few keys between them; `None` where there is no end, or no such key.

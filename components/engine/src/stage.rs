@@ -170,17 +170,15 @@ impl Stages {
     /// A stage that was finished, after reading all of it.
     ///
     /// # Errors
-    /// [`StageError::Damaged`] where it is not what it was, or gone; [`StageError::Io`].
+    /// [`StageError::Damaged`] where it is not what it was, gone, or given back by the disk no more; [`StageError::Io`]
+    /// where it may be whole.
     pub fn load(&self, number: u64) -> Result<Stage, StageError> {
         let dir = self.path(number);
         let damaged = |reason: String| StageError::Damaged { number, reason };
         let path = dir.join(MANIFEST);
         let record = match fs::read(&path) {
             Ok(record) => Bytes::from(record),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                return Err(damaged("it has no manifest".to_owned()));
-            }
-            Err(cause) => return Err(io_error("read", &path, cause)),
+            Err(cause) => return Err(unreadable(number, &path, cause)),
         };
         let manifest = Manifest::decode(&record).map_err(|cause| damaged(cause.to_string()))?;
         if manifest.number != number {
@@ -193,10 +191,7 @@ impl Stages {
                 match look_at(&path) {
                     Ok(found) if found == *file => {}
                     Ok(_) => return Err(damaged(format!("{} has changed", path.display()))),
-                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                        return Err(damaged(format!("{} is gone", path.display())));
-                    }
-                    Err(cause) => return Err(io_error("read", &path, cause)),
+                    Err(cause) => return Err(unreadable(number, &path, cause)),
                 }
             }
         }
@@ -287,7 +282,8 @@ impl Stage {
         let mut all = Vec::new();
         for family in self.families.iter().filter(|family| family.is_block) {
             for (path, _) in self.files(family) {
-                let block = fs::read(&path).map_err(|cause| io_error("read", &path, cause))?;
+                let block =
+                    fs::read(&path).map_err(|cause| unreadable(self.number, &path, cause))?;
                 let pairs = decode_block(&block.into()).map_err(|cause| {
                     let reason = format!("{}: {cause}", path.display());
                     StageError::Damaged { number: self.number, reason }
@@ -296,6 +292,23 @@ impl Stage {
             }
         }
         Ok(all)
+    }
+
+    /// A second name of one of its tables, for RocksDB to take away.
+    pub(crate) fn link(&self, table: &Path) -> Result<PathBuf, StageError> {
+        let path = table.with_extension("ingest");
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(io_error("remove", &path, cause)),
+        }
+        match fs::hard_link(table, &path) {
+            Ok(()) => Ok(path),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                Err(unreadable(self.number, table, cause))
+            }
+            Err(cause) => Err(io_error("link", &path, cause)),
+        }
     }
 
     fn files<'a>(
@@ -342,6 +355,43 @@ fn look_at(path: &Path) -> io::Result<StagedFile> {
     }
 }
 
+/// Why a file of stage `number` cannot be read. One that is gone, or that the disk gives back no more, stays so; whatever
+/// else the operating system lacks, it may have a moment later.
+fn unreadable(number: u64, path: &Path, cause: io::Error) -> StageError {
+    let is_lost = cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    let damaged =
+        |what| StageError::Damaged { number, reason: format!("{} {what}", path.display()) };
+    match cause.kind() {
+        io::ErrorKind::NotFound => damaged("is gone".to_owned()),
+        _ if is_lost => damaged(format!("cannot be read: {cause}")),
+        _ => io_error("read", path, cause),
+    }
+}
+
 pub(crate) fn io_error(action: &'static str, path: &Path, cause: io::Error) -> StageError {
     StageError::Io { action, path: path.to_owned(), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// What is taken for damage costs a replica.
+    #[test]
+    fn only_what_the_disk_has_lost_is_damage() {
+        let found = |errno: Errno| {
+            let cause = io::Error::from_raw_os_error(errno.raw_os_error());
+            unreadable(7, Path::new("snap/7/raw.block"), cause)
+        };
+        for errno in [Errno::NOENT, Errno::IO] {
+            let error = found(errno);
+            assert!(matches!(error, StageError::Damaged { number: 7, .. }), "{errno:?}: {error}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::ACCESS] {
+            let error = found(errno);
+            assert!(matches!(error, StageError::Io { action: "read", .. }), "{errno:?}: {error}");
+        }
+    }
 }

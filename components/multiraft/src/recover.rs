@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Family, KeyRange, KvRead, PeerId, ReadError, Region, RegionId, ScanDirection};
+use flotilla_base::{
+    Family, KeyRange, KvRead, Peer, PeerId, ReadError, Region, RegionId, ScanDirection,
+};
 use flotilla_raftgroup::disk::{self, DiskError, Recovered};
 use flotilla_raftgroup::{ApplyState, LogPosition, RaftState};
 
@@ -10,6 +12,7 @@ use crate::birth::{self, first_raft_state};
 use crate::persist::{
     Applying, PEER_MARK_KIND, REGION_STATE_KIND, RegionState, decode_region_state,
 };
+use crate::removal::removed_on_disk;
 
 /// One peer as found on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub enum RecoveredPeer {
         raft: RaftState,
         /// Progress of the state machine.
         apply: ApplyState,
+        /// Whom the region has removed, and does not know to be gone.
+        removed: Vec<Peer>,
         /// A split made the region, and the store stopped before the peer wrote anything about it: `raft` is
         /// made up of what it had promised before.
         is_fresh: bool,
@@ -45,6 +50,8 @@ pub enum RecoveredPeer {
         raft: RaftState,
         /// Where the state machine stands in the new data.
         apply: ApplyState,
+        /// Whom the region had removed by then, and did not know to be gone.
+        removed: Vec<Peer>,
         /// The mark of a peer without data is there.
         is_marked: bool,
     },
@@ -130,6 +137,11 @@ fn recover_normal(
         DiskError::Read(error) => Err(error),
         cause => damaged(cause.to_string()),
     };
+    // Nobody else writes the record, and the first change of the members that is applied reads it.
+    let removed = match removed_on_disk(reader, region.id) {
+        Ok(removed) => removed,
+        Err(error) => return failed(error),
+    };
     let promised = match disk::read_raft_state(reader, region.id) {
         Ok(promised) => promised.unwrap_or_default(),
         Err(error) => return failed(error),
@@ -146,7 +158,7 @@ fn recover_normal(
         return match first {
             Some(apply) if has_no_log => {
                 let raft = first_raft_state(promised.hard_state);
-                Ok(RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: true })
+                Ok(RecoveredPeer::Normal { peer, region, raft, apply, removed, is_fresh: true })
             }
             _ => damaged("its raft state is missing".to_owned()),
         };
@@ -160,7 +172,7 @@ fn recover_normal(
     // snapshot instead.
     let behind = apply.applied.index.next()..raft.last.index.next();
     match disk::read_entries(reader, region.id, behind, &mut |_sound| true) {
-        Ok(()) => Ok(RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: false }),
+        Ok(()) => Ok(RecoveredPeer::Normal { peer, region, raft, apply, removed, is_fresh: false }),
         Err(error) => failed(error),
     }
 }
@@ -172,9 +184,11 @@ fn recover_installing(
 ) -> Result<RecoveredPeer, ReadError> {
     let (region, peer) = (applying.region.id, applying.peer);
     let damaged = |cause: String| Ok(RecoveredPeer::Damaged { region, peer, cause });
-    match disk::recover(reader, region) {
-        Ok(Some(Recovered { raft, apply })) if raft.last == apply.truncated => {
-            Ok(RecoveredPeer::Installing { applying, raft, apply, is_marked })
+    let found = disk::recover(reader, region)
+        .and_then(|found| removed_on_disk(reader, region).map(|removed| (found, removed)));
+    match found {
+        Ok((Some(Recovered { raft, apply }), removed)) if raft.last == apply.truncated => {
+            Ok(RecoveredPeer::Installing { applying, raft, apply, removed, is_marked })
         }
         Ok(_) => damaged("it has a log in front of its data".to_owned()),
         Err(DiskError::Read(error)) => Err(error),
@@ -186,11 +200,12 @@ fn recover_installing(
 mod tests {
     use std::sync::Mutex;
 
-    use flotilla_base::{Epoch, Index, Mutation, Peer, StoreId, Tables, Term};
+    use flotilla_base::{Epoch, Index, Mutation, StoreId, Tables, Term};
     use flotilla_raftgroup::HardState;
 
     use super::*;
     use crate::persist::put_region_state;
+    use crate::removal::put_removed;
 
     const PEER: PeerId = PeerId(21);
 
@@ -300,6 +315,42 @@ mod tests {
         }
     }
 
+    /// The applier reads it with the first change of members, and could only end its store.
+    #[test]
+    fn a_spoilt_record_of_removed_members_costs_its_peer_alone() {
+        let gone = vec![Peer::voter(PeerId(29), StoreId(9))];
+        let sound = put_removed(RegionId(2), &gone);
+        let Mutation::Put(family, key, _) = &sound else { panic!("a put") };
+        let spoilt = Mutation::Put(*family, key.clone(), "damaged".into());
+        let position = LogPosition { term: Term(6), index: Index(9) };
+        let stage = crate::install::StageNumber(4);
+        let applying = Applying { peer: PEER, region: region(), clean: KeyRange::all(), stage };
+        let raft = RaftState { hard_state: HardState::default(), last: position };
+        let behind = vec![
+            disk::put_raft_state(RegionId(2), &raft),
+            disk::put_apply_state(RegionId(2), &ApplyState::starting_at(position)),
+        ];
+        let cases = [
+            vec![normal(), apply_at(5)],
+            [vec![normal()], behind.clone()].concat(),
+            [vec![state(&RegionState::Applying(applying))], behind].concat(),
+        ];
+        for records in cases {
+            let with = |record: &Mutation| {
+                recovered(&[&records[..], std::slice::from_ref(record)].concat())
+            };
+            let found = with(&sound);
+            let (RecoveredPeer::Normal { removed, .. } | RecoveredPeer::Installing { removed, .. }) =
+                &found
+            else {
+                panic!("{found:?}")
+            };
+            assert_eq!(*removed, gone);
+            let found = with(&spoilt);
+            assert!(matches!(found, RecoveredPeer::Damaged { peer: PEER, .. }), "{found:?}");
+        }
+    }
+
     /// The batch that says `Applying` holds all of it, and no log.
     #[test]
     fn an_install_that_a_crash_interrupted_is_found() {
@@ -313,7 +364,7 @@ mod tests {
             disk::put_apply_state(RegionId(2), &ApplyState::starting_at(position)),
         ];
         let found = recovered(&[vec![mark()], batch.clone()].concat());
-        let RecoveredPeer::Installing { applying: same, raft, apply, is_marked } = found else {
+        let RecoveredPeer::Installing { applying: same, raft, apply, is_marked, .. } = found else {
             panic!("{found:?}")
         };
         assert_eq!((same, is_marked), (applying, true));

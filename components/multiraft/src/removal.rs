@@ -18,7 +18,10 @@ use flotilla_base::{
     Bug, Family, Index, KvRead, Moment, Mutation, Peer, PeerId, ReadError, RegionId, Span, StoreId,
     Term,
 };
-use flotilla_raftgroup::{LogPosition, Message, MessageKind, disk};
+use flotilla_raftgroup::{
+    LogPosition, Message, MessageKind,
+    disk::{self, DiskError},
+};
 
 use crate::command::ForgetCommand;
 use crate::effects::Effects;
@@ -60,6 +63,19 @@ pub fn read_removed(reader: &dyn KvRead, region: RegionId) -> Result<Vec<Peer>, 
     }
     fields.finish()?;
     Ok(peers)
+}
+
+/// As [`read_removed`], with the words that are used of a group's other records.
+pub(crate) fn removed_on_disk(
+    reader: &dyn KvRead,
+    region: RegionId,
+) -> Result<Vec<Peer>, DiskError> {
+    read_removed(reader, region).map_err(|error| match error {
+        RemovedError::Read(error) => DiskError::Read(error),
+        RemovedError::Record(cause) => {
+            DiskError::Record { group: region, what: "removed members", cause }
+        }
+    })
 }
 
 /// The mutation that makes `peers` the removed members of `region`.

@@ -29,7 +29,7 @@ use crate::propose::Writes;
 use crate::quiescence::question_of;
 use crate::read::Reads;
 use crate::recover::RecoveredPeer;
-use crate::removal::{Removals, read_removed};
+use crate::removal::Removals;
 use crate::split::Birth;
 
 /// A peer without data waits so many gates for a bootstrap or a split before it lets its leader know what it lacks: a
@@ -187,21 +187,19 @@ impl<T> Replica<T> {
             RecoveredPeer::Installing { is_marked, .. } => (*is_marked, None),
             _ => (false, None),
         };
-        let mut install = None;
+        let (mut install, mut known) = (None, Vec::new());
         let start = match found {
             RecoveredPeer::Damaged { .. } => return Ok(None),
             RecoveredPeer::Uninitialised { region, peer, raft } => {
                 Start::empty(region, peer, raft, Origin::Restarted)
             }
-            RecoveredPeer::Normal { peer, region, raft, apply, is_fresh: _ } => Start {
-                region,
-                peer,
-                raft,
-                apply,
-                life: Lifecycle::Active,
-                origin: Origin::Restarted,
-            },
-            RecoveredPeer::Installing { applying, raft, apply, is_marked: _ } => {
+            RecoveredPeer::Normal { peer, region, raft, apply, removed, is_fresh: _ } => {
+                known = removed;
+                let (life, origin) = (Lifecycle::Active, Origin::Restarted);
+                Start { region, peer, raft, apply, life, origin }
+            }
+            RecoveredPeer::Installing { applying, raft, apply, removed, is_marked: _ } => {
+                known = removed;
                 let (region, peer) = (applying.region.clone(), applying.peer);
                 install = Some(Box::new(Installing::recovered(applying, raft, apply)));
                 let (life, origin) = (Lifecycle::Installing, Origin::Restarted);
@@ -214,6 +212,7 @@ impl<T> Replica<T> {
             let turn = replica.turn_within(spread);
             replica.group.queue_campaign(now + replica.timing().gate + turn);
         }
+        replica.members.removals = Removals::new(known);
         replica.embryo.install = install;
         replica.embryo.is_marked = is_marked;
         replica.embryo.recovered = recovered;
@@ -386,13 +385,6 @@ impl<T> Replica<T> {
     fn start(config: ReplicaConfig, start: Start, now: Moment) -> Result<Self, GroupError> {
         let group = new_group(&config, &start, now)?;
         let Start { region, peer, raft, apply, life, origin: _ } = start;
-        let removed = match life {
-            // There is no such record in front of the data, and whoever makes a peer need not wait for the disk.
-            Lifecycle::Uninitialised => Vec::new(),
-            // A damaged record is found again by the applier, which stops the store; nobody is told meanwhile.
-            _ => read_removed(config.disk.as_ref(), region.id).unwrap_or_default(),
-        };
-        let removals = Removals::new(removed);
         Ok(Self {
             peer,
             region,
@@ -409,7 +401,7 @@ impl<T> Replica<T> {
                 hard_state: raft.hard_state,
                 delegate: Delegate::default(),
             },
-            members: Members { removals, ..Members::default() },
+            members: Members::default(),
         })
     }
 

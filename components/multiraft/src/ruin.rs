@@ -175,10 +175,12 @@ mod tests {
             Mutation::Put(*family, key.clone(), "damaged".into())
         };
         let sound = [normal.clone(), raft.clone(), apply.clone()];
+        let gone = put_removed(REGION, &[Peer::voter(PeerId(29), StoreId(9))]);
         let young = [mark.clone(), raft.clone()];
         let cases = [
             (&sound[..], &raft),
             (&sound[..], &apply),
+            (&[&sound[..], std::slice::from_ref(&gone)].concat()[..], &gone),
             (&young[..], &raft),
             // The other record says whose it is.
             (&[normal.clone(), mark.clone()], &mark),

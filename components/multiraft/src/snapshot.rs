@@ -22,7 +22,7 @@ use crate::effects::Effects;
 use crate::input::PeerMessage;
 use crate::install::{Arrival, InstallEffect, StageNumber};
 use crate::persist::{self, RegionState};
-use crate::removal::{RemovedError, read_removed};
+use crate::removal::removed_on_disk;
 use crate::replica::{Lifecycle, Replica};
 
 /// What the data of a view is: enough to go on from it.
@@ -46,12 +46,7 @@ impl SnapshotMeta {
             return Ok(None);
         };
         let Some(apply) = disk::read_apply_state(view, region)? else { return Ok(None) };
-        let removed = read_removed(view, region).map_err(|error| match error {
-            RemovedError::Read(error) => DiskError::Read(error),
-            RemovedError::Record(cause) => {
-                DiskError::Record { group: region, what: "removed members", cause }
-            }
-        })?;
+        let removed = removed_on_disk(view, region)?;
         Ok(Some(Self { region: shape, apply, removed }))
     }
 }

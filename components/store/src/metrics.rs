@@ -127,6 +127,10 @@ const INSTALLING: Metric = Metric::new(
     "flotilla_snapshots_installing",
     "Regions whose data a snapshot takes the place of now.",
 );
+const INSTALLS_PUT_OFF: Metric = Metric::new(
+    "flotilla_snapshot_installs_put_off_total",
+    "Times that a snapshot could not be put in place, for a reason that passes; it is tried again.",
+);
 const VIEWS: Metric = Metric::new(
     "flotilla_snapshot_views",
     "Views of the database that are held to be sent as snapshots.",
@@ -169,6 +173,7 @@ struct Fetches {
 struct Installs {
     now: IntGauge,
     seconds: Histogram,
+    put_off: IntCounter,
 }
 
 impl StoreMetrics {
@@ -200,6 +205,7 @@ impl StoreMetrics {
             installs: Installs {
                 now: registry.gauge(&INSTALLING),
                 seconds: registry.histogram(&INSTALL_SECONDS, Buckets::Latency),
+                put_off: registry.counter(&INSTALLS_PUT_OFF),
             },
             asleep: registry.gauge(&ASLEEP),
             load_splits: load_splits(registry),
@@ -305,6 +311,11 @@ impl StoreMetrics {
     /// A snapshot was put in place.
     pub fn installed(&self, duration: Duration) {
         self.installs.seconds.observe(duration.as_secs_f64());
+    }
+
+    /// A snapshot was not put in place, and will be tried again.
+    pub(crate) fn install_put_off(&self) {
+        self.installs.put_off.inc();
     }
 
     /// A region was asked for too much.

@@ -315,6 +315,7 @@ impl Assembly<'_> {
             metrics: Arc::clone(&metrics),
             runtime: self.runtime.handle().clone(),
             view_time: snapshots::VIEW_TIME,
+            install_pause: snapshots::INSTALL_PAUSE,
         };
         let (initialised_sender, initialised) = watch::channel(0_usize);
         let link = Arc::clone(&self.link);

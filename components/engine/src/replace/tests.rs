@@ -1,11 +1,11 @@
-use std::fs;
+use std::{fs, path::Path};
 
 use bytes::Bytes;
 use flotilla_base::{ByteSize, Key, Rng};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{EngineOptions, MemtableOptions, Stages};
+use crate::{EngineOptions, MemtableOptions, RangeReader, Stages};
 
 /// Enough for tables.
 const LARGE: u64 = 40;
@@ -279,6 +279,69 @@ fn a_view_from_before_keeps_what_it_saw() {
             assert_eq!(view.get(Family::Raw, &key(4)), Ok(Some(value(1, 4))));
         }
     }
+}
+
+/// As a sender reads it, who holds nothing between two pieces but its view.
+#[test]
+fn a_sender_that_is_half_way_finds_the_rest_of_what_was_replaced() {
+    let root = tempfile::tempdir().expect("scratch directory");
+    let (engine, stages) = open(root.path());
+    let mut batch = WriteBatch::new();
+    (0..10).for_each(|number| batch.put(Family::Raw, key(number), value(1, number)));
+    engine.write(&batch).expect("write");
+    engine.flush().expect("flush");
+    engine.compact(Family::Raw);
+    let range = KeyRange::new("m", "n");
+    let mut reader = RangeReader::new(engine.snapshot(), &range);
+    let mut found = Vec::new();
+    let mut read = |reader: &mut RangeReader| {
+        let chunk = reader.next_chunk(3 * VALUE_BYTES).expect("read");
+        let is_more = chunk.is_some();
+        found.extend(chunk.into_iter().flat_map(|chunk| chunk.pairs));
+        is_more
+    };
+    assert!(read(&mut reader));
+    let mut writer = stages.begin(1, range.clone(), ByteSize(0)).expect("begin");
+    writer.put(Family::Raw, key(5), "new".into()).expect("put");
+    engine.replace_range(&range, &writer.finish().expect("finish")).expect("replaced");
+    // What nobody needs any more is gone from the disk now, and from the cache.
+    engine.compact(Family::Raw);
+    while read(&mut reader) {}
+    let expected: Vec<_> = (0..10).map(|number| (key(number), value(1, number))).collect();
+    assert!(found == expected, "{} of {} keys", found.len(), expected.len());
+    assert_eq!(engine.get(Family::Raw, &key(5)), Ok(Some("new".into())));
+}
+
+/// Tables that are ingested come on top of level 0, through all of which each read looks.
+#[test]
+fn a_full_level0_is_waited_for_until_it_is_not() {
+    let scene = Scene::new();
+    let Scene { engine, .. } = &scene;
+    let files = || stats::level0_files(engine.rocks(), Family::Raw);
+    let handle = handle(engine.rocks(), Family::Raw);
+    let options = [("disable_auto_compactions", "true")];
+    engine.rocks().set_options_cf(handle, &options).expect("set");
+    for _ in 0..LEVEL0_FILES_MAX {
+        // On both sides of the range: no table lies inside of it.
+        let mut batch = WriteBatch::new();
+        ["l", "o"].iter().for_each(|key| batch.put(Family::Raw, *key, "kept"));
+        engine.write(&batch).expect("write");
+        engine.flush().expect("flush");
+    }
+    assert!(files() >= LEVEL0_FILES_MAX);
+    let mut steps = Vec::new();
+    scene.replace(&mut |step| {
+        steps.push(step);
+        match step {
+            Step::Waited => engine.compact(Family::Raw),
+            Step::Linked => assert!(files() < LEVEL0_FILES_MAX, "{} files", files()),
+            _ => {}
+        }
+    });
+    let behind_flush = steps.iter().skip_while(|step| **step != Step::Flushed);
+    let expected = [Step::Flushed, Step::Waited, Step::Linked, Step::Ingested];
+    assert!(behind_flush.eq(&expected), "{steps:?}");
+    assert!(all(engine) == scene.expected);
 }
 
 #[test]

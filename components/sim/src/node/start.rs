@@ -104,7 +104,7 @@ impl StoreNode {
         let place = Place(self.id, region_of(&found));
         let mut is_fenced = true;
         match &found {
-            RecoveredPeer::Normal { peer, region, raft, apply, is_fresh } => {
+            RecoveredPeer::Normal { peer, region, raft, apply, is_fresh, .. } => {
                 let judges = &mut *desk.judges;
                 judges.lookout.marks.reach_if(*is_fresh, marks::SPLIT_RECOVERED);
                 image.look(|layer| state::check(place, region, layer, &judges.applied))?;

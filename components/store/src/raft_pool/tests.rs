@@ -1,7 +1,7 @@
 //! The threads of one store around one region with one peer, on a disk whose syncs a test can hold up.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -16,12 +16,13 @@ use flotilla_engine::{
     stage::{self, FreeBytes},
 };
 use flotilla_multiraft::{
-    Cleanup, Held, Input, Liveness, MemoryBudget, NewRegion, NotInPlace, PeerMessage, RegionTable,
-    ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness, Slot, SnapshotEffect,
-    SplitCommand, SplitRequest, WriteCommand,
+    Cleanup, Held, Input, InstallEffect, Liveness, MemoryBudget, NewRegion, NotInPlace,
+    PeerMessage, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness,
+    Slot, SnapshotEffect, SplitCommand, SplitRequest, StageNumber, WriteCommand,
     destroy::put_cleanup,
     persist::{RegionState, put_region_state},
     recover_remains,
+    removal::put_removed,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
 use flotilla_proto::raft::{SnapshotData, SnapshotFamily, SnapshotHead};
@@ -143,6 +144,7 @@ fn snapshots_of(
         metrics: Arc::clone(&inbound.metrics),
         runtime: runtime.handle().clone(),
         view_time: snapshots::VIEW_TIME,
+        install_pause: snapshots::INSTALL_PAUSE,
     };
     Snapshots::new(parts, stages)
 }
@@ -588,6 +590,11 @@ fn a_first_region_that_cannot_be_made_leaves_no_mark() {
 /// A start that finds a peer damaged says so on the disk, in front of everything else that it does.
 #[test]
 fn a_peer_that_was_found_damaged_is_damaged_for_good() {
+    [true, false].into_iter().for_each(start_with_a_spoilt_record);
+}
+
+/// Of the raft state, or of the members that were removed.
+fn start_with_a_spoilt_record(is_of_raft: bool) {
     let directory = tempfile::tempdir().expect("a directory");
     let engine = Engine::open(directory.path(), &EngineOptions::default()).expect("an engine");
     let region = |id: u64, range| {
@@ -605,7 +612,9 @@ fn a_peer_that_was_found_damaged_is_damaged_for_good() {
     let write = |batch| engine.write(&WriteBatch::from(batch)).expect("written");
     write(records(region(2, KeyRange::new("", "m"))).to_vec());
     write(records(region(3, KeyRange::new("m", ""))).to_vec());
-    let sound = disk::put_raft_state(REGION, &raft);
+    let gone = [Peer::voter(PeerId(29), StoreId(9))];
+    let sound =
+        if is_of_raft { disk::put_raft_state(REGION, &raft) } else { put_removed(REGION, &gone) };
     let Mutation::Put(family, key, _) = &sound else { panic!("a put") };
     write(vec![Mutation::Put(*family, key.clone(), "damaged".into())]);
     let start = || {
@@ -638,6 +647,7 @@ fn a_view_that_nobody_comes_to_send_is_given_up() {
             metrics: Arc::clone(&metrics),
             runtime: store.runtime.handle().clone(),
             view_time,
+            install_pause: snapshots::INSTALL_PAUSE,
         };
         let snapshots = Snapshots::new(parts, stages);
         // Of a peer that is not there: it hears nothing of it.
@@ -654,4 +664,121 @@ fn a_view_that_nobody_comes_to_send_is_given_up() {
     assert!(shows(0), "it went with the store, and not before");
     let (_given_up, shows) = take(Duration::from_millis(20));
     store.until(|| shows(0));
+}
+
+/// A whole stage of so many large values under "c", and what installs it for a peer that is not there.
+struct Staged {
+    directory: tempfile::TempDir,
+    snapshots: Snapshots,
+    metrics: Arc<StoreMetrics>,
+}
+
+const STAGE: StageNumber = StageNumber(7);
+
+impl Staged {
+    fn new(store: &OneStore, install_pause: Duration) -> Self {
+        let Shared { engine, peers, router, .. } = &store.shared;
+        let directory = tempfile::tempdir().expect("a directory");
+        let stages = Stages::open(directory.path(), ByteSize(0)).expect("a directory");
+        let range = KeyRange::new("b", "g");
+        let mut writer = stages.begin(STAGE.0, range, ByteSize(0)).expect("begun");
+        let mut rng = Rng::new(7);
+        for count in 0..40 {
+            let noise = (0..8 << 10).flat_map(|_| rng.next().to_le_bytes()).collect();
+            writer.put(Family::Raw, format!("c{count:02}").into(), noise).expect("in order");
+        }
+        writer.finish().expect("whole");
+        let metrics = Arc::new(StoreMetrics::new(engine));
+        let parts = snapshots::Parts {
+            engine: engine.clone(),
+            router: router.clone(),
+            peers: Arc::clone(peers),
+            inbound: Arc::clone(&store.inbound),
+            metrics: Arc::clone(&metrics),
+            runtime: store.runtime.handle().clone(),
+            view_time: snapshots::VIEW_TIME,
+            install_pause,
+        };
+        Self { directory, snapshots: Snapshots::new(parts, stages), metrics }
+    }
+
+    fn table(&self) -> PathBuf {
+        self.directory.path().join(STAGE.0.to_string()).join("raw-1.sst")
+    }
+
+    fn install(&self) {
+        let clean = KeyRange::new("b", "g");
+        let effect =
+            InstallEffect::Replace { region: CHILD, peer: PeerId(51), clean, stage: STAGE };
+        self.snapshots.perform(SnapshotEffect::Install(effect));
+    }
+
+    fn shows(&self, metric: &str) -> u64 {
+        let text = render(self.metrics.registry());
+        let found = text.lines().find_map(|line| line.strip_prefix(metric)?.trim().parse().ok());
+        found.expect("it is there from the beginning")
+    }
+
+    fn put_off(&self) -> u64 {
+        self.shows("flotilla_snapshot_installs_put_off_total ")
+    }
+
+    fn installed(&self) -> u64 {
+        self.shows("flotilla_snapshot_install_seconds_count ")
+    }
+}
+
+/// What the operating system lacks now it may have later: the stage is whole, and the peer has nothing else.
+#[test]
+fn an_install_that_fails_for_now_is_tried_again() {
+    let store = OneStore::start();
+    store.give_up_keys();
+    let staged = Staged::new(&store, Duration::from_millis(20));
+    // No file can have that name now.
+    let name = staged.table().with_extension("ingest");
+    std::fs::create_dir(&name).expect("created");
+    staged.install();
+    store.until(|| staged.put_off() >= 2);
+    assert_eq!(staged.installed(), 0);
+    assert!(staged.table().exists(), "nothing of it is forgotten");
+    std::fs::remove_dir(&name).expect("removed");
+    store.until(|| staged.installed() == 1);
+    let read = store.shared.engine.get(Family::Raw, b"c39").expect("readable");
+    assert_eq!(read.map(|value| value.len()), Some(64 << 10));
+    staged.snapshots.close();
+}
+
+/// A store that stops does not wait for what is to be done later.
+#[test]
+fn an_install_that_is_put_off_holds_up_no_end() {
+    let store = OneStore::start();
+    store.give_up_keys();
+    let staged = Staged::new(&store, 2 * LIVENESS);
+    std::fs::create_dir(staged.table().with_extension("ingest")).expect("created");
+    staged.install();
+    store.until(|| staged.put_off() == 1);
+    let snapshots = staged.snapshots.clone();
+    store.wait(store.runtime.spawn_blocking(move || snapshots.close())).expect("no panic");
+}
+
+#[test]
+fn a_stage_that_is_damaged_is_lost() {
+    let store = OneStore::start();
+    store.give_up_keys();
+    for is_gone in [false, true] {
+        let staged = Staged::new(&store, LIVENESS);
+        let table = staged.table();
+        if is_gone {
+            std::fs::remove_file(&table).expect("removed");
+        } else {
+            let mut bytes = std::fs::read(&table).expect("read");
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&table, bytes).expect("written");
+        }
+        staged.install();
+        store.until(|| !table.parent().expect("a directory").exists());
+        assert_eq!((staged.put_off(), staged.installed()), (0, 0));
+        staged.snapshots.close();
+    }
 }

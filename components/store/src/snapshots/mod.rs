@@ -27,6 +27,7 @@ use flotilla_transport::Peers;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+pub(crate) use self::install::INSTALL_PAUSE;
 use self::send::View;
 use self::working::Working;
 use crate::host::stop;
@@ -61,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) runtime: Handle,
     /// See [`VIEW_TIME`].
     pub(crate) view_time: Duration,
+    /// See [`INSTALL_PAUSE`].
+    pub(crate) install_pause: Duration,
 }
 
 struct Works {

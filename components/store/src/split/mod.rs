@@ -1,12 +1,13 @@
 //! Splits: when a region is too large, where it may be cut, and who carries it out.
 //!
-//! [`sizes`] counts what is written and says when a region is worth a look; [`mod@survey`] looks at all of it; [`borders`]
+//! [`sizes`] counts what is written and says when a region is worth a look, [`due`] whose turn it is; [`mod@survey`] looks at all of it; [`borders`]
 //! finds where to cut; [`splitter`] gets ids from the placement driver and has the replica propose the split. Clients
 //! come in at [`borders`] with keys of their own choice. [`load`] is about regions that are asked for too much.
 //!
 //! **Knows nothing of** what a split is in the log and on disk: that is [`flotilla_multiraft::split`].
 
 pub(crate) mod borders;
+mod due;
 pub(crate) mod load;
 pub(crate) mod sizes;
 pub(crate) mod splitter;
@@ -17,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use flotilla_base::{Key, ReadError, Region, RegionId};
 use flotilla_engine::Engine;
 use flotilla_multiraft::RequestError;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::{pd_link::PdLink, router::Router};
 
@@ -29,6 +30,8 @@ use self::{
 
 /// A split that was refused for a passing reason is tried again after this.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So is a look at data that cannot be read: each reads all that is in front of it.
+const PAUSE_OF_UNREADABLE: Duration = Duration::from_secs(60);
 
 /// A split has its outcome in moments, unless its region has no majority.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,18 +58,24 @@ enum Look {
 
 /// Splits one grown region after the other, for ever: each costs a pass over its data.
 pub(crate) async fn split_grown_regions(grown: GrownRegions) {
+    look_at_each(&grown.sizes, |region| grown.look_at(region)).await
+}
+
+/// Looks at whatever is due. What fails is put off, and stands in nobody's way.
+async fn look_at_each<F: Future<Output = Result<Look, ReadError>>>(
+    sizes: &Sizes,
+    look_at: impl Fn(RegionId) -> F,
+) {
     loop {
-        let region = grown.sizes.next_due().await;
-        match grown.look_at(region).await {
+        let region = sizes.next_due().await;
+        match look_at(region).await {
             Ok(Look::Done) => {}
-            Ok(Look::NotHere) => grown.sizes.forget(region),
-            Ok(Look::Again) => {
-                sleep(PAUSE).await;
-                grown.sizes.again(region);
-            }
+            Ok(Look::NotHere) => sizes.forget(region),
+            Ok(Look::Again) => sizes.again(region, PAUSE),
             // Whoever needs the data meets the same.
             Err(error) => {
                 tracing::error!(region = region.get(), %error, "a region cannot be measured");
+                sizes.again(region, PAUSE_OF_UNREADABLE);
             }
         }
     }
@@ -122,8 +131,14 @@ async fn carry_out(
 
 #[cfg(test)]
 mod tests {
+    use flotilla_base::Index;
+    use flotilla_multiraft::Applied;
+    use flotilla_raftgroup::LogPosition;
     use futures_util::{FutureExt as _, future::BoxFuture};
+    use parking_lot::Mutex;
+    use tokio::sync::Notify;
 
+    use super::sizes::SplitLimits;
     use super::*;
 
     /// Answers with what it holds, or never.
@@ -139,6 +154,48 @@ mod tests {
                 Some(refusal) => async { Err(SplitFailure::Refused(refusal)) }.boxed(),
                 None => std::future::pending().boxed(),
             }
+        }
+    }
+
+    /// Both are written to all the time, and the one that never succeeds has the smaller id.
+    #[tokio::test]
+    async fn a_region_that_always_fails_takes_no_turn_of_another() {
+        let (bad, good) = (RegionId(2), RegionId(3));
+        for fails in [|| Ok(Look::Again), || Err(ReadError("a damaged block".to_owned()))] {
+            let sizes = Sizes::new(SplitLimits::of(SplitLimits::SIZE_MIN));
+            let write = |region| {
+                let (truncated, bytes) = (LogPosition::default(), 1 << 20);
+                let index = Index(7);
+                sizes.applied(
+                    region,
+                    &Applied { index, truncated, bytes, mutations: 1, clock_millis: 0 },
+                );
+            };
+            [bad, good].into_iter().for_each(write);
+            let looks = Mutex::new(Vec::new());
+            let enough = Notify::new();
+            let look_at = |region| {
+                looks.lock().push(region);
+                let is_last = looks.lock().len() == 6;
+                [bad, good].into_iter().for_each(write);
+                let enough = &enough;
+                async move {
+                    if is_last {
+                        enough.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    if region == bad { fails() } else { Ok(Look::Done) }
+                }
+            };
+            let looking = async {
+                tokio::select! {
+                    () = look_at_each(&sizes, look_at) => {}
+                    () = enough.notified() => {}
+                }
+            };
+            timeout(Duration::from_secs(30), looking).await.expect("each has its turn");
+            let looks = looks.into_inner();
+            assert_eq!(looks, [bad, good, good, good, good, good]);
         }
     }
 

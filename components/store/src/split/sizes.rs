@@ -3,14 +3,20 @@
 //! Counting what is applied costs nothing and sees what is not in any table yet, but overwrites and deletions look like
 //! growth. So it says only when to measure; a [`Survey`] says what there is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{collections::HashMap, time::Duration};
 
 use flotilla_base::{ByteSize, RegionId};
 use flotilla_multiraft::{Applied, Birth};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
-use super::borders::{PARTS_MAX, Survey};
+use super::{
+    borders::{PARTS_MAX, Survey},
+    due::Due,
+};
 
 /// When regions are split. All other thresholds, such as when a region is measured, are shares of these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +121,7 @@ impl Size {
 #[derive(Debug, Default)]
 struct State {
     regions: HashMap<RegionId, Size>,
-    due: BTreeSet<RegionId>,
+    due: Due,
 }
 
 /// The sizes of a store's regions.
@@ -145,7 +151,7 @@ impl Sizes {
         if may_be_over
             && !size.is_indivisible
             && is_over(bytes, self.limits.size.bytes())
-            && state.due.insert(region)
+            && state.due.add(region, Instant::now())
         {
             drop(state);
             self.is_due.notify_one();
@@ -158,7 +164,7 @@ impl Sizes {
         let size = state.regions.entry(region).or_default();
         size.grown.0 += applied.bytes as u64;
         size.grown.1 += applied.mutations as u64;
-        if size.is_due(&self.limits) && state.due.insert(region) {
+        if size.is_due(&self.limits) && state.due.add(region, Instant::now()) {
             drop(state);
             self.is_due.notify_one();
         }
@@ -177,7 +183,10 @@ impl Sizes {
         state.regions.extend(pieces.iter().map(|region| (*region, size)));
         // One split makes so many parts at most: the rest of the work is not left to the next write.
         if size.measured.is_some_and(|measured| size.is_over(&self.limits, measured)) {
-            state.due.extend(pieces);
+            let now = Instant::now();
+            for piece in pieces {
+                let _was_not_due = state.due.add(piece, now);
+            }
             drop(state);
             self.is_due.notify_one();
         }
@@ -186,16 +195,24 @@ impl Sizes {
     /// The next region that is worth a look, as soon as there is one. For one waiter.
     pub(super) async fn next_due(&self) -> RegionId {
         loop {
-            if let Some(region) = self.take_due() {
+            if let Some(region) = self.take_due(Instant::now()) {
                 return region;
             }
-            self.is_due.notified().await;
+            let notified = self.is_due.notified();
+            // A look into the queue behind that: whatever comes in between is heard of.
+            let next = self.state.lock().due.next();
+            match next {
+                Some(next) => {
+                    let _somebody_is_due_before = timeout_at(next, notified).await.is_ok();
+                }
+                None => notified.await,
+            }
         }
     }
 
-    fn take_due(&self) -> Option<RegionId> {
+    fn take_due(&self, now: Instant) -> Option<RegionId> {
         let mut state = self.state.lock();
-        let region = state.due.pop_first()?;
+        let region = state.due.pop(now)?;
         // What is written from now on may be missed by who looks.
         let size = state.regions.entry(region).or_default();
         size.seen = size.grown;
@@ -211,7 +228,7 @@ impl Sizes {
         let measured = Some((survey.bytes, survey.keys));
         *size = Size { measured, grown: behind, ..Size::default() };
         if !size.is_due(&self.limits) {
-            state.due.remove(&region);
+            state.due.remove(region);
         }
     }
 
@@ -226,10 +243,10 @@ impl Sizes {
         self.state.lock().regions.remove(&region);
     }
 
-    /// The region is to be looked at again.
-    pub(super) fn again(&self, region: RegionId) {
-        self.state.lock().due.insert(region);
-        self.is_due.notify_one();
+    /// The region is to be looked at again after `pause`, and not before, however much is written to it. Others have their
+    /// turns meanwhile. For the one who waits for [`Self::next_due`].
+    pub(super) fn again(&self, region: RegionId, pause: Duration) {
+        self.state.lock().due.put_off(region, Instant::now() + pause);
     }
 }
 
@@ -251,7 +268,7 @@ mod tests {
         let bytes = mebibytes << 20;
         let applied = Applied { index: Index(7), truncated, bytes, mutations, clock_millis: 0 };
         sizes.applied(REGION, &applied);
-        sizes.state.lock().due.contains(&REGION)
+        sizes.state.lock().due.regions().contains(&REGION)
     }
 
     fn found(mebibytes: u64, keys: u64) -> Survey {
@@ -285,11 +302,26 @@ mod tests {
         sizes.measured(REGION, &found(2, 0));
         let size = sizes.state.lock().regions[&REGION];
         assert_eq!((size.measured, size.grown.0), (Some((2 << 20, 0)), 5 << 20));
-        assert!(sizes.state.lock().due.is_empty(), "one look is enough");
+        assert!(due(&sizes).is_empty(), "one look is enough");
+    }
+
+    /// Writes go on, and so does whatever makes the looks fail.
+    #[tokio::test]
+    async fn what_is_put_off_is_not_due_before_by_being_written_to() {
+        let sizes = sizes();
+        assert!(apply(&sizes, 1, 0));
+        assert_eq!(sizes.next_due().await, REGION);
+        assert!(apply(&sizes, 1, 0), "during the look");
+        sizes.again(REGION, Duration::from_millis(20));
+        let begin = Instant::now();
+        assert!(apply(&sizes, 1, 0), "it is due, later");
+        sizes.on_disk(REGION, 100 << 20);
+        assert_eq!(sizes.next_due().await, REGION);
+        assert!(begin.elapsed() >= Duration::from_millis(20));
     }
 
     fn due(sizes: &Sizes) -> Vec<u64> {
-        sizes.state.lock().due.iter().map(|region| region.get()).collect()
+        sizes.state.lock().due.regions().into_iter().map(RegionId::get).collect()
     }
 
     fn birth(id: u64) -> Birth {
