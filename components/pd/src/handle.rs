@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::Progress,
+    admin::{Progress, ScatterGroups},
     core::{Glance, Look, RegionLookup, Reply, Request},
     status::Status,
     tso::TsoGate,
@@ -33,6 +33,7 @@ pub(crate) struct CoreHandle {
     /// Held by whoever decides something that depends on what was decided before.
     pub deciding: Arc<Mutex<()>>,
     pub progress: Progress,
+    pub scatter_groups: ScatterGroups,
 }
 
 impl CoreHandle {

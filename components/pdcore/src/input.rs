@@ -1,11 +1,10 @@
 //! What a member is told, and what it answers.
 
-use std::collections::BTreeSet;
-
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
     Answer, Leave, MetaChange, MetaState, OperatorRefusal, Refusal, RegionReport, RemovalRefusal,
     SchedulerName, SchedulerPolicy, SplitRefusal, StorePolicy, StoreRecord, StoreStats,
+    scatter::ScatterWish,
 };
 use flotilla_raftgroup::{Message, ReadyNumber};
 
@@ -125,8 +124,9 @@ pub enum Input<T> {
 pub enum Wish {
     /// A region is to be changed; answered with [`Answer::Done`] when the first step is about to be ordered.
     Change(Box<AskedChange>),
-    /// Regions are to be spread over the stores; answered with [`Answer::Scattered`] when it has begun.
-    Scatter(BTreeSet<RegionId>),
+    /// Regions are to be spread over the stores; answered with [`Answer::Scattered`] when it has begun. One alone has to be
+    /// known.
+    Scatter(ScatterWish),
     /// What is being done to a region is given up; answered with [`Answer::Done`].
     Cancel(RegionId),
 }

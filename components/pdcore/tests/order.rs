@@ -13,9 +13,10 @@ use flotilla_pdcore::{
 };
 use flotilla_placement::{
     Answer, Change, Cluster, Command, Ending, Leave, OperatorEvent, OperatorRefusal, Order,
-    RegionReport, SchedulerName, SplitRefusal, Step, StoreRecord, StoreState, StoreStats,
-    TsoChange, TsoDesk, TsoError,
+    RegionReport, SchedulerName, SchedulerPolicy, SplitRefusal, Step, StoreRecord, StoreState,
+    StoreStats, TsoChange, TsoDesk, TsoError,
     operator::{drain, leftover},
+    scatter::{ScatterOutcome, ScatterWish},
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -684,6 +685,72 @@ fn operators_end_by_reports_by_time_and_by_hand() {
     member.clocks.now = deadline;
     member.settle();
     assert_eq!(ended(&member), Ending::TimedOut, "nobody has reported");
+}
+
+/// The second of two regions on the same stores has a better place for one of its replicas.
+#[test]
+fn regions_are_spread_and_each_is_answered_for() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, _) = with_stores(&disk);
+    halt(&mut member);
+    for piece in [region(2, ("", "m"), 2), region(3, ("m", ""), 2)] {
+        member.tell(heartbeat(&piece));
+    }
+    let scatter = |ids: &[u64], ticket| {
+        let regions = ids.iter().copied().map(RegionId).collect();
+        let wish = ScatterWish { regions, ..ScatterWish::default() };
+        Input::Operate { wish: Wish::Scatter(wish), ticket }
+    };
+    member.tell(scatter(&[9], 1));
+    member.tell(scatter(&[2], 2));
+    member.tell(scatter(&[2, 3, 9], 3));
+    member.settle();
+    let outcome = |moving: &[u64], settled: &[u64], failed: &[u64]| {
+        let ids = |ids: &[u64]| ids.iter().copied().map(RegionId).collect();
+        let unknown = |id: &u64| (RegionId(*id), "it is not known".to_owned());
+        let failed = failed.iter().map(unknown).collect();
+        Ok(Answer::Scattered(ScatterOutcome { moving: ids(moving), settled: ids(settled), failed }))
+    };
+    assert_eq!(
+        member.host.replies,
+        [
+            (1, Err(Denied::UnknownRegion(RegionId(9)))),
+            (2, outcome(&[], &[2], &[])),
+            (3, outcome(&[2], &[3], &[9])),
+        ]
+    );
+    let sight = member.core.leading(member.clocks.now).expect("it leads");
+    let running = sight.operators().running(RegionId(2)).expect("it has begun");
+    assert_eq!(running.asked_by, "scatter-region");
+    let told = sight.mind().decisions().iter().next().expect("it is told");
+    assert_eq!((told.decision.by, told.decision.region), ("scatter-region", RegionId(2)));
+}
+
+/// Who keeps leads away keeps them away from what is spread as well.
+#[test]
+fn no_lead_goes_to_a_store_that_is_kept_free_of_them() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, _) = with_stores(&disk);
+    halt(&mut member);
+    let policy =
+        SchedulerPolicy { stores: (2..=4).map(StoreId).collect(), ..SchedulerPolicy::default() };
+    let change = Box::new(Decided::Scheduler(SchedulerName::EvictLeader, Some(policy)));
+    member.tell(Input::Administer { change, ticket: 0 });
+    member.settle();
+    let borders = ["", "b", "c", "d", "e", "f", "g", "h", ""];
+    let regions: Vec<Region> =
+        (2..).zip(borders.windows(2)).map(|(id, keys)| region(id, (keys[0], keys[1]), 2)).collect();
+    regions.iter().for_each(|region| member.tell(heartbeat(region)));
+    let regions = regions.iter().map(|region| region.id).collect();
+    let wish = Wish::Scatter(ScatterWish { regions, ..ScatterWish::default() });
+    member.tell(Input::Operate { wish, ticket: 1 });
+    member.settle();
+    let sight = member.core.leading(member.clocks.now).expect("it leads");
+    let leaves = |plan: &flotilla_placement::Plan| {
+        plan.steps.iter().any(|step| matches!(step, Step::TransferLeader { .. }))
+    };
+    assert!(sight.operators().len() > 1, "replicas move");
+    assert!(sight.operators().iter().all(|running| !leaves(&running.plan)));
 }
 
 #[test]

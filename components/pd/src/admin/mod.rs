@@ -6,6 +6,7 @@
 mod explain;
 mod loads;
 mod progress;
+mod scatter;
 mod schedulers;
 mod settings;
 mod stores;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     explain::{Subject, decision_to_wire, explain, is_of},
     loads::loads,
     progress::{Progress, Stage},
+    scatter::{ScatterGroups, scatter},
     schedulers::{SchedulerChange, change_scheduler, schedulers},
     settings::{all_settings, set},
     stores::{

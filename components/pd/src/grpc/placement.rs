@@ -152,6 +152,28 @@ impl Placement for PlacementService {
         let told = self.core.glance(move |sight| admin::loads(sight, unix_millis(), order, limit));
         Ok(Response::new(told.await.map_err(|denied| reject::status(&denied))?))
     }
+
+    async fn scatter_regions(
+        &self,
+        request: Request<wire::ScatterRegionsRequest>,
+    ) -> Answered<wire::ScatterRegionsResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let regions = request.region_ids.into_iter().map(RegionId).collect();
+        let outcome = admin::scatter(&self.core, "", regions).await;
+        let outcome = outcome.map_err(|denied| reject::status(&denied))?;
+        let unix_ms = unix_millis();
+        let ids = |regions: Vec<RegionId>| regions.into_iter().map(RegionId::get).collect();
+        let failed = outcome.failed.into_iter().map(|(region, why)| wire::StuckRegion {
+            region_id: region.get(),
+            reason: Some(wire::Reason { unix_ms, why }),
+        });
+        Ok(Response::new(wire::ScatterRegionsResponse {
+            moving: ids(outcome.moving),
+            settled: ids(outcome.settled),
+            failed: failed.collect(),
+        }))
+    }
 }
 
 fn change_from_wire(treatment: wire::treat_store_request::Treatment) -> StoreChange {

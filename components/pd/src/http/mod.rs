@@ -10,6 +10,7 @@ pub(crate) mod operators;
 mod query;
 mod regions;
 mod routes;
+mod scatter;
 mod schedulers;
 mod stores;
 
@@ -75,6 +76,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/regions/count", get(regions::count))
         .route("/regions/key", get(regions::range))
         .route("/regions/store/{id}", get(regions::of_store))
+        .route("/regions/scatter", post(scatter::scatter))
         .route("/regions/sibling/{id}", get(regions::siblings))
         .route("/regions/range-holes", get(regions::holes))
         .route("/regions/check/{complaint}", get(regions::check))

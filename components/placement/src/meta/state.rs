@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use flotilla_base::{
-    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, RegionId,
-    ScanDirection, StoreId, Term,
+    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, ScanDirection,
+    StoreId, Term,
     codec::{CodecError, RecordReader},
 };
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     BootstrapPlan, Policy, PolicyRefusal, RuleBook, SchedulerName, SchedulerPolicy, SettingRefusal,
-    StorePolicy, ids::IdBatch,
+    StorePolicy, ids::IdBatch, scatter::ScatterOutcome,
 };
 
 /// Recorded with the cluster's identity, where it has stood from the beginning.
@@ -49,8 +49,8 @@ pub enum Answer {
     Done,
     /// These ids belong to the proposer.
     Ids(IdBatch),
-    /// Regions are being spread; those that cannot be, with the reason.
-    Scattered(Vec<(RegionId, String)>),
+    /// Regions begin to be spread.
+    Scattered(ScatterOutcome),
     /// Timestamps below this physical time may be handed out.
     TsoWindow {
         /// First physical time, in milliseconds, that may not be handed out.
