@@ -32,6 +32,8 @@ pub(crate) struct CoreHandle {
     pub unfinished: Unfinished,
     /// Held by whoever decides something that depends on what was decided before.
     pub deciding: Arc<Mutex<()>>,
+    /// Held by whoever looks ahead, which takes a thread for long.
+    pub planning: Arc<Mutex<()>>,
     pub progress: Progress,
     pub scatter_groups: ScatterGroups,
 }

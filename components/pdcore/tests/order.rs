@@ -1,6 +1,9 @@
 //! The order of effects, and the life of a member, as a host sees them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use flotilla_base::{
@@ -12,10 +15,11 @@ use flotilla_pdcore::{
     PdCore, PdHost, Report, Wish, birth,
 };
 use flotilla_placement::{
-    Answer, Change, Cluster, Command, Ending, Leave, OperatorEvent, OperatorRefusal, Order,
-    RegionReport, SchedulerName, SchedulerPolicy, SplitRefusal, Step, StoreRecord, StoreState,
-    StoreStats, TsoChange, TsoDesk, TsoError,
+    Answer, Change, Cluster, Command, Ending, LabelConstraint, LabelOp, Leave, OperatorEvent,
+    OperatorRefusal, Order, RegionReport, Rule, SchedulerName, SchedulerPolicy, SplitRefusal, Step,
+    StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk, TsoError,
     operator::{drain, leftover},
+    rule::RuleEdit,
     scatter::{ScatterOutcome, ScatterWish},
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
@@ -732,25 +736,75 @@ fn no_lead_goes_to_a_store_that_is_kept_free_of_them() {
     let disk = Arc::new(Disk::default());
     let (mut member, _) = with_stores(&disk);
     halt(&mut member);
-    let policy =
-        SchedulerPolicy { stores: (2..=4).map(StoreId).collect(), ..SchedulerPolicy::default() };
-    let change = Box::new(Decided::Scheduler(SchedulerName::EvictLeader, Some(policy)));
-    member.tell(Input::Administer { change, ticket: 0 });
-    member.settle();
-    let borders = ["", "b", "c", "d", "e", "f", "g", "h", ""];
-    let regions: Vec<Region> =
-        (2..).zip(borders.windows(2)).map(|(id, keys)| region(id, (keys[0], keys[1]), 2)).collect();
+    // No replica may move.
+    set(&mut member, "store-limit", "0");
+    let regions = [region(2, ("", "b"), 2), region(3, ("b", "c"), 2), region(4, ("c", ""), 2)];
     regions.iter().for_each(|region| member.tell(heartbeat(region)));
-    let regions = regions.iter().map(|region| region.id).collect();
-    let wish = Wish::Scatter(ScatterWish { regions, ..ScatterWish::default() });
-    member.tell(Input::Operate { wish, ticket: 1 });
-    member.settle();
-    let sight = member.core.leading(member.clocks.now).expect("it leads");
-    let leaves = |plan: &flotilla_placement::Plan| {
-        plan.steps.iter().any(|step| matches!(step, Step::TransferLeader { .. }))
+    let regions: BTreeSet<RegionId> = regions.iter().map(|region| region.id).collect();
+    let mut moving = |evicted: Option<SchedulerPolicy>| {
+        let change = Box::new(Decided::Scheduler(SchedulerName::EvictLeader, evicted));
+        member.tell(Input::Administer { change, ticket: 0 });
+        member.settle();
+        let wish = ScatterWish { regions: regions.clone(), ..ScatterWish::default() };
+        member.tell(Input::Operate { wish: Wish::Scatter(wish), ticket: 1 });
+        member.settle();
+        match member.host.replies.last() {
+            Some((1, Ok(Answer::Scattered(outcome)))) => outcome.moving.len(),
+            other => panic!("{other:?}"),
+        }
     };
-    assert!(sight.operators().len() > 1, "replicas move");
-    assert!(sight.operators().iter().all(|running| !leaves(&running.plan)));
+    let stores = (2..=4).map(StoreId).collect();
+    assert_eq!(moving(Some(SchedulerPolicy { stores, ..SchedulerPolicy::default() })), 0);
+    assert_eq!(moving(None), 2, "one stays where it is");
+}
+
+/// A rule is recorded where there are stores for it, and by nobody who has not seen the last ones.
+#[test]
+fn rules_are_recorded_once_and_only_where_there_are_stores_for_them() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, _) = with_stores(&disk);
+    let book = |member: &Member, count: u32, key: Option<&str>| {
+        let policy = member.core.state().policy();
+        let constraint = |key: &str| LabelConstraint {
+            key: key.to_owned(),
+            op: LabelOp::Exists,
+            values: Vec::new(),
+        };
+        let constraints = key.map(constraint).into_iter().collect();
+        let rule = Rule { count, constraints, ..policy.default_rule() };
+        Box::new(policy.edit_rules(vec![RuleEdit::Put(Box::new(rule))]).expect("possible"))
+    };
+    let put =
+        |change, ticket| Input::Administer { change: Box::new(Decided::Rules(change)), ticket };
+    let four = book(&member, 4, None);
+    for (ticket, book) in [
+        (1, book(&member, 5, None)),
+        (2, book(&member, 0, None)),
+        (3, book(&member, 3, Some("disk"))),
+        (4, four.clone()),
+    ] {
+        member.tell(put(book, ticket));
+        member.settle();
+    }
+    member.tell(put(four, 5));
+    member.settle();
+    let told = |ticket: u32| {
+        let mut replies = member.host.replies.iter();
+        let found = replies.find(|(own, _)| *own == ticket).expect("answered");
+        found.1.as_ref().map_err(ToString::to_string).cloned()
+    };
+    for (ticket, part) in [
+        (1, "4 of 4 stores"),
+        (2, "its count is 0. A number from 1 to 7 is possible"),
+        (3, "No store has a label disk"),
+        (5, "others"),
+    ] {
+        let refusal = told(ticket).expect_err("refused");
+        assert!(ticket == 5 || refusal.contains(part), "no {part:?} in {refusal}");
+    }
+    assert_eq!(told(4), Ok(Answer::Done));
+    let rules = &member.core.state().policy().rules;
+    assert_eq!((rules.revision(), rules.rules()[0].count), (1, 4));
 }
 
 #[test]

@@ -17,6 +17,8 @@ use crate::{
 
 #[path = "tests/hot.rs"]
 mod hot;
+#[path = "tests/prospect.rs"]
+mod prospect;
 
 const MIB: u64 = 1 << 20;
 
