@@ -52,7 +52,10 @@ impl ScatterOutcome {
     pub const fn finished_percentage(&self) -> u64 {
         let done = (self.moving.len() + self.settled.len()) as u64;
         let asked = done + self.failed.len() as u64;
-        if asked == 0 { 100 } else { 100 * done / asked }
+        match (100 * done).checked_div(asked) {
+            Some(percentage) => percentage,
+            None => 100,
+        }
     }
 }
 
