@@ -38,6 +38,8 @@ fn what_people_decide() {
     let store = stores(&sandbox)[0]["id"].to_string();
     treatment(&sandbox, &store);
     drains_that_cannot_end(&sandbox, &store);
+    plans(&sandbox, &store);
+    rules(&sandbox);
     reasons(&sandbox);
     playground.stop();
 }
@@ -183,6 +185,67 @@ fn drains_that_cannot_end(sandbox: &Sandbox, store: &str) {
     assert_eq!(stores(sandbox).iter().filter(|it| it["state"] == "up").count(), 3);
 }
 
+fn plans(sandbox: &Sandbox, store: &str) {
+    let plan = sandbox.json(&["ctl", "plan", "--add-stores", "1", "--labels", "zone=z4"]);
+    let planned = plan["plan"]["stores"].as_array().expect("a list").clone();
+    assert_eq!(planned.len(), 4, "{plan}");
+    assert_eq!((&planned[3]["is_new"], &planned[0]["is_new"]), (&true.into(), &false.into()));
+    let told = sandbox.ok(&["ctl", "plan", "--add-stores", "1", "--remove", store]);
+    assert_parts(&told, &["STORE", "LEADERS", "new", "leaves", "replicas", "would move"]);
+    let refused = sandbox.fails(&["ctl", "plan", "--remove", store], 1, "FLT-2106");
+    assert_parts(&refused, &["there is no plan", "2 would stay", "if 1 more store comes"]);
+    let refused = sandbox.fails(&["ctl", "plan", "--remove", "4711"], 1, "FLT-2106");
+    assert_parts(&refused, &["there is no store 4711: there are the stores "]);
+    sandbox.fails(&["ctl", "plan", "--labels", "zone=z4"], 2, "FLT-2108");
+    let far = sandbox.fails(&["ctl", "plan", "--horizon", "1000h"], 1, "FLT-2106");
+    assert_parts(&far, &["from 60 s to 604800 s"]);
+    assert_eq!(stores(sandbox).len(), 3, "nothing was done");
+}
+
+fn rules(sandbox: &Sandbox) {
+    assert_parts(&sandbox.ok(&["ctl", "rules"]), &["RULE", "pd/default", "voter"]);
+    let file = sandbox.path().join("rules.json");
+    let file = file.to_str().expect("a text");
+    let write = |text: &str| std::fs::write(file, text).expect("it is written");
+    let set = ["ctl", "rules", "set", file];
+    let yes = ["ctl", "rules", "set", file, "--yes"];
+    let rule = |id: &str, role: &str, count: u32| {
+        format!(
+            r#"{{"group_id":"pd","id":"{id}","role":"{role}","count":{count},"start_key":"6B"}}"#
+        )
+    };
+    write(&rule("copy", "learner", 1));
+    // Three stores, of which each has a voter already.
+    let refused = sandbox.fails(&set, 1, "FLT-3008");
+    assert_parts(&refused, &["no placement rule was changed", "stores for 3 of them"]);
+    for (text, part) in [
+        (rule("copy", "leaders", 1), "leader, voter, follower and learner are possible"),
+        (rule("copy", "learner", 0), "A number from 1 to 7 is possible"),
+        ("[]".to_owned(), "the list is empty"),
+    ] {
+        write(&text);
+        assert_parts(&sandbox.fails(&yes, 1, "FLT-3008"), &[part]);
+    }
+    let fewer = r#"{"group_id":"pd","id":"default","role":"voter","count":2}"#;
+    write(&format!("[{fewer}, {}]", rule("copy", "learner", 1)));
+    let asked = sandbox.fails(&set, 6, "FLT-3002");
+    assert_parts(&asked, &["pd/default, pd/copy are to be set", "--yes"]);
+    assert_eq!(sandbox.ok(&yes), "set pd/default, pd/copy\n");
+    let listed = sandbox.json(&["ctl", "rules"]);
+    assert_eq!(listed["rules"].as_array().map(Vec::len), Some(2), "{listed}");
+    let none = sandbox.fails(&["ctl", "rules", "delete", "pd", "none", "--yes"], 3, "FLT-3009");
+    assert_parts(&none, &["there is no placement rule pd/none"]);
+    sandbox.fails(&["ctl", "rules", "delete", "pd", "copy"], 6, "FLT-3002");
+    sandbox.ok(&["ctl", "rules", "delete", "pd", "copy", "--yes"]);
+    write(&fewer.replace('2', "3"));
+    sandbox.ok(&yes);
+    let listed = sandbox.json(&["ctl", "rules"]);
+    assert_eq!(
+        (&listed["rules"][0]["id"], &listed["rules"][0]["count"]),
+        (&"default".into(), &3.into())
+    );
+}
+
 fn reasons(sandbox: &Sandbox) {
     let regions = sandbox.json(&["ctl", "regions"]);
     let region = &regions["regions"][0];
@@ -222,6 +285,44 @@ fn reasons(sandbox: &Sandbox) {
     assert_parts(&none, &["nothing was done to region 4711", "operators --history"]);
     let status = sandbox.ok(&["ctl", "status"]);
     assert_parts(&status, &["CHANGES  ", "under way   waiting "]);
+}
+
+/// Regions that were cut on three of four stores come to be on all of them.
+#[test]
+fn regions_are_spread() {
+    let sandbox = Sandbox::new();
+    let playground = Playground::start(&sandbox, &["--stores", "4"]);
+    // Nobody else moves them.
+    for scheduler in ["balance-region", "balance-leader"] {
+        sandbox.ok(&["ctl", "schedulers", "remove", scheduler]);
+    }
+    let mut split = vec!["ctl", "region", "split"];
+    for key in ["u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"] {
+        split.extend(["--at", key]);
+    }
+    sandbox.ok(&split);
+    let regions = || sandbox.json(&["ctl", "regions", "--from", "u1"])["regions"].clone();
+    let known = |least: usize| regions().as_array().is_some_and(|all| all.len() >= least);
+    eventually("the pieces are known", || known(8));
+    let scatter = ["ctl", "region", "scatter", "--from", "u1", "--to", "u9"];
+    let told = sandbox.ok(&scatter);
+    assert_parts(&told, &["8 regions: ", "begin to move", "are spread already"]);
+    let held = |store: u64| {
+        let all = regions();
+        let on = |region: &&Value| {
+            let peers = region["peers"].as_array().expect("a list");
+            peers.iter().any(|peer| peer["store"].as_u64() == Some(store))
+        };
+        all.as_array().expect("a list").iter().filter(on).count()
+    };
+    let ids: Vec<u64> =
+        stores(&sandbox).iter().map(|store| store["id"].as_u64().expect("an id")).collect();
+    eventually("each store has its share", || ids.iter().all(|id| (5..=7).contains(&held(*id))));
+    let unknown = sandbox.fails(&["ctl", "region", "scatter", "2", "4711", "4712"], 3, "FLT-3004");
+    assert_parts(&unknown, &["no region was spread", "regions 4711, 4712"]);
+    sandbox.fails(&["ctl", "region", "scatter"], 2, "FLT-2108");
+    sandbox.fails(&["ctl", "region", "scatter", "--from", "b", "--to", "a"], 2, "FLT-2108");
+    playground.stop();
 }
 
 /// A store is told to leave, stays, and leaves; it serves meanwhile, and every region has its replicas in the end.

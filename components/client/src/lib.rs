@@ -42,6 +42,7 @@ pub mod operators;
 mod options;
 mod pd;
 pub mod placement;
+pub mod plan;
 pub mod raw;
 pub mod scan;
 mod split;

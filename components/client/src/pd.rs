@@ -176,6 +176,22 @@ impl PdLink {
         self.ask_beyond(|channel, cluster| question(PlacementClient::new(channel), cluster)).await
     }
 
+    /// The same, with an answer that may take so long.
+    pub(crate) async fn ask_placement_for<T, F>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(PlacementClient<Channel>, u64) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let cluster = self.cluster().get();
+        let question = |channel, _header| async {
+            Ok((None, question(PlacementClient::new(channel), cluster).await?))
+        };
+        self.ask_for(patience, question).await
+    }
+
     /// The answers have no header.
     async fn ask_beyond<T, F>(&self, question: impl FnOnce(Channel, u64) -> F) -> Result<T, Failure>
     where
@@ -193,16 +209,27 @@ impl PdLink {
     where
         F: Future<Output = Result<(Option<pdpb::ResponseHeader>, T), Status>>,
     {
+        self.ask_for(ANSWER_TIMEOUT, question).await
+    }
+
+    async fn ask_for<T, F>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(Channel, Option<pdpb::RequestHeader>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<(Option<pdpb::ResponseHeader>, T), Status>>,
+    {
         let (leader, number) = self.leader().await?;
         let header = pdpb::RequestHeader {
             cluster_id: self.cluster().get(),
             ..pdpb::RequestHeader::default()
         };
         let asked = question(leader.channel.clone(), Some(header));
-        let status = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        let status = match tokio::time::timeout(patience, asked).await {
             Ok(Ok((header, answer))) => return check(header.as_ref()).map(|()| answer),
             Ok(Err(status)) => status,
-            Err(_elapsed) => Status::unavailable(format!("no answer within {ANSWER_TIMEOUT:?}")),
+            Err(_elapsed) => Status::unavailable(format!("no answer within {patience:?}")),
         };
         match status.code() {
             Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented => {

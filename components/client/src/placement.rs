@@ -80,6 +80,17 @@ pub struct Reason {
     pub why: String,
 }
 
+/// What becomes of regions that are to be spread over the stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scattered {
+    /// They begin to move.
+    pub moving: Vec<RegionId>,
+    /// They are spread already.
+    pub settled: Vec<RegionId>,
+    /// They cannot be moved at the moment, or are not known; with the reason.
+    pub failed: Vec<(RegionId, String)>,
+}
+
 /// A scheduler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scheduler {
@@ -481,6 +492,63 @@ impl Admin {
         };
         let answer = self.call("change", "the scheduler").ask(question).await?;
         Ok(answer.joined)
+    }
+
+    /// Spreads regions over the stores, as many replicas and leads of them on each as can be. Returns when that has begun;
+    /// [`Self::operators`] tells how it goes on.
+    ///
+    /// # Errors
+    /// [`Error`] where one region is asked for that is not known, or the placement driver does not answer.
+    pub async fn scatter(&self, regions: &[RegionId]) -> Result<Scattered, Error> {
+        let question = || {
+            let region_ids = regions.iter().map(|region| region.get()).collect();
+            self.core().pd.ask_placement(|mut placement, cluster_id| async move {
+                let request = wire::ScatterRegionsRequest { cluster_id, region_ids };
+                Ok(placement.scatter_regions(request).await?.into_inner())
+            })
+        };
+        let answer = self.call("spread", "the regions").ask(question).await?;
+        let ids = |ids: Vec<u64>| ids.into_iter().map(RegionId).collect();
+        let failed = answer
+            .failed
+            .into_iter()
+            .map(|failed| (RegionId(failed.region_id), failed.reason.unwrap_or_default().why));
+        Ok(Scattered {
+            moving: ids(answer.moving),
+            settled: ids(answer.settled),
+            failed: failed.collect(),
+        })
+    }
+
+    /// The placement rules in the order in which they apply: JSON, as `GET /pd/api/v1/config/rules` answers it.
+    ///
+    /// # Errors
+    /// [`Error`] where the placement driver does not answer.
+    pub async fn rules(&self) -> Result<String, Error> {
+        let question = || {
+            self.core().pd.ask_placement(|mut placement, cluster_id| async move {
+                let request = wire::ListRulesRequest { cluster_id };
+                Ok(placement.list_rules(request).await?.into_inner())
+            })
+        };
+        Ok(self.call("list", "the placement rules").ask(question).await?.rules)
+    }
+
+    /// Changes placement rules, all or none. `operations` is JSON: a list of rules, each with its action, as
+    /// `POST /pd/api/v1/config/rules/batch` takes it. Returns when that is recorded.
+    ///
+    /// # Errors
+    /// [`Error`] with the first rule that cannot be, and what would be possible. Nothing is changed then.
+    pub async fn change_rules(&self, operations: &str) -> Result<(), Error> {
+        let question = || {
+            let operations = operations.to_owned();
+            self.core().pd.ask_placement(|mut placement, cluster_id| async move {
+                let request = wire::ChangeRulesRequest { cluster_id, operations };
+                Ok(placement.change_rules(request).await?.into_inner())
+            })
+        };
+        let changed = self.call("change", "the placement rules").ask(question).await;
+        changed.map(|_recorded| ())
     }
 
     /// Why something was done, or is not done, with at most `limit` decisions.

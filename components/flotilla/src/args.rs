@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flotilla_base::{ByteSize, Label, address};
 
 pub(crate) use self::placement::{
-    ExplainSubject, HotArgs, HotWhat, SchedulersArgs, SchedulersCommand, SettingsArgs,
-    SettingsCommand, StoreCommand, StoreLimit,
+    ExplainSubject, HotArgs, HotWhat, PlanArgs, RulesArgs, RulesCommand, SchedulersArgs,
+    SchedulersCommand, SettingsArgs, SettingsCommand, StoreCommand, StoreLimit,
 };
 use crate::{
     output::Format,
@@ -522,6 +522,10 @@ Examples:
     Schedulers(SchedulersArgs),
     /// What stores and regions are asked for most
     Hot(HotArgs),
+    /// How many replicas of which keys are where
+    Rules(RulesArgs),
+    /// What would be moved if stores came or went
+    Plan(PlanArgs),
     /// Why something was done, or is not done
     #[command(subcommand)]
     Explain(ExplainSubject),
@@ -616,6 +620,15 @@ Examples:
         #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 4))]
         to: u64,
     },
+    /// Spread regions over the stores, before they are loaded
+    #[command(after_help = "\
+As many replicas and leads of these regions are on each store as can be, whatever else the stores carry. Regions that are
+spread already stay where they are, so that it may be asked for again.
+
+Examples:
+  flotilla ctl region scatter 2 14 16
+  flotilla ctl region scatter --from user: --to user;")]
+    Scatter(ScatterArgs),
     /// Give up what is being done to a region
     #[command(after_help = "\
 What was ordered last may still happen; the steps behind it do not. The answer says what stays behind, and how to end it.
@@ -631,6 +644,28 @@ pub(crate) struct RegionArg {
     /// The region's id; flotilla ctl regions lists them
     #[arg(long, value_name = "ID", value_parser = text::whole::<u64>(1..=u64::MAX, 2))]
     pub region: u64,
+}
+
+/// Which regions are spread.
+#[derive(Debug, Args)]
+pub(crate) struct ScatterArgs {
+    /// The regions' ids; flotilla ctl regions lists them
+    #[arg(
+        value_name = "ID",
+        required_unless_present_any = ["from", "to"],
+        conflicts_with_all = ["from", "to"],
+        value_parser = text::whole::<u64>(1..=u64::MAX, 2)
+    )]
+    pub regions: Vec<u64>,
+    /// All from the one that holds this key; from the first one where not given
+    #[arg(long, value_name = "KEY")]
+    pub from: Option<String>,
+    /// All below this key; to the last one where not given
+    #[arg(long, value_name = "KEY")]
+    pub to: Option<String>,
+    /// Keys are hexadecimal
+    #[arg(short = 'x', long)]
+    pub hex: bool,
 }
 
 /// Which changes of regions are listed.

@@ -245,6 +245,15 @@ catalogue! {
         "cannot change the scheduler NAME",
         "There is none of that name, it runs already or does not run, or a store is missing, not known, or none that it is for.",
         "List the schedulers and the stores that they are for: flotilla ctl schedulers";
+    BAD_RULE: "FLT-3008", "bad_rule", Failed,
+        "no placement rule was changed",
+        "A rule is malformed, no stores are as it asks, or it does not go together with the others. Rules that are given \
+         together are changed together, or not at all.",
+        "Do what the message says would be possible. The rules that there are: flotilla ctl rules -o json";
+    NO_RULE: "FLT-3009", "no_rule", NotFound,
+        "there is no placement rule GROUP/ID",
+        "No rule has this name.",
+        "List the rules: flotilla ctl rules";
     STORAGE: "FLT-4001", "storage", Failed,
         "the database of NODE cannot be opened",
         "The files of the database are damaged, or were written by something else.",

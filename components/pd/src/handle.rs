@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::Progress,
+    admin::{Progress, ScatterGroups},
     core::{Glance, Look, RegionLookup, Reply, Request},
     status::Status,
     tso::TsoGate,
@@ -32,7 +32,10 @@ pub(crate) struct CoreHandle {
     pub unfinished: Unfinished,
     /// Held by whoever decides something that depends on what was decided before.
     pub deciding: Arc<Mutex<()>>,
+    /// Held by whoever looks ahead, which takes a thread for long.
+    pub planning: Arc<Mutex<()>>,
     pub progress: Progress,
+    pub scatter_groups: ScatterGroups,
 }
 
 impl CoreHandle {

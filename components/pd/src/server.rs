@@ -208,6 +208,8 @@ fn core_handle(shared: &Shared, requests: mpsc::Sender<Request>) -> CoreHandle {
         clock: shared.clock,
         unfinished: shared.unfinished.clone(),
         deciding: Arc::default(),
+        planning: Arc::default(),
+        scatter_groups: crate::admin::ScatterGroups::default(),
         progress: Progress::default(),
     }
 }

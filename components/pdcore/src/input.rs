@@ -1,11 +1,10 @@
 //! What a member is told, and what it answers.
 
-use std::collections::BTreeSet;
-
 use flotilla_base::{Incarnation, Moment, Region, RegionId, StoreId};
 use flotilla_placement::{
     Answer, Leave, MetaChange, MetaState, OperatorRefusal, Refusal, RegionReport, RemovalRefusal,
-    SchedulerName, SchedulerPolicy, SplitRefusal, StorePolicy, StoreRecord, StoreStats,
+    RuleBook, SchedulerName, SchedulerPolicy, SplitRefusal, StorePolicy, StoreRecord, StoreStats,
+    scatter::ScatterWish,
 };
 use flotilla_raftgroup::{Message, ReadyNumber};
 
@@ -125,8 +124,9 @@ pub enum Input<T> {
 pub enum Wish {
     /// A region is to be changed; answered with [`Answer::Done`] when the first step is about to be ordered.
     Change(Box<AskedChange>),
-    /// Regions are to be spread over the stores; answered with [`Answer::Scattered`] when it has begun.
-    Scatter(BTreeSet<RegionId>),
+    /// Regions are to be spread over the stores; answered with [`Answer::Scattered`] when it has begun. One alone has to be
+    /// known.
+    Scatter(ScatterWish),
     /// What is being done to a region is given up; answered with [`Answer::Done`].
     Cancel(RegionId),
 }
@@ -142,6 +142,8 @@ pub enum Decided {
     StoreStays(StoreId),
     /// How a scheduler runs; `None` where it is not to run.
     Scheduler(SchedulerName, Option<SchedulerPolicy>),
+    /// All placement rules, made of those of the same revision.
+    Rules(Box<RuleBook>),
 }
 
 impl Decided {
@@ -153,6 +155,7 @@ impl Decided {
             Self::Store(store, policy) => state.check_treatment(*store, policy),
             Self::StoreStays(_) => Ok(()),
             Self::Scheduler(name, policy) => state.check_scheduler(*name, policy.as_ref()),
+            Self::Rules(book) => state.check_new_rules(book),
         }
     }
 }
@@ -164,6 +167,7 @@ impl From<Decided> for MetaChange {
             Decided::Store(store, policy) => Self::TreatStore(store, policy),
             Decided::StoreStays(store) => Self::KeepStore(store),
             Decided::Scheduler(name, policy) => Self::Schedule(name, policy),
+            Decided::Rules(book) => Self::PutRules { revision: book.revision(), book: *book },
         }
     }
 }

@@ -3,13 +3,11 @@
 //!
 //! They are kept by the leader alone and end with its reign: whoever leads next sees each region as it is.
 
-use std::collections::BTreeSet;
-
 use flotilla_base::{Moment, RegionId};
 use flotilla_placement::{
-    Answer, Change, Fleet, IdBatch, Intent, MetaChange, OperatorEvent, Plan, Sight, Stamp,
+    Answer, Change, IdBatch, Intent, MetaChange, OperatorEvent, Plan, Sight, Stamp,
     operator::{drain, leftover},
-    scatter::{Scattered, scatter},
+    scatter::{ScatterWish, scatter},
     view::ReportEffect,
 };
 
@@ -52,7 +50,7 @@ impl<T> PdCore<T> {
     ) {
         let outcome = match wish {
             Wish::Change(asked) => return self.add_operator(clocks, &asked, ticket, effects),
-            Wish::Scatter(regions) => self.scatter(clocks, &regions, effects),
+            Wish::Scatter(wish) => self.scatter(clocks, &wish, effects),
             Wish::Cancel(region) => self.cancel_operator(clocks, region, effects),
         };
         effects.replies.push((ticket, outcome));
@@ -198,16 +196,16 @@ impl<T> PdCore<T> {
     }
 
     /// Spreads regions over the stores.
-    fn scatter(
-        &mut self,
-        clocks: Clocks,
-        regions: &BTreeSet<RegionId>,
-        effects: &mut Effects<T>,
-    ) -> Outcome {
+    fn scatter(&mut self, clocks: Clocks, wish: &ScatterWish, effects: &mut Effects<T>) -> Outcome {
         let sight = self.leading(clocks.now)?;
-        let fleet = Fleet::of(sight.scheduling(), sight.operators());
-        let Scattered { intents, failed, .. } = scatter(fleet, sight.operators(), regions);
-        for Intent { plan, decision } in intents {
+        // Of several the answer tells which are not known.
+        if let (1, Some(only)) = (wish.regions.len(), wish.regions.first()) {
+            sight.regions().by_id(*only).ok_or(Denied::UnknownRegion(*only))?;
+        }
+        let fleet = sight.fleet(clocks.unix_ms);
+        let scattered = scatter(fleet, sight.operators(), wish);
+        let outcome = scattered.outcome();
+        for Intent { plan, decision } in scattered.intents {
             let by = decision.by;
             if let Some(reign) = self.reign.as_mut() {
                 reign.mind.note(stamp(clocks), decision);
@@ -215,7 +213,7 @@ impl<T> PdCore<T> {
             let planned = Planned { plan, asked_by: by, ticket: None };
             self.begin_or_wait(clocks, planned, effects);
         }
-        Ok(Answer::Scattered(failed))
+        Ok(Answer::Scattered(outcome))
     }
 
     /// Tells of operators.

@@ -1,6 +1,9 @@
 //! The order of effects, and the life of a member, as a host sees them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use flotilla_base::{
@@ -12,10 +15,12 @@ use flotilla_pdcore::{
     PdCore, PdHost, Report, Wish, birth,
 };
 use flotilla_placement::{
-    Answer, Change, Cluster, Command, Ending, Leave, OperatorEvent, OperatorRefusal, Order,
-    RegionReport, SchedulerName, SplitRefusal, Step, StoreRecord, StoreState, StoreStats,
-    TsoChange, TsoDesk, TsoError,
+    Answer, Change, Cluster, Command, Ending, LabelConstraint, LabelOp, Leave, OperatorEvent,
+    OperatorRefusal, Order, RegionReport, Rule, SchedulerName, SchedulerPolicy, SplitRefusal, Step,
+    StoreRecord, StoreState, StoreStats, TsoChange, TsoDesk, TsoError,
     operator::{drain, leftover},
+    rule::RuleEdit,
+    scatter::{ScatterOutcome, ScatterWish},
 };
 use flotilla_raftgroup::{GroupLimits, Message, MessageKind, ReadyNumber, Timing};
 
@@ -684,6 +689,122 @@ fn operators_end_by_reports_by_time_and_by_hand() {
     member.clocks.now = deadline;
     member.settle();
     assert_eq!(ended(&member), Ending::TimedOut, "nobody has reported");
+}
+
+/// The second of two regions on the same stores has a better place for one of its replicas.
+#[test]
+fn regions_are_spread_and_each_is_answered_for() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, _) = with_stores(&disk);
+    halt(&mut member);
+    for piece in [region(2, ("", "m"), 2), region(3, ("m", ""), 2)] {
+        member.tell(heartbeat(&piece));
+    }
+    let scatter = |ids: &[u64], ticket| {
+        let regions = ids.iter().copied().map(RegionId).collect();
+        let wish = ScatterWish { regions, ..ScatterWish::default() };
+        Input::Operate { wish: Wish::Scatter(wish), ticket }
+    };
+    member.tell(scatter(&[9], 1));
+    member.tell(scatter(&[2], 2));
+    member.tell(scatter(&[2, 3, 9], 3));
+    member.settle();
+    let outcome = |moving: &[u64], settled: &[u64], failed: &[u64]| {
+        let ids = |ids: &[u64]| ids.iter().copied().map(RegionId).collect();
+        let unknown = |id: &u64| (RegionId(*id), "it is not known".to_owned());
+        let failed = failed.iter().map(unknown).collect();
+        Ok(Answer::Scattered(ScatterOutcome { moving: ids(moving), settled: ids(settled), failed }))
+    };
+    assert_eq!(
+        member.host.replies,
+        [
+            (1, Err(Denied::UnknownRegion(RegionId(9)))),
+            (2, outcome(&[], &[2], &[])),
+            (3, outcome(&[2], &[3], &[9])),
+        ]
+    );
+    let sight = member.core.leading(member.clocks.now).expect("it leads");
+    let running = sight.operators().running(RegionId(2)).expect("it has begun");
+    assert_eq!(running.asked_by, "scatter-region");
+    let told = sight.mind().decisions().iter().next().expect("it is told");
+    assert_eq!((told.decision.by, told.decision.region), ("scatter-region", RegionId(2)));
+}
+
+/// Who keeps leads away keeps them away from what is spread as well.
+#[test]
+fn no_lead_goes_to_a_store_that_is_kept_free_of_them() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, _) = with_stores(&disk);
+    halt(&mut member);
+    // No replica may move.
+    set(&mut member, "store-limit", "0");
+    let regions = [region(2, ("", "b"), 2), region(3, ("b", "c"), 2), region(4, ("c", ""), 2)];
+    regions.iter().for_each(|region| member.tell(heartbeat(region)));
+    let regions: BTreeSet<RegionId> = regions.iter().map(|region| region.id).collect();
+    let mut moving = |evicted: Option<SchedulerPolicy>| {
+        let change = Box::new(Decided::Scheduler(SchedulerName::EvictLeader, evicted));
+        member.tell(Input::Administer { change, ticket: 0 });
+        member.settle();
+        let wish = ScatterWish { regions: regions.clone(), ..ScatterWish::default() };
+        member.tell(Input::Operate { wish: Wish::Scatter(wish), ticket: 1 });
+        member.settle();
+        match member.host.replies.last() {
+            Some((1, Ok(Answer::Scattered(outcome)))) => outcome.moving.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let stores = (2..=4).map(StoreId).collect();
+    assert_eq!(moving(Some(SchedulerPolicy { stores, ..SchedulerPolicy::default() })), 0);
+    assert_eq!(moving(None), 2, "one stays where it is");
+}
+
+/// A rule is recorded where there are stores for it, and by nobody who has not seen the last ones.
+#[test]
+fn rules_are_recorded_once_and_only_where_there_are_stores_for_them() {
+    let disk = Arc::new(Disk::default());
+    let (mut member, _) = with_stores(&disk);
+    let book = |member: &Member, count: u32, key: Option<&str>| {
+        let policy = member.core.state().policy();
+        let constraint = |key: &str| LabelConstraint {
+            key: key.to_owned(),
+            op: LabelOp::Exists,
+            values: Vec::new(),
+        };
+        let constraints = key.map(constraint).into_iter().collect();
+        let rule = Rule { count, constraints, ..policy.default_rule() };
+        Box::new(policy.edit_rules(vec![RuleEdit::Put(Box::new(rule))]).expect("possible"))
+    };
+    let put =
+        |change, ticket| Input::Administer { change: Box::new(Decided::Rules(change)), ticket };
+    let four = book(&member, 4, None);
+    for (ticket, book) in [
+        (1, book(&member, 5, None)),
+        (2, book(&member, 0, None)),
+        (3, book(&member, 3, Some("disk"))),
+        (4, four.clone()),
+    ] {
+        member.tell(put(book, ticket));
+        member.settle();
+    }
+    member.tell(put(four, 5));
+    member.settle();
+    let told = |ticket: u32| {
+        let mut replies = member.host.replies.iter();
+        let found = replies.find(|(own, _)| *own == ticket).expect("answered");
+        found.1.as_ref().map_err(ToString::to_string).cloned()
+    };
+    for (ticket, part) in [
+        (1, "4 of 4 stores"),
+        (2, "its count is 0. A number from 1 to 7 is possible"),
+        (3, "No store has a label disk"),
+        (5, "others"),
+    ] {
+        let refusal = told(ticket).expect_err("refused");
+        assert!(ticket == 5 || refusal.contains(part), "no {part:?} in {refusal}");
+    }
+    assert_eq!(told(4), Ok(Answer::Done));
+    let rules = &member.core.state().policy().rules;
+    assert_eq!((rules.revision(), rules.rules()[0].count), (1, 4));
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod meta;
 pub mod mind;
 pub mod operator;
 pub mod policy;
+pub mod prospect;
 mod round;
 pub mod rule;
 pub mod scatter;

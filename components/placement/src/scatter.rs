@@ -2,7 +2,8 @@
 //! these regions on each store as can be, whatever else the stores carry.
 //!
 //! All of them are planned at once, from where they are now. A replica stays where it is unless another store has at least
-//! two fewer of them, so that regions that are spread already are left alone.
+//! two fewer of them, so that regions that are spread already are left alone. What is being done to a region counts as
+//! done: regions that come one after the other are spread as well as if they came together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,8 @@ use crate::{
     decision::{Decision, Intent},
     fleet::Fleet,
     operator::{
-        Change, OperatorController,
+        Change, OperatorController, Step,
+        shape::Shape,
         step::{has_caught_up, votes_on},
     },
     round::Round,
@@ -22,6 +24,40 @@ use crate::{
 
 /// Who asks for these operators, in the words of the public protocol.
 pub const ASKED_BY: &str = "scatter-region";
+
+/// Regions that are to be spread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScatterWish {
+    /// These.
+    pub regions: BTreeSet<RegionId>,
+    /// Regions that count as well and stay where they are, since they were asked for before. Those that are not known any
+    /// more do not count.
+    pub among: BTreeSet<RegionId>,
+}
+
+/// What becomes of regions that are to be spread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScatterOutcome {
+    /// They begin to move.
+    pub moving: Vec<RegionId>,
+    /// They are spread already.
+    pub settled: Vec<RegionId>,
+    /// They cannot be moved at the moment, or are not known; with the reason.
+    pub failed: Vec<(RegionId, String)>,
+}
+
+impl ScatterOutcome {
+    /// How many of 100 regions are spread, or begin to be.
+    #[must_use]
+    pub const fn finished_percentage(&self) -> u64 {
+        let done = (self.moving.len() + self.settled.len()) as u64;
+        let asked = done + self.failed.len() as u64;
+        match (100 * done).checked_div(asked) {
+            Some(percentage) => percentage,
+            None => 100,
+        }
+    }
+}
 
 /// What was planned, and what could not be.
 #[derive(Debug, Default)]
@@ -34,6 +70,16 @@ pub struct Scattered {
     pub failed: Vec<(RegionId, String)>,
 }
 
+impl Scattered {
+    /// The same without the plans.
+    #[must_use]
+    pub fn outcome(&self) -> ScatterOutcome {
+        let Self { intents, settled, failed } = self;
+        let moving = intents.iter().map(|intent| intent.plan.region).collect();
+        ScatterOutcome { moving, settled: settled.clone(), failed: failed.clone() }
+    }
+}
+
 /// How many of the regions each store has.
 #[derive(Debug, Default)]
 struct Counts {
@@ -42,14 +88,18 @@ struct Counts {
 }
 
 impl Counts {
-    fn of<'r>(regions: impl Iterator<Item = &'r RegionInfo>) -> Self {
+    fn of<'r>(
+        regions: impl Iterator<Item = &'r RegionInfo>,
+        operators: &OperatorController,
+    ) -> Self {
         let mut counts = Self::default();
         for info in regions {
-            for peer in info.region.peers.iter().filter(|peer| votes_on(**peer)) {
+            let (members, leader) = when_done(info, operators);
+            for peer in members.peers().filter(|peer| votes_on(*peer)) {
                 *counts.voters.entry(peer.store).or_default() += 1;
             }
-            if let Some(leader) = info.leader {
-                *counts.leads.entry(leader.store).or_default() += 1;
+            if let Some(leader) = leader {
+                *counts.leads.entry(leader).or_default() += 1;
             }
         }
         counts
@@ -64,6 +114,25 @@ impl Counts {
     }
 }
 
+/// The members of a region, and the store of its leader, when what is being done to it is done.
+fn when_done(info: &RegionInfo, operators: &OperatorController) -> (Shape, Option<StoreId>) {
+    let mut members = Shape::of(&info.region);
+    let mut leader = info.leader.map(|leader| leader.store);
+    let running = operators.running(info.region.id);
+    let steps = running.into_iter().flat_map(|it| it.plan.steps.iter().skip(it.done()));
+    for step in steps {
+        match step {
+            // Its leader has reported it between the order and the answer to it.
+            Step::AddLearner(peer) if members.on(peer.store).is_some() => {}
+            Step::TransferLeader { to, .. } => {
+                leader = to.first().map(|peer| peer.store).or(leader);
+            }
+            step => members = members.after(step),
+        }
+    }
+    (members, leader)
+}
+
 fn shift(counts: &mut BTreeMap<StoreId, u64>, from: StoreId, to: StoreId) {
     debug_assert_ne!(from, to, "it goes to another store");
     let left = counts.entry(from).or_default();
@@ -73,14 +142,10 @@ fn shift(counts: &mut BTreeMap<StoreId, u64>, from: StoreId, to: StoreId) {
 
 /// Plans how to spread these regions.
 #[must_use]
-pub fn scatter(
-    fleet: Fleet<'_>,
-    operators: &OperatorController,
-    regions: &BTreeSet<RegionId>,
-) -> Scattered {
-    let view = fleet.sight.view;
-    let known = || regions.iter().filter_map(|region| view.region(*region));
-    let mut counts = Counts::of(known().map(AsRef::as_ref));
+pub fn scatter(fleet: Fleet<'_>, operators: &OperatorController, wish: &ScatterWish) -> Scattered {
+    let (view, regions) = (fleet.sight.view, &wish.regions);
+    let counted = regions.union(&wish.among).filter_map(|region| view.region(*region));
+    let mut counts = Counts::of(counted.map(AsRef::as_ref), operators);
     let mut round = Round::new(fleet, operators);
     let mut scattered = Scattered::default();
     for region in regions {

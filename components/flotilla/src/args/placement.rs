@@ -1,8 +1,9 @@
 //! The command line of placement: settings, stores, schedulers, and why something is done or not.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
+use flotilla_base::Label;
 
 use crate::text;
 
@@ -28,6 +29,94 @@ pub(crate) struct SettingsArgs {
     /// Only those that are not as usual
     #[arg(long)]
     pub changed: bool,
+}
+
+/// The placement rules.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+A rule says how many replicas of the keys of a range are on stores with which labels, and what they count for. Where there is
+none, pd/default applies: as many voters as the setting replication.max-replicas says. Once there is another rule, pd/default
+is a rule as any other, and its count is changed here.
+
+Examples:
+  flotilla ctl rules
+  flotilla ctl rules -o json
+  flotilla ctl rules set rules.json"
+)]
+pub(crate) struct RulesArgs {
+    #[command(subcommand)]
+    pub command: Option<RulesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Add rules, or put them in the place of those of their names
+    #[command(after_help = "\
+The file holds a rule, or a list of them, all or none of which are taken: group_id, id, role (voter, leader, follower or
+learner), count; start_key and end_key in hexadecimal; label_constraints as a list of {key, op, values}, op being in, notIn,
+exists or notExists; location_labels, isolation_level; index, override. One with the action \"del\" is deleted.
+
+Examples:
+  flotilla ctl rules set rules.json
+  echo '{\"group_id\":\"pd\",\"id\":\"default\",\"role\":\"voter\",\"count\":5}' | flotilla ctl rules set - --yes")]
+    Set {
+        /// The file; - is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Do it, knowing what it costs
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Delete a rule
+    #[command(after_help = "\
+Examples:
+  flotilla ctl rules delete pd hot-copies")]
+    Delete {
+        /// Its group
+        group: String,
+        /// Its id
+        id: String,
+        /// Do it, knowing what it costs
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// What is supposed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The rules that would then decide are asked, on a copy of the cluster; nothing is done. A store that comes is taken to be as
+large as the largest that is up. Without any of these it is told what is still to be done to the cluster as it is.
+
+Examples:
+  flotilla ctl plan
+  flotilla ctl plan --add-stores 2 --labels zone=z4
+  flotilla ctl plan --remove 5 --horizon 12h")]
+pub(crate) struct PlanArgs {
+    /// So many stores would come
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "N",
+        value_parser = text::whole::<u16>(0..=64, 2)
+    )]
+    pub add_stores: u16,
+    /// Where they would stand, e.g. zone=z4; may be given more than once
+    #[arg(long = "labels", value_name = "NAME=VALUE", requires = "add_stores", value_parser = text::label)]
+    pub labels: Vec<Label>,
+    /// This store would be emptied; may be given more than once
+    #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 3))]
+    pub remove: Vec<u64>,
+    /// How far to look ahead, 1m to 168h
+    #[arg(
+        long,
+        default_value = "1h",
+        value_name = "DURATION",
+        value_parser = text::positive_duration
+    )]
+    pub horizon: Duration,
 }
 
 /// What is asked for most.

@@ -5,8 +5,11 @@ mod explain;
 mod hot;
 mod obstacle;
 mod operators;
+mod plan;
 mod region;
 mod regions;
+mod rules;
+mod scatter;
 mod schedulers;
 mod settings;
 mod store;
@@ -47,6 +50,8 @@ pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fa
         CtlCommand::Settings(args) => settings::run(globals, &client.admin(), args).await,
         CtlCommand::Schedulers(args) => schedulers::run(globals, &client.admin(), args).await,
         CtlCommand::Hot(args) => hot::run(globals, &client.admin(), &args).await,
+        CtlCommand::Rules(args) => rules::run(globals, &client.admin(), args).await,
+        CtlCommand::Plan(args) => plan::run(globals, &client.admin(), &args).await,
         CtlCommand::Explain(subject) => explain::run(globals, &client.admin(), subject).await,
     }
 }

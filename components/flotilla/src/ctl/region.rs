@@ -8,6 +8,7 @@ use super::{
     obstacle::{Sight, Wish, explain},
     operators::json_of,
     regions::border,
+    scatter,
 };
 use crate::{
     args::{Globals, RegionCommand, SplitArgs},
@@ -27,6 +28,7 @@ pub(super) async fn run(
 ) -> Result<(), Fault> {
     let (region, change) = match command {
         RegionCommand::Split(args) => return split(globals, admin, args).await,
+        RegionCommand::Scatter(args) => return scatter::run(globals, admin, &args).await,
         RegionCommand::Cancel(region) => {
             return cancel(globals, admin, RegionId(region.region)).await;
         }

@@ -5,19 +5,25 @@
 
 mod explain;
 mod loads;
+mod plan;
 mod progress;
+mod rules;
+mod scatter;
 mod schedulers;
 mod settings;
 mod stores;
 
 use flotilla_base::StoreId;
 use flotilla_pdcore::{Decided, Denied, Leading};
-use flotilla_placement::{PolicyRefusal, Refusal, SchedulerName};
+use flotilla_placement::{PolicyRefusal, Refusal, SchedulerName, prospect::SuppositionRefusal};
 
 pub(crate) use self::{
     explain::{Subject, decision_to_wire, explain, is_of},
     loads::loads,
+    plan::{Supposed, plan, supposition},
     progress::{Progress, Stage},
+    rules::change_rules,
+    scatter::{ScatterGroups, scatter},
     schedulers::{SchedulerChange, change_scheduler, schedulers},
     settings::{all_settings, set},
     stores::{
@@ -44,6 +50,12 @@ pub(crate) enum Unwanted {
     /// It runs, and not for this store.
     #[error("the {0} is not for store {1}")]
     NotItsStore(SchedulerName, StoreId),
+    /// Rules cannot be told of a region.
+    #[error("{0}")]
+    Rules(String),
+    /// It cannot be supposed.
+    #[error(transparent)]
+    Supposition(#[from] SuppositionRefusal),
     /// There is nothing to take away.
     #[error("store {0} has no label {1:?}")]
     NoLabel(StoreId, String),

@@ -199,6 +199,9 @@ impl Owner {
             Request::CancelOperator { region, reply } => {
                 Input::Operate { wish: Wish::Cancel(region), ticket: Asker::Done(reply) }
             }
+            Request::Scatter { wish, reply } => {
+                Input::Operate { wish: Wish::Scatter(wish), ticket: Asker::Scattered(reply) }
+            }
             Request::Administer { change, reply } => {
                 Input::Administer { change, ticket: Asker::Done(reply) }
             }

@@ -6,7 +6,9 @@ use flotilla_base::{Incarnation, Key, KeyRange, Region, RegionId, StoreId};
 use flotilla_pdcore::{AskedChange, ClusterHealth, Decided, Denied, Leading, Outcome, StoreEntry};
 use flotilla_placement::{
     Answer, EndedOperator, IdBatch, Leave, Operator, OperatorController, OperatorList, Order,
-    RegionInfo, RegionReport, ScanRefusal, StoreRecord, StoreStats, view::RegionMap,
+    RegionInfo, RegionReport, ScanRefusal, StoreRecord, StoreStats,
+    scatter::{ScatterOutcome, ScatterWish},
+    view::RegionMap,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -50,6 +52,8 @@ pub(crate) enum Request {
     AddOperator { asked: Box<AskedChange>, reply: Reply<()> },
     /// What is being done to a region is to be given up.
     CancelOperator { region: RegionId, reply: Reply<()> },
+    /// Regions are to be spread over the stores.
+    Scatter { wish: ScatterWish, reply: Reply<ScatterOutcome> },
     /// What people decide.
     Administer { change: Box<Decided>, reply: Reply<()> },
     /// Nothing is changed by it.
@@ -191,6 +195,7 @@ impl RegionLookup {
 pub(super) enum Asker {
     Ids(Reply<IdBatch>),
     Done(Reply<()>),
+    Scattered(Reply<ScatterOutcome>),
 }
 
 impl Asker {
@@ -198,12 +203,18 @@ impl Asker {
         match (self, outcome) {
             (Self::Ids(reply), Ok(Answer::Ids(batch))) => answer(reply, Ok(batch)),
             (Self::Done(reply), Ok(_done)) => answer(reply, Ok(())),
+            (Self::Scattered(reply), Ok(Answer::Scattered(outcome))) => answer(reply, Ok(outcome)),
             (Self::Ids(reply), Ok(other)) => {
                 debug_assert!(false, "ids were asked, not {other:?}");
                 answer(reply, Err(Denied::NotLeader));
             }
+            (Self::Scattered(reply), Ok(other)) => {
+                debug_assert!(false, "regions were to be spread, not {other:?}");
+                answer(reply, Err(Denied::NotLeader));
+            }
             (Self::Ids(reply), Err(denied)) => answer(reply, Err(denied)),
             (Self::Done(reply), Err(denied)) => answer(reply, Err(denied)),
+            (Self::Scattered(reply), Err(denied)) => answer(reply, Err(denied)),
         }
     }
 }

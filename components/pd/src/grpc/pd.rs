@@ -14,7 +14,7 @@ use super::{
     split, streams,
 };
 use crate::{
-    SERVED_VERSION,
+    SERVED_VERSION, admin,
     core::{LastOperator, Listed, Look, RegionLookup, Request as Ask, Selection},
     handle::CoreHandle,
     http::operators,
@@ -404,6 +404,36 @@ impl Pd for PdService {
         let done = 100 * (asked - outcome.missing);
         response.finished_percentage = done.checked_div(asked).unwrap_or(100) as u64;
         response.regions_id = outcome.regions.iter().map(|region| region.get()).collect();
+        Ok(Response::new(response))
+    }
+
+    async fn scatter_region(
+        &self,
+        request: Request<pdpb::ScatterRegionRequest>,
+    ) -> Answered<pdpb::ScatterRegionResponse> {
+        let request = request.into_inner();
+        let status = self.admit(request.header.as_ref()).await?;
+        let cluster = status.cluster_id();
+        let mut response = pdpb::ScatterRegionResponse {
+            header: not_bootstrapped(cluster),
+            ..pdpb::ScatterRegionResponse::default()
+        };
+        if status.bootstrap.is_none() {
+            return Ok(Response::new(response));
+        }
+        let ids = if request.regions_id.is_empty() {
+            vec![request.region_id]
+        } else {
+            request.regions_id
+        };
+        let regions = ids.into_iter().map(RegionId).collect();
+        match admin::scatter(&self.core, &request.group, regions).await {
+            Ok(outcome) => {
+                response.header = header(cluster);
+                response.finished_percentage = outcome.finished_percentage();
+            }
+            Err(denied) => response.header = header_of(cluster, &denied)?,
+        }
         Ok(Response::new(response))
     }
 }

@@ -1,6 +1,7 @@
 //! `flotilla.placement.Placement`: what people decide about placement, and why something is done or not.
 
-use flotilla_base::{RegionId, StoreId};
+use flotilla_base::{RegionId, Span, StoreId};
+use flotilla_placement::{prospect::Supposition, rule::RuleEdit};
 use flotilla_proto::{placement as wire, placement::placement_server::Placement};
 use flotilla_telemetry::clock::unix_millis;
 use tonic::{Request, Response, Status};
@@ -9,6 +10,7 @@ use super::reject;
 use crate::{
     admin::{self, Limits, SchedulerChange, StoreChange, Subject, Unwanted},
     handle::CoreHandle,
+    http::rules,
 };
 
 /// Decisions that are told where nobody says how many, and how many at most.
@@ -28,6 +30,10 @@ fn refused(unwanted: Unwanted) -> Status {
         Unwanted::Denied(denied) => reject::status(&denied),
         other => Status::failed_precondition(other.to_string()),
     }
+}
+
+fn read_edits(operations: &str) -> Result<Vec<RuleEdit>, Status> {
+    rules::read_edits(operations.as_bytes()).map_err(Status::failed_precondition)
 }
 
 fn incomplete(what: &'static str) -> Status {
@@ -151,6 +157,71 @@ impl Placement for PlacementService {
         let (order, limit) = (request.order(), request.limit);
         let told = self.core.glance(move |sight| admin::loads(sight, unix_millis(), order, limit));
         Ok(Response::new(told.await.map_err(|denied| reject::status(&denied))?))
+    }
+
+    async fn scatter_regions(
+        &self,
+        request: Request<wire::ScatterRegionsRequest>,
+    ) -> Answered<wire::ScatterRegionsResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let regions = request.region_ids.into_iter().map(RegionId).collect();
+        let outcome = admin::scatter(&self.core, "", regions).await;
+        let outcome = outcome.map_err(|denied| reject::status(&denied))?;
+        let unix_ms = unix_millis();
+        let ids = |regions: Vec<RegionId>| regions.into_iter().map(RegionId::get).collect();
+        let failed = outcome.failed.into_iter().map(|(region, why)| wire::StuckRegion {
+            region_id: region.get(),
+            reason: Some(wire::Reason { unix_ms, why }),
+        });
+        Ok(Response::new(wire::ScatterRegionsResponse {
+            moving: ids(outcome.moving),
+            settled: ids(outcome.settled),
+            failed: failed.collect(),
+        }))
+    }
+
+    async fn plan(&self, request: Request<wire::PlanRequest>) -> Answered<wire::PlanResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let labels = |store: wire::NewStore| {
+            store.labels.into_iter().map(|label| (label.key, label.value)).collect()
+        };
+        let supposition = Supposition {
+            come: request.add_stores.into_iter().map(labels).collect(),
+            go: request.remove_stores.into_iter().map(StoreId).collect(),
+        };
+        let horizon = Some(request.horizon_ms).filter(|millis| *millis > 0);
+        let edits = match request.rule_operations.as_str() {
+            "" => Vec::new(),
+            operations => read_edits(operations)?,
+        };
+        let supposed = admin::Supposed { supposition, edits };
+        let horizon = horizon.map(Span::from_millis);
+        let plan = admin::plan(&self.core, supposed, horizon).await.map_err(refused)?;
+        Ok(Response::new(plan))
+    }
+
+    async fn list_rules(
+        &self,
+        request: Request<wire::ListRulesRequest>,
+    ) -> Answered<wire::ListRulesResponse> {
+        reject::admit(&self.core, request.into_inner().cluster_id).await?;
+        let listed = self.core.glance(|sight| sight.state().policy().all_rules()).await;
+        let listed = listed.map_err(|denied| reject::status(&denied))?;
+        let rules = rules::write_rules(&listed).to_string();
+        Ok(Response::new(wire::ListRulesResponse { rules }))
+    }
+
+    async fn change_rules(
+        &self,
+        request: Request<wire::ChangeRulesRequest>,
+    ) -> Answered<wire::ChangeRulesResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let edits = read_edits(&request.operations)?;
+        admin::change_rules(&self.core, edits).await.map_err(refused)?;
+        Ok(Response::new(wire::ChangeRulesResponse {}))
     }
 }
 

@@ -7,9 +7,12 @@ mod format;
 mod hot;
 mod model;
 pub(crate) mod operators;
+mod plan;
 mod query;
 mod regions;
 mod routes;
+pub(crate) mod rules;
+mod scatter;
 mod schedulers;
 mod stores;
 
@@ -52,6 +55,16 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/config", get(config::all).post(config::set_all))
         .route("/config/schedule", get(config::schedule).post(config::set_schedule))
         .route("/config/replicate", get(config::replication).post(config::set_replication))
+        .route("/config/rules", get(rules::all))
+        .route("/config/rules/batch", post(rules::batch))
+        .route("/config/rules/group/{group}", get(rules::of_group))
+        .route("/config/rules/region/{id}", get(rules::of_region))
+        .route("/config/rules/region/{id}/detail", get(rules::detail))
+        .route("/config/rule", post(rules::put))
+        .route("/config/rule/{group}/{id}", get(rules::one).delete(rules::delete))
+        .route("/config/rule_groups", get(rules::groups))
+        .route("/config/rule_group", post(rules::put_group))
+        .route("/config/rule_group/{id}", delete(rules::delete_group))
         .route("/stores", get(stores::all))
         .route("/stores/check", get(stores::check))
         .route("/stores/limit", get(stores::limits).post(stores::limit_all))
@@ -75,6 +88,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/regions/count", get(regions::count))
         .route("/regions/key", get(regions::range))
         .route("/regions/store/{id}", get(regions::of_store))
+        .route("/regions/scatter", post(scatter::scatter))
         .route("/regions/sibling/{id}", get(regions::siblings))
         .route("/regions/range-holes", get(regions::holes))
         .route("/regions/check/{complaint}", get(regions::check))
@@ -91,6 +105,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
     let ours = Router::new()
         .route("/decisions", get(decisions::list))
         .route("/explain/{kind}/{name}", get(decisions::explain))
+        .route("/plan", get(plan::plan))
         .route("/placement", get(decisions::overview));
     Router::new()
         .nest("/pd/api/v1", api)

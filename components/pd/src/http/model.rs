@@ -204,7 +204,7 @@ struct Epoch {
 }
 
 #[derive(Debug, Serialize)]
-struct PeerInfo {
+pub(super) struct PeerInfo {
     id: u64,
     store_id: u64,
     #[serde(skip_serializing_if = "is_zero")]

@@ -14,6 +14,7 @@ use flotilla_pdcore::AskedChange;
 use flotilla_placement::{
     Change, EndedOperator, Ending, Operator, OperatorRefusal, Plan, SchedulerName,
     operator::{SplitAt, drain, leftover},
+    scatter as spread,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,7 @@ use super::{
     Context, format,
     query::Query,
     routes::{Answered, PathId, Refused, bad, bootstrapped, number, read, said},
+    scatter,
 };
 use crate::core::{LastOperator, Look, Request};
 
@@ -57,7 +59,7 @@ impl Wish {
             }),
             Some("transfer-region") => self.move_region(),
             Some("split-region") => self.split(),
-            Some(name @ ("merge-region" | "scatter-region" | "scatter-regions")) => {
+            Some(name @ "merge-region") => {
                 Err(bad(format!("{name} is not supported by this placement driver")))
             }
             Some(_) => Err(bad("unknown operator")),
@@ -101,6 +103,11 @@ pub(super) async fn add(State(context): State<Context>, body: Bytes) -> Answered
     bootstrapped(&context).await?;
     let wish: Wish = read(&body)?;
     let region = wish.region_id.map(RegionId);
+    match wish.name.as_deref() {
+        Some("scatter-region") => return scatter::one(&context, region).await,
+        Some("scatter-regions") => return scatter::several(&context, &read(&body)?).await,
+        _ => {}
+    }
     let change = wish.change()?;
     let region = region.ok_or_else(|| bad("missing region id"))?;
     let asked = Box::new(AskedChange { region, change, asked_by: "http" });
@@ -277,6 +284,8 @@ impl Shown {
 enum Maker {
     /// Somebody outside, or who takes away what is left of what somebody asked for.
     People,
+    /// Somebody has regions spread.
+    Spread,
     /// A store that leaves is emptied.
     Drain,
     Scheduler(SchedulerName),
@@ -289,6 +298,7 @@ impl Maker {
         match operator.asked_by {
             "http" | "ctl" | "SplitRegions" | leftover::ASKED_BY => Self::People,
             drain::ASKED_BY => Self::Drain,
+            spread::ASKED_BY => Self::Spread,
             by => SchedulerName::parse(by).map_or(Self::Checker(by), Self::Scheduler),
         }
     }
@@ -298,6 +308,7 @@ impl Maker {
 pub(crate) fn desc(operator: &Operator) -> String {
     match Maker::of(operator) {
         Maker::People => format!("admin-{}", operator.plan.kind.name()),
+        Maker::Spread => spread::ASKED_BY.to_owned(),
         Maker::Drain => "replace-rule-offline-peer".to_owned(),
         Maker::Scheduler(name) => name.name().to_owned(),
         Maker::Checker(by) => by.to_owned(),
@@ -308,7 +319,7 @@ pub(crate) fn desc(operator: &Operator) -> String {
 pub(crate) fn kind(operator: &Operator) -> String {
     let plan = &operator.plan;
     let maker = match Maker::of(operator) {
-        Maker::People => "admin",
+        Maker::People | Maker::Spread => "admin",
         Maker::Drain | Maker::Checker(_) => "replica",
         Maker::Scheduler(SchedulerName::BalanceHotRegion) => "hot-region",
         Maker::Scheduler(_) => "",

@@ -297,6 +297,58 @@ async fn a_leader_that_comes_back_is_told_again() -> Result<()> {
     Ok(stage.pd.shutdown().await?)
 }
 
+/// One region alone is spread whatever it does; what is not known is named.
+#[tokio::test]
+async fn regions_are_spread_by_id_and_by_keys() -> Result<()> {
+    let mut stage = Stage::open().await?;
+    let id = stage.region.id;
+    let mut asked = async |region_id: u64, regions_id: &[u64]| {
+        let (header, group) = (stage.clients.header(), "table".to_owned());
+        let regions_id = regions_id.to_vec();
+        let request = pdpb::ScatterRegionRequest {
+            header,
+            region_id,
+            group,
+            regions_id,
+            ..Default::default()
+        };
+        let answer = stage.clients.pd.scatter_region(request).await?.into_inner();
+        let header = answer.header.context("a header")?;
+        anyhow::Ok((answer.finished_percentage, header.error))
+    };
+    assert_eq!(asked(id, &[]).await?, (100, None));
+    assert_eq!(asked(0, &[id, 4711]).await?, (50, None));
+    let (_, error) = asked(4711, &[]).await?;
+    let error = error.context("it is not known")?;
+    assert_eq!(error.r#type(), pdpb::ErrorType::RegionNotFound);
+    assert!(error.message.contains("region 4711"), "{error:?}");
+
+    let unknown = "[PD:region:ErrRegionNotFound]no leader has reported a region 4711";
+    let scatter = |region_id: u64| json!({ "name": "scatter-region", "region_id": region_id });
+    assert_eq!(stage.post(scatter(id)).await?, created());
+    assert_eq!(stage.post(scatter(4711)).await?, (404, json!(unknown)));
+    let several = json!({ "name": "scatter-regions", "regions_id": [id, 4711] });
+    let failures = json!({ "4711": "it is not known" });
+    let half = json!({ "processed-percentage": 50, "failures": failures });
+    assert_eq!(stage.post(several.clone()).await?, (200, half.clone()));
+    let path = "/pd/api/v1/regions/scatter";
+    let all = json!({ "processed-percentage": 100, "failures": {} });
+    let missing = "missing regions: give regions_id, or start_key and end_key in hexadecimal";
+    for (body, expected) in [
+        (several, (200, half)),
+        (json!({ "start_key": "61", "end_key": "6B", "group": "t" }), (200, all)),
+        (json!({}), (400, json!(missing))),
+        (
+            json!({ "start_key": "6B", "end_key": "6" }),
+            (400, json!("[PD:hex:ErrHexDecodingString]\"6\" is no hexadecimal key")),
+        ),
+    ] {
+        let told = said(send(stage.address(), "POST", path, &body.to_string()).await?)?;
+        assert_eq!(told, expected, "{body}");
+    }
+    Ok(stage.pd.shutdown().await?)
+}
+
 #[tokio::test]
 async fn regions_begin_where_a_client_wants_them_to() -> Result<()> {
     let mut stage = Stage::open().await?;

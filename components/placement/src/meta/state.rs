@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use flotilla_base::{
-    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, RegionId,
-    ScanDirection, StoreId, Term,
+    ClusterId, Family, Incarnation, Index, KeyRange, KvRead, Mutation, ReadError, ScanDirection,
+    StoreId, Term,
     codec::{CodecError, RecordReader},
 };
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     BootstrapPlan, Policy, PolicyRefusal, RuleBook, SchedulerName, SchedulerPolicy, SettingRefusal,
-    StorePolicy, ids::IdBatch,
+    StorePolicy, ids::IdBatch, rule::Labels, scatter::ScatterOutcome,
 };
 
 /// Recorded with the cluster's identity, where it has stood from the beginning.
@@ -49,8 +49,8 @@ pub enum Answer {
     Done,
     /// These ids belong to the proposer.
     Ids(IdBatch),
-    /// Regions are being spread; those that cannot be, with the reason.
-    Scattered(Vec<(RegionId, String)>),
+    /// Regions begin to be spread.
+    Scattered(ScatterOutcome),
     /// Timestamps below this physical time may be handed out.
     TsoWindow {
         /// First physical time, in milliseconds, that may not be handed out.
@@ -558,6 +558,22 @@ impl MetaState {
             return Err(PolicyRefusal::StaleRules { asked: revision, known }.into());
         }
         Ok(book.check().map_err(PolicyRefusal::Rule)?)
+    }
+
+    /// Whether rules that are made of these may replace them now: they make sense, and there are stores for those that are
+    /// new. Whoever applies them does not ask for the stores once more.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give, or the first rule for which there are too few stores.
+    pub fn check_new_rules(&self, book: &RuleBook) -> Result<(), Refusal> {
+        self.check_rules(book.revision(), book)?;
+        let stay = self.stores.values().filter(|record| record.state == StoreState::Up);
+        let labels = stay.map(|record| Labels {
+            by_hand: &self.policy.store(record.id).labels,
+            registered: &record.labels,
+        });
+        let labels: Vec<Labels<'_>> = labels.collect();
+        Ok(book.check_stores(&self.policy.rules, &labels).map_err(PolicyRefusal::Rule)?)
     }
 
     fn set_store_state(

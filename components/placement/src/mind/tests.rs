@@ -11,11 +11,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Change, Forecast, Move, Policy, Premises, RegionInfo, RegionReport, RegionStats,
-    SchedulerPolicy, StoreRecord, StoreStats, StoreStatus, scatter::scatter,
+    SchedulerPolicy, StoreRecord, StoreStats, StoreStatus,
+    scatter::{ScatterWish, Scattered, scatter},
 };
 
 #[path = "tests/hot.rs"]
 mod hot;
+#[path = "tests/prospect.rs"]
+mod prospect;
 
 const MIB: u64 = 1 << 20;
 
@@ -72,6 +75,12 @@ impl Paper {
             assert!(region.peers.iter().all(|peer| peer.role == PeerRole::Voter), "{region:?}");
         }
         self.check_moves();
+    }
+
+    fn spread(&self, regions: &BTreeSet<RegionId>, among: &BTreeSet<RegionId>) -> Scattered {
+        let (sight, operators) = (self.0.sight(), self.0.operators());
+        let wish = ScatterWish { regions: regions.clone(), among: among.clone() };
+        scatter(Fleet::of(sight, operators), operators, &wish)
     }
 
     fn run(&mut self, millis: u64) {
@@ -341,11 +350,8 @@ fn regions_are_spread_at_once_and_only_where_it_helps() {
     paper.0.policy.schedulers.clear();
     paper.0.policy.set("copies-per-store-limit", "1000").expect("possible");
     let regions: BTreeSet<RegionId> = (1..=30).map(|at| RegionId(10 * at)).collect();
-    let spread = |paper: &Paper, regions: &BTreeSet<RegionId>| {
-        scatter(Fleet::of(paper.0.sight(), paper.0.operators()), paper.0.operators(), regions)
-    };
     for round in 0..3 {
-        let scattered = spread(&paper, &regions);
+        let scattered = paper.spread(&regions, &BTreeSet::new());
         assert_eq!(scattered.failed, []);
         assert!(round == 0 || scattered.intents.iter().all(|it| !it.plan.changes_members()));
         paper.0.begin(scattered.intents);
@@ -362,6 +368,28 @@ fn regions_are_spread_at_once_and_only_where_it_helps() {
     let leads = paper.leads();
     let others = leads[0] - 30;
     assert!(others <= 6 && leads[1..].iter().all(|leads| (4..=6).contains(leads)), "{leads:?}");
-    let unknown = spread(&paper, &[RegionId(5)].into());
+    let unknown = paper.spread(&[RegionId(5)].into(), &BTreeSet::new()).outcome();
     assert_eq!(unknown.failed, [(RegionId(5), "it is not known".to_owned())]);
+    assert_eq!(unknown.finished_percentage(), 0);
+}
+
+/// As clients ask that cut a range and spread the pieces one by one, before any of them has moved.
+#[test]
+fn regions_that_come_one_after_the_other_are_spread_together() {
+    let mut paper = Paper::new(4, &[1; 40]);
+    paper.0.policy.schedulers.clear();
+    paper.0.policy.set("copies-per-store-limit", "1000").expect("possible");
+    let mut asked = BTreeSet::new();
+    for region in (1..=40).map(|at| RegionId(10 * at)) {
+        let scattered = paper.spread(&[region].into(), &asked);
+        assert_eq!(scattered.outcome().finished_percentage(), 100);
+        paper.0.begin(scattered.intents);
+        asked.insert(region);
+    }
+    paper.settle();
+    let held: Vec<u64> = paper.carried().iter().map(|it| it.1).collect();
+    assert!(held.iter().all(|held| (29..=31).contains(held)), "{held:?}");
+    // Each for itself is spread whatever it does.
+    let alone = paper.spread(&[RegionId(10)].into(), &BTreeSet::new()).outcome();
+    assert_eq!((alone.settled, alone.moving), (vec![RegionId(10)], Vec::new()));
 }

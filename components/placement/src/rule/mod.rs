@@ -7,9 +7,10 @@
 //!
 //! A region lies between two borders of rules. One that does not is split there before anything else.
 //!
-//! Reading order: this file, [`label`], [`book`], [`fit`](mod@fit).
+//! Reading order: this file, [`label`], [`book`], [`fit`](mod@fit), [`edit`].
 
 mod book;
+mod edit;
 pub mod fit;
 mod label;
 mod record;
@@ -18,6 +19,7 @@ mod refusal;
 use flotilla_base::KeyRange;
 
 pub use book::{Border, Demand, RuleBook};
+pub use edit::RuleEdit;
 pub(crate) use fit::isolation;
 pub use fit::{Fit, Isolation, Member, MemberSet, RuleFit, fit};
 pub use label::{LabelConstraint, LabelOp, Labels};

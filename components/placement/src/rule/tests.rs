@@ -14,7 +14,7 @@ use crate::policy::Policy;
 
 /// `pd/a voter 2 b..m zone:in=z1,z2 host:exists spread=zone,host level=zone index=3 override`: one rule. What is not said is
 /// as usual.
-fn rule(text: &str) -> Rule {
+pub(crate) fn rule(text: &str) -> Rule {
     let mut words = text.split_whitespace();
     let mut next = || words.next().expect("a name, a role and a count");
     let (group_id, id) = next().split_once('/').expect("a group and a name");

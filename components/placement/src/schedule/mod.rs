@@ -21,9 +21,7 @@ pub(crate) use balance_region::BalanceRegion;
 pub(crate) use evict::{Eviction, evict};
 pub(crate) use grant::grant;
 pub(crate) use hot::HotRegions;
-#[cfg(test)]
-pub(crate) use moved::COOL_DOWN;
-pub(crate) use moved::Moved;
+pub(crate) use moved::{COOL_DOWN, Moved};
 pub(crate) use pace::Pace;
 pub(crate) use shuffle::Shuffle;
 pub(crate) use slow::SlowStores;
