@@ -336,6 +336,7 @@ async fn tools_are_answered_in_these_shapes() -> Result<()> {
     beats[0].approximate_size = 96 << 20;
     beats[0].approximate_keys = 1_000;
     beats[1].bytes_written = 77;
+    beats[1].interval = Some(pdpb::TimeInterval { start_timestamp: 1, end_timestamp: 4 });
     beats[1].leader = pieces[1].peers.get(1).copied();
     beats[1].pending_peers = pieces[1].peers[2..].to_vec();
     let peer = pieces[2].peers.get(2).copied();

@@ -209,25 +209,6 @@ fn the_share_of_a_store_that_takes_few_at_a_time_is_left_to_it() {
     assert!(moves <= least + 1, "{moves} moves, {least} are enough: {:?}", paper.carried());
 }
 
-/// What others gave below their share while its replicas rest would have to come back.
-#[test]
-fn a_store_whose_replicas_have_just_come_gives_them_later_itself() {
-    let mut paper = Paper::new(4, &[4; 60]);
-    let weighs = |permille| StorePolicy { region_weight_permille: permille, ..StorePolicy::USUAL };
-    paper.0.policy.set("store-limit", "1000").expect("possible");
-    paper.0.policy.stores.insert(StoreId(4), weighs(3_000));
-    paper.run(60_000);
-    let replicas = |paper: &Paper| paper.carried().iter().map(|it| it.1).collect::<Vec<_>>();
-    assert_eq!(replicas(&paper), [40, 40, 40, 60]);
-    let before = paper.moves().len();
-    paper.0.policy.stores = [(StoreId(3), weighs(1_500))].into();
-    paper.settle();
-    let even = [40, 40, 60, 40];
-    let is_even = replicas(&paper).iter().zip(even).all(|(has, share)| has.abs_diff(share) <= 1);
-    let moves = paper.moves().len() - before;
-    assert!(is_even && moves <= 21, "{moves} moves, 20 are enough: {:?}", replicas(&paper));
-}
-
 #[test]
 fn leads_leave_a_store_that_is_being_worked_on_and_come_back() {
     let mut paper = Paper::new(3, &[4; 30]);

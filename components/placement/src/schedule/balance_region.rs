@@ -125,7 +125,8 @@ impl<'s, 'a> Scale<'s, 'a> {
             return Some(Refusal::lasting("the replicas would be nearer to each other there"));
         }
         if self.moved.is_cooling(self.fleet.sight.now, info.region.id, store) {
-            return Some(Refusal::lasting("a replica of the region left it a short time ago"));
+            let why = "a replica of the region left it a short time ago".to_owned();
+            return Some(Refusal { why, is_passing: true });
         }
         if let Err(hot) = self.fleet.check_heat(store, info.load.rates.replica_heat()) {
             return Some(Refusal::lasting(hot));
