@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flotilla_base::{ByteSize, Label, address};
 
 pub(crate) use self::placement::{
-    ExplainSubject, HotArgs, HotWhat, PlanArgs, RulesArgs, RulesCommand, SchedulersArgs,
-    SchedulersCommand, SettingsArgs, SettingsCommand, StoreCommand, StoreLimit,
+    ExplainSubject, HotArgs, HotWhat, PlanArgs, RulesArgs, RulesCommand, ScatterArgs,
+    SchedulersArgs, SchedulersCommand, SettingsArgs, SettingsCommand, StoreCommand, StoreLimit,
 };
 use crate::{
     output::Format,
@@ -644,28 +644,6 @@ pub(crate) struct RegionArg {
     /// The region's id; flotilla ctl regions lists them
     #[arg(long, value_name = "ID", value_parser = text::whole::<u64>(1..=u64::MAX, 2))]
     pub region: u64,
-}
-
-/// Which regions are spread.
-#[derive(Debug, Args)]
-pub(crate) struct ScatterArgs {
-    /// The regions' ids; flotilla ctl regions lists them
-    #[arg(
-        value_name = "ID",
-        required_unless_present_any = ["from", "to"],
-        conflicts_with_all = ["from", "to"],
-        value_parser = text::whole::<u64>(1..=u64::MAX, 2)
-    )]
-    pub regions: Vec<u64>,
-    /// All from the one that holds this key; from the first one where not given
-    #[arg(long, value_name = "KEY")]
-    pub from: Option<String>,
-    /// All below this key; to the last one where not given
-    #[arg(long, value_name = "KEY")]
-    pub to: Option<String>,
-    /// Keys are hexadecimal
-    #[arg(short = 'x', long)]
-    pub hex: bool,
 }
 
 /// Which changes of regions are listed.

@@ -6,10 +6,13 @@ use flotilla_sim::placement::trial::{Trial, attempt, repeat};
 /// The optimised build is some twenty times faster.
 const SEEDS: u64 = if cfg!(debug_assertions) { 5 } else { 100 };
 
+/// Those that found a mistake once: a copy that takes hours, and balance that moved more than it had to.
+const FOUND: [u64; 5] = [1079, 1181, 1343, 2072, 2295];
+
 #[test]
 fn every_rule_of_placement_holds() {
     let mut total = Summary::default();
-    for seed in 1..=SEEDS {
+    for seed in (1..=SEEDS).chain(FOUND) {
         match attempt(seed, None, false).outcome {
             Ok(summary) => total += summary,
             Err(failure) => panic!("{}\nrepeat: {}", failure.what, repeat(seed, None)),

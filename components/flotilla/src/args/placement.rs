@@ -487,3 +487,25 @@ Examples:
         region: u64,
     },
 }
+
+/// Which regions are spread.
+#[derive(Debug, Args)]
+pub(crate) struct ScatterArgs {
+    /// The regions' ids; flotilla ctl regions lists them
+    #[arg(
+        value_name = "ID",
+        required_unless_present_any = ["from", "to"],
+        conflicts_with_all = ["from", "to"],
+        value_parser = text::whole::<u64>(1..=u64::MAX, 2)
+    )]
+    pub regions: Vec<u64>,
+    /// All from the one that holds this key; from the first one where not given
+    #[arg(long, value_name = "KEY")]
+    pub from: Option<String>,
+    /// All below this key; to the last one where not given
+    #[arg(long, value_name = "KEY")]
+    pub to: Option<String>,
+    /// Keys are hexadecimal
+    #[arg(short = 'x', long)]
+    pub hex: bool,
+}

@@ -13,8 +13,8 @@ use flotilla_placement::{
     Border, Demand, LabelConstraint, LabelOp, Placement, Role, Rule, RuleGroup, RuleRefusal,
     rule::RuleEdit,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 
 use super::{
     Context, format,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::admin::{self, Unwanted};
 
-/// A rule on the wire, and what is to become of it where that is asked. Tools send back what they have read.
+/// A rule on the wire.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct WireRule {
@@ -45,14 +45,36 @@ struct WireRule {
     location_labels: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     isolation_level: String,
-    #[serde(skip_serializing)]
-    version: Option<u64>,
-    #[serde(skip_serializing)]
-    create_timestamp: Option<u64>,
-    #[serde(skip_serializing)]
+}
+
+/// A rule that somebody sends, and what is to become of it.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
+struct WireEdit {
+    rule: WireRule,
     action: Option<String>,
-    #[serde(skip_serializing)]
-    delete_by_id_prefix: bool,
+    is_prefix: bool,
+}
+
+impl TryFrom<Map<String, Value>> for WireEdit {
+    type Error = serde_json::Error;
+
+    fn try_from(mut fields: Map<String, Value>) -> Result<Self, Self::Error> {
+        // Tools send back what other implementations have told them.
+        for theirs in ["version", "create_timestamp"] {
+            let _number: Option<Option<u64>> = take(&mut fields, theirs)?;
+        }
+        let action = take(&mut fields, "action")?.flatten();
+        let is_prefix = take(&mut fields, "delete_by_id_prefix")?.unwrap_or_default();
+        Ok(Self { rule: serde_json::from_value(Value::Object(fields))?, action, is_prefix })
+    }
+}
+
+fn take<T: DeserializeOwned>(
+    fields: &mut Map<String, Value>,
+    name: &str,
+) -> Result<Option<T>, serde_json::Error> {
+    fields.remove(name).map(serde_json::from_value).transpose()
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -79,25 +101,27 @@ const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+impl WireEdit {
+    /// What is to be done about the rule: it is put, where no action says otherwise.
+    fn into_edit(self) -> Result<RuleEdit, RuleRefusal> {
+        let Self { rule, action, is_prefix } = self;
+        match action.as_deref() {
+            None | Some("add") => Ok(RuleEdit::Put(Box::new(rule.into_rule()?))),
+            Some("del") => {
+                let WireRule { group_id, id, .. } = rule;
+                Ok(RuleEdit::Delete { group_id, id, is_prefix })
+            }
+            Some(other) => {
+                Err(rule.refuse(format!("its action is {other:?}"), "add and del are possible"))
+            }
+        }
+    }
+}
+
 impl WireRule {
     fn refuse(&self, why: impl Into<String>, possible: impl Into<String>) -> RuleRefusal {
         let rule = format!("{}/{}", self.group_id, self.id);
         RuleRefusal { rule, why: why.into(), possible: possible.into() }
-    }
-
-    /// What is to be done about it: it is put, where no action says otherwise.
-    fn into_edit(self) -> Result<RuleEdit, RuleRefusal> {
-        match self.action.as_deref() {
-            None | Some("add") => Ok(RuleEdit::Put(Box::new(self.into_rule()?))),
-            Some("del") => Ok(RuleEdit::Delete {
-                group_id: self.group_id,
-                id: self.id,
-                is_prefix: self.delete_by_id_prefix,
-            }),
-            Some(other) => {
-                Err(self.refuse(format!("its action is {other:?}"), "add and del are possible"))
-            }
-        }
     }
 
     fn into_rule(self) -> Result<Rule, RuleRefusal> {
@@ -153,7 +177,7 @@ impl From<&Rule> for WireRule {
             label_constraints: rule.constraints.iter().map(Into::into).collect(),
             location_labels: rule.location_labels.clone(),
             isolation_level: rule.isolation_level.clone(),
-            ..Self::default()
+            is_witness: false,
         }
     }
 }
@@ -173,8 +197,8 @@ impl From<&LabelConstraint> for WireConstraint {
 /// # Errors
 /// What is wrong with it, in a sentence.
 pub(crate) fn read_edits(json: &[u8]) -> Result<Vec<RuleEdit>, String> {
-    let rules: Vec<WireRule> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    let edits = rules.into_iter().map(WireRule::into_edit);
+    let edits: Vec<WireEdit> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let edits = edits.into_iter().map(WireEdit::into_edit);
     edits.collect::<Result<_, _>>().map_err(|refusal: RuleRefusal| refusal.to_string())
 }
 
@@ -183,8 +207,8 @@ pub(crate) fn write_rules(rules: &[Rule]) -> Value {
     json!(rules.iter().map(WireRule::from).collect::<Vec<_>>())
 }
 
-fn wire_edit(rule: WireRule) -> Result<RuleEdit, Refused> {
-    rule.into_edit().map_err(|refusal| bad(refusal.to_string()))
+fn wire_edit(edit: WireEdit) -> Result<RuleEdit, Refused> {
+    edit.into_edit().map_err(|refusal| bad(refusal.to_string()))
 }
 
 async fn change(context: &Context, edits: Vec<RuleEdit>, told: &str) -> Answered {
@@ -228,8 +252,8 @@ pub(super) async fn one(
 /// `POST /config/rule`.
 pub(super) async fn put(State(context): State<Context>, body: Bytes) -> Answered {
     bootstrapped(&context).await?;
-    let rule: WireRule = read(&body)?;
-    let edit = wire_edit(WireRule { action: None, ..rule })?;
+    let edit: WireEdit = read(&body)?;
+    let edit = wire_edit(WireEdit { action: None, ..edit })?;
     change(&context, vec![edit], "Update rule successfully.").await
 }
 
