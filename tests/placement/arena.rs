@@ -1,9 +1,15 @@
 //! A playground with many small regions, and what is asked of it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use flotilla_base::{ByteSize, RegionId, Rng, StoreId};
-use flotilla_client::{Admin, Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo};
+use flotilla_base::{ByteSize, Peer, PeerRole, RegionId, Rng, StoreId};
+use flotilla_client::{
+    Admin, Bytes, Client, ClientOptions, KeyRange, RegionChange, RegionInfo, StoreState,
+};
 use serde_json::Value;
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -37,7 +43,11 @@ pub(crate) struct Scale {
     pub(crate) patience: Duration,
 }
 
+/// Scenarios are timed, and each has a whole cluster.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 pub(crate) struct Arena {
+    _turn: MutexGuard<'static, ()>,
     sandbox: Sandbox,
     playground: Playground,
     runtime: Runtime,
@@ -61,6 +71,7 @@ pub(crate) fn value(lane: u64, number: u64) -> Bytes {
 
 impl Arena {
     pub(crate) fn start(stores: u16, scale: &Scale) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let sandbox = Sandbox::new();
         let (stores, size) = (stores.to_string(), scale.region_size.to_string());
         let args = ["--stores", &stores, "--region-size", &size];
@@ -70,7 +81,7 @@ impl Arena {
         let connected = runtime.block_on(Client::connect(&[sandbox.pd()], options));
         let client = connected.expect("the cluster answers");
         let (scale, moves) = (*scale, Moves::default());
-        Self { sandbox, playground, runtime, client, scale, keys_per_lane: 0, moves }
+        Self { _turn: turn, sandbox, playground, runtime, client, scale, keys_per_lane: 0, moves }
     }
 
     fn admin(&self) -> Admin {
@@ -79,7 +90,12 @@ impl Arena {
 
     /// From now on the placement driver moves nothing by itself.
     pub(crate) fn hold_still(&self) {
-        self.sandbox.ok(&["ctl", "settings", "set", "halt-scheduling", "true"]);
+        self.set("halt-scheduling", "true");
+    }
+
+    /// Changes a setting of the cluster.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        self.sandbox.ok(&["ctl", "settings", "set", name, value]);
     }
 
     /// All regions, in the order of their keys.
@@ -202,6 +218,40 @@ impl Arena {
         eventually("it is removed", || {
             self.sandbox.run(&["ctl", "store", "remove", &id, "--yes"]).code == 0
         });
+    }
+
+    /// Has a store emptied that works.
+    pub(crate) fn drain(&self, store: StoreId) {
+        self.sandbox.ok(&["ctl", "store", "drain", &store.to_string(), "--yes"]);
+    }
+
+    /// Whether a store is a tombstone.
+    pub(crate) fn is_buried(&self, store: StoreId) -> bool {
+        let stores = self.runtime.block_on(self.admin().stores());
+        stores.is_ok_and(|stores| {
+            stores.iter().any(|it| it.id == store && it.state == StoreState::Tombstone)
+        })
+    }
+
+    /// The label `zone` of each store.
+    pub(crate) fn zones(&self) -> BTreeMap<StoreId, String> {
+        let answer = http_json(&self.sandbox.pd(), "/pd/api/v1/stores");
+        let stores = answer["stores"].as_array().expect("a list").iter().map(|it| &it["store"]);
+        let zone_of = |store: &Value| {
+            let labels = store["labels"].as_array()?;
+            let zone = labels.iter().find(|label| label["key"] == "zone")?["value"].as_str()?;
+            Some((StoreId(number(&store["id"])), zone.to_owned()))
+        };
+        stores.filter_map(zone_of).collect()
+    }
+
+    /// Whether each region has three voters that answer, all of them where they may be.
+    pub(crate) fn all_have_three_voters(&self, may_be: impl Fn(&Peer) -> bool) -> bool {
+        let is_fine = |peer: &Peer| peer.role == PeerRole::Voter && may_be(peer);
+        self.regions().iter().all(|info| {
+            let peers = &info.region.peers;
+            peers.len() == 3 && info.down.is_empty() && peers.iter().all(is_fine)
+        })
     }
 
     /// The store that came last.

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use flotilla_base::PeerRole;
-
 use crate::{
     arena::{Arena, Scale},
     common::say,
@@ -12,30 +10,39 @@ use crate::{
 
 /// The store that is lost; its neighbour is empty until then.
 const LOST: &str = "store-2";
+/// A store that is silent for longer is not waited for; the least that counts.
+pub(crate) const DOWN_TIME: &str = "20s";
 
-pub(crate) fn run(scale: &Scale) {
+/// How the cluster learns that it will not come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Somebody says so.
+    Removed,
+    /// It has been silent for too long.
+    Silent,
+}
+
+pub(crate) fn run(scale: &Scale, farewell: Farewell) {
     let mut arena = Arena::start(4, scale);
+    arena.set("max-store-down-time", DOWN_TIME);
     arena.load();
     let before = arena.spread();
     let traffic = arena.traffic();
     let lost = arena.store_id(LOST);
     let began = Instant::now();
     arena.kill(LOST);
-    arena.remove(lost);
+    if farewell == Farewell::Removed {
+        arena.remove(lost);
+    }
     arena.until("three voters elsewhere", |arena| {
-        arena.regions().iter().all(|info| {
-            let peers = &info.region.peers;
-            peers.len() == 3
-                && info.down.is_empty()
-                && peers.iter().all(|peer| peer.role == PeerRole::Voter && peer.store != lost)
-        })
+        arena.all_have_three_voters(|peer| peer.store != lost)
     });
     let seconds = began.elapsed().as_secs_f64();
     let calls = traffic.finish();
     let after = arena.spread();
     assert_eq!(after.stores(), 3);
     let (moves, mebibytes) = (&arena.moves, arena.moved_bytes() >> 20);
-    say(&format!("placement: lose: {} regions", arena.regions().len()));
+    say(&format!("placement: lose, {farewell:?}: {} regions", arena.regions().len()));
     say(&Spread::head());
     say(&before.row("before"));
     say(&after.row("after"));

@@ -3,23 +3,26 @@
 //! A scenario loads data until there are enough regions, changes the cluster while a client reads and writes, waits until
 //! nothing is moved any more, and prints a table. `make placement` runs all of them at their full size.
 //!
-//! Reading order: `grow`, `lose`; then what scenarios are made of: `arena`, `traffic`, `spread`, `moves`.
+//! Reading order: `grow`, `drain`, `lose`, `zones`; then what scenarios are made of: `arena`, `traffic`, `spread`, `moves`.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod arena;
+mod drain;
 mod grow;
 mod lose;
 mod moves;
 mod spread;
 mod traffic;
+mod zones;
 
 use std::time::Duration;
 
 use arena::{Arena, Scale};
 use flotilla_base::ByteSize;
 use flotilla_client::RegionChange;
+use lose::Farewell;
 
 /// As large as scenarios are for people.
 const FULL: Scale = Scale {
@@ -40,7 +43,20 @@ const SAMPLE: Scale = Scale {
 #[test]
 #[ignore = "takes minutes: make placement"]
 fn loss() {
-    lose::run(&FULL);
+    lose::run(&FULL, Farewell::Removed);
+    lose::run(&FULL, Farewell::Silent);
+}
+
+#[test]
+#[ignore = "takes minutes: make placement"]
+fn departure() {
+    drain::run(&FULL);
+}
+
+#[test]
+#[ignore = "takes minutes: make placement"]
+fn zones_are_kept() {
+    zones::run(&FULL);
 }
 
 #[test]
@@ -52,7 +68,17 @@ fn growth() {
 
 #[test]
 fn sampled_loss() {
-    lose::run(&SAMPLE);
+    lose::run(&SAMPLE, Farewell::Silent);
+}
+
+#[test]
+fn sampled_departure() {
+    drain::run(&SAMPLE);
+}
+
+#[test]
+fn sampled_zones() {
+    zones::run(&SAMPLE);
 }
 
 #[test]
