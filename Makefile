@@ -76,8 +76,8 @@ chaos: setup ## faults of processes, networks and disks under checked histories 
 	FLOTILLA_CHAOS_FACTOR=$(FACTOR) FLOTILLA_CHAOS_SEED=$(SEED) FLOTILLA_CHAOS_ONLY=$(ONLY) \
 		$(CARGO) test $(RELEASE) --test chaos -- --ignored --exact everything --nocapture
 
-placement: setup ## let a playground of 200 regions gain stores and lose one under clients, and see what is moved
-	$(CARGO) test $(RELEASE) --test placement -- --ignored --nocapture
+placement: setup ## playgrounds of 200 regions under clients: stores come, go and die, zones are kept
+	$(CARGO) test $(RELEASE) --test placement -- --ignored --nocapture --test-threads 1
 
 failover: setup ## measure the gap that clients see when a leader's store is killed
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact failover --nocapture

@@ -47,7 +47,6 @@ pub(crate) struct Scale {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub(crate) struct Arena {
-    _turn: MutexGuard<'static, ()>,
     sandbox: Sandbox,
     playground: Playground,
     runtime: Runtime,
@@ -55,6 +54,8 @@ pub(crate) struct Arena {
     scale: Scale,
     keys_per_lane: u64,
     pub(crate) moves: Moves,
+    /// The last to go.
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// A key of the data.
@@ -81,7 +82,7 @@ impl Arena {
         let connected = runtime.block_on(Client::connect(&[sandbox.pd()], options));
         let client = connected.expect("the cluster answers");
         let (scale, moves) = (*scale, Moves::default());
-        Self { _turn: turn, sandbox, playground, runtime, client, scale, keys_per_lane: 0, moves }
+        Self { sandbox, playground, runtime, client, scale, keys_per_lane: 0, moves, _turn: turn }
     }
 
     fn admin(&self) -> Admin {
