@@ -23,10 +23,14 @@ fn stores(sandbox: &Sandbox) -> Vec<Value> {
     sandbox.json(&["ctl", "stores"])["stores"].as_array().expect("a list").clone()
 }
 
+fn store_of(sandbox: &Sandbox, store: &str) -> Value {
+    let id = store.parse().ok();
+    let found = stores(sandbox).into_iter().find(|known| known["id"].as_u64() == id);
+    found.expect("it is known")
+}
+
 fn placement_of(sandbox: &Sandbox, store: &str) -> Value {
-    let all = stores(sandbox);
-    let found = all.iter().find(|known| known["id"].to_string() == store).expect("it is known");
-    found["placement"].clone()
+    store_of(sandbox, store)["placement"].clone()
 }
 
 #[test]
@@ -349,11 +353,7 @@ fn a_store_is_drained() {
         sandbox.ok(&["ctl", "store", "drain", &leader, "--undo"]),
         format!("store {leader}: stays\n")
     );
-    let state = || {
-        let all = stores(&sandbox);
-        let found = all.iter().find(|store| store["id"].to_string() == leader).expect("known");
-        found["state"].as_str().expect("a word").to_owned()
-    };
+    let state = || store_of(&sandbox, &leader)["state"].as_str().expect("a word").to_owned();
     assert_eq!(state(), "up");
     sandbox.ok(&["ctl", "store", "drain", &leader, "-y"]);
     eventually("it is empty", || state() == "tombstone");

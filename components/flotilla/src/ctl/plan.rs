@@ -184,8 +184,8 @@ mod tests {
         let told = told(&outlook());
         for part in [
             "20 replicas (20MiB) would move and 1 lead change hands; that takes about 5 min, at 100MiB in a second",
-            "STORE          LEADERS  REPLICAS            SIZE",
-            "    1               10        20           20MiB",
+            "STORE          LEADERS  REPLICAS         SIZE",
+            "    1               10        20        20MiB",
             "    3  leaves  10 -> 0   20 -> 0",
             "    4  new     0 -> 10   0 -> 20",
             "region 9 would stay as it is: it has no leader\nand 1 region more\n",

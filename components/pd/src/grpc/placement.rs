@@ -68,7 +68,7 @@ impl Placement for PlacementService {
         request: Request<wire::ListStoresRequest>,
     ) -> Answered<wire::ListStoresResponse> {
         reject::admit(&self.core, request.into_inner().cluster_id).await?;
-        let listed = self.core.glance(|sight| admin::list_stores(sight)).await;
+        let listed = self.core.glance(admin::list_stores).await;
         Ok(Response::new(listed.map_err(|denied| reject::status(&denied))?))
     }
 
@@ -105,7 +105,7 @@ impl Placement for PlacementService {
         request: Request<wire::ListSchedulersRequest>,
     ) -> Answered<wire::ListSchedulersResponse> {
         reject::admit(&self.core, request.into_inner().cluster_id).await?;
-        let listed = self.core.glance(|sight| admin::schedulers(sight)).await;
+        let listed = self.core.glance(admin::schedulers).await;
         let schedulers = listed.map_err(|denied| reject::status(&denied))?;
         Ok(Response::new(wire::ListSchedulersResponse { schedulers }))
     }

@@ -52,19 +52,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/status", get(routes::status))
         .route("/members", get(routes::members))
         .route("/leader", get(routes::leader))
-        .route("/config", get(config::all).post(config::set_all))
-        .route("/config/schedule", get(config::schedule).post(config::set_schedule))
-        .route("/config/replicate", get(config::replication).post(config::set_replication))
-        .route("/config/rules", get(rules::all))
-        .route("/config/rules/batch", post(rules::batch))
-        .route("/config/rules/group/{group}", get(rules::of_group))
-        .route("/config/rules/region/{id}", get(rules::of_region))
-        .route("/config/rules/region/{id}/detail", get(rules::detail))
-        .route("/config/rule", post(rules::put))
-        .route("/config/rule/{group}/{id}", get(rules::one).delete(rules::delete))
-        .route("/config/rule_groups", get(rules::groups))
-        .route("/config/rule_group", post(rules::put_group))
-        .route("/config/rule_group/{id}", delete(rules::delete_group))
+        .nest("/config", decided())
         .route("/stores", get(stores::all))
         .route("/stores/check", get(stores::check))
         .route("/stores/limit", get(stores::limits).post(stores::limit_all))
@@ -118,6 +106,24 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .fallback(routes::no_such_path)
         .with_state(context)
         .layer(middleware::from_fn(refuse_head))
+}
+
+/// What people have decided: settings and rules.
+fn decided() -> Router<Context> {
+    Router::new()
+        .route("/", get(config::all).post(config::set_all))
+        .route("/schedule", get(config::schedule).post(config::set_schedule))
+        .route("/replicate", get(config::replication).post(config::set_replication))
+        .route("/rules", get(rules::all))
+        .route("/rules/batch", post(rules::batch))
+        .route("/rules/group/{group}", get(rules::of_group))
+        .route("/rules/region/{id}", get(rules::of_region))
+        .route("/rules/region/{id}/detail", get(rules::detail))
+        .route("/rule", post(rules::put))
+        .route("/rule/{group}/{id}", get(rules::one).delete(rules::delete))
+        .route("/rule_groups", get(rules::groups))
+        .route("/rule_group", post(rules::put_group))
+        .route("/rule_group/{id}", delete(rules::delete_group))
 }
 
 /// Tools wait for 405 to HEAD as the sign that the interface is up; the router would take HEAD for GET.

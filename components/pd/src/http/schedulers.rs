@@ -21,7 +21,7 @@ use crate::admin::{self, SchedulerChange, Unwanted};
 
 async fn listed(context: &Context) -> Result<Vec<wire::Scheduler>, Refused> {
     bootstrapped(context).await?;
-    Ok(context.core.glance(|sight| admin::schedulers(sight)).await?)
+    Ok(context.core.glance(admin::schedulers).await?)
 }
 
 /// One that runs.

@@ -235,7 +235,7 @@ pub(super) async fn limit_all(
 /// `GET /stores/limit`: those in force, by store.
 pub(super) async fn limits(State(context): State<Context>) -> Answered {
     bootstrapped(&context).await?;
-    let limits = context.core.glance(|sight| admin::limits(sight)).await?;
+    let limits = context.core.glance(admin::limits).await?;
     let object = limits.into_iter().map(|(store, (add, remove))| {
         (store.to_string(), json!({ "add-peer": add, "remove-peer": remove }))
     });

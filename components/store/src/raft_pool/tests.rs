@@ -157,6 +157,10 @@ fn begin_first_region(inbound: &Inbound, router: &Router, peers: Vec<Peer>) {
     router.notify(REGION, PEER, Input::Bootstrap { region: Box::new(region), leads: true });
 }
 
+fn identity() -> Identity {
+    Identity { cluster_id: ClusterId(7), store_id: STORE, incarnation: Incarnation(1) }
+}
+
 impl OneStore {
     /// Its region is bootstrapped and led. One undurable round fills its queue to the disk.
     fn start() -> Self {
@@ -189,8 +193,7 @@ impl OneStore {
             peers: std::sync::OnceLock::new(),
             clears: std::sync::OnceLock::new(),
         });
-        let (cluster_id, incarnation) = (ClusterId(7), Incarnation(1));
-        let identity = Identity { cluster_id, store_id: STORE, incarnation };
+        let identity = identity();
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
         let disk = (directory.path(), &engine, free);
@@ -211,17 +214,16 @@ impl OneStore {
         };
         let gate = Arc::new(Mutex::new(()));
         let host = Gated { host: SyncerHost::new(shared.clone()), gate: Arc::clone(&gate) };
-        let options = SyncerOptions { tokens: 1, ..SyncerOptions::new("raft-sync") };
-        let syncer = Arc::new(Syncer::start(options, host).expect("a thread"));
+        let syncer = SyncerOptions { tokens: 1, ..SyncerOptions::new("raft-sync") };
+        let syncer = Arc::new(Syncer::start(syncer, host).expect("a thread"));
         let woken = router.clone();
         let wake = move |region, _generation| wake(&woken, region);
         let alarm = Arc::new(Alarm::start("raft-alarm", clock.reader(), wake).expect("a thread"));
-        let apply = PoolOptions::new("apply", 1);
-        let apply = Pool::start(&apply, apply_ready, |_| ApplyWorker::new(shared.clone()));
+        let worker = |_| ApplyWorker::new(shared.clone());
+        let apply = Pool::start(&PoolOptions::new("apply", 1), apply_ready, worker);
         let raft = Pool::start(&PoolOptions::new("raft", 1), ready, |_| {
             let Shared { engine, router, metrics, .. } = &shared;
-            let readers = LogReaders::start(engine, router, metrics).expect("threads");
-            let readers = Arc::new(readers);
+            let readers = Arc::new(LogReaders::start(engine, router, metrics).expect("threads"));
             let (rounds, alarm) = (Arc::clone(&syncer), Arc::clone(&alarm));
             let host = StoreHost::new(shared.clone(), rounds, alarm, readers);
             RaftWorker::new(host, Arc::clone(&syncer))

@@ -58,7 +58,7 @@ enum Look {
 
 /// Splits one grown region after the other, for ever: each costs a pass over its data.
 pub(crate) async fn split_grown_regions(grown: GrownRegions) {
-    look_at_each(&grown.sizes, |region| grown.look_at(region)).await
+    look_at_each(&grown.sizes, |region| grown.look_at(region)).await;
 }
 
 /// Looks at whatever is due. What fails is put off, and stands in nobody's way.
