@@ -90,8 +90,8 @@ fn sampled_growth() {
 #[test]
 fn a_move_is_seen_and_counted() {
     let mut arena = Arena::start(3, &SAMPLE);
-    arena.load();
     arena.hold_still();
+    arena.load();
     let before = arena.spread();
     assert_eq!(before.stores(), 3);
     assert!(before.leaders.iter().sum::<u64>() >= SAMPLE.regions as u64, "{before:?}");

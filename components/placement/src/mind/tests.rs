@@ -209,6 +209,54 @@ fn the_share_of_a_store_that_takes_few_at_a_time_is_left_to_it() {
     assert!(moves <= least + 1, "{moves} moves, {least} are enough: {:?}", paper.carried());
 }
 
+/// What others gave below their share while its replicas rest would have to come back.
+#[test]
+fn a_store_whose_replicas_have_just_come_gives_them_later_itself() {
+    let mut paper = Paper::new(4, &[4; 60]);
+    let weighs = |permille| StorePolicy { region_weight_permille: permille, ..StorePolicy::USUAL };
+    paper.0.policy.set("store-limit", "1000").expect("possible");
+    paper.0.policy.stores.insert(StoreId(4), weighs(3_000));
+    paper.run(60_000);
+    let replicas = |paper: &Paper| paper.carried().iter().map(|it| it.1).collect::<Vec<_>>();
+    assert_eq!(replicas(&paper), [40, 40, 40, 60]);
+    let before = paper.moves().len();
+    paper.0.policy.stores = [(StoreId(3), weighs(1_500))].into();
+    paper.settle();
+    let even = [40, 40, 60, 40];
+    let is_even = replicas(&paper).iter().zip(even).all(|(has, share)| has.abs_diff(share) <= 1);
+    let moves = paper.moves().len() - before;
+    assert!(is_even && moves <= 21, "{moves} moves, 20 are enough: {:?}", replicas(&paper));
+}
+
+/// Those that come to it first are those of which the store that is to have them has a replica already: they would go to a
+/// third one, which would have to give others on.
+#[test]
+fn what_a_store_has_too_much_goes_straight_to_the_one_that_lacks_it() {
+    let mut paper = Paper::new(5, &[64; 60]);
+    let weighs = |permille| StorePolicy { region_weight_permille: permille, ..StorePolicy::USUAL };
+    paper.0.policy.set("store-limit", "1000").expect("possible");
+    paper.0.policy.stores = [(StoreId(4), weighs(3_000)), (StoreId(5), weighs(0))].into();
+    paper.run(60_000);
+    let replicas = |paper: &Paper| paper.carried().iter().map(|it| it.1).collect::<Vec<_>>();
+    assert_eq!(replicas(&paper), [40, 40, 40, 60, 0]);
+    let before = paper.moves().len();
+    paper.0.policy.stores.clear();
+    paper.settle();
+    let is_even = replicas(&paper).iter().all(|has| has.abs_diff(36) <= 1);
+    let moves = paper.moves().len() - before;
+    assert!(is_even && moves <= 38, "{moves} moves, 36 are enough: {:?}", replicas(&paper));
+}
+
+/// The one that carries least takes no lead, since one alone is more than its share; another one does.
+#[test]
+fn leads_go_to_a_store_of_weight_past_one_that_has_little() {
+    let mut paper = Paper::new(3, &[4; 3]);
+    let weighs = |permille| StorePolicy { leader_weight_permille: permille, ..StorePolicy::USUAL };
+    paper.0.policy.stores = [(StoreId(2), weighs(3_000)), (StoreId(3), weighs(500))].into();
+    paper.settle();
+    assert_eq!(paper.leads(), [1, 2, 0]);
+}
+
 #[test]
 fn leads_leave_a_store_that_is_being_worked_on_and_come_back() {
     let mut paper = Paper::new(3, &[4; 30]);

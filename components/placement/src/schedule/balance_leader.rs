@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::{Idle, Moved, score::Score};
+use super::{
+    Idle, Moved,
+    score::{Score, lowest_of_each_weight},
+};
 use crate::{
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, Seat},
@@ -50,11 +53,13 @@ impl BalanceLeader {
     fn next(&mut self, round: &Round<'_>, moved: &Moved) -> Option<Intent> {
         let (fleet, now) = (&round.fleet, round.fleet.sight.now);
         let margin = mean(fleet).percent(MARGIN_PERCENT);
-        let lowest = takers(fleet).min_by_key(|seat| score(seat))?;
-        let (lowest, least) = (score(lowest), one(lowest));
-        let is_high = |seat: &&Seat<'_>| {
-            !seat.is_granted && score(seat).gains(lowest, (one(seat), least), margin)
+        let weighed = |seat: &Seat<'_>| (seat.policy.leader_weight_permille, score(seat));
+        let lowest = lowest_of_each_weight(takers(fleet).map(weighed));
+        let gains = |seat: &Seat<'_>, (weight, low): (&u32, &Score)| {
+            score(seat).gains(*low, (one(seat), Score::of(1, *weight)), margin)
         };
+        let is_high =
+            |seat: &&Seat<'_>| !seat.is_granted && lowest.iter().any(|low| gains(seat, low));
         let mut sources: Vec<&Seat<'_>> = fleet.seats().filter(is_high).collect();
         sources.sort_by_key(|seat| (std::cmp::Reverse(score(seat)), seat.record.id));
         sources.truncate(STORES_PER_LOOK);

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use flotilla_base::{Bug, RegionId, StoreId};
 
-use super::{Idle, Moved, mib, score::Score};
+use super::{
+    Idle, Moved, mib,
+    score::{Score, lowest_of_each_weight},
+};
 use crate::{
     check,
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
@@ -41,14 +44,20 @@ struct Scale<'s, 'a> {
     is_held_above: bool,
 }
 
-/// What a look at replicas of one store came to.
-enum Search {
-    /// One of them is to go.
-    Found(Box<Intent>),
-    /// None, and some have come a short time ago: they may go later.
-    Held,
-    /// None.
-    Nothing,
+/// What a look at the replicas of one store has come to so far.
+#[derive(Default)]
+struct Search {
+    /// A move of the second choice: to a store behind others, which would carry more than its share.
+    spare: Option<Box<Intent>>,
+    /// Whether replicas have come a short time ago: they may go later.
+    is_held: bool,
+}
+
+/// Where a replica may go.
+struct Target<'s, 'a> {
+    seat: &'s Seat<'a>,
+    /// Whether one that carries less does not take it, so that this one would carry more than its share.
+    is_spare: bool,
 }
 
 /// Why a replica does not go to a store.
@@ -89,12 +98,15 @@ impl<'s, 'a> Scale<'s, 'a> {
 
     /// The stores that carry more than another one could take, those that carry most in front.
     fn sources(&self) -> Vec<&'s Seat<'a>> {
-        let Some(lowest) = self.takers.first() else { return Vec::new() };
-        let least = |seat: &Seat<'_>| share(seat, REPLICA_OVERHEAD_BYTES);
+        let weighed = |seat: &&Seat<'_>| (seat.policy.region_weight_permille, score(seat));
+        let lowest = lowest_of_each_weight(self.takers.iter().map(weighed));
+        let gains = |seat: &Seat<'_>, (weight, low): (&u32, &Score)| {
+            let least = Score::of(REPLICA_OVERHEAD_BYTES, *weight);
+            score(seat).gains(*low, (share(seat, REPLICA_OVERHEAD_BYTES), least), self.margin)
+        };
+        // What leaves a store that is to be emptied is the checker's.
         let is_high = |seat: &&Seat<'_>| {
-            // What leaves a store that is to be emptied is the checker's.
-            seat.record.state == StoreState::Up
-                && score(seat).gains(score(lowest), (least(seat), least(lowest)), self.margin)
+            seat.record.state == StoreState::Up && lowest.iter().any(|low| gains(seat, low))
         };
         let mut sources: Vec<&Seat<'a>> = self.fleet.seats().filter(is_high).collect();
         sources.sort_by_key(|seat| (std::cmp::Reverse(score(seat)), seat.record.id));
@@ -146,27 +158,30 @@ impl<'s, 'a> Scale<'s, 'a> {
     ///
     /// Where one that carries less takes none for a moment, others are only filled up to what all are to carry, and where
     /// one that carries more gives none for a moment, others only give what they have above that: the rest would have to
-    /// move once more.
-    fn target(&self, info: &RegionInfo, source: &Seat<'_>) -> Option<&'s Seat<'a>> {
+    /// move once more. So it is where one that carries less does not take this replica at all, while others may come to it.
+    fn target(&self, info: &RegionInfo, source: &Seat<'_>) -> Option<Target<'s, 'a>> {
         let weight = self.weight(info, source);
         if self.is_held_above && score(source) < self.even + share(source, weight) {
             return None;
         }
-        let mut has_better = false;
-        for seat in &self.takers {
+        let (mut is_first, mut has_better) = (true, false);
+        for seat in self.takers.iter().copied() {
             match self.refusal(info, source, seat) {
-                None if has_better && score(seat) + share(seat, weight) > self.even => return None,
-                None => return Some(seat),
+                None => {
+                    let is_filled = score(seat) + share(seat, weight) > self.even;
+                    let target = Target { seat, is_spare: is_filled && !is_first };
+                    return Some(target).filter(|_| !(has_better && is_filled));
+                }
                 Some(refusal) => has_better |= refusal.is_passing,
             }
+            is_first = false;
         }
         None
     }
 
-    /// A replica of the region from `source` to where it goes.
-    fn relocation(&self, info: &RegionInfo, source: &Seat<'_>) -> Option<Intent> {
+    /// A replica of the region from `source` to another store.
+    fn relocation(&self, info: &RegionInfo, source: &Seat<'_>, to: &Seat<'_>) -> Option<Intent> {
         let from = source.record.id;
-        let to = self.target(info, source)?;
         debug_assert_ne!(from, to.record.id, "a store that has a replica takes no other one");
         let change = Change::MovePeer { from, to: to.record.id };
         let plan = self.fleet.sight.plan(info.region.id, &change).ok()?;
@@ -212,13 +227,18 @@ impl BalanceRegion {
     fn next(&mut self, round: &Round<'_>, moved: &Moved) -> Option<Intent> {
         let mut scale = Scale::of(&round.fleet, moved);
         for source in scale.sources() {
+            let mut search = Search::default();
             // A replica that leads costs a transfer of the lead as well: only where no other one may go.
             for leads in [false, true] {
-                match self.from(round, &scale, (source, leads)) {
-                    Search::Found(intent) => return Some(*intent),
-                    Search::Held => scale.is_held_above = true,
-                    Search::Nothing => {}
+                let found = self.from(round, &scale, (source, leads), &mut search);
+                if found.is_some() {
+                    return found;
                 }
+                scale.is_held_above |= search.is_held;
+            }
+            // The second choice is for when nothing better comes.
+            if let Some(spare) = search.spare.filter(|_| !scale.is_held_above) {
+                return Some(*spare);
             }
         }
         None
@@ -229,11 +249,12 @@ impl BalanceRegion {
         round: &Round<'_>,
         scale: &Scale<'_, '_>,
         (source, leads): (&Seat<'_>, bool),
-    ) -> Search {
+        search: &mut Search,
+    ) -> Option<Intent> {
         let (store, now) = (source.record.id, scale.fleet.sight.now);
         let first = self.cursors.get(&store).copied().unwrap_or_default();
         let regions = scale.fleet.sight.view.regions();
-        let (mut behind, mut looked_at, mut search) = (first, 0, Search::Nothing);
+        let (mut behind, mut looked_at) = (first, 0);
         for info in regions.of_store(store, first).take(REGIONS_PER_LOOK) {
             looked_at += 1;
             behind = RegionId(info.region.id.get().saturating_add(1));
@@ -243,12 +264,20 @@ impl BalanceRegion {
                 continue;
             }
             if scale.moved.is_cooling(now, info.region.id, store) {
-                search = Search::Held;
-            } else if round.is_movable(info)
-                && let Some(intent) = scale.relocation(info, source)
-            {
+                search.is_held = true;
+                continue;
+            }
+            let target = Some(info).filter(|_| round.is_movable(info));
+            let Some(target) = target.and_then(|info| scale.target(info, source)) else { continue };
+            if target.is_spare && search.spare.is_some() {
+                continue;
+            }
+            let Some(intent) = scale.relocation(info, source, target.seat) else { continue };
+            if target.is_spare {
+                search.spare = Some(Box::new(intent));
+            } else {
                 self.cursors.insert(store, behind);
-                return Search::Found(Box::new(intent));
+                return Some(intent);
             }
         }
         // The same regions are looked at once more for those that lead.
@@ -256,7 +285,7 @@ impl BalanceRegion {
             let is_end = looked_at < REGIONS_PER_LOOK;
             self.cursors.insert(store, if is_end { RegionId(0) } else { behind });
         }
-        search
+        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! What stores carry for their weight, and whether a move is worth it.
 
-use std::ops::Add;
+use std::{collections::BTreeMap, ops::Add};
 
 /// What a store carries, divided by its weight: a store of weight 2000 counts half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,20 @@ impl Add for Score {
     }
 }
 
+/// Of stores with these weights and scores the least score of each weight. What would gain nothing by a move to one of those
+/// would by none: of two stores of one weight, the one that carries less gains more, while one of a small weight may carry
+/// least of all and yet too much with one thing more.
+pub(super) fn lowest_of_each_weight(
+    stores: impl IntoIterator<Item = (u32, Score)>,
+) -> BTreeMap<u32, Score> {
+    let mut lowest = BTreeMap::new();
+    for (weight_permille, score) in stores {
+        let known = lowest.entry(weight_permille).or_insert(score);
+        *known = score.min(*known);
+    }
+    lowest
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -91,6 +105,18 @@ mod tests {
             let behind = square(from - size, weights.0) + square(to + size, weights.1);
             prop_assert!(behind <= before, "{before} {behind}");
         }
+    }
+
+    #[test]
+    fn the_lowest_of_all_is_not_always_the_one_to_which_a_move_gains() {
+        let one = |weight| Score::of(1, weight);
+        let stores = [(500, 0), (3_000, 1), (500, 3), (3_000, 2)];
+        let lowest = lowest_of_each_weight(stores.map(|(it, load)| (it, Score::of(load, it))));
+        assert_eq!(lowest, [(500, Score(0)), (3_000, one(3_000))].into());
+        let gains = |weight| {
+            Score::of(2, 1_000).gains(lowest[&weight], (one(1_000), one(weight)), Score(0))
+        };
+        assert_eq!((gains(500), gains(3_000)), (false, true));
     }
 
     #[test]

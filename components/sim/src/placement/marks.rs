@@ -53,6 +53,9 @@ pub const JOINT_LEFT_BY_OTHER: Mark =
 pub const ELECTED: Mark = mark("elected", "a region that lost its leader has another one");
 /// Nobody can lead.
 pub const NO_QUORUM: Mark = mark("no-quorum", "a region has too few voters to elect a leader");
+/// A leader is alone.
+pub const STEPPED_DOWN: Mark =
+    mark("stepped-down", "a leader that hears too few voters leads no more");
 /// A region is split.
 pub const SPLIT: Mark = mark("split", "a region is split");
 /// Somebody asks.
@@ -90,6 +93,7 @@ pub const ALL: &[Mark] = &[
     JOINT_LEFT_BY_OTHER,
     ELECTED,
     NO_QUORUM,
+    STEPPED_DOWN,
     SPLIT,
     WISH,
     MEDDLED,

@@ -226,6 +226,7 @@ impl World {
             Event::Election(region) => self.elect(region),
             Event::RegionBeat(region) => {
                 self.schedule(BEAT, Event::RegionBeat(region));
+                self.check_quorum(region);
                 self.report(region);
                 Ok(())
             }

@@ -15,6 +15,8 @@ use crate::placement::region::{ModelRegion, Origin, UnderWay};
 const COMMIT_MS: u64 = 50;
 /// A region without a leader has one within this, if it can.
 const ELECTION_MS: u64 = 2_000;
+/// A leader that has heard no majority for so long leads no more.
+const GATE: Span = Span::from_millis(5_000);
 
 impl World {
     /// An order arrives at a store.
@@ -147,6 +149,20 @@ impl World {
         region.leader = None;
         region.under_way = None;
         self.schedule(delay, Event::Election(id));
+    }
+
+    /// A leader whose voters are gone steps down: nobody may believe that it could do what it is told.
+    pub(super) fn check_quorum(&mut self, id: RegionId) {
+        let (stores, now) = (&self.stores, self.now);
+        let is_heard = |peer: Peer| {
+            stores.get(&peer.store).is_some_and(|it| it.is_running || now.since(it.stopped) < GATE)
+        };
+        let is_alone = |it: &&ModelRegion| it.leader.is_some() && !it.has_majority(is_heard);
+        if self.regions.get(&id).filter(is_alone).is_some() {
+            self.mark(marks::STEPPED_DOWN);
+            self.trace(|| format!("region {id}: its leader steps down"));
+            self.lose_leader(id);
+        }
     }
 
     /// Those that are there choose a leader, if they can.

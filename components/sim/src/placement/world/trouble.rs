@@ -229,11 +229,15 @@ impl World {
         Ok(())
     }
 
+    /// Regions that nobody leads, or that can commit nothing, stay as large as they are: nobody writes to them.
     fn resize(&mut self, percent: u64) {
-        let rng = &mut self.around.rng;
+        let (rng, stores) = (&mut self.around.rng, &self.stores);
+        let is_running = |peer: Peer| stores.get(&peer.store).is_some_and(|it| it.is_running);
         for region in self.regions.values_mut().filter(|it| !it.region.is_guard()) {
             let share = 1 + rng.below(percent);
-            region.size_bytes = (region.size_bytes / 100).saturating_mul(share).max(1);
+            if region.leader.is_some() && region.has_majority(is_running) {
+                region.size_bytes = (region.size_bytes / 100).saturating_mul(share).max(1);
+            }
         }
     }
 

@@ -146,7 +146,7 @@ impl World {
         })?;
         let transfers = self.around.summary.transfers - baseline.done.transfers;
         let moves = self.around.summary.moves - baseline.done.moves;
-        let most = baseline.leads / 5 * 6 + moves + 4;
+        let most = baseline.leads * 6 / 5 + moves + 4;
         require(transfers <= most, "balance moves few more leads than it must", || {
             format!("{transfers} leads were moved, {} had to be", baseline.leads)
         })
