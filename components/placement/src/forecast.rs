@@ -17,7 +17,8 @@ use crate::{
     meta::StoreRecord,
     mind::Mind,
     operator::{
-        OperatorController, OperatorEvent, OperatorKind, Plan, Sight, Stamp, Step, shape::Shape,
+        OperatorController, OperatorEvent, OperatorKind, Plan, Sight, SplitAt, Stamp, Step,
+        shape::Shape,
     },
     policy::Policy,
     view::{
@@ -305,7 +306,13 @@ impl Forecast {
         let step = self.operators.running(id).and_then(|it| it.plan.steps.get(it.done()).cloned());
         let (Some(step), Some(paper)) = (step, self.regions.get_mut(&id)) else { return };
         match &step {
-            Step::SplitRegion { .. } => self.split(id),
+            Step::SplitRegion { at: SplitAt::Keys(keys), .. } => {
+                keys.iter().for_each(|key| self.cut(id, key.clone()));
+            }
+            Step::SplitRegion { .. } => {
+                let middle = border_within(&paper.region.range);
+                middle.into_iter().for_each(|border| self.cut(id, border));
+            }
             Step::TransferLeader { to, .. } => {
                 paper.leader = to.first().copied().unwrap_or(paper.leader);
             }
@@ -326,9 +333,10 @@ impl Forecast {
     }
 
     /// A region is cut in two, with half of all on each side.
-    fn split(&mut self, id: RegionId) {
+    /// A region begins at this key from now on. Half of what it had is taken to lie in front of it, since nobody knows.
+    fn cut(&mut self, id: RegionId, border: Key) {
         let Some(kept) = self.regions.get_mut(&id) else { return };
-        let Some(border) = border_within(&kept.region.range) else { return };
+        debug_assert!(kept.region.range.contains(&border), "borders ascend within the region");
         let version = &mut kept.region.epoch.version;
         *version = Version(version.get() + 1);
         kept.stats.size_bytes /= 2;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    StoreLoad, StoreState,
+    Role, Rule, RuleBook, StoreLoad, StoreState,
     prospect::{Prospect, ProspectStore, Supposition, SuppositionRefusal},
 };
 
@@ -37,6 +37,25 @@ fn a_store_that_would_come_gets_its_share() {
     let least = Span::from_millis(new.after.region_bytes * 1_000 / (100 * MIB));
     assert!(one.outlook.ends_after >= least, "{:?} {least:?}", one.outlook.ends_after);
     assert!(one.idle.iter().any(|(name, _)| *name == "balance-region"), "{:?}", one.idle);
+}
+
+/// The region is cut where the rule begins to apply, and nowhere else.
+#[test]
+fn a_rule_that_begins_within_a_region_cuts_it_once() {
+    let mut premises = premises(4, &[64; 4]);
+    let usual = premises.policy.default_rule();
+    let copy = Rule {
+        id: "copy".to_owned(),
+        role: Role::Learner,
+        count: 1,
+        range: KeyRange::new("000000015", ""),
+        ..usual.clone()
+    };
+    premises.policy.rules = RuleBook::new(1, Vec::new(), vec![usual, copy]);
+    let prospect = Prospect::of(premises, &Supposition::default(), HOUR).expect("possible");
+    assert!(prospect.outlook.is_settled && prospect.stuck().is_empty(), "{:?}", prospect.outlook);
+    let after: u64 = replicas(&prospect).iter().map(|(_, _, after)| after).sum();
+    assert_eq!(after, 5 * 3 + 3, "five regions, of which three have a copy more");
 }
 
 #[test]
