@@ -1,7 +1,7 @@
 //! Load that comes together on one store is spread.
 //!
 //! A store is hot where its heat, which is what its leads and replicas cost it
-//! ([`leader_heat`](crate::view::Rates::leader_heat)), is a fifth above the mean of all ([`Fleet::heat_limit`]). Of its
+//! ([`leader_heat`](crate::view::Rates::leader_heat)), is a fifth above the mean of all ([`HeatScale`]). Of its
 //! hottest regions, one goes to another store: its lead if that helps, since that costs nothing; else a replica. Which one,
 //! and where to, is what leaves the hotter of the two stores with least.
 //!

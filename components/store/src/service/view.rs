@@ -55,7 +55,7 @@ pub(super) enum Begun<P> {
 /// A barrier that was passed.
 #[derive(Clone, Copy)]
 pub(super) struct Barrier {
-    /// [`Regions::installs`] from before it was asked for.
+    /// [`Regions::last_install`] from before it was asked for.
     installs: u64,
 }
 
