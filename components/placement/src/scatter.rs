@@ -12,7 +12,7 @@ use flotilla_base::{Peer, RegionId, StoreId};
 use crate::{
     check,
     decision::{Decision, Intent},
-    fleet::Fleet,
+    fleet::{Fleet, Obstacle},
     operator::{
         Change, OperatorController, Step,
         shape::Shape,
@@ -226,7 +226,7 @@ fn relocations(
             info.region.peer_on(*to).is_none()
                 && moves.iter().all(|(_, taken)| taken != to)
                 && counts.voters(from) >= counts.voters(*to) + 2
-                && fleet.check_peer(*to, info.stats.size_bytes).is_ok()
+                && takes(fleet, *to, info.stats.size_bytes)
                 && check::keeps_place(fleet, info, from, *to)
         };
         let stores = fleet.seats().map(|seat| seat.record.id);
@@ -241,6 +241,15 @@ fn relocations(
         }
     }
     moves
+}
+
+/// Limits of what is on its way are for changes that nobody waits for. Whoever asks wants all of it to begin, and a store
+/// takes copies one after the other in any case.
+fn takes(fleet: &Fleet<'_>, store: StoreId, bytes: u64) -> bool {
+    match fleet.check_peer(store, bytes) {
+        Ok(()) | Err(Obstacle::Copies(_) | Obstacle::Rate(_)) => true,
+        Err(_it_stays_so) => false,
+    }
 }
 
 fn hand_over(fleet: &Fleet<'_>, info: &RegionInfo, counts: &mut Counts) -> Option<Change> {

@@ -377,7 +377,8 @@ fn shuffling_never_ends_and_harms_nothing() {
 fn regions_are_spread_at_once_and_only_where_it_helps() {
     let mut paper = Paper::new(6, &[1; 60]);
     paper.0.policy.schedulers.clear();
-    paper.0.policy.set("copies-per-store-limit", "1000").expect("possible");
+    // That is for changes that nobody waits for.
+    paper.0.policy.set("copies-per-store-limit", "1").expect("possible");
     let regions: BTreeSet<RegionId> = (1..=30).map(|at| RegionId(10 * at)).collect();
     for round in 0..3 {
         let scattered = paper.spread(&regions, &BTreeSet::new());
@@ -407,7 +408,6 @@ fn regions_are_spread_at_once_and_only_where_it_helps() {
 fn regions_that_come_one_after_the_other_are_spread_together() {
     let mut paper = Paper::new(4, &[1; 40]);
     paper.0.policy.schedulers.clear();
-    paper.0.policy.set("copies-per-store-limit", "1000").expect("possible");
     let mut asked = BTreeSet::new();
     for region in (1..=40).map(|at| RegionId(10 * at)) {
         let scattered = paper.spread(&[region].into(), &asked);
