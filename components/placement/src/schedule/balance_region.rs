@@ -164,8 +164,11 @@ impl<'s, 'a> Scale<'s, 'a> {
         if self.is_held_above && score(source) < self.even + share(source, weight) {
             return None;
         }
+        let (from, left) = (score(source), share(source, weight));
+        // Behind the first that is as high as the source will be nobody gains: in a large cluster that is nearly everybody.
+        let may_gain = |seat: &&Seat<'_>| from.is_endless() || score(seat) + left <= from;
         let (mut is_first, mut has_better) = (true, false);
-        for seat in self.takers.iter().copied() {
+        for seat in self.takers.iter().copied().take_while(may_gain) {
             match self.refusal(info, source, seat) {
                 None => {
                     let is_filled = score(seat) + share(seat, weight) > self.even;

@@ -24,6 +24,11 @@ impl Score {
         Self(sum / (scores.len() as u128).max(1))
     }
 
+    /// Whether it is that of a store that is to carry nothing, and does.
+    pub(super) const fn is_endless(self) -> bool {
+        self.0 >= ENDLESS
+    }
+
     /// A part of it.
     pub(super) const fn percent(self, percent: u128) -> Self {
         Self(self.0 / 100 * percent)
@@ -38,7 +43,7 @@ impl Score {
     /// no less, by `margin`, which counts as often as what moves fits into it. `left` and `come` are what the move takes
     /// from the one and brings to the other.
     pub(super) fn gains(self, to: Self, (left, come): (Self, Self), margin: Self) -> bool {
-        if self.0 >= ENDLESS {
+        if self.is_endless() {
             return come.0 < ENDLESS;
         }
         let margin = margin.whole(left.max(come));
