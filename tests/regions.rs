@@ -326,7 +326,8 @@ fn clients_notice_nothing_of_splits_moves_and_transfers() {
         churn.is_over.store(true, Ordering::Relaxed);
     });
     let Churn { keys, counts, .. } = churn;
-    cluster.hold_still();
+    // What was given up may lack a voter, or have one too many.
+    cluster.only_mend();
     let regions = cluster.settled();
     common::say(&format!("{counts:?} over {} regions", regions.len()));
     let Counts { scans, writes, moves, transfers, .. } = counts;

@@ -59,7 +59,17 @@ impl Cluster {
     /// From now on the placement driver moves nothing by itself.
     #[allow(dead_code, reason = "not every test program does it")]
     pub fn hold_still(&self) {
-        let setting = ("schedule.halt-scheduling".to_owned(), Some("true".to_owned()));
+        self.set("schedule.halt-scheduling", "true");
+    }
+
+    /// From now on it mends regions and moves nothing else.
+    #[allow(dead_code, reason = "not every test program does it")]
+    pub fn only_mend(&self) {
+        self.set("schedule.region-schedule-limit", "0");
+    }
+
+    fn set(&self, name: &str, value: &str) {
+        let setting = (name.to_owned(), Some(value.to_owned()));
         let client = self.client();
         self.runtime.block_on(client.admin().set_settings(&[setting])).expect("it is recorded");
     }
