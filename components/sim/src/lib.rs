@@ -10,13 +10,15 @@
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
 //! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`fetches`], [`fault`], [`ambush`], [`partition`], [`judge`],
-//! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`pd`], [`placement`].
+//! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`digest`], [`pd`],
+//! [`placement`].
 #![warn(missing_docs)]
 
 pub mod ambush;
 pub mod changes;
 pub mod client;
 pub mod clock;
+pub mod digest;
 pub mod disk;
 pub mod event;
 pub mod fault;

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use flotilla_base::Moment;
 
-use crate::pd::PdMarks;
+use crate::{digest::Digest, pd::PdMarks};
 
 /// What a run did: a sweep checks that nothing is missing in all of its runs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,17 +32,15 @@ pub struct Summary {
     pub transfers: u64,
     /// What happened at the placement driver.
     pub pd: PdMarks,
-    /// A number that two runs share only if the same happened at the same moments.
-    pub digest: u64,
+    /// Of all that happened.
+    pub digest: Digest,
 }
 
 impl Summary {
     /// Something happened; so much had been scheduled by then.
     pub fn on_event(&mut self, at: Moment, scheduled: u64) {
         self.events += 1;
-        for word in [at.0, scheduled] {
-            self.digest = (self.digest ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
-        }
+        self.digest.on_event(at, scheduled);
     }
 }
 
@@ -58,7 +56,7 @@ impl AddAssign for Summary {
         self.in_place += other.in_place;
         self.replica_reads += other.replica_reads;
         self.transfers += other.transfers;
-        self.digest = self.digest.wrapping_add(other.digest);
+        self.digest += other.digest;
         self.pd += other.pd;
     }
 }
@@ -70,9 +68,6 @@ impl fmt::Display for Summary {
         write!(f, "{events} events, {operations} operations, {failures} failed attempts, ")?;
         write!(f, "{elections} elections, {crashes} crashes, {lost_batches} lost batches, ")?;
         write!(f, "{truncated} truncated entries, {in_place} reads in place, ")?;
-        write!(
-            f,
-            "{replica_reads} replica reads, {transfers} hand-overs; {pd}, digest {digest:016x}"
-        )
+        write!(f, "{replica_reads} replica reads, {transfers} hand-overs; {pd}, digest {digest}")
     }
 }

@@ -1,11 +1,8 @@
 //! As many leads on each store as its weight asks for.
 
-use std::collections::BTreeMap;
-
-use flotilla_base::{RegionId, StoreId};
-
 use super::{
-    Idle, Moved,
+    Idle, MARGIN_PERCENT, Moved, STORES_PER_LOOK,
+    cursors::Cursors,
     score::{Score, lowest_of_each_weight},
 };
 use crate::{
@@ -19,15 +16,11 @@ use crate::{
 
 /// Regions of one store that one look considers at most; the next one goes on behind them.
 const REGIONS_PER_LOOK: usize = 256;
-/// Stores that one look takes leads from at most.
-const STORES_PER_LOOK: usize = 32;
-/// What a store may have more than another one, in hundredths of the mean, beside one lead.
-const MARGIN_PERCENT: u128 = 2;
 
 /// How far the stores have been looked at.
 #[derive(Debug, Default)]
 pub(crate) struct BalanceLeader {
-    cursors: BTreeMap<StoreId, RegionId>,
+    cursors: Cursors,
 }
 
 fn score(seat: &Seat<'_>) -> Score {
@@ -65,25 +58,22 @@ impl BalanceLeader {
         sources.truncate(STORES_PER_LOOK);
         sources.into_iter().find_map(|source| {
             let store = source.record.id;
-            let first = self.cursors.get(&store).copied().unwrap_or_default();
             let regions = fleet.sight.view.regions();
-            let mut behind = RegionId(0);
-            let mut looked_at = 0;
-            for info in regions.of_store(store, first).take(REGIONS_PER_LOOK) {
-                looked_at += 1;
-                behind = RegionId(info.region.id.get().saturating_add(1));
+            let regions = regions.of_store(store, self.cursors.first(store));
+            let mut last = None;
+            for (at, info) in regions.take(REGIONS_PER_LOOK).enumerate() {
+                last = (at + 1 == REGIONS_PER_LOOK).then_some(info.region.id);
                 let leads = info.leader.is_some_and(|leader| leader.store == store);
                 if leads
                     && !moved.is_heated(now, info.region.id)
                     && round.is_movable(info)
                     && let Some(intent) = transfer(fleet, info, source, margin)
                 {
-                    self.cursors.insert(store, behind);
+                    self.cursors.pass(store, Some(info.region.id));
                     return Some(intent);
                 }
             }
-            let is_end = looked_at < REGIONS_PER_LOOK;
-            self.cursors.insert(store, if is_end { RegionId(0) } else { behind });
+            self.cursors.pass(store, last);
             None
         })
     }

@@ -1,17 +1,19 @@
 //! As much data on each store as its weight asks for.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use flotilla_base::{Bug, RegionId, StoreId};
+use flotilla_base::Bug;
 
 use super::{
-    Idle, Moved, mib,
+    Idle, MARGIN_PERCENT, Moved, STORES_PER_LOOK,
+    cursors::Cursors,
+    mib,
     score::{Score, lowest_of_each_weight},
 };
 use crate::{
     check,
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
-    fleet::{Fleet, REPLICA_OVERHEAD_BYTES, Seat},
+    fleet::{Fleet, Obstacle, REPLICA_OVERHEAD_BYTES, Seat},
     meta::StoreState,
     operator::{Change, step::votes_on},
     policy::SchedulerName,
@@ -21,14 +23,11 @@ use crate::{
 
 /// Regions of one store that one look considers at most; the next one goes on behind them.
 const REGIONS_PER_LOOK: usize = 64;
-/// Stores that one look moves replicas from at most.
-const STORES_PER_LOOK: usize = 32;
-/// What a store may have more than another one, in hundredths of the mean, beside the replica that would move.
-const MARGIN_PERCENT: u128 = 2;
+
 /// How far the stores have been looked at.
 #[derive(Debug, Default)]
 pub(crate) struct BalanceRegion {
-    cursors: BTreeMap<StoreId, RegionId>,
+    cursors: Cursors,
 }
 
 /// What a look is taken with.
@@ -61,15 +60,41 @@ struct Target<'s, 'a> {
 }
 
 /// Why a replica does not go to a store.
-struct Refusal {
-    why: String,
-    /// Whether it is likely to be over in a moment.
-    is_passing: bool,
+enum Refusal {
+    /// It has one of the region.
+    Holds,
+    /// It carries so many bytes, and that is not enough less.
+    Gap(u64),
+    /// The replicas would stand nearer to each other.
+    Nearer,
+    /// A replica of the region has left it a short time ago.
+    Rests,
+    /// It takes none.
+    Obstacle(Obstacle),
 }
 
 impl Refusal {
-    fn lasting(why: impl ToString) -> Self {
-        Self { why: why.to_string(), is_passing: false }
+    /// Whether it is likely to be over in a moment.
+    const fn is_passing(&self) -> bool {
+        match self {
+            Self::Rests => true,
+            Self::Obstacle(obstacle) => obstacle.is_passing(),
+            Self::Holds | Self::Gap(_) | Self::Nearer => false,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holds => f.write_str("it has a replica of the region"),
+            Self::Gap(bytes) => {
+                write!(f, "it holds {}: the gap is within the tolerance", mib(*bytes))
+            }
+            Self::Nearer => f.write_str("the replicas would be nearer to each other there"),
+            Self::Rests => f.write_str("a replica of the region left it a short time ago"),
+            Self::Obstacle(obstacle) => obstacle.fmt(f),
+        }
     }
 }
 
@@ -119,31 +144,27 @@ impl<'s, 'a> Scale<'s, 'a> {
     fn refusal(&self, info: &RegionInfo, source: &Seat<'_>, target: &Seat<'_>) -> Option<Refusal> {
         let (store, bytes) = (target.record.id, info.stats.size_bytes);
         if info.region.peer_on(store).is_some() {
-            return Some(Refusal::lasting("it has a replica of the region"));
+            return Some(Refusal::Holds);
         }
-        let obstacle = self.fleet.check_peer(store, bytes).err();
-        if let Some(lasting) = obstacle.as_ref().filter(|obstacle| !obstacle.is_passing()) {
-            return Some(Refusal::lasting(lasting));
+        let obstacle = self.fleet.check_peer(store, bytes).err().map(Refusal::Obstacle);
+        if obstacle.as_ref().is_some_and(|obstacle| !obstacle.is_passing()) {
+            return obstacle;
         }
         let weight = self.weight(info, source);
         let moved = (share(source, weight), share(target, weight));
         if !score(source).gains(score(target), moved, self.margin) {
-            let carried = mib(target.bytes);
-            return Some(Refusal::lasting(format!(
-                "it holds {carried}: the gap is within the tolerance"
-            )));
+            return Some(Refusal::Gap(target.bytes));
         }
         if !check::keeps_place(self.fleet, info, source.record.id, store) {
-            return Some(Refusal::lasting("the replicas would be nearer to each other there"));
+            return Some(Refusal::Nearer);
         }
         if self.moved.is_cooling(self.fleet.sight.now, info.region.id, store) {
-            let why = "a replica of the region left it a short time ago".to_owned();
-            return Some(Refusal { why, is_passing: true });
+            return Some(Refusal::Rests);
         }
         if let Err(hot) = self.fleet.check_heat(store, info.load.rates.replica_heat()) {
-            return Some(Refusal::lasting(hot));
+            return Some(Refusal::Obstacle(hot));
         }
-        obstacle.map(|passing| Refusal { why: passing.to_string(), is_passing: true })
+        obstacle
     }
 
     /// What a replica of the region weighs, in bytes.
@@ -175,7 +196,7 @@ impl<'s, 'a> Scale<'s, 'a> {
                     let target = Target { seat, is_spare: is_filled && !is_first };
                     return Some(target).filter(|_| !(has_better && is_filled));
                 }
-                Some(refusal) => has_better |= refusal.is_passing,
+                Some(refusal) => has_better |= refusal.is_passing(),
             }
             is_first = false;
         }
@@ -193,7 +214,8 @@ impl<'s, 'a> Scale<'s, 'a> {
         let others = self.takers.iter().filter(|seat| seat.record.id != to.record.id);
         let alternatives = others.take(ALTERNATIVES_MAX).map(|seat| {
             let why = || format!("it holds {}, which is more", mib(seat.bytes));
-            let why = self.refusal(info, source, seat).map_or_else(why, |refusal| refusal.why);
+            let why =
+                self.refusal(info, source, seat).map_or_else(why, |refusal| refusal.to_string());
             Alternative { store: seat.record.id, why }
         });
         let decision = Decision {
@@ -255,12 +277,11 @@ impl BalanceRegion {
         search: &mut Search,
     ) -> Option<Intent> {
         let (store, now) = (source.record.id, scale.fleet.sight.now);
-        let first = self.cursors.get(&store).copied().unwrap_or_default();
         let regions = scale.fleet.sight.view.regions();
-        let (mut behind, mut looked_at) = (first, 0);
-        for info in regions.of_store(store, first).take(REGIONS_PER_LOOK) {
-            looked_at += 1;
-            behind = RegionId(info.region.id.get().saturating_add(1));
+        let regions = regions.of_store(store, self.cursors.first(store));
+        let mut last = None;
+        for (at, info) in regions.take(REGIONS_PER_LOOK).enumerate() {
+            last = (at + 1 == REGIONS_PER_LOOK).then_some(info.region.id);
             let is_leader = info.leader.is_some_and(|leader| leader.store == store);
             let votes = info.region.peer_on(store).is_some_and(votes_on);
             if !votes || is_leader != leads || scale.moved.is_heated(now, info.region.id) {
@@ -279,14 +300,13 @@ impl BalanceRegion {
             if target.is_spare {
                 search.spare = Some(Box::new(intent));
             } else {
-                self.cursors.insert(store, behind);
+                self.cursors.pass(store, Some(info.region.id));
                 return Some(intent);
             }
         }
         // The same regions are looked at once more for those that lead.
         if leads {
-            let is_end = looked_at < REGIONS_PER_LOOK;
-            self.cursors.insert(store, if is_end { RegionId(0) } else { behind });
+            self.cursors.pass(store, last);
         }
         None
     }

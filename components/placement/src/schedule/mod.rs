@@ -7,6 +7,7 @@
 
 mod balance_leader;
 mod balance_region;
+mod cursors;
 mod evict;
 mod grant;
 mod hot;
@@ -25,6 +26,11 @@ pub(crate) use moved::{COOL_DOWN, Moved};
 pub(crate) use pace::Pace;
 pub(crate) use shuffle::Shuffle;
 pub(crate) use slow::SlowStores;
+
+/// Stores that one look at balance takes something from at most.
+const STORES_PER_LOOK: usize = 32;
+/// What a store may have more than another one, in hundredths of the mean, beside what would move.
+const MARGIN_PERCENT: u128 = 2;
 
 /// Why a scheduler decides nothing more at the moment, in a sentence.
 pub(crate) type Idle = String;

@@ -5,6 +5,8 @@ use std::{fmt, ops::AddAssign};
 use flotilla_base::Moment;
 use flotilla_placement::{Operator, OperatorKind, SchedulerName};
 
+use crate::digest::Digest;
+
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -22,17 +24,15 @@ pub struct Summary {
     pub copied_bytes: u64,
     /// Virtual time, milliseconds.
     pub millis: u64,
-    /// A number that two runs share only if the same happened at the same moments.
-    pub digest: u64,
+    /// Of all that happened.
+    pub digest: Digest,
 }
 
 impl Summary {
     /// Something happened; so much had been scheduled by then.
     pub fn on_event(&mut self, at: Moment, scheduled: u64) {
         self.events += 1;
-        for word in [at.0, scheduled] {
-            self.digest = (self.digest ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
-        }
+        self.digest.on_event(at, scheduled);
     }
 
     /// An operator begins.
@@ -57,7 +57,7 @@ impl AddAssign for Summary {
         self.transfers += other.transfers;
         self.copied_bytes += other.copied_bytes;
         self.millis += other.millis;
-        self.digest = self.digest.wrapping_add(other.digest);
+        self.digest += other.digest;
     }
 }
 
@@ -66,6 +66,6 @@ impl fmt::Display for Summary {
         let Self { events, operators, moves, transfers, copied_bytes, millis, digest, .. } = self;
         let (hours, mib) = (millis / 3_600_000, copied_bytes / (1 << 20));
         write!(f, "{events} events in {hours} h, {operators} operators, {moves} moves, ")?;
-        write!(f, "{transfers} transfers, {mib} MiB copied, digest {digest:016x}")
+        write!(f, "{transfers} transfers, {mib} MiB copied, digest {digest}")
     }
 }

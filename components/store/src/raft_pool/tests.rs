@@ -136,7 +136,16 @@ fn snapshots_of(
     runtime: &Runtime,
 ) -> Snapshots {
     let stages = Stages::open_on(&directory.join("snap"), ByteSize(0), free).expect("a directory");
-    let parts = snapshots::Parts {
+    Snapshots::new(parts_of(engine, inbound, peers, runtime), stages)
+}
+
+fn parts_of(
+    engine: &Engine,
+    inbound: &Arc<Inbound>,
+    peers: &Arc<Peers>,
+    runtime: &Runtime,
+) -> snapshots::Parts {
+    snapshots::Parts {
         engine: engine.clone(),
         router: inbound.router.clone(),
         peers: Arc::clone(peers),
@@ -145,8 +154,7 @@ fn snapshots_of(
         runtime: runtime.handle().clone(),
         view_time: snapshots::VIEW_TIME,
         install_pause: snapshots::INSTALL_PAUSE,
-    };
-    Snapshots::new(parts, stages)
+    }
 }
 
 /// The region of all tests, with this store's peer among its members.
@@ -243,6 +251,10 @@ impl OneStore {
         };
         store.until(|| matches!(store.read(), Reply::ReadAt(_)));
         store
+    }
+
+    fn parts(&self) -> snapshots::Parts {
+        parts_of(&self.shared.engine, &self.inbound, &self.shared.peers, &self.runtime)
     }
 
     fn until(&self, is_done: impl Fn() -> bool) {
@@ -636,21 +648,11 @@ fn start_with_a_spoilt_record(is_of_raft: bool) {
 #[test]
 fn a_view_that_nobody_comes_to_send_is_given_up() {
     let store = OneStore::start();
-    let Shared { engine, peers, router, .. } = &store.shared;
     let take = |view_time| {
         let directory = tempfile::tempdir().expect("a directory");
         let stages = Stages::open(directory.path(), ByteSize(0)).expect("a directory");
-        let metrics = Arc::new(StoreMetrics::new(engine));
-        let parts = snapshots::Parts {
-            engine: engine.clone(),
-            router: router.clone(),
-            peers: Arc::clone(peers),
-            inbound: Arc::clone(&store.inbound),
-            metrics: Arc::clone(&metrics),
-            runtime: store.runtime.handle().clone(),
-            view_time,
-            install_pause: snapshots::INSTALL_PAUSE,
-        };
+        let metrics = Arc::new(StoreMetrics::new(&store.shared.engine));
+        let parts = snapshots::Parts { metrics: Arc::clone(&metrics), view_time, ..store.parts() };
         let snapshots = Snapshots::new(parts, stages);
         // Of a peer that is not there: it hears nothing of it.
         let (peer, to) = (PeerId(99), Peer::voter(PeerId(22), StoreId(2)));
@@ -679,7 +681,6 @@ const STAGE: StageNumber = StageNumber(7);
 
 impl Staged {
     fn new(store: &OneStore, install_pause: Duration) -> Self {
-        let Shared { engine, peers, router, .. } = &store.shared;
         let directory = tempfile::tempdir().expect("a directory");
         let stages = Stages::open(directory.path(), ByteSize(0)).expect("a directory");
         let range = KeyRange::new("b", "g");
@@ -690,17 +691,9 @@ impl Staged {
             writer.put(Family::Raw, format!("c{count:02}").into(), noise).expect("in order");
         }
         writer.finish().expect("whole");
-        let metrics = Arc::new(StoreMetrics::new(engine));
-        let parts = snapshots::Parts {
-            engine: engine.clone(),
-            router: router.clone(),
-            peers: Arc::clone(peers),
-            inbound: Arc::clone(&store.inbound),
-            metrics: Arc::clone(&metrics),
-            runtime: store.runtime.handle().clone(),
-            view_time: snapshots::VIEW_TIME,
-            install_pause,
-        };
+        let metrics = Arc::new(StoreMetrics::new(&store.shared.engine));
+        let parts =
+            snapshots::Parts { metrics: Arc::clone(&metrics), install_pause, ..store.parts() };
         Self { directory, snapshots: Snapshots::new(parts, stages), metrics }
     }
 
