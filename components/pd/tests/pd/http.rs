@@ -28,7 +28,7 @@ const MASKED: [&str; 7] = [
 
 #[test]
 fn scripts() -> std::io::Result<()> {
-    for script in ["http_settings", "http_stores", "http_schedulers"] {
+    for script in ["http_settings", "http_stores", "http_schedulers", "http_rules", "http_plan"] {
         let mut stage = Stage::open().expect("it starts");
         goldenscript::run(&mut stage, format!("testscripts/{script}"))?;
         stage.runtime.block_on(stage.pd.shutdown()).expect("it ends");
