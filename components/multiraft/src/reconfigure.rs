@@ -45,6 +45,7 @@ impl<T> Replica<T> {
             .and_then(|after| self.check_may_change().map(|()| after))
             .and_then(|after| self.check_change(&after))
             .and_then(|()| {
+                self.members.began_in = self.group.role().term;
                 let proposed = self.group.propose_membership(command.encode());
                 proposed.map_err(|error| self.refusal(error))
             });
@@ -161,7 +162,7 @@ impl<T> Replica<T> {
     }
 
     fn is_leave_lost(&self) -> bool {
-        let is_own = self.members.changed_in == self.group.role().term;
+        let is_own = self.members.began_in == self.group.role().term;
         self.has_bug(Bug::LEAVE_LOST) && !is_own
     }
 
@@ -180,7 +181,6 @@ impl<T> Replica<T> {
         }
         self.region = region.clone();
         self.group.apply_membership(&voters_of(&region));
-        self.members.changed_in = self.group.role().term;
         self.look_at_lagging();
         let is_member = region.peer(self.peer).is_some();
         effects.births.push(Report::Members { region, peer: self.peer });

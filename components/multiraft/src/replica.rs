@@ -102,8 +102,8 @@ pub(crate) struct Members {
     pub(crate) removals: Removals,
     /// This peer is none any more.
     pub(crate) leaving: Option<Leaving>,
-    /// The term in which this peer saw the last change.
-    pub(crate) changed_in: Term,
+    /// The last term in which this peer began a change.
+    pub(crate) began_in: Term,
     /// Who is far behind this leader.
     pub(crate) lagging: Lagging,
 }
