@@ -208,8 +208,7 @@ impl<T> PdCore<T> {
 
     /// What is known at `now`.
     pub(crate) fn sight(&self, now: Moment) -> Sight<'_> {
-        let (stores, policy) = (self.state.stores(), self.state.policy());
-        Sight { stores, policy, view: &self.view, now }
+        Sight::of(&self.state, &self.view, now)
     }
 
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {

@@ -103,13 +103,7 @@ impl<T> PdCore<T> {
         let is_leading = self.leads(clocks.now);
         let outcome = match self.reign.as_mut().filter(|_| is_leading) {
             Some(reign) => {
-                let stores = self.state.stores();
-                let sight = Sight {
-                    stores,
-                    policy: self.state.policy(),
-                    view: &self.view,
-                    now: clocks.now,
-                };
+                let sight = Sight::of(&self.state, &self.view, clocks.now);
                 let region = plan.region;
                 let begun = reign.operators.begin(&sight, plan, (asked_by, stamp(clocks)));
                 if let Some(running) = reign.operators.running(region).filter(|_| begun.is_ok()) {
@@ -129,9 +123,8 @@ impl<T> PdCore<T> {
 
     /// Takes up regions of stores that leave, and notes which of these are empty.
     pub(crate) fn empty_leaving_stores(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
-        let (is_leading, stores) = (self.leads(clocks.now), self.state.stores());
-        let sight =
-            Sight { stores, policy: self.state.policy(), view: &self.view, now: clocks.now };
+        let is_leading = self.leads(clocks.now);
+        let sight = Sight::of(&self.state, &self.view, clocks.now);
         let Some(reign) = self.reign.as_mut() else { return };
         // What waits for its ids is not among the operators yet, and would be planned once more.
         if !reign.drain.is_due(&sight) || !is_leading || reign.has_planned() {
@@ -150,12 +143,7 @@ impl<T> PdCore<T> {
     /// Takes away learners that nobody makes anything of.
     pub(crate) fn remove_leftovers(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         let is_leading = self.leads(clocks.now);
-        let sight = Sight {
-            stores: self.state.stores(),
-            policy: self.state.policy(),
-            view: &self.view,
-            now: clocks.now,
-        };
+        let sight = Sight::of(&self.state, &self.view, clocks.now);
         let Some(reign) = self.reign.as_mut().filter(|_| is_leading) else { return };
         for plan in reign.leftovers.look(&sight, &reign.operators) {
             let planned = Planned { plan, asked_by: leftover::ASKED_BY, ticket: None };
@@ -166,8 +154,7 @@ impl<T> PdCore<T> {
     /// Begins what the mind decides.
     pub(crate) fn think(&mut self, clocks: Clocks, effects: &mut Effects<T>) {
         let is_leading = self.leads(clocks.now);
-        let (stores, policy) = (self.state.stores(), self.state.policy());
-        let sight = Sight { stores, policy, view: &self.view, now: clocks.now };
+        let sight = Sight::of(&self.state, &self.view, clocks.now);
         // What waits for its ids is not among the operators yet, and would be decided once more.
         let Some(reign) = self.reign.as_mut().filter(|reign| is_leading && !reign.has_planned())
         else {
@@ -226,12 +213,7 @@ impl<T> PdCore<T> {
 
     /// When [`Self::empty_leaving_stores`] has something to do.
     pub(crate) fn next_drain(&self, now: Moment) -> Moment {
-        let sight = Sight {
-            stores: self.state.stores(),
-            policy: self.state.policy(),
-            view: &self.view,
-            now,
-        };
+        let sight = self.sight(now);
         self.reign.as_ref().map_or(Moment::NEVER, |reign| reign.drain.next_look(&sight))
     }
 
@@ -257,8 +239,7 @@ impl<T> PdCore<T> {
         effect: ReportEffect,
         effects: &mut Effects<T>,
     ) {
-        let (stores, policy) = (self.state.stores(), self.state.policy());
-        let sight = Sight { stores, policy, view: &self.view, now: clocks.now };
+        let sight = Sight::of(&self.state, &self.view, clocks.now);
         let Some(reign) = self.reign.as_mut() else { return };
         let mut events = reign.operators.on_report(&sight, region, stamp(clocks));
         reign.leftovers.on_report(&sight, &reign.operators, region);

@@ -96,12 +96,7 @@ impl<'a> Leading<'a> {
     /// What is known when a change of a region is decided.
     #[must_use]
     pub fn scheduling(&self) -> Sight<'a> {
-        Sight {
-            stores: self.state.stores(),
-            policy: self.state.policy(),
-            view: self.view,
-            now: self.now,
-        }
+        Sight::of(self.state, self.view, self.now)
     }
 
     /// A copy of what decisions are made of, for a forecast. It costs the length of the lists.

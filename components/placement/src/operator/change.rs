@@ -6,7 +6,7 @@ use flotilla_base::{Epoch, Key, Moment, Peer, RegionId, StoreId};
 
 use super::{plan::Plan, step::SplitAt};
 use crate::{
-    meta::{StoreRecord, StoreState},
+    meta::{MetaState, StoreRecord, StoreState},
     policy::Policy,
     view::{ClusterView, StoreHealth},
 };
@@ -260,6 +260,14 @@ pub struct Sight<'a> {
     pub view: &'a ClusterView,
     /// The moment.
     pub now: Moment,
+}
+
+impl<'a> Sight<'a> {
+    /// What is recorded, and what heartbeats have shown besides.
+    #[must_use]
+    pub const fn of(state: &'a MetaState, view: &'a ClusterView, now: Moment) -> Self {
+        Self { stores: state.stores(), policy: state.policy(), view, now }
+    }
 }
 
 impl Sight<'_> {
