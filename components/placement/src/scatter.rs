@@ -244,10 +244,11 @@ fn relocations(
 }
 
 /// Limits of what is on its way are for changes that nobody waits for. Whoever asks wants all of it to begin, and a store
-/// takes copies one after the other in any case.
+/// takes copies one after the other in any case. But where nothing is on its way the limit is none at all: that is meant.
 fn takes(fleet: &Fleet<'_>, store: StoreId, bytes: u64) -> bool {
     match fleet.check_peer(store, bytes) {
-        Ok(()) | Err(Obstacle::Copies(_) | Obstacle::Rate(_)) => true,
+        Ok(()) => true,
+        Err(Obstacle::Copies(begun) | Obstacle::Rate(begun)) => begun > 0,
         Err(_it_stays_so) => false,
     }
 }
