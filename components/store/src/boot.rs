@@ -8,7 +8,7 @@ use flotilla_base::{Family, KvRead, Mutation, PeerId, Region, RegionId};
 use flotilla_engine::{Engine, EngineError, WriteBatch};
 use flotilla_multiraft::region_table::ClaimError;
 use flotilla_multiraft::{
-    Applier, Cleanup, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, Slot, StageNumber,
+    Applier, Cleanup, Input, RecoveredPeer, RegionTable, Replica, ReplicaConfig, StageNumber,
     recover_remains, recover_store, ruin::marks_of_ruins, spread_at_start,
 };
 use flotilla_raftgroup::disk;
@@ -128,11 +128,11 @@ fn start_first_peer(
 ) -> Result<bool, ClaimError> {
     let Planned { region, first_leader } = planned;
     let Some(peer) = region.peer_on(shared.router.store_id()) else { return Ok(false) };
-    if matches!(shared.router.table().read().slot(region.id), Some(Slot::Live(..))) {
+    if shared.router.table().live(region.id).is_some() {
         return Ok(false);
     }
     inbound.create(region.id, peer.id);
-    shared.router.table().write().initialise(peer.id, region)?;
+    shared.router.table().initialise(peer.id, region)?;
     let leads = *first_leader == peer.id;
     let input = Input::Bootstrap { region: Box::new(region.clone()), leads };
     shared.router.notify(region.id, peer.id, input);

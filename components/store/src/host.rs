@@ -91,7 +91,7 @@ impl StoreHost {
     /// All ranges change in one step; then the children hear that they live.
     fn split(&self, parent: &Region, births: &[Birth]) {
         let children: Vec<_> = births.iter().map(|it| (it.peer, &it.region)).collect();
-        let outcome = self.shared.router.table().write().split(parent, &children);
+        let outcome = self.shared.router.table().split(parent, &children);
         outcome.unwrap_or_else(|error| stop("give a split's children their keys", &error));
         self.shared.sizes.divided(parent.id, births);
         for birth in births {
@@ -101,7 +101,7 @@ impl StoreHost {
     }
 
     fn let_go(&self, region: RegionId, peer: PeerId) {
-        let may_go = self.shared.router.table().write().let_go(region, peer);
+        let may_go = self.shared.router.table().let_go(region, peer);
         if may_go {
             self.shared.snapshots.claim_ended();
             let input = Input::Membership(Box::new(MembershipInput::MayLeave));
@@ -114,7 +114,7 @@ impl StoreHost {
         let Shared { router, apply_cells, .. } = &self.shared;
         let (key, generation) = (region.get(), peer.get());
         drop((router.cells().remove(key, generation), apply_cells.remove(key, generation)));
-        router.table().write().release(region, peer, tombstone);
+        router.table().release(region, peer, tombstone);
         router.delegates().forget(region, peer);
         self.shared.sizes.forget(region);
         tracing::info!(region = key, peer = generation, "peer is destroyed");
@@ -190,12 +190,12 @@ impl Host<Ticket> for StoreHost {
                 tracing::error!(region = region.get(), %damage, "peer taken out of service");
                 let peer = self.shared.router.cells().get(region.get());
                 let peer = PeerId(peer.map_or(0, |cell| cell.generation()));
-                self.shared.router.table().write().quarantine(*region, peer);
+                self.shared.router.table().quarantine(*region, peer);
                 self.shared.snapshots.claim_ended();
             }
             Report::Role { change, .. } => self.shared.metrics.role_changed(*change),
             Report::Members { region, peer } => {
-                self.shared.router.table().write().change_members(*peer, region);
+                self.shared.router.table().change_members(*peer, region);
             }
             Report::Leaving { region, peer } => self.let_go(*region, *peer),
             Report::Destroyed { region, peer, tombstone, cleanup } => {

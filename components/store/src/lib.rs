@@ -29,6 +29,7 @@ mod pulse;
 mod raft_pool;
 pub mod router;
 pub mod service;
+mod shared_table;
 mod silence;
 mod slowness;
 mod snapshots;

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use flotilla_base::{Incarnation, PeerId, RegionId, StoreId};
 use flotilla_multiraft::{
-    Admission, Input, Notice, PeerMessage, Replica, ReplicaConfig, SplitClaim, spread_of,
+    Admission, Input, Notice, PeerMessage, Replica, ReplicaConfig, spread_of,
 };
-use flotilla_poller::ReadyQueue;
+use flotilla_poller::{Mailbox, ReadyQueue};
 use flotilla_proto::raft::RaftEnvelope;
 use flotilla_raftgroup::MessageKind;
 use flotilla_telemetry::MonotonicClock;
@@ -93,12 +93,12 @@ impl Inbound {
     }
 
     fn accept(&self, message: PeerMessage) {
-        let admission = self.router.table().read().admit(&message);
+        let admission = self.router.table().admit(&message);
         match admission {
             Admission::Deliver => {}
             Admission::Create(peer) => self.create(message.region, peer),
             Admission::Confirm => {
-                let answer = self.router.table().read().confirm(&message);
+                let answer = self.router.table().confirm(&message);
                 if let Some(peers) = self.peers.get().and_then(Weak::upgrade) {
                     send_all(&peers, vec![answer]);
                 }
@@ -134,37 +134,26 @@ impl Inbound {
 
     /// A peer that the bootstrap has not reached yet: it must be able to vote.
     pub(crate) fn create(&self, region: RegionId, peer: PeerId) {
-        // Slot and cell appear together: whoever sees the slot may send to the cell. Making a replica
-        // without data touches no disk.
-        let mut table = self.router.table().write();
-        if table.create_uninitialised(region, peer).is_ok() {
-            self.make(region, peer);
+        if let Some(cell) = self.make(region, peer) {
+            self.router.table().create(cell, self.router.cells());
         }
     }
 
     /// A split takes the slot of its child; `false` where it cannot have it.
     pub(crate) fn claim(&self, region: RegionId, peer: PeerId) -> bool {
-        let mut table = self.router.table().write();
-        match table.claim_split(region, peer) {
-            SplitClaim::Create => {
-                self.make(region, peer);
-                true
-            }
-            SplitClaim::Held => true,
-            SplitClaim::Skip => false,
-        }
+        let cell = self.make(region, peer);
+        cell.is_some_and(|cell| self.router.table().claim_split(cell, self.router.cells()))
     }
 
-    /// The cell of a peer whose slot was just taken.
-    fn make(&self, region: RegionId, peer: PeerId) {
+    /// A peer without data in a cell of its own. Nothing of it is on the disk.
+    fn make(&self, region: RegionId, peer: PeerId) -> Option<Mailbox<PeerState, PeerMail>> {
         let now = self.clock.now();
         match Replica::uninitialised(self.replicas.clone(), region, peer, now) {
-            Ok(replica) => {
-                let cell = self.queue.cell(region.get(), peer.get(), Box::new(replica));
-                let is_first = self.router.cells().register(cell).is_ok();
-                debug_assert!(is_first, "the table gave the slot to this peer alone");
+            Ok(replica) => Some(self.queue.cell(region.get(), peer.get(), Box::new(replica))),
+            Err(error) => {
+                tracing::error!(region = region.get(), %error, "peer not created");
+                None
             }
-            Err(error) => tracing::error!(region = region.get(), %error, "peer not created"),
         }
     }
 }

@@ -10,10 +10,10 @@ use flotilla_multiraft::{
 };
 use flotilla_poller as poller;
 use flotilla_telemetry::MonotonicClock;
-use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
 use crate::delegates::{Delegates, InPlace};
+use crate::shared_table::SharedTable;
 
 /// Where an answer goes. Dropped without an answer, it says that the outcome is not known.
 pub(crate) type Ticket = oneshot::Sender<Reply>;
@@ -35,7 +35,7 @@ pub enum WriteOutcome {
 pub struct Router {
     store: StoreId,
     cells: Arc<PeerCells>,
-    table: Arc<RwLock<RegionTable>>,
+    table: Arc<SharedTable>,
     delegates: Arc<Delegates>,
     /// Leases are judged by it.
     clock: MonotonicClock,
@@ -43,7 +43,7 @@ pub struct Router {
 
 impl Router {
     pub(crate) fn new(table: RegionTable, clock: MonotonicClock) -> Self {
-        let (store, table) = (table.store(), Arc::new(RwLock::new(table)));
+        let (store, table) = (table.store(), Arc::new(SharedTable::new(table)));
         Self { store, cells: Arc::default(), table, delegates: Arc::default(), clock }
     }
 
@@ -136,33 +136,25 @@ impl Router {
     /// The region as it lives on this store.
     #[must_use]
     pub fn region(&self, region: RegionId) -> Option<Region> {
-        match self.table.read().slot(region) {
-            Some(flotilla_multiraft::Slot::Live(_, region)) => Some(region.clone()),
-            _ => None,
-        }
+        self.table.live(region)
     }
 
     /// Whether the region lives on this store in this shape and owns `key`.
     #[must_use]
     pub fn owns(&self, region: RegionId, version: Version, key: &[u8]) -> bool {
-        match self.table.read().slot(region) {
-            Some(flotilla_multiraft::Slot::Live(_, live)) => {
-                live.epoch.version == version && live.range.contains(key)
-            }
-            _ => false,
-        }
+        self.table.owns(region, version, key)
     }
 
     /// Names the last time that the region's data here was about to be replaced by a snapshot; zero for none.
     #[must_use]
     pub fn last_install(&self, region: RegionId) -> u64 {
-        self.table.read().last_install(region)
+        self.table.last_install(region)
     }
 
     /// Every region that lives on this store, by start key.
     #[must_use]
     pub fn regions(&self) -> Vec<Region> {
-        self.table.read().regions().cloned().collect()
+        self.table.regions()
     }
 
     /// This store.
@@ -171,7 +163,7 @@ impl Router {
         self.store
     }
 
-    pub(crate) fn table(&self) -> &RwLock<RegionTable> {
+    pub(crate) fn table(&self) -> &SharedTable {
         &self.table
     }
 
@@ -223,9 +215,10 @@ impl Router {
     }
 
     fn why_absent(&self, region: RegionId) -> RequestError {
-        match self.table.read().slot(region) {
-            Some(flotilla_multiraft::Slot::Quarantined(_)) => RequestError::Quarantined(region),
-            _ => RequestError::RegionNotFound(region),
+        if self.table.is_quarantined(region) {
+            RequestError::Quarantined(region)
+        } else {
+            RequestError::RegionNotFound(region)
         }
     }
 }

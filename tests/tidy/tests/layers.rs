@@ -178,3 +178,28 @@ fn every_crate_takes_the_lints_of_the_workspace() {
     }
     assert_clean("crates without [lints] workspace = true", &complaints);
 }
+
+/// Where the region table has its lock, and what would let its guard out or run something foreign below it.
+const TABLE: &str = "components/store/src/shared_table.rs";
+const LETS_OUT: [&str; 6] = ["Guard", "Fn", "fn(", "dyn ", ".lock()", "&mut RegionTable"];
+
+/// Pitfall P18: no second lock can be taken where the table's is held, so there is no second order.
+#[test]
+fn the_region_tables_lock_never_leaves_its_file() {
+    let files = flotilla_tidy::source_files();
+    let is_shell = |path: &str| path.starts_with("components/store/src/");
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| is_shell(&file.path)) {
+        let lines: Vec<&str> = file.production_lines().collect();
+        let is_home = file.path == TABLE;
+        let locks = lines.iter().filter(|line| line.contains("<RegionTable>"));
+        let foreign = locks.filter(|_| !is_home);
+        complaints.extend(foreign.map(|line| format!("{}: {line}", file.path)));
+        if is_home {
+            let found = lines.iter().filter(|line| LETS_OUT.iter().any(|it| line.contains(it)));
+            complaints.extend(found.map(|line| format!("{TABLE}: {line}")));
+            assert!(lines.iter().any(|line| line.contains("RwLock<RegionTable>")), "it is there");
+        }
+    }
+    assert_clean("ways of the region table's lock out of its file", &complaints);
+}

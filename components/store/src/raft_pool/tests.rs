@@ -161,7 +161,7 @@ fn parts_of(
 fn begin_first_region(inbound: &Inbound, router: &Router, peers: Vec<Peer>) {
     let region = Region { id: REGION, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
     inbound.create(REGION, PEER);
-    router.table().write().initialise(PEER, &region).expect("nobody owns a key");
+    router.table().initialise(PEER, &region).expect("nobody owns a key");
     router.notify(REGION, PEER, Input::Bootstrap { region: Box::new(region), leads: true });
 }
 
@@ -299,7 +299,7 @@ impl OneStore {
 
     /// The region is out of service, and its applier at work on the last keys only.
     fn give_up_keys(&self) {
-        let mut table = self.router.table().write();
+        let table = self.router.table();
         table.quarantine(REGION, PEER);
         let rest = Region { id: REGION, range: KeyRange::new("x", ""), ..Region::default() };
         table.split(&rest, &[]).expect("a range of its own");
@@ -497,12 +497,12 @@ fn what_a_destroyed_peer_left_is_cleaned_once_its_range_is_free() {
         store.wait(snapshots.begin(StoreId(2), head)).map(|_sink| ())
     };
 
-    let cleaning = store.router.table().write().begin_cleaning(&order).expect("free");
+    let cleaning = store.router.table().begin_cleaning(&mut vec![order.clone()]).expect("free");
     let refused = begin().expect_err("somebody is about to delete it");
     assert!(refused.message().contains("is being deleted"), "{refused}");
     snapshots.clean(order);
     assert!(has("c"), "the order waits");
-    store.router.table().write().end_cleaning(cleaning);
+    store.router.table().end_cleaning(cleaning);
     snapshots.claim_ended();
     assert_eq!([has("c"), has("y")], [false, true], "what the damaged peer held is its own");
     assert_eq!(recover_remains(engine).expect("sound").cleanups, []);

@@ -25,7 +25,7 @@ impl Snapshots {
     /// Ends a damaged peer that `message` says to be gone: without waiting for the disk, and once.
     pub(super) fn clear_soon(&self, message: PeerMessage) {
         let router = &self.shared.parts.router;
-        if router.table().write().let_go(message.region, message.to.id) {
+        if router.table().let_go(message.region, message.to.id) {
             self.run("clear a damaged peer", move |snapshots| snapshots.clear(&message));
         }
     }
@@ -38,7 +38,7 @@ impl Snapshots {
         let written = parts.engine.write(&WriteBatch::from(batch));
         let written = written.and_then(|()| parts.engine.sync());
         written.unwrap_or_else(|error| stop("clear a damaged peer", &error));
-        parts.router.table().write().release(region, peer, tombstone);
+        parts.router.table().release(region, peer, tombstone);
         tracing::info!(region = region.get(), peer = peer.get(), "a damaged peer is cleared");
         cleanup.into_iter().for_each(|cleanup| self.clean(cleanup));
     }
@@ -49,7 +49,7 @@ impl Snapshots {
         while let Some(cleaning) = self.begin_cleaning() {
             let written = parts.engine.write(&WriteBatch::from(cleaning.batch()));
             written.unwrap_or_else(|error| stop("clean a range", &error));
-            parts.router.table().write().end_cleaning(cleaning);
+            parts.router.table().end_cleaning(cleaning);
         }
     }
 
@@ -58,11 +58,6 @@ impl Snapshots {
         if orders.is_empty() {
             return None;
         }
-        let mut table = self.shared.parts.router.table().write();
-        let mut begun = orders.iter().enumerate();
-        let begun = begun.find_map(|(at, order)| Some((at, table.begin_cleaning(order)?)));
-        let (at, cleaning) = begun?;
-        orders.remove(at);
-        Some(cleaning)
+        self.shared.parts.router.table().begin_cleaning(&mut orders)
     }
 }

@@ -63,12 +63,12 @@ impl Snapshots {
                 self.replace_soon(Replacement { region, peer, clean, stage });
             }
             InstallEffect::Refused { region, peer, stage } => {
-                table.write().release_claim(region, peer);
+                table.release_claim(region, peer);
                 self.claim_ended();
                 self.forget(stage);
             }
             InstallEffect::Done { region, peer, stage } => {
-                table.write().installed(&region, peer);
+                table.installed(&region, peer);
                 self.claim_ended();
                 self.forget(stage);
             }

@@ -104,7 +104,7 @@ impl Snapshots {
     /// Lets the peer be made that a snapshot is for, as for any other message.
     fn admit(&self, message: &PeerMessage) -> Result<(), Status> {
         let parts = &self.shared.parts;
-        let admission = parts.router.table().read().admit(message);
+        let admission = parts.router.table().admit(message);
         match admission {
             Admission::Deliver => Ok(()),
             Admission::Create(peer) => {
@@ -123,9 +123,8 @@ impl Snapshots {
         if parts.inbound.brake.room() > Room::Enough {
             return Err(Status::resource_exhausted("the disk is nearly full"));
         }
-        let checked =
-            parts.router.table().read().check_install(&announced.message, &announced.meta());
-        checked.map(|_claim| ()).map_err(|error| Status::aborted(format!("busy: {error}")))
+        let checked = parts.router.table().check_install(&announced.message, &announced.meta());
+        checked.map_err(|error| Status::aborted(format!("busy: {error}")))
     }
 
     /// The thread of one snapshot.
@@ -196,21 +195,17 @@ impl Snapshots {
         let (id, peer) = (message.region, message.to.id);
         let router = &self.shared.parts.router;
         let busy = |why: String| Status::aborted(format!("busy: {why}"));
-        {
-            let mut table = router.table().write();
-            if table.admit(message) != Admission::Deliver {
-                return Err(busy("its peer is not here any more".to_owned()));
-            }
-            table.claim_install(&arrival).map_err(|error| busy(error.to_string()))?;
-        }
+        let gone = || busy("its peer is not here any more".to_owned());
+        let claimed = router.table().claim_install(&arrival).ok_or_else(gone)?;
+        claimed.map_err(|error| busy(error.to_string()))?;
         let input = Input::Snapshot(Box::new(SnapshotInput::Arrived(Box::new(arrival))));
         let cell = router.cells().get(id.get()).filter(|cell| cell.generation() == peer.get());
         if cell.is_some_and(|cell| cell.send(input).is_ok()) {
             return Ok(());
         }
-        router.table().write().release_claim(id, peer);
+        router.table().release_claim(id, peer);
         self.claim_ended();
-        Err(busy("its peer is not here any more".to_owned()))
+        Err(gone())
     }
 }
 
