@@ -106,7 +106,7 @@ fn every_library_introduces_itself() {
 #[test]
 fn tests_that_are_named_exist() {
     let known: Vec<SourceFile> =
-        other_than_tidy().filter(|file| !file.path.ends_with(".md")).collect();
+        source_files().into_iter().filter(|file| !file.path.ends_with(".md")).collect();
     let is_known = |name: &str| {
         let (function, bug) = (format!("fn {name}("), format!("\"{name}\""));
         let is_script = |file: &SourceFile| file.path.ends_with(&format!("/testscripts/{name}"));
@@ -138,4 +138,32 @@ fn links_lead_somewhere() {
         }
     }
     assert_clean("broken links", &complaints);
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).expect("it is there")
+}
+
+#[test]
+fn formats_name_every_command_and_key_of_the_placement_driver() {
+    let formats = read("docs/formats.md");
+    let (_, own) = formats.split_once("## Placement driver").expect("a section");
+    let (own, _) = own.split_once("\n## ").expect("it is not the last");
+    let commands = read("components/placement/src/meta/command.rs");
+    let tags = commands.lines().filter_map(|line| {
+        let (name, tag) = line.strip_prefix("const ")?.strip_suffix(';')?.split_once(": u8 = ")?;
+        (name != "COMMAND_VERSION").then(|| tag.to_owned())
+    });
+    let records = read("components/placement/src/meta/record.rs");
+    let keys = records.lines().filter_map(|line| {
+        let (_, name) = line.split_once("= b\"\\x80")?;
+        name.strip_suffix("\";").filter(|name| !name.is_empty()).map(str::to_owned)
+    });
+    let wanted: Vec<String> = tags
+        .map(|tag| format!("\n| {tag} | "))
+        .chain(keys.map(|key| format!("\n| `{key}` ")))
+        .collect();
+    assert!(wanted.len() >= 22, "the search finds what is there: {wanted:?}");
+    let missing = wanted.into_iter().filter(|row| !own.contains(row.as_str()));
+    assert_clean("rows that docs/formats.md lacks", &missing.collect::<Vec<_>>());
 }
