@@ -107,9 +107,7 @@ fn look(arena: &Arena, client: &Client) -> Result<Vec<RegionInfo>, String> {
     }
     ensure(border.is_empty() && !regions.is_empty(), || "the map ends too early".to_owned())?;
     let stores = stores(arena, client)?;
-    // All of them, before the first one is waited for.
-    let mended: Vec<_> = regions.iter().map(|info| mend(arena, client, &stores, info)).collect();
-    mended.into_iter().collect::<Result<(), String>>()?;
+    regions.iter().try_for_each(is_whole)?;
     for (position, info) in &stores {
         let is_here = |it: &&RegionInfo| it.region.peer_on(info.id).is_some();
         let here = u64::try_from(regions.iter().filter(is_here).count()).expect("small");
@@ -129,36 +127,13 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
-/// Does what an operator would: a placement driver that was killed has forgotten what it had begun, and a region may have
-/// been left with a peer more or less.
-fn mend(
-    arena: &Arena,
-    client: &Client,
-    stores: &[(usize, StoreInfo)],
-    info: &RegionInfo,
-) -> Result<(), String> {
-    let (id, peers) = (info.region.id, &info.region.peers);
-    let is_learner = |peer: &&Peer| peer.role == PeerRole::Learner;
+/// Whether a region has the voters that it should have, and nobody else: the placement driver sees to that, whatever it had
+/// begun when it was killed.
+fn is_whole(info: &RegionInfo) -> Result<(), String> {
+    let peers = &info.region.peers;
     let is_voter = |peer: &Peer| peer.role == PeerRole::Voter;
-    if peers.len() == VOTERS && peers.iter().all(is_voter) {
-        return Ok(());
-    }
-    let is_member = |store: StoreId| info.region.peer_on(store).is_some();
-    let follower = peers.iter().find(|peer| Some(peer.id) != info.leader.map(|leader| leader.id));
-    let surplus =
-        peers.iter().find(is_learner).or_else(|| follower.filter(|_| peers.len() > VOTERS));
-    let change = match surplus {
-        Some(peer) => Some(RegionChange::RemovePeer(peer.store)),
-        None if peers.len() > VOTERS => None,
-        None => {
-            stores.iter().map(|(_, it)| it.id).find(|it| !is_member(*it)).map(RegionChange::AddPeer)
-        }
-    };
-    if let Some(change) = change {
-        let begun = arena.runtime.block_on(client.admin().change_region(id, change));
-        arena.note(&format!("region {id} has {peers:?}: {change:?}: {}", begun.is_ok()));
-    }
-    Err(format!("region {id} has {peers:?}"))
+    let is_whole = peers.len() == VOTERS && peers.iter().all(is_voter);
+    ensure(is_whole, || format!("region {} has {peers:?}", info.region.id))
 }
 
 async fn has_caught_up(stores: &[StoreInfo], info: &RegionInfo) -> Result<(), String> {

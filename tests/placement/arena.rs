@@ -1,7 +1,7 @@
 //! A playground with many small regions, and what is asked of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -43,6 +43,14 @@ pub(crate) struct Scale {
     pub(crate) patience: Duration,
 }
 
+/// What else happens while stores come and go. The outcome has to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disturbance {
+    None,
+    /// The placement driver is killed, and started again, when the first regions have been moved.
+    RestartOfPd,
+}
+
 /// Scenarios are timed, and each has a whole cluster.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -54,6 +62,10 @@ pub(crate) struct Arena {
     scale: Scale,
     keys_per_lane: u64,
     pub(crate) moves: Moves,
+    /// Where the replicas were before the scenario began.
+    stores_before: BTreeMap<RegionId, BTreeSet<StoreId>>,
+    /// What nodes had received before the scenario began.
+    bytes_before: BTreeMap<String, u64>,
     /// The last to go.
     _turn: MutexGuard<'static, ()>,
 }
@@ -82,7 +94,18 @@ impl Arena {
         let connected = runtime.block_on(Client::connect(&[sandbox.pd()], options));
         let client = connected.expect("the cluster answers");
         let (scale, moves) = (*scale, Moves::default());
-        Self { sandbox, playground, runtime, client, scale, keys_per_lane: 0, moves, _turn: turn }
+        Self {
+            sandbox,
+            playground,
+            runtime,
+            client,
+            scale,
+            keys_per_lane: 0,
+            moves,
+            stores_before: BTreeMap::new(),
+            bytes_before: BTreeMap::new(),
+            _turn: turn,
+        }
     }
 
     fn admin(&self) -> Admin {
@@ -179,18 +202,59 @@ impl Arena {
         self.sandbox.ok(&["playground", "start", node]);
     }
 
+    pub(crate) fn disturb(&mut self, disturbance: Disturbance) {
+        if disturbance == Disturbance::RestartOfPd {
+            let before = self.moves.count();
+            self.until("something is moved", |arena| arena.moves.count() > before + 4);
+            self.kill("pd-1");
+            self.revive("pd-1");
+        }
+    }
+
     /// What each store has, as the placement driver tells tools.
     pub(crate) fn spread(&self) -> Spread {
         Spread::read(&http_json(&self.sandbox.pd(), "/pd/api/v1/stores"))
     }
 
-    /// Bytes that the stores have received as snapshots.
+    /// Waits until what was loaded is in balance. From here on it is counted what is moved.
+    pub(crate) fn begin(&mut self) {
+        self.until_calm(Instant::now(), SETTLED);
+        self.moves.begin_anew();
+        self.stores_before = self.stores_of_regions();
+        self.bytes_before = self.received_bytes();
+    }
+
+    fn stores_of_regions(&self) -> BTreeMap<RegionId, BTreeSet<StoreId>> {
+        let regions = self.regions().into_iter().map(|info| info.region);
+        regions.map(|it| (it.id, it.peers.iter().map(|peer| peer.store).collect())).collect()
+    }
+
+    /// Nothing was moved that had been moved already: of each region as many replicas were made as it has on stores where
+    /// it had none.
+    pub(crate) fn assert_nothing_moved_twice(&self) {
+        let after = self.stores_of_regions();
+        let again = self.stores_before.iter().filter_map(|(region, before)| {
+            let needed = after.get(region)?.difference(before).count();
+            let made = self.moves.copies_of(*region);
+            (made.len() > needed).then_some((*region, needed, made))
+        });
+        let again: Vec<(RegionId, usize, &[String])> = again.collect();
+        assert_eq!(again, [], "regions, replicas needed, and made: {}", self.moves);
+    }
+
+    /// Bytes of snapshots that living nodes have received since the scenario began.
     pub(crate) fn moved_bytes(&self) -> u64 {
+        let before = |node: &String| self.bytes_before.get(node).copied().unwrap_or(0);
+        self.received_bytes().iter().map(|(node, now)| now - before(node)).sum()
+    }
+
+    /// Bytes that each living node has received as snapshots, by its address.
+    fn received_bytes(&self) -> BTreeMap<String, u64> {
         let status = self.sandbox.json(&["playground", "status"]);
         let nodes = status["playground"]["nodes"].as_array().expect("a list");
         let addresses = nodes.iter().filter_map(|node| node["status_address"].as_str());
         let series = "flotilla_snapshot_bytes_total{type=\"received\"}";
-        addresses.filter_map(|address| metric(address, series)).sum()
+        addresses.filter_map(|it| Some((it.to_owned(), metric(it, series)?))).collect()
     }
 
     /// Has a region changed.
@@ -293,9 +357,9 @@ impl Arena {
         operators.is_ok_and(|operators| operators.running.is_empty())
     }
 
-    /// Waits until everything is in balance and nothing was moved for as long as the scale says. The time from `began`
-    /// to the last move.
-    pub(crate) fn until_calm(&mut self, began: Instant) -> Duration {
+    /// Waits until everything is in balance and nothing was moved for as long as `calm`. The time from `began` to the
+    /// last move.
+    pub(crate) fn until_calm(&mut self, began: Instant, calm: Duration) -> Duration {
         let patience = self.scale.patience;
         let (mut last, mut moved) = (Instant::now(), self.moves.count());
         loop {
@@ -304,7 +368,7 @@ impl Arena {
             if self.moves.count() != moved || !is_idle || !spread.is_balanced() {
                 (last, moved) = (Instant::now(), self.moves.count());
             }
-            if last.elapsed() >= self.scale.calm {
+            if last.elapsed() >= calm {
                 return last - began;
             }
             let moves = &self.moves;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    arena::{Arena, Scale},
+    arena::{Arena, Disturbance, Scale},
     common::say,
     spread::Spread,
 };
@@ -11,22 +11,25 @@ use crate::{
 /// The store that is to go.
 const LEAVING: &str = "store-2";
 
-pub(crate) fn run(scale: &Scale) {
+pub(crate) fn run(scale: &Scale, disturbance: Disturbance) {
     let mut arena = Arena::start(4, scale);
     arena.load();
+    arena.begin();
     let before = arena.spread();
     let traffic = arena.traffic();
     let leaving = arena.store_id(LEAVING);
     let began = Instant::now();
     arena.drain(leaving);
+    arena.disturb(disturbance);
     arena.until("it is a tombstone", |arena| arena.is_buried(leaving));
     let seconds = began.elapsed().as_secs_f64();
     let calls = traffic.finish();
     assert!(arena.all_have_three_voters(|peer| peer.store != leaving));
     let after = arena.spread();
     assert_eq!(after.stores(), 3);
+    arena.assert_nothing_moved_twice();
     let (moves, mebibytes) = (&arena.moves, arena.moved_bytes() >> 20);
-    say(&format!("placement: drain: {} regions", arena.regions().len()));
+    say(&format!("placement: drain, {disturbance:?}: {} regions", arena.regions().len()));
     say(&Spread::head());
     say(&before.row("before"));
     say(&after.row("after"));

@@ -4,35 +4,25 @@
 use std::time::Instant;
 
 use crate::{
-    arena::{Arena, Scale},
+    arena::{Arena, Disturbance, Scale},
     common::say,
     spread::Spread,
 };
 
-/// What else happens meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disturbance {
-    None,
-    /// The placement driver is killed, and started again, when a store has its first replicas.
-    RestartOfPd,
-}
-
 pub(crate) fn run(scale: &Scale, disturbance: Disturbance) {
     let mut arena = Arena::start(3, scale);
     arena.load();
+    arena.begin();
     let before = arena.spread();
     let traffic = arena.traffic();
     let began = Instant::now();
     arena.add_stores(2);
-    if disturbance == Disturbance::RestartOfPd {
-        arena.until("something is moved", |arena| arena.moves.count() > 4);
-        arena.kill("pd-1");
-        arena.revive("pd-1");
-    }
-    let took = arena.until_calm(began);
+    arena.disturb(disturbance);
+    let took = arena.until_calm(began, scale.calm);
     let calls = traffic.finish();
     let after = arena.spread();
     assert_eq!(after.stores(), 5);
+    arena.assert_nothing_moved_twice();
     let (seconds, mebibytes) = (took.as_secs_f64(), arena.moved_bytes() >> 20);
     say(&format!("placement: grow, {disturbance:?}: {} regions", arena.regions().len()));
     say(&Spread::head());

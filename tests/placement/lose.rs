@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use crate::{
-    arena::{Arena, Scale},
+    arena::{Arena, Disturbance, Scale},
     common::say,
     spread::Spread,
 };
 
 /// The store that is lost; its neighbour is empty until then.
 const LOST: &str = "store-2";
-/// A store that is silent for longer is not waited for; the least that counts.
-pub(crate) const DOWN_TIME: &str = "20s";
+/// A store that is silent for longer is not waited for; the least that is possible.
+pub(crate) const DOWN_TIME: &str = "10s";
 
 /// How the cluster learns that it will not come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,11 @@ pub(crate) enum Farewell {
     Silent,
 }
 
-pub(crate) fn run(scale: &Scale, farewell: Farewell) {
+pub(crate) fn run(scale: &Scale, farewell: Farewell, disturbance: Disturbance) {
     let mut arena = Arena::start(4, scale);
     arena.set("max-store-down-time", DOWN_TIME);
     arena.load();
+    arena.begin();
     let before = arena.spread();
     let traffic = arena.traffic();
     let lost = arena.store_id(LOST);
@@ -34,6 +35,7 @@ pub(crate) fn run(scale: &Scale, farewell: Farewell) {
     if farewell == Farewell::Removed {
         arena.remove(lost);
     }
+    arena.disturb(disturbance);
     arena.until("three voters elsewhere", |arena| {
         arena.all_have_three_voters(|peer| peer.store != lost)
     });
@@ -41,8 +43,12 @@ pub(crate) fn run(scale: &Scale, farewell: Farewell) {
     let calls = traffic.finish();
     let after = arena.spread();
     assert_eq!(after.stores(), 3);
+    arena.assert_nothing_moved_twice();
     let (moves, mebibytes) = (&arena.moves, arena.moved_bytes() >> 20);
-    say(&format!("placement: lose, {farewell:?}: {} regions", arena.regions().len()));
+    say(&format!(
+        "placement: lose, {farewell:?}, {disturbance:?}: {} regions",
+        arena.regions().len()
+    ));
     say(&Spread::head());
     say(&before.row("before"));
     say(&after.row("after"));

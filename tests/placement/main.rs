@@ -19,7 +19,7 @@ mod zones;
 
 use std::time::Duration;
 
-use arena::{Arena, Scale};
+use arena::{Arena, Disturbance, Scale};
 use flotilla_base::ByteSize;
 use flotilla_client::RegionChange;
 use lose::Farewell;
@@ -43,47 +43,50 @@ const SAMPLE: Scale = Scale {
 #[test]
 #[ignore = "takes minutes: make placement"]
 fn loss() {
-    lose::run(&FULL, Farewell::Removed);
-    lose::run(&FULL, Farewell::Silent);
+    lose::run(&FULL, Farewell::Removed, Disturbance::None);
+    lose::run(&FULL, Farewell::Silent, Disturbance::None);
+    lose::run(&FULL, Farewell::Silent, Disturbance::RestartOfPd);
 }
 
 #[test]
 #[ignore = "takes minutes: make placement"]
 fn departure() {
-    drain::run(&FULL);
+    drain::run(&FULL, Disturbance::None);
+    drain::run(&FULL, Disturbance::RestartOfPd);
 }
 
 #[test]
 #[ignore = "takes minutes: make placement"]
 fn zones_are_kept() {
-    zones::run(&FULL);
+    zones::run(&FULL, Disturbance::None);
+    zones::run(&FULL, Disturbance::RestartOfPd);
 }
 
 #[test]
 #[ignore = "takes minutes: make placement"]
 fn growth() {
-    grow::run(&FULL, grow::Disturbance::None);
-    grow::run(&FULL, grow::Disturbance::RestartOfPd);
+    grow::run(&FULL, Disturbance::None);
+    grow::run(&FULL, Disturbance::RestartOfPd);
 }
 
 #[test]
 fn sampled_loss() {
-    lose::run(&SAMPLE, Farewell::Silent);
+    lose::run(&SAMPLE, Farewell::Silent, Disturbance::None);
 }
 
 #[test]
 fn sampled_departure() {
-    drain::run(&SAMPLE);
+    drain::run(&SAMPLE, Disturbance::RestartOfPd);
 }
 
 #[test]
 fn sampled_zones() {
-    zones::run(&SAMPLE);
+    zones::run(&SAMPLE, Disturbance::None);
 }
 
 #[test]
 fn sampled_growth() {
-    grow::run(&SAMPLE, grow::Disturbance::None);
+    grow::run(&SAMPLE, Disturbance::None);
 }
 
 /// What the scenarios are made of, with one move by hand: each figure shows it, and the client notices nothing.

@@ -8,7 +8,7 @@ use std::{
 use flotilla_base::StoreId;
 
 use crate::{
-    arena::{Arena, Scale},
+    arena::{Arena, Disturbance, Scale},
     common::say,
     lose::DOWN_TIME,
 };
@@ -16,7 +16,7 @@ use crate::{
 /// The store that is gone; another one stands in its zone.
 const LOST: &str = "store-2";
 
-pub(crate) fn run(scale: &Scale) {
+pub(crate) fn run(scale: &Scale, disturbance: Disturbance) {
     let mut arena = Arena::start(6, scale);
     arena.set("location-labels", "zone");
     arena.set("max-store-down-time", DOWN_TIME);
@@ -26,15 +26,18 @@ pub(crate) fn run(scale: &Scale) {
     let began = Instant::now();
     arena.until("a replica in each zone", |arena| are_spread(arena, &zones, None));
     let spread = began.elapsed().as_secs_f64();
+    arena.begin();
     let traffic = arena.traffic();
     let lost = arena.store_id(LOST);
     let began = Instant::now();
     arena.kill(LOST);
+    arena.disturb(disturbance);
     arena.until("the same without the store", |arena| are_spread(arena, &zones, Some(lost)));
     let whole = began.elapsed().as_secs_f64();
     let calls = traffic.finish();
+    arena.assert_nothing_moved_twice();
     let (moves, mebibytes) = (&arena.moves, arena.moved_bytes() >> 20);
-    say(&format!("placement: zones: {} regions", arena.regions().len()));
+    say(&format!("placement: zones, {disturbance:?}: {} regions", arena.regions().len()));
     say(&format!("a replica in each of three zones {spread:.1} s behind the load"));
     say(&format!(
         "and again {whole:.1} s behind the death of a store; {moves}; {mebibytes} MiB moved; {calls} calls, no error"

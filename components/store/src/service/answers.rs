@@ -92,7 +92,10 @@ impl AnswerMemory {
 }
 
 fn full() -> Rejection {
-    Rejection::region(error::server_is_busy("too many answers wait for their clients"))
+    Rejection::region(error::server_is_busy_for(
+        "too many answers wait for their clients",
+        error::BACKOFF,
+    ))
 }
 
 /// A service whose answers keep their room until their bodies have been handed over.

@@ -80,7 +80,10 @@ impl<R: Regions> RawService<R> {
             Ok(Err(failure @ SplitFailure::NoIds(PdLinkError::Refused(_)))) => {
                 Err(Rejection::region(error::other(&failure.to_string())))
             }
-            Ok(Err(failure)) => Err(Rejection::region(error::server_is_busy(&failure.to_string()))),
+            Ok(Err(failure)) => Err(Rejection::region(error::server_is_busy_for(
+                &failure.to_string(),
+                error::BACKOFF,
+            ))),
             Err(_elapsed) => {
                 let text = "the region was not split before the deadline; it may still be";
                 Err(Rejection::region(error::server_is_busy(text)))

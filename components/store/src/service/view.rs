@@ -85,7 +85,10 @@ impl From<Rejection> for Stop {
 impl From<NotRead> for Rejection {
     fn from(not_read: NotRead) -> Self {
         match not_read {
-            NotRead::Full => Self::region(error::server_is_busy("too many reads are waiting")),
+            NotRead::Full => Self::region(error::server_is_busy_for(
+                "too many reads are waiting",
+                error::BACKOFF,
+            )),
             NotRead::Late => Self::deadline(),
             NotRead::Panicked => internal("the read failed inside; see the store's log"),
         }
