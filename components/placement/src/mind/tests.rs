@@ -233,9 +233,11 @@ fn a_store_whose_replicas_have_just_come_gives_them_later_itself() {
 fn what_waits_to_leave_a_store_is_not_moved_for_balance() {
     let mut premises = premises(4, &[4; 60]);
     premises.stores.get_mut(&StoreId(2)).expect("known").state = crate::StoreState::Offline;
-    let patient = StorePolicy { add_peers_per_minute: Some(2), ..StorePolicy::USUAL };
-    premises.policy.stores.insert(StoreId(4), patient);
+    premises.policy.set("replica-schedule-limit", "0").expect("possible");
     let mut paper = Paper(Forecast::new(premises));
+    paper.run(600_000);
+    assert_eq!(paper.moves().len(), 0, "the empty store is left to the repair");
+    paper.0.policy.set("replica-schedule-limit", "64").expect("possible");
     let leaving = paper.carried()[1].1;
     paper.settle();
     assert_eq!(paper.moves().len() as u64, leaving, "{:?}", paper.carried());
