@@ -151,7 +151,7 @@ impl Decided {
     /// the log.
     pub(crate) fn check(&self, state: &MetaState) -> Result<(), Refusal> {
         match self {
-            Self::Settings(settings) => state.check_settings(settings).map(drop),
+            Self::Settings(settings) => state.check_new_settings(settings),
             Self::Store(store, policy) => state.check_treatment(*store, policy),
             Self::StoreStays(_) => Ok(()),
             Self::Scheduler(name, policy) => state.check_scheduler(*name, policy.as_ref()),

@@ -153,8 +153,7 @@ impl<'a> Leading<'a> {
     /// Whether the store may be told to leave. What is seen goes first, since it says what can be done about it.
     fn check_removal(&self, id: StoreId, leave: Leave) -> Result<(), Denied> {
         self.check_member(id)?;
-        let replicas = self.state.cluster().map_or(0, |cluster| cluster.max_replicas);
-        self.scheduling().check_removal(id, leave, replicas)?;
+        self.scheduling().check_removal(id, leave)?;
         Ok(self.state.check_removal(id)?)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     forecast::{Forecast, Outlook, Premises},
     meta::{StoreRecord, StoreState},
     policy::{Policy, PolicyRefusal, check_label},
+    rule::{Labels, RuleRefusal},
     schedule::COOL_DOWN,
     view::{StoreLoad, StoreStats, StoreStatus},
 };
@@ -59,6 +60,9 @@ pub enum SuppositionRefusal {
         /// What would be possible, in a sentence.
         possible: String,
     },
+    /// Those that stay could not keep a rule.
+    #[error("without what would go {0}")]
+    Needed(RuleRefusal),
     /// Too many would come.
     #[error("{0} stores cannot be supposed to come: at most {COME_MAX} are possible")]
     TooMany(usize),
@@ -174,7 +178,20 @@ impl Premises {
             self.stores.insert(id, record);
             self.statuses.insert(id, StoreStatus { stats, ..StoreStatus::default() });
         }
+        self.check_rules(go)?;
         Ok(StoreId(last + 1))
+    }
+
+    /// Whether the rules can be kept without those that go.
+    fn check_rules(&self, go: &BTreeSet<StoreId>) -> Result<(), SuppositionRefusal> {
+        let is_there = |store: &&StoreRecord| self.statuses.contains_key(&store.id);
+        let labels = |wanted: &dyn Fn(&StoreRecord) -> bool| -> Vec<Labels<'_>> {
+            let stores = self.stores.values().filter(is_there).filter(|store| wanted(store));
+            stores.map(|store| self.policy.labels(store)).collect()
+        };
+        let stay = labels(&|store| store.state == StoreState::Up);
+        let gone = labels(&|store| go.contains(&store.id));
+        self.policy.check_departure(&stay, &gone).map_err(SuppositionRefusal::Needed)
     }
 
     fn check_going(&self, come: usize, go: &BTreeSet<StoreId>) -> Result<(), SuppositionRefusal> {
@@ -213,8 +230,9 @@ impl Premises {
 }
 
 impl Policy {
-    /// Replicas that a region has at most.
-    fn replicas_max(&self) -> u32 {
+    /// Replicas that a region has at most: so many stores are needed in any case.
+    #[must_use]
+    pub fn replicas_max(&self) -> u32 {
         let of_rules = |(_, rules): (_, Vec<&crate::Rule>)| match rules.as_slice() {
             [] => self.max_replicas,
             rules => rules.iter().fold(0, |sum: u32, rule| sum.saturating_add(rule.count)),

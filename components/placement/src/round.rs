@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flotilla_base::RegionId;
+use flotilla_base::{Peer, RegionId};
 
 use crate::{
     decision::Intent,
@@ -33,9 +33,11 @@ impl<'a> Round<'a> {
         !self.taken.contains(&region) && self.operators.check_free(region).is_ok()
     }
 
-    /// Whether a region may be moved for the sake of balance: it is free, it is led, and all its peers are well.
+    /// Whether a region may be moved for the sake of balance: it is free, it is led, all its peers are well, and none is on
+    /// a store that does not stay. That one goes first, and perhaps to just the store that this would have left.
     pub(crate) fn is_movable(&self, info: &RegionInfo) -> bool {
-        let is_well = |peer: &_| has_caught_up(info, *peer);
+        let is_well =
+            |peer: &Peer| has_caught_up(info, *peer) && !self.fleet.sight.is_lost(peer.store);
         self.is_free(info.region.id)
             && info.leader.is_some()
             && info.region.peers.iter().all(is_well)

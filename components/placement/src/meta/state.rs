@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     BootstrapPlan, Policy, PolicyRefusal, RuleBook, SchedulerName, SchedulerPolicy, SettingRefusal,
-    StorePolicy, ids::IdBatch, rule::Labels, scatter::ScatterOutcome,
+    StorePolicy,
+    ids::IdBatch,
+    rule::{Labels, RuleRefusal},
+    scatter::ScatterOutcome,
 };
 
 /// Recorded with the cluster's identity, where it has stood from the beginning.
@@ -137,6 +140,14 @@ pub enum Refusal {
         left: usize,
         /// Stores that a region needs.
         replicas: u32,
+    },
+    /// A rule could not be kept without it.
+    #[error("store {store} cannot be removed: without it {rule}")]
+    Needed {
+        /// The store that was to go.
+        store: StoreId,
+        /// The rule.
+        rule: RuleRefusal,
     },
     /// Its regions are not being moved away, so they cannot all be gone.
     #[error("store {0} is no tombstone: nobody has asked for its removal")]
@@ -370,14 +381,13 @@ impl MetaState {
             StoreState::Offline => return Ok(()),
             StoreState::Up => {}
         }
-        let stays = |store: &&StoreRecord| store.id != id && store.state == StoreState::Up;
-        let left = self.stores.values().filter(stays).count();
-        match self.cluster.map(|cluster| cluster.max_replicas) {
-            Some(replicas) if left < replicas as usize => {
-                Err(Refusal::TooFewStores { store: id, left, replicas })
-            }
-            _ => Ok(()),
+        let stay = self.labels_of_others(id);
+        let (left, replicas) = (stay.len(), self.policy.replicas_max());
+        if left < replicas as usize {
+            return Err(Refusal::TooFewStores { store: id, left, replicas });
         }
+        let departed = self.policy.check_departure(&stay, &[self.policy.labels(known)]);
+        departed.map_err(|rule| Refusal::Needed { store: id, rule })
     }
 
     /// Whether all is moved away is known from heartbeats, by the leader that proposes it.
@@ -432,6 +442,28 @@ impl MetaState {
             changed.set(name, value)?;
         }
         Ok(changed)
+    }
+
+    /// Whether these settings may be set now: they make sense, and where they ask for other replicas there are stores for
+    /// these. Whoever applies them does not ask for the stores once more.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give, or that there are too few stores.
+    pub fn check_new_settings(&self, settings: &[(String, String)]) -> Result<(), Refusal> {
+        let changed = self.check_settings(settings)?;
+        // The first stores are still to come.
+        if self.bootstrap.is_none() || changed.default_rule() == self.policy.default_rule() {
+            return Ok(());
+        }
+        let checked = changed.check_stores(&self.labels_of_others(StoreId(0)));
+        let is_mended = || self.policy.check_stores(&self.labels_of_others(StoreId(0))).is_err();
+        match checked {
+            // What is not possible as it is may become better step by step.
+            Err(_still) if is_mended() && changed.max_replicas <= self.policy.max_replicas => {
+                Ok(())
+            }
+            checked => Ok(checked.map_err(PolicyRefusal::Rule)?),
+        }
     }
 
     fn treat_store(
@@ -567,13 +599,14 @@ impl MetaState {
     /// The [`Refusal`] that applying would give, or the first rule for which there are too few stores.
     pub fn check_new_rules(&self, book: &RuleBook) -> Result<(), Refusal> {
         self.check_rules(book.revision(), book)?;
-        let stay = self.stores.values().filter(|record| record.state == StoreState::Up);
-        let labels = stay.map(|record| Labels {
-            by_hand: &self.policy.store(record.id).labels,
-            registered: &record.labels,
-        });
-        let labels: Vec<Labels<'_>> = labels.collect();
-        Ok(book.check_stores(&self.policy.rules, &labels).map_err(PolicyRefusal::Rule)?)
+        let checked = book.check_stores(&self.policy.rules, &self.labels_of_others(StoreId(0)));
+        Ok(checked.map_err(PolicyRefusal::Rule)?)
+    }
+
+    /// The labels of the stores that are to stay, without that of `id`.
+    fn labels_of_others(&self, id: StoreId) -> Vec<Labels<'_>> {
+        let stays = |store: &&StoreRecord| store.id != id && store.state == StoreState::Up;
+        self.stores.values().filter(stays).map(|store| self.policy.labels(store)).collect()
     }
 
     fn set_store_state(

@@ -266,6 +266,65 @@ fn bootstraps_once() {
     assert_eq!(member.state.bootstrap(), Some(&plan));
 }
 
+/// Stores 1 to `count`, of which the first is in a zone of its own.
+fn member_with_stores(count: u64) -> Member {
+    let mut member = initialised();
+    for id in 1..=count {
+        let zone = if id == 1 { "south" } else { "north" };
+        let labels = vec![("zone".to_owned(), zone.to_owned())];
+        let port = 20160 + u16::try_from(id).expect("small");
+        let record = StoreRecord { labels, ..store(id, port) };
+        member.apply(MetaChange::PutStore(record)).expect("free address");
+    }
+    member
+}
+
+#[test]
+fn a_store_that_a_rule_needs_does_not_leave() {
+    let removed = |stores, rules: &str, id| {
+        let mut member = member_with_stores(stores);
+        member.apply(MetaChange::PutRules { revision: 0, book: book(rules) }).expect("sound");
+        member.apply(MetaChange::RemoveStore(StoreId(id)))
+    };
+    let south = "a/a voter 1 zone:in=south; a/b voter 2";
+    let needed = removed(5, south, 1).expect_err("there is no other").to_string();
+    for part in ["store 1 cannot be removed: without it placement rule \"a/a\"", "the zone north"] {
+        assert!(needed.contains(part), "{needed:?} lacks {part:?}");
+    }
+    assert_eq!(removed(5, south, 2), Ok(Answer::Done));
+    let five = Refusal::TooFewStores { store: StoreId(2), left: 4, replicas: 5 };
+    assert_eq!(removed(5, "a/a voter 5", 2), Err(five));
+    assert_eq!(removed(3, "a/a voter 1", 2), Ok(Answer::Done), "no key has three replicas");
+    // Nobody has it: that is not the fault of whoever goes.
+    assert_eq!(removed(4, "a/a voter 2; a/b voter 1 zone:in=west", 2), Ok(Answer::Done));
+}
+
+#[test]
+fn replicas_that_nobody_could_hold_are_not_asked_for() {
+    let set = |member: &Member, settings: &[(&str, &str)]| {
+        let owned = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        member.state.check_new_settings(&owned.collect::<Vec<_>>()).map_err(|it| it.to_string())
+    };
+    let mut member = member_with_stores(3);
+    assert_eq!(set(&member, &[("max-replicas", "7")]), Ok(()), "the stores are still to come");
+    let ids = IdBatch { first: 1, last: 8 };
+    let plan = plan_bootstrap(member.state.stores(), 3, ids, 1).expect("three stores");
+    member.apply(MetaChange::AllocWindow { ids: 8 }).expect("granted");
+    member.apply(MetaChange::Bootstrap(plan)).expect("sound");
+    let refused = set(&member, &[("max-replicas", "5")]).expect_err("three stores");
+    assert!(refused.contains("3 of 3 stores") && refused.contains("A count of 3"), "{refused}");
+    let isolated = [("location-labels", "zone"), ("isolation-level", "zone")];
+    assert_eq!(set(&member, &isolated[..1]), Ok(()));
+    let refused = set(&member, &isolated).expect_err("two zones");
+    assert!(refused.contains("in 2 places of the kind zone"), "{refused}");
+    assert_eq!(set(&member, &[("halt-scheduling", "true")]), Ok(()));
+    // Whoever has got there somehow comes back step by step.
+    let seven = MetaChange::Set(vec![("max-replicas".to_owned(), "7".to_owned())]);
+    member.apply(seven).expect("a member applies what was decided");
+    assert_eq!(set(&member, &[("max-replicas", "5")]), Ok(()));
+    assert_eq!(set(&member, &[("max-replicas", "3")]), Ok(()));
+}
+
 #[test]
 fn rules_are_replaced_by_whoever_has_read_them() {
     let mut member = initialised();

@@ -228,6 +228,22 @@ fn a_store_whose_replicas_have_just_come_gives_them_later_itself() {
     assert!(is_even && moves <= 21, "{moves} moves, 20 are enough: {:?}", replicas(&paper));
 }
 
+/// Each region has one store left where it has no replica: whatever balance moves there meanwhile has to come back.
+#[test]
+fn what_waits_to_leave_a_store_is_not_moved_for_balance() {
+    let mut premises = premises(4, &[4; 60]);
+    premises.stores.get_mut(&StoreId(2)).expect("known").state = crate::StoreState::Offline;
+    premises.policy.set("replica-schedule-limit", "0").expect("possible");
+    let mut paper = Paper(Forecast::new(premises));
+    paper.run(600_000);
+    assert_eq!(paper.moves().len(), 0, "the empty store is left to the repair");
+    paper.0.policy.set("replica-schedule-limit", "64").expect("possible");
+    let leaving = paper.carried()[1].1;
+    paper.settle();
+    assert_eq!(paper.moves().len() as u64, leaving, "{:?}", paper.carried());
+    assert_eq!((leaving, paper.carried()[1].1), (60, 0));
+}
+
 /// Those that come to it first are those of which the store that is to have them has a replica already: they would go to a
 /// third one, which would have to give others on.
 #[test]

@@ -8,6 +8,7 @@ use flotilla_base::{RegionId, StoreId};
 use super::{change::Sight, shape::Shape};
 use crate::{
     meta::{StoreRecord, StoreState},
+    rule::{Labels, RuleRefusal},
     view::StoreHealth,
 };
 
@@ -51,7 +52,8 @@ pub enum RemovalRefusal {
     /// The same of a store that is to be emptied.
     #[error(
         "store {store} cannot be emptied: {up} other stores are up, and each region has {replicas} replicas, one to a \
-         store. Start one more store first, or let each region have {up} replicas (setting replication.max-replicas)"
+         store. Start one more store first{}",
+        if *up > 0 { format!(", or let each region have {up} replicas (setting replication.max-replicas)") } else { String::new() }
     )]
     TooFewToDrain {
         /// The store.
@@ -60,6 +62,14 @@ pub enum RemovalRefusal {
         up: usize,
         /// Stores that a region needs.
         replicas: u32,
+    },
+    /// A rule could not be kept without it.
+    #[error("store {store} cannot be removed: without it {rule}")]
+    Needed {
+        /// The store.
+        store: StoreId,
+        /// The rule.
+        rule: RuleRefusal,
     },
     /// A region could not go on without it.
     #[error(
@@ -81,17 +91,11 @@ pub enum RemovalRefusal {
 }
 
 impl Sight<'_> {
-    /// Whether a store of the cluster may be told to leave, each region having `replicas` voters. One that is leaving
-    /// already may be told again.
+    /// Whether a store of the cluster may be told to leave. One that is leaving already may be told again.
     ///
     /// # Errors
     /// [`RemovalRefusal`]
-    pub fn check_removal(
-        &self,
-        store: StoreId,
-        leave: Leave,
-        replicas: u32,
-    ) -> Result<(), RemovalRefusal> {
+    pub fn check_removal(&self, store: StoreId, leave: Leave) -> Result<(), RemovalRefusal> {
         let is_leaving = |record: &StoreRecord| record.state == StoreState::Offline;
         if self.stores.get(&store).is_some_and(is_leaving) {
             return Ok(());
@@ -105,14 +109,7 @@ impl Sight<'_> {
         if serves && leave == Leave::Lost {
             return Err(RemovalRefusal::InUse { store, state });
         }
-        let stays = |other: &&StoreId| **other != store && self.check_target(**other).is_ok();
-        let up = self.stores.keys().filter(stays).count();
-        if up < replicas as usize {
-            return Err(match leave {
-                Leave::Drain => RemovalRefusal::TooFewToDrain { store, up, replicas },
-                Leave::Lost => RemovalRefusal::TooFewUp { store, up, replicas },
-            });
-        }
+        self.check_those_that_stay(store, leave)?;
         let regions = self.view.regions();
         if regions.has_holes() {
             return Err(RemovalRefusal::RegionsUnknown(store));
@@ -124,5 +121,23 @@ impl Sight<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the other stores that are up can hold every replica.
+    fn check_those_that_stay(&self, store: StoreId, leave: Leave) -> Result<(), RemovalRefusal> {
+        let stays = |it: &&StoreRecord| it.id != store && self.check_target(it.id).is_ok();
+        let stay = self.stores.values().filter(stays).map(|it| self.policy.labels(it));
+        let stay: Vec<Labels<'_>> = stay.collect();
+        let (up, replicas) = (stay.len(), self.policy.replicas_max());
+        if up < replicas as usize {
+            return Err(match leave {
+                Leave::Drain => RemovalRefusal::TooFewToDrain { store, up, replicas },
+                Leave::Lost => RemovalRefusal::TooFewUp { store, up, replicas },
+            });
+        }
+        let goes: Vec<_> =
+            self.stores.get(&store).map(|it| self.policy.labels(it)).into_iter().collect();
+        let departed = self.policy.check_departure(&stay, &goes);
+        departed.map_err(|rule| RemovalRefusal::Needed { store, rule })
     }
 }

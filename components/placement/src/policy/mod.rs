@@ -18,7 +18,10 @@ pub use settings::{Limits, Locations, Repairs, SettingRefusal, Settings};
 pub use store::{PolicyRefusal, StorePolicy, check_label};
 pub use text::{duration_text, parse_duration};
 
-use crate::rule::RuleBook;
+use crate::{
+    meta::StoreRecord,
+    rule::{Labels, RuleBook},
+};
 
 /// Everything that people have decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,5 +57,11 @@ impl Policy {
     pub fn store(&self, store: StoreId) -> &StorePolicy {
         static USUAL: StorePolicy = StorePolicy::USUAL;
         self.stores.get(&store).unwrap_or(&USUAL)
+    }
+
+    /// The labels of a store: what people have set goes first.
+    #[must_use]
+    pub fn labels<'a>(&'a self, store: &'a StoreRecord) -> Labels<'a> {
+        Labels { by_hand: &self.store(store.id).labels, registered: &store.labels }
     }
 }

@@ -100,6 +100,9 @@ impl Default for Settings {
     }
 }
 
+/// A store that is started again is back within less.
+const MAX_STORE_DOWN_MIN: Span = Span::from_millis(10_000);
+
 /// Why a setting is not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingRefusal {
@@ -334,10 +337,10 @@ static ENTRIES: [Entry; 17] = [
     Entry {
         name: "schedule.max-store-down-time",
         value: Value::Other(
-            "a duration of at least 1s is possible, such as 30m or 1h30m",
+            "a duration of at least 10s is possible, such as 30m or 1h30m",
             |policy| duration_text(policy.settings.max_store_down),
             |policy, text| {
-                let span = parse_duration(text).filter(|span| span.as_millis() >= 1_000)?;
+                let span = parse_duration(text).filter(|span| *span >= MAX_STORE_DOWN_MIN)?;
                 policy.settings.max_store_down = span;
                 Some(())
             },
@@ -398,7 +401,7 @@ mod tests {
             ("low-space-ratio", "1.1"),
             ("low-space-ratio", "NaN"),
             ("max-store-down-time", "10"),
-            ("max-store-down-time", "0s"),
+            ("max-store-down-time", "9s"),
             ("location-labels", "zone,zone"),
             ("location-labels", "zone,a b"),
             ("isolation-level", "rack"),

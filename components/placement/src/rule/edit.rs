@@ -48,13 +48,44 @@ impl Policy {
         }
     }
 
+    /// The rule of the settings, where it applies to some keys.
+    fn default_in_use(&self) -> Option<Rule> {
+        let rules = self.rules.rules();
+        let is_covered = !rules.is_empty() && self.rules.segments().all(|(_, it)| !it.is_empty());
+        (!is_covered).then(|| self.default_rule())
+    }
+
     /// All rules in their order, with the default where it applies to some keys.
     #[must_use]
     pub fn all_rules(&self) -> Vec<Rule> {
-        let rules = self.rules.rules();
-        let is_covered = !rules.is_empty() && self.rules.segments().all(|(_, it)| !it.is_empty());
-        let default = (!is_covered).then(|| self.default_rule());
-        default.into_iter().chain(rules.iter().cloned()).collect()
+        self.default_in_use().into_iter().chain(self.rules.rules().iter().cloned()).collect()
+    }
+
+    /// Whether these stores are enough for every rule, the default included.
+    ///
+    /// # Errors
+    /// [`RuleRefusal`]: the first rule for which there are too few, or several that ask for the same.
+    pub fn check_stores(&self, stores: &[Labels<'_>]) -> Result<(), RuleRefusal> {
+        if let Some(default) = self.default_in_use() {
+            default.check_stores(stores)?;
+        }
+        self.rules.check_stores(&RuleBook::default(), stores)
+    }
+
+    /// Whether those that `stay` are enough when others `go`. What was not possible with all of them, either, keeps nobody
+    /// from going.
+    ///
+    /// # Errors
+    /// [`RuleRefusal`]: the first rule for which too few would stay.
+    pub fn check_departure<'a>(
+        &self,
+        stay: &[Labels<'a>],
+        go: &[Labels<'a>],
+    ) -> Result<(), RuleRefusal> {
+        self.check_stores(stay).or_else(|refusal| match self.check_stores(&[stay, go].concat()) {
+            Ok(()) => Err(refusal),
+            Err(_anyhow) => Ok(()),
+        })
     }
 
     /// What becomes of the rules. Whether they make sense says [`RuleBook::check`], and whether there are stores for them

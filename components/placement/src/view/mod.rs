@@ -129,9 +129,12 @@ impl ClusterView {
         let reported = self.stores.get(&store).map(|status| status.heard);
         let line = self.lines.get(&store);
         let heard = reported.max(line.map(StoreLine::opened)).unwrap_or(self.opened);
-        let by_silence = StoreHealth::after(now.since(heard), self.max_store_down);
+        let silence = now.since(heard);
+        let by_silence = StoreHealth::after(silence, self.max_store_down);
         match (line, reported) {
-            (Some(line), _) if !line.is_open() => by_silence.max(StoreHealth::Disconnected),
+            (Some(line), _) if !line.is_open() => {
+                StoreHealth::cut_off(silence, self.max_store_down)
+            }
             (None, None) if now.since(self.opened) > StoreHealth::FIRST_CONTACT => {
                 by_silence.max(StoreHealth::Disconnected)
             }
@@ -234,13 +237,26 @@ mod tests {
         assert_eq!(health(&policy, 60_000), StoreHealth::Disconnected);
         assert_eq!(health(&policy, 60_001), StoreHealth::Down);
         // One that may be about to report is not down, however impatient people are.
-        policy.set("max-store-down-time", "1s").expect("possible");
+        policy.set("max-store-down-time", "10s").expect("possible");
         assert_eq!(health(&policy, 20_000), StoreHealth::Up);
         assert_eq!(health(&policy, 20_001), StoreHealth::Down);
         let until = StorePolicy { maintained_until_unix_ms: 1_090_000, ..StorePolicy::USUAL };
         policy.stores.insert(STORE, until);
         assert_eq!(health(&policy, 89_999), StoreHealth::Disconnected);
         assert_eq!(health(&policy, 90_000), StoreHealth::Down);
+    }
+
+    #[test]
+    fn a_store_whose_line_is_broken_is_down_when_people_say_so() {
+        let mut view = ClusterView::new(at(0));
+        let mut policy = Policy::default();
+        policy.set("max-store-down-time", "10s").expect("possible");
+        view.take_policy(&policy, Stamp { now: at(0), unix_ms: 0 });
+        view.on_line_opened(at(0), STORE, Incarnation(1));
+        assert_eq!(view.health(STORE, at(15_000)), StoreHealth::Up);
+        view.on_line_broken(STORE, Incarnation(1));
+        assert_eq!(view.health(STORE, at(10_000)), StoreHealth::Disconnected);
+        assert_eq!(view.health(STORE, at(10_001)), StoreHealth::Down);
     }
 
     #[test]

@@ -114,10 +114,15 @@ impl StoreHealth {
     const DISCONNECTED_AFTER: Span = Span::from_millis(20_000);
     pub(super) const DOWN_AFTER: Span = Span::from_millis(30 * 60_000);
 
-    /// The health after so much silence, where a store is down after more than `max_down`. One that could still be about to
-    /// report is not.
+    /// The health of a store whose line is broken, where it is down after more than `max_down`.
     #[must_use]
-    pub fn after(silence: Span, max_down: Span) -> Self {
+    pub(super) fn cut_off(silence: Span, max_down: Span) -> Self {
+        if silence > max_down { Self::Down } else { Self::Disconnected }
+    }
+
+    /// The health after so much silence of a store that could still be about to report: for so long it is not down.
+    #[must_use]
+    pub(super) fn after(silence: Span, max_down: Span) -> Self {
         if silence > max_down.max(Self::DISCONNECTED_AFTER) {
             Self::Down
         } else if silence > Self::DISCONNECTED_AFTER {

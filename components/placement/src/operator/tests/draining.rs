@@ -60,8 +60,7 @@ fn leaving(members: &str) -> Scene {
 #[test]
 fn a_store_is_removed_only_where_that_comes_to_an_end() {
     let refused = |scene: &Scene, part: &str| {
-        let text =
-            scene.sight().check_removal(GONE, Leave::Lost, REPLICAS).expect_err(part).to_string();
+        let text = scene.sight().check_removal(GONE, Leave::Lost).expect_err(part).to_string();
         assert!(text.contains(part), "{text:?} lacks {part:?}");
     };
     let mut scene = Scene::of_everything("1v 2v 3v");
@@ -70,7 +69,7 @@ fn a_store_is_removed_only_where_that_comes_to_an_end() {
     refused(&scene, "may be about to report");
     scene.report();
     scene.lose(GONE);
-    assert_eq!(scene.sight().check_removal(GONE, Leave::Lost, REPLICAS), Ok(()));
+    assert_eq!(scene.sight().check_removal(GONE, Leave::Lost), Ok(()));
     // Three of three: the new one comes first.
     for store in [4, 5, 6] {
         scene.set_state(StoreId(store), StoreState::Tombstone);
@@ -89,16 +88,16 @@ fn a_store_is_removed_only_where_that_comes_to_an_end() {
     scene.view = ClusterView::new(Moment(0));
     scene.report();
     refused(&scene, "not all regions have reported");
-    let drained = scene.sight().check_removal(GONE, Leave::Drain, REPLICAS);
+    let drained = scene.sight().check_removal(GONE, Leave::Drain);
     assert!(matches!(drained, Err(RemovalRefusal::RegionsUnknown(GONE))), "{drained:?}");
     scene.set_state(GONE, StoreState::Offline);
-    assert_eq!(scene.sight().check_removal(GONE, Leave::Lost, REPLICAS), Ok(()), "told again");
+    assert_eq!(scene.sight().check_removal(GONE, Leave::Lost), Ok(()), "told again");
 }
 
 #[test]
 fn a_store_that_serves_is_emptied_where_others_can_hold_all() {
     let mut scene = Scene::of_everything("1v 2v 3v");
-    let drained = |scene: &Scene| scene.sight().check_removal(GONE, Leave::Drain, REPLICAS);
+    let drained = |scene: &Scene| scene.sight().check_removal(GONE, Leave::Drain);
     assert_eq!(drained(&scene), Ok(()));
     // Its own vote counts as long as it serves.
     scene.dead.push(StoreId(2));
