@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 
 use flotilla_base::{
-    Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, PeerRole, Region, RegionId, Rng, Span,
-    StoreId, Term, Version, key::guard_border,
+    Epoch, Incarnation, Index, Key, KeyRange, Moment, Peer, PeerId, PeerRole, Region, RegionId,
+    Rng, Span, StoreId, Term, Version, key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
@@ -118,7 +118,7 @@ struct Record {
     /// When the last run of a store ended.
     ended: BTreeMap<StoreId, Moment>,
     /// Since when a peer sleeps on a run of a store.
-    sleeping: BTreeMap<crate::judge::Place, (StoreId, Run, Moment)>,
+    sleeping: BTreeMap<crate::judge::Place, (StoreId, Incarnation, Moment)>,
     /// How many shapes of regions are known.
     shapes: usize,
     /// Requests for each region.
@@ -465,7 +465,11 @@ impl World {
     }
 
     fn carry_out(&mut self, store: StoreId, given: Out) {
-        let Some(run) = self.store(store).run() else { return };
+        let node = self.store(store);
+        let (Some(run), Some(incarnation)) = (node.run(), node.incarnation()) else { return };
+        if matches!(given, Out::Send(_) | Out::Sign(_)) {
+            self.judges.records.runs.on_said(store, incarnation);
+        }
         match given {
             Out::Send(message) => self.send(run, message),
             Out::Alarm(region, local) => {
@@ -493,7 +497,7 @@ impl World {
                 let delay = self.chance.fetches.delay();
                 self.schedule(delay, Event::Task(store, run, Task::Fetch(fetch)));
             }
-            Out::Sign(to) => self.send_sign(store, run, to),
+            Out::Sign(to) => self.send_sign(store, incarnation, to),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
                 self.trace(|| {

@@ -32,6 +32,7 @@ impl World {
             self.trace(|| {
                 format!("store {store} is asked to change region {}: {command:?}", region.id)
             });
+            self.chance.changes.follow(&region, &command);
             self.judges.tickets.on_attempt(ticket);
             let request = ChangeRequest { peer: PeerId(0), command, ticket };
             self.at_store(store, |node, desk| {
@@ -50,6 +51,9 @@ impl World {
     }
 
     fn draw_change(&mut self) -> Option<(Region, ChangePeers)> {
+        if self.chance.changes.awaits_return() {
+            return self.chance.changes.homecoming(&self.regions);
+        }
         if self.chance.changes.removes_late()
             && let Some((region, member)) = self.late_member()
         {
