@@ -153,9 +153,7 @@ impl ChangeChance {
     /// The removal of one member.
     #[must_use]
     pub fn removal(region: &Region, member: Peer) -> ChangePeers {
-        let kind = ChangeKind::Remove;
-        let step = PeerChange { kind, peer: member.id, store: member.store };
-        ChangePeers { epoch: region.epoch, changes: vec![step] }
+        ChangePeers { epoch: region.epoch, changes: vec![removal_of(member)] }
     }
 
     /// The change was asked for. Where somebody is to go, the store may be given a new member.
@@ -195,6 +193,12 @@ impl ChangeChance {
     fn step(&mut self, region: &Region, stores: u64, is_one_of_many: bool) -> Option<PeerChange> {
         if self.plan.has_additions && self.rng.chance(250) {
             return self.addition(region, stores);
+        }
+        if self.plan.return_permille > 0
+            && let Some(learner) = region.peers.iter().find(|it| it.role == PeerRole::Learner)
+            && self.rng.chance(self.plan.remove_permille)
+        {
+            return Some(removal_of(*learner));
         }
         let drawn = *region.peers.get(self.below(region.peers.len()))?;
         let Peer { id: peer, store, role } = drawn;
@@ -244,5 +248,62 @@ impl ChangeChance {
     /// One of so many.
     pub fn below(&mut self, count: usize) -> usize {
         usize::try_from(self.rng.below(count.max(1) as u64)).unwrap_or(0)
+    }
+}
+
+const fn removal_of(member: Peer) -> PeerChange {
+    PeerChange { kind: ChangeKind::Remove, peer: member.id, store: member.store }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, RegionId};
+
+    use super::*;
+
+    fn region(id: u64, start: &'static str, end: &'static str, stores: &[u64]) -> Region {
+        let peer = |store: &u64| Peer::voter(PeerId(id * 10 + store), StoreId(*store));
+        let (range, peers) = (KeyRange::new(start, end), stores.iter().map(peer).collect());
+        Region { id: RegionId(id), range, epoch: Epoch::FIRST, peers }
+    }
+
+    #[test]
+    fn a_store_gets_members_of_the_keys_that_it_lost() {
+        let plan = ChangePlan { return_permille: 1_000, ..ChangePlan::none() };
+        let mut chance = ChangeChance::new(plan, 1);
+        let whole = region(1, "", "m", &[1, 2, 3]);
+        let gone = ChangeChance::removal(&whole, whole.peers[2]);
+        chance.follow(&whole, &gone);
+        assert!(chance.awaits_return());
+        assert_eq!(chance.homecoming(&[whole]), None, "it is still there");
+        let left = [
+            region(1, "", "c", &[1, 2]),
+            region(7, "c", "m", &[1, 2]),
+            region(8, "m", "", &[1, 2]),
+        ];
+        for asked in 1..20 {
+            let (region, command) = chance.homecoming(&left).expect("two lack one");
+            assert_ne!(region.id, RegionId(8), "of those keys it had none");
+            let [added] = &command.changes[..] else { panic!("{command:?}") };
+            let wanted = (ChangeKind::AddLearner, StoreId(3), PeerId(FIRST_PEER + asked));
+            assert_eq!((added.kind, added.store, added.peer), wanted);
+        }
+        let back = [region(1, "", "c", &[1, 2, 3]), region(7, "c", "m", &[1, 2, 3])];
+        assert!(chance.awaits_return());
+        assert_eq!(chance.homecoming(&back), None);
+        assert!(!chance.awaits_return(), "all are back");
+    }
+
+    #[test]
+    fn a_member_that_stays_is_not_waited_for_for_ever() {
+        let plan = ChangePlan { return_permille: 1_000, ..ChangePlan::none() };
+        let mut chance = ChangeChance::new(plan, 1);
+        let whole = region(1, "", "m", &[1, 2, 3]);
+        chance.follow(&whole, &ChangeChance::removal(&whole, whole.peers[2]));
+        for _ in 0..RETURN_TRIES {
+            assert!(chance.awaits_return());
+            assert_eq!(chance.homecoming(std::slice::from_ref(&whole)), None);
+        }
+        assert!(!chance.awaits_return());
     }
 }

@@ -48,6 +48,8 @@ pub enum Task {
     Staged(u64),
     /// A step of putting a snapshot in place.
     Replace(RegionId),
+    /// A step of deleting what destroyed peers left.
+    Clean,
     /// Old log entries are read.
     Fetch(Box<LogFetch>),
     /// The store gives a sign of life, and looks for those of others.

@@ -54,6 +54,7 @@ const AT_ONCE_MAX: u64 = 1_000_000;
 struct Due {
     turn: bool,
     apply: bool,
+    clean: bool,
     /// Threads whose next step is due.
     steps: Vec<LaneId>,
     /// The batch up to which a sync is under way.
@@ -378,6 +379,7 @@ impl World {
         match task {
             Task::Turn => due.turn = false,
             Task::Apply => due.apply = false,
+            Task::Clean => due.clean = false,
             Task::Step(lane) => due.steps.retain(|due| *due != lane),
             Task::Synced => {
                 let number = due.sync.take().unwrap_or_default();
@@ -411,6 +413,7 @@ impl World {
             match task {
                 Task::Turn => node.turn(desk),
                 Task::Apply => return node.apply(desk),
+                Task::Clean => node.clean(desk),
                 Task::Step(lane) => {
                     node.step(lane, desk);
                 }
@@ -520,6 +523,10 @@ impl World {
         }
         if node.wants_apply() && !std::mem::replace(&mut due.apply, true) {
             begun.push((Span(rng.below(plan.apply_spread.0 + 1)), Task::Apply));
+        }
+        if node.wants_clean() && !std::mem::replace(&mut due.clean, true) {
+            let spread = plan.snapshots.clean_spread;
+            begun.push((self.chance.streams.delay(spread), Task::Clean));
         }
         if node.wants_sync() && due.sync.is_none() && !due.is_disk_hung {
             due.sync = Some(node.disk().written());

@@ -34,7 +34,7 @@ impl StoreNode {
 
     /// Deletes what was set aside the last time, then sets aside what nobody owns of what destroyed peers left. In between
     /// snapshots arrive, and the store may die.
-    pub(super) fn clean(&mut self, desk: &mut Desk<'_>) {
+    pub fn clean(&mut self, desk: &mut Desk<'_>) {
         let Some(process) = &mut self.process else { return };
         let snapshots = &mut process.works.snapshots;
         for cleaning in std::mem::take(&mut snapshots.cleaning) {

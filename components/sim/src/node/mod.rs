@@ -350,7 +350,6 @@ impl StoreNode {
     /// # Errors
     /// An applier cannot go on.
     pub fn apply(&mut self, desk: &mut Desk<'_>) -> Verdict {
-        self.clean(desk);
         let Some(process) = &mut self.process else { return Ok(()) };
         let mut effects = ApplyEffects::default();
         let count = if desk.rng.chance(700) { usize::MAX } else { 1 };
@@ -477,8 +476,14 @@ impl StoreNode {
     #[must_use]
     pub fn wants_apply(&self) -> bool {
         let Some(Process { works, lanes, .. }) = &self.process else { return false };
-        let cleans = !works.news.cleanups.is_empty() || !works.snapshots.cleaning.is_empty();
-        (cleans || !works.tasks.is_empty()) && lanes.apply.is_idle()
+        !works.tasks.is_empty() && lanes.apply.is_idle()
+    }
+
+    /// Whether something is to be deleted that destroyed peers left.
+    #[must_use]
+    pub fn wants_clean(&self) -> bool {
+        let Some(Process { works, .. }) = &self.process else { return false };
+        !works.news.cleanups.is_empty() || !works.snapshots.cleaning.is_empty()
     }
 
     /// Whether something waits for a sync, and the syncer for something.

@@ -306,15 +306,17 @@ fn returns(mut plan: Plan, rng: &mut Rng) -> Plan {
     };
     let (stores, regions) = (pick(rng, [3, 4]), pick(rng, [1, 2]));
     plan.topology = Topology { stores, regions, changes, ..plan.topology };
-    plan.splits = SplitPlan { interval: millis(pick(rng, [2_000, 6_000])), count_max: 12 };
-    // What was left is deleted when the appliers come to it: a snapshot is there before that.
-    plan.disk.apply_spread = millis(pick(rng, [800, 2_000]));
+    plan.splits = SplitPlan { interval: millis(pick(rng, [2_000, 6_000])), count_max: 6 };
+    // A snapshot arrives, and is in place, before what was there is deleted.
     let install_spread = millis(pick(rng, [0, 5, 300]));
-    plan.disk.snapshots = SnapshotPlan { install_spread, ..SnapshotPlan::calm() };
+    let clean_spread = millis(pick(rng, [1_000, 4_000]));
+    plan.disk.snapshots = SnapshotPlan { install_spread, clean_spread, ..SnapshotPlan::calm() };
     plan.load.keys = 6;
-    plan.faults.families = vec![FaultFamily::Crash];
-    (plan.faults.interval, plan.faults.length_max) = (millis(6_000), millis(500));
-    plan.phases.safety = millis(60_000);
+    plan.phases.safety = millis(40_000);
+    // What is left over then is found on the disk.
+    plan.faults.strikes = series(&plan, rng, ((2_000, 12_000), (50, 1_000)), |rng| {
+        vec![Order::Crash(any_store(rng), 0)]
+    });
     plan
 }
 
@@ -388,6 +390,7 @@ mod tests {
             (Situation::LoneVoters, FaultFamily::Crash),
             (Situation::HungDisks, FaultFamily::Hang),
             (Situation::Stumbles, FaultFamily::Crash),
+            (Situation::Returns, FaultFamily::Crash),
         ] {
             let safety = situation.plan(1).phases.safety;
             for strike in strikes(situation) {
