@@ -247,6 +247,17 @@ impl Bug {
     pub const DESTROY_KEEPS_LOG: Self =
         Self::new("destroy-keeps-log", "nothing but its tombstone is left of a destroyed peer");
 
+    /// What a destroyed peer left is deleted whole when its turn comes, though a later peer has keys of it by then.
+    /// Stores that delete in the background and remember the range alone have lost data this way.
+    pub const DESTROY_RANGE_AFTER_REUSE: Self =
+        Self::new("destroy-range-after-reuse", "what is being deleted is nobody's");
+
+    /// A store takes part under a number that is not durable yet: behind a loss of power its next run has the same.
+    pub const INCARNATION_NOT_SYNCED: Self = Self::new(
+        "incarnation-not-synced",
+        "the number of a run is durable before its store takes part",
+    );
+
     /// Sleeping peers do not hear that the store of their leader is gone.
     pub const WAKE_LOST: Self =
         Self::new("wake-lost", "nobody sleeps on for long whose leader's store is gone");
@@ -359,6 +370,8 @@ impl Bug {
         Self::STALE_EPOCH_NOT_CHECKED_ON_APPLY,
         Self::ORPHAN_ANSWERS_AFTER_REMOVAL,
         Self::DESTROY_KEEPS_LOG,
+        Self::DESTROY_RANGE_AFTER_REUSE,
+        Self::INCARNATION_NOT_SYNCED,
         Self::WAKE_LOST,
         Self::QUIESCE_WHILE_BEHIND,
         Self::LIVENESS_OF_ANOTHER_RUN_COUNTS,

@@ -11,7 +11,7 @@
 //! A crash in front of the write leaves the order on the disk; the write takes it back together with the keys.
 
 use flotilla_base::limit::KEY_BYTES_MAX;
-use flotilla_base::{Family, KeyRange, Mutation, PeerId, RegionId, key};
+use flotilla_base::{Bug, Family, KeyRange, Mutation, PeerId, RegionId, key};
 
 use crate::destroy::{Cleanup, delete_cleanup};
 use crate::region_table::{ClaimError, RegionTable};
@@ -51,8 +51,12 @@ impl RegionTable {
         }
         // The guard region is always empty.
         let is_filled = |part: &KeyRange| part.start < key::guard_border();
-        let parts = self.unowned_parts(&cleanup.range).into_iter().filter(is_filled);
-        let parts: Vec<KeyRange> = parts.collect();
+        let parts = if self.seeded.has(Bug::DESTROY_RANGE_AFTER_REUSE) {
+            vec![cleanup.range.clone()]
+        } else {
+            self.unowned_parts(&cleanup.range)
+        };
+        let parts: Vec<KeyRange> = parts.into_iter().filter(is_filled).collect();
         self.cleaned.insert(name, parts.clone());
         self.debug_assert_sound();
         Some(Cleaning { cleanup: cleanup.clone(), parts })

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use flotilla_base::{Key, KeyRange, PeerId, Region, RegionId, StoreId};
+use flotilla_base::{Key, KeyRange, PeerId, Region, RegionId, Seeded, StoreId};
 use flotilla_raftgroup::MessageKind;
 
 use crate::claim::Claim;
@@ -118,6 +118,8 @@ pub struct RegionTable {
     pub(crate) installs_begun: u64,
     /// What is being deleted of what these peers left: [`crate::cleaning`].
     pub(crate) cleaned: BTreeMap<(RegionId, PeerId), Vec<KeyRange>>,
+    /// What is wrong on purpose.
+    pub(crate) seeded: Seeded,
 }
 
 impl RegionTable {
@@ -125,6 +127,12 @@ impl RegionTable {
     #[must_use]
     pub fn new(store: StoreId) -> Self {
         Self { store, ..Self::default() }
+    }
+
+    /// The same table with what is wrong on purpose.
+    #[must_use]
+    pub fn with_bugs(self, seeded: Seeded) -> Self {
+        Self { seeded, ..self }
     }
 
     /// Whose table it is.

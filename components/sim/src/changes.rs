@@ -1,7 +1,7 @@
 //! How the members of regions are changed: demoted, promoted, removed, and where the plan says so added, one at a
 //! time or several together, at drawn moments, and with something breaking right behind it.
 
-use flotilla_base::{ConfVer, Peer, PeerId, PeerRole, Region, Rng, Span, StoreId};
+use flotilla_base::{ConfVer, KeyRange, Peer, PeerId, PeerRole, Region, Rng, Span, StoreId};
 use flotilla_multiraft::{ChangeKind, ChangePeers, PeerChange};
 
 use crate::event::Ticket;
@@ -12,6 +12,12 @@ const FIRST_TICKET: u64 = 1 << 41;
 
 /// Peers that are added are numbered from here: nobody else gives such ids.
 const FIRST_PEER: u64 = 1 << 40;
+
+/// So often somebody asks for the return of a member to its store before it is given up.
+const RETURN_TRIES: u32 = 60;
+
+/// Longest time between two such requests.
+const RETURN_INTERVAL: Span = Span::from_millis(100);
 
 /// How often members change.
 #[derive(Clone, Debug)]
@@ -26,6 +32,8 @@ pub struct ChangePlan {
     pub remove_permille: u64,
     /// Whether members are added: they begin without data.
     pub has_additions: bool,
+    /// Removals after which the store gets a new member of the same keys as soon as it can, in thousandths.
+    pub return_permille: u64,
 }
 
 impl ChangePlan {
@@ -38,6 +46,7 @@ impl ChangePlan {
             joint_permille: 0,
             remove_permille: 0,
             has_additions: false,
+            return_permille: 0,
         }
     }
 
@@ -54,6 +63,7 @@ impl ChangePlan {
             joint_permille: pick(&mut rng, [0, 300, 700]),
             remove_permille: pick(&mut rng, [0, 50, 200]),
             has_additions: rng.chance(500),
+            return_permille: 0,
         }
     }
 
@@ -77,19 +87,31 @@ pub struct ChangeChance {
     rng: Rng,
     asked: u64,
     added: u64,
+    expected: Option<Return>,
+}
+
+/// A store whose member is removed, and which is to have one of the same keys again.
+#[derive(Debug)]
+struct Return {
+    store: StoreId,
+    /// The keys of the member that goes; its region may be split meanwhile.
+    range: KeyRange,
+    tries: u32,
+    is_asked: bool,
 }
 
 impl ChangeChance {
     /// Draws as `plan` says.
     #[must_use]
     pub fn new(plan: ChangePlan, seed: u64) -> Self {
-        Self { plan, rng: Rng::lane(seed, 15), asked: 0, added: 0 }
+        Self { plan, rng: Rng::lane(seed, 15), asked: 0, added: 0, expected: None }
     }
 
     /// Time to the next change; `None` where there is none.
     pub fn interval(&mut self) -> Option<Span> {
         let is_over = !self.plan.is_on() || self.asked >= self.plan.count_max;
-        (!is_over).then(|| Span(1 + self.rng.below(self.plan.interval.0)))
+        let longest = if self.expected.is_some() { RETURN_INTERVAL } else { self.plan.interval };
+        (!is_over).then(|| Span(1 + self.rng.below(longest.0)))
     }
 
     /// The next change's ticket.
@@ -131,14 +153,52 @@ impl ChangeChance {
     /// The removal of one member.
     #[must_use]
     pub fn removal(region: &Region, member: Peer) -> ChangePeers {
-        let kind = ChangeKind::Remove;
-        let step = PeerChange { kind, peer: member.id, store: member.store };
-        ChangePeers { epoch: region.epoch, changes: vec![step] }
+        ChangePeers { epoch: region.epoch, changes: vec![removal_of(member)] }
+    }
+
+    /// The change was asked for. Where somebody is to go, the store may be given a new member.
+    pub fn follow(&mut self, region: &Region, command: &ChangePeers) {
+        let removed = command.changes.iter().find(|it| it.kind == ChangeKind::Remove);
+        let Some(&PeerChange { store, .. }) = removed else { return };
+        if self.plan.return_permille > 0 && self.rng.chance(self.plan.return_permille) {
+            let (range, tries) = (region.range.clone(), RETURN_TRIES);
+            self.expected = Some(Return { store, range, tries, is_asked: false });
+        }
+    }
+
+    /// Whether nothing else is asked for until a store has its new member.
+    #[must_use]
+    pub const fn awaits_return(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// The addition of a member at the store that lost one, as soon as it has; the keys may be those of several regions
+    /// by now.
+    pub fn homecoming(&mut self, regions: &[Region]) -> Option<(Region, ChangePeers)> {
+        let Return { store, range, tries, is_asked } = self.expected.as_mut()?;
+        *tries -= 1;
+        let store = *store;
+        let lacks = |it: &&Region| it.range.overlaps(range) && it.peer_on(store).is_none();
+        let lacking: Vec<&Region> = regions.iter().filter(lacks).collect();
+        if *tries == 0 || (*is_asked && lacking.is_empty()) {
+            self.expected = None;
+            return None;
+        }
+        *is_asked |= !lacking.is_empty();
+        let region = *lacking.get(self.below(lacking.len()))?;
+        let command = ChangePeers { epoch: region.epoch, changes: vec![self.newcomer(store)] };
+        Some((region.clone(), command))
     }
 
     fn step(&mut self, region: &Region, stores: u64, is_one_of_many: bool) -> Option<PeerChange> {
         if self.plan.has_additions && self.rng.chance(250) {
             return self.addition(region, stores);
+        }
+        if self.plan.return_permille > 0
+            && let Some(learner) = region.peers.iter().find(|it| it.role == PeerRole::Learner)
+            && self.rng.chance(self.plan.remove_permille)
+        {
+            return Some(removal_of(*learner));
         }
         let drawn = *region.peers.get(self.below(region.peers.len()))?;
         let Peer { id: peer, store, role } = drawn;
@@ -157,12 +217,12 @@ impl ChangeChance {
         if region.peer_on(store).is_some() {
             return None;
         }
+        Some(self.newcomer(store))
+    }
+
+    const fn newcomer(&mut self, store: StoreId) -> PeerChange {
         self.added += 1;
-        Some(PeerChange {
-            kind: ChangeKind::AddLearner,
-            peer: PeerId(FIRST_PEER + self.added),
-            store,
-        })
+        PeerChange { kind: ChangeKind::AddLearner, peer: PeerId(FIRST_PEER + self.added), store }
     }
 
     /// What happens behind it.
@@ -188,5 +248,62 @@ impl ChangeChance {
     /// One of so many.
     pub fn below(&mut self, count: usize) -> usize {
         usize::try_from(self.rng.below(count.max(1) as u64)).unwrap_or(0)
+    }
+}
+
+const fn removal_of(member: Peer) -> PeerChange {
+    PeerChange { kind: ChangeKind::Remove, peer: member.id, store: member.store }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{Epoch, RegionId};
+
+    use super::*;
+
+    fn region(id: u64, start: &'static str, end: &'static str, stores: &[u64]) -> Region {
+        let peer = |store: &u64| Peer::voter(PeerId(id * 10 + store), StoreId(*store));
+        let (range, peers) = (KeyRange::new(start, end), stores.iter().map(peer).collect());
+        Region { id: RegionId(id), range, epoch: Epoch::FIRST, peers }
+    }
+
+    #[test]
+    fn a_store_gets_members_of_the_keys_that_it_lost() {
+        let plan = ChangePlan { return_permille: 1_000, ..ChangePlan::none() };
+        let mut chance = ChangeChance::new(plan, 1);
+        let whole = region(1, "", "m", &[1, 2, 3]);
+        let gone = ChangeChance::removal(&whole, whole.peers[2]);
+        chance.follow(&whole, &gone);
+        assert!(chance.awaits_return());
+        assert_eq!(chance.homecoming(&[whole]), None, "it is still there");
+        let left = [
+            region(1, "", "c", &[1, 2]),
+            region(7, "c", "m", &[1, 2]),
+            region(8, "m", "", &[1, 2]),
+        ];
+        for asked in 1..20 {
+            let (region, command) = chance.homecoming(&left).expect("two lack one");
+            assert_ne!(region.id, RegionId(8), "of those keys it had none");
+            let [added] = &command.changes[..] else { panic!("{command:?}") };
+            let wanted = (ChangeKind::AddLearner, StoreId(3), PeerId(FIRST_PEER + asked));
+            assert_eq!((added.kind, added.store, added.peer), wanted);
+        }
+        let back = [region(1, "", "c", &[1, 2, 3]), region(7, "c", "m", &[1, 2, 3])];
+        assert!(chance.awaits_return());
+        assert_eq!(chance.homecoming(&back), None);
+        assert!(!chance.awaits_return(), "all are back");
+    }
+
+    #[test]
+    fn a_member_that_stays_is_not_waited_for_for_ever() {
+        let plan = ChangePlan { return_permille: 1_000, ..ChangePlan::none() };
+        let mut chance = ChangeChance::new(plan, 1);
+        let whole = region(1, "", "m", &[1, 2, 3]);
+        chance.follow(&whole, &ChangeChance::removal(&whole, whole.peers[2]));
+        for _ in 0..RETURN_TRIES {
+            assert!(chance.awaits_return());
+            assert_eq!(chance.homecoming(std::slice::from_ref(&whole)), None);
+        }
+        assert!(!chance.awaits_return());
     }
 }

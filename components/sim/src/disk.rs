@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use flotilla_base::{Family, KeyRange, KvRead, Mutation, ReadError, Rng, ScanDirection, Tables};
 
+use crate::ident::Ident;
 use crate::stages::Stages;
 
 /// What reads see: everything that was written, synced or not. Shared with the groups of a store, which
@@ -89,6 +90,8 @@ pub struct SimDisk {
     copy: Option<(Tables, Stages)>,
     /// Snapshots that arrive; files of their own.
     pub stages: Stages,
+    /// The number of the run. The copy of a disk has none: judges have to tell its runs from others.
+    pub ident: Ident,
 }
 
 /// Whether syncs work.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use flotilla_base::{Index, Key, Moment, PeerId, RegionId, Span, StoreId, Version};
+use flotilla_base::{Incarnation, Index, Key, Moment, PeerId, RegionId, Span, StoreId, Version};
 use flotilla_multiraft::{LogFetch, PeerMessage, Reply};
 use flotilla_raftgroup::SnapshotOutcome;
 
@@ -48,12 +48,14 @@ pub enum Task {
     Staged(u64),
     /// A step of putting a snapshot in place.
     Replace(RegionId),
+    /// A step of deleting what destroyed peers left.
+    Clean,
     /// Old log entries are read.
     Fetch(Box<LogFetch>),
     /// The store gives a sign of life, and looks for those of others.
     Pulse,
     /// A sign of life of another store's run arrives.
-    Hear(StoreId, Run),
+    Hear(StoreId, Incarnation),
 }
 
 /// A client's request.

@@ -112,7 +112,7 @@ pub enum End {
 #[derive(Debug)]
 pub enum Step {
     /// Readers see another delegate.
-    Permit(RegionId, Delegate),
+    Permit(RegionId, PeerId, Delegate),
     /// Messages leave that need not wait.
     Send(Vec<PeerMessage>),
     /// The round's batch is written.
@@ -218,8 +218,8 @@ impl Lane {
 }
 
 impl Host<Ticket> for Lane {
-    fn permit(&mut self, region: RegionId, _peer: PeerId, delegate: Delegate) {
-        self.push(Step::Permit(region, delegate), Bug::PERMIT_AFTER_MESSAGES);
+    fn permit(&mut self, region: RegionId, peer: PeerId, delegate: Delegate) {
+        self.push(Step::Permit(region, peer, delegate), Bug::PERMIT_AFTER_MESSAGES);
     }
 
     fn send(&mut self, messages: Vec<PeerMessage>) {
@@ -330,9 +330,9 @@ impl Bench<'_> {
 
     fn carry_out(&mut self, step: Step, lane: &mut Lane) -> Verdict {
         match step {
-            Step::Permit(region, delegate) => {
+            Step::Permit(region, peer, delegate) => {
                 lane.round.on_permit()?;
-                return self.permit(region, delegate);
+                return self.permit(region, peer, delegate);
             }
             Step::Send(messages) => {
                 lane.round.on_send();
@@ -391,15 +391,15 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn permit(&mut self, region: RegionId, delegate: Delegate) -> Verdict {
+    fn permit(&mut self, region: RegionId, peer: PeerId, delegate: Delegate) -> Verdict {
         let (now, clock) = self.time;
         let ends = delegate.permit.map_or(now, |permit| clock.world_moment(permit.until));
         let place = Place(self.store, region);
-        self.works.readers.delegates.insert(region, delegate);
+        self.works.readers.delegates.insert(region, (peer, delegate));
         let lineage = &self.judges.applied.lineage;
         let range = delegate.permit.and_then(|permit| lineage.range_of(region, permit.version));
         let reads = &mut self.judges.reads;
-        reads.permits.on_permit(place, delegate)?;
+        reads.permits.on_permit(place, peer, delegate)?;
         reads.lease.on_permit(place, (delegate, range), now, ends)
     }
 

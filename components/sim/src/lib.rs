@@ -9,7 +9,7 @@
 //!
 //! Entry types: [`World`], [`Plan`].
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
-//! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`fetches`], [`fault`], [`ambush`], [`partition`], [`judge`],
+//! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`ident`], [`fetches`], [`fault`], [`ambush`], [`partition`], [`judge`],
 //! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`digest`], [`pd`],
 //! [`placement`].
 #![warn(missing_docs)]
@@ -24,6 +24,7 @@ pub mod event;
 pub mod fault;
 pub mod fetches;
 pub mod hands;
+pub mod ident;
 pub mod judge;
 pub mod lookout;
 pub mod marks;

@@ -67,6 +67,7 @@ marks! {
     FETCH_LATE = "fetch-late", "entries are read for a lead that has ended";
     FETCH_SHORTENED = "fetch-shortened", "entries are read that have left their log meanwhile";
     ALL_DOWN = "all-down", "no store runs";
+    SPOKEN_AND_GONE = "spoken-and-gone", "a store dies that has spoken, before the system writes the number of its run back by itself";
     STORM = "restart-in-gate", "a store crashes before its gate opens";
     WALL_BACK = "wall-clock-back", "a leader's wall clock is behind what its data was written at";
     MINORITY_LEFT = "second-phase-missing", "clients finish while a store is missing";
@@ -86,6 +87,7 @@ marks! {
     JOINT_LEFT_BY_OTHER = "joint-left-by-other-leader", "another leader ends a joint configuration than began it";
     LEADER_REMOVED = "leader-steps-down-removed", "a leader steps down since it was removed or demoted";
     TOMBSTONED = "tombstoned", "a removed peer is destroyed";
+    CLEANED_AROUND = "cleaned-around", "what a destroyed peer left is to be deleted, and another peer has keys of it by then";
     GONE_CONFIRMED = "peer-gone-confirmed", "a region forgets a removed peer whose store has confirmed its end";
     CHANGE_REFUSED = "change-refused-guard", "a leader refuses a change for what it alone knows";
     SPLIT_ONTO_TOMBSTONE = "split-onto-tombstone", "a split's child has been destroyed here before the split is applied here";

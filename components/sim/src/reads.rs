@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flotilla_base::{Bug, Index, Key, Region, RegionId, Rng, Seeded, Span, StoreId};
+use flotilla_base::{Bug, Index, Key, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId};
 use flotilla_multiraft::{Delegate, LocalRead, RequestHeader};
 
 use crate::event::Ticket;
@@ -139,8 +139,8 @@ impl ReadChance {
 /// A read in place that has begun.
 #[derive(Debug)]
 pub struct Reading {
-    /// Its right to be served, once it has passed the first steps.
-    pub read: Option<LocalRead>,
+    /// Its right to be served by a peer, once it has passed the first steps.
+    pub read: Option<(PeerId, LocalRead)>,
     /// The region.
     pub region: RegionId,
     /// The key.
@@ -156,8 +156,8 @@ pub struct Reading {
 /// What a store's reading threads see, and what they have in hand.
 #[derive(Debug, Default)]
 pub struct Readers {
-    /// What each replica lets them read.
-    pub delegates: BTreeMap<RegionId, Delegate>,
+    /// What each region's peer lets them read.
+    pub delegates: BTreeMap<RegionId, (PeerId, Delegate)>,
     /// How far each region's data is.
     pub visible: BTreeMap<RegionId, Index>,
     /// Reads between two steps.
@@ -168,13 +168,24 @@ pub struct Readers {
 
 impl Readers {
     /// The first steps of a read; `None` where the replica is to be asked.
-    pub fn begin(&mut self, region: RegionId, header: &RequestHeader) -> Option<LocalRead> {
-        let delegate = self.delegates.get(&region)?;
+    pub fn begin(
+        &mut self,
+        region: RegionId,
+        header: &RequestHeader,
+    ) -> Option<(PeerId, LocalRead)> {
+        let (peer, delegate) = self.delegates.get(&region)?;
         let mut applied = self.visible.get(&region).copied().unwrap_or_default();
         if self.seeded.has(Bug::LEASE_READ_IGNORES_PUBLISHED_COMMIT) {
             applied = Index(u64::MAX);
         }
-        LocalRead::begin(delegate, header, applied).ok()
+        Some((*peer, LocalRead::begin(delegate, header, applied).ok()?))
+    }
+
+    /// What the peer shows by which a read has begun; nothing where another one is in its place.
+    #[must_use]
+    pub fn shown_by(&self, region: RegionId, peer: PeerId) -> Delegate {
+        let shown = self.delegates.get(&region).filter(|(current, _)| *current == peer);
+        shown.map(|(_, delegate)| *delegate).unwrap_or_default()
     }
 
     /// The first steps of a read that has its view already.

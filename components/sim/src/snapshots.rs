@@ -34,6 +34,8 @@ pub struct SnapshotPlan {
     pub install_spread: Span,
     /// Snapshots that arrive damaged, in thousandths.
     pub damage_permille: u64,
+    /// Each step of deleting what destroyed peers left begins up to so much later.
+    pub clean_spread: Span,
 }
 
 impl SnapshotPlan {
@@ -48,6 +50,7 @@ impl SnapshotPlan {
             view_max: Span::from_millis(60_000),
             install_spread: Span::ZERO,
             damage_permille: 0,
+            clean_spread: Span::ZERO,
         }
     }
 
@@ -64,6 +67,7 @@ impl SnapshotPlan {
             view_max: Span::from_millis(pick([1_000, 5_000, 20_000])),
             install_spread: Span::from_millis(pick([0, 5, 300])),
             damage_permille: pick([0, 0, 200]),
+            clean_spread: Span::from_millis(pick([0, 300, 3_000])),
         }
     }
 

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 
 use flotilla_base::{
-    Epoch, Index, Key, KeyRange, Moment, Peer, PeerId, PeerRole, Region, RegionId, Rng, Span,
-    StoreId, Term, Version, key::guard_border,
+    Epoch, Incarnation, Index, Key, KeyRange, Moment, Peer, PeerId, PeerRole, Region, RegionId,
+    Rng, Span, StoreId, Term, Version, key::guard_border,
 };
 use flotilla_multiraft::{PeerMessage, Reply};
 use flotilla_raftgroup::MessageKind;
@@ -54,6 +54,7 @@ const AT_ONCE_MAX: u64 = 1_000_000;
 struct Due {
     turn: bool,
     apply: bool,
+    clean: bool,
     /// Threads whose next step is due.
     steps: Vec<LaneId>,
     /// The batch up to which a sync is under way.
@@ -118,7 +119,7 @@ struct Record {
     /// When the last run of a store ended.
     ended: BTreeMap<StoreId, Moment>,
     /// Since when a peer sleeps on a run of a store.
-    sleeping: BTreeMap<crate::judge::Place, (StoreId, Run, Moment)>,
+    sleeping: BTreeMap<crate::judge::Place, (StoreId, Incarnation, Moment)>,
     /// How many shapes of regions are known.
     shapes: usize,
     /// Requests for each region.
@@ -378,6 +379,7 @@ impl World {
         match task {
             Task::Turn => due.turn = false,
             Task::Apply => due.apply = false,
+            Task::Clean => due.clean = false,
             Task::Step(lane) => due.steps.retain(|due| *due != lane),
             Task::Synced => {
                 let number = due.sync.take().unwrap_or_default();
@@ -411,6 +413,7 @@ impl World {
             match task {
                 Task::Turn => node.turn(desk),
                 Task::Apply => return node.apply(desk),
+                Task::Clean => node.clean(desk),
                 Task::Step(lane) => {
                     node.step(lane, desk);
                 }
@@ -465,7 +468,11 @@ impl World {
     }
 
     fn carry_out(&mut self, store: StoreId, given: Out) {
-        let Some(run) = self.store(store).run() else { return };
+        let node = self.store(store);
+        let (Some(run), Some(incarnation)) = (node.run(), node.incarnation()) else { return };
+        if matches!(given, Out::Send(_) | Out::Sign(_)) {
+            self.judges.records.runs.on_said(store, incarnation);
+        }
         match given {
             Out::Send(message) => self.send(run, message),
             Out::Alarm(region, local) => {
@@ -493,7 +500,7 @@ impl World {
                 let delay = self.chance.fetches.delay();
                 self.schedule(delay, Event::Task(store, run, Task::Fetch(fetch)));
             }
-            Out::Sign(to) => self.send_sign(store, run, to),
+            Out::Sign(to) => self.send_sign(store, incarnation, to),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
                 self.trace(|| {
@@ -516,6 +523,10 @@ impl World {
         }
         if node.wants_apply() && !std::mem::replace(&mut due.apply, true) {
             begun.push((Span(rng.below(plan.apply_spread.0 + 1)), Task::Apply));
+        }
+        if node.wants_clean() && !std::mem::replace(&mut due.clean, true) {
+            let spread = plan.snapshots.clean_spread;
+            begun.push((self.chance.streams.delay(spread), Task::Clean));
         }
         if node.wants_sync() && due.sync.is_none() && !due.is_disk_hung {
             due.sync = Some(node.disk().written());

@@ -9,6 +9,7 @@ pub mod applied;
 pub mod apply_order;
 pub mod births;
 pub mod calls;
+pub mod cleanings;
 pub mod completeness;
 pub mod costs;
 pub mod deliveries;
@@ -28,6 +29,7 @@ pub mod queues;
 pub mod register;
 pub mod retention;
 pub mod rounds;
+pub mod runs;
 pub mod sleep;
 pub mod state;
 pub mod terms;
@@ -118,6 +120,8 @@ pub struct RecordJudges {
     pub retention: retention::RetentionJudge,
     /// Attempts to send a snapshot.
     pub views: views::ViewJudge,
+    /// Numbers of runs.
+    pub runs: runs::RunJudge,
     /// Stores that were given an older disk: what they forgot is not their fault.
     pardoned: BTreeSet<StoreId>,
 }

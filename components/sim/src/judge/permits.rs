@@ -1,9 +1,9 @@
-//! Permits: one that is withdrawn never comes back under its generation, and within a generation a permit
+//! Permits: one that a peer withdraws never comes back under its generation, and within a generation a permit
 //! only grows.
 
 use std::collections::BTreeMap;
 
-use flotilla_base::StoreId;
+use flotilla_base::{PeerId, StoreId};
 use flotilla_multiraft::Delegate;
 
 use super::{Place, Verdict, require};
@@ -14,17 +14,17 @@ const GROWS: &str = "within a generation a permit only grows";
 /// What stores show their readers.
 #[derive(Debug, Default)]
 pub struct PermitJudge {
-    shown: BTreeMap<Place, Delegate>,
+    shown: BTreeMap<(Place, PeerId), Delegate>,
 }
 
 impl PermitJudge {
-    /// A store shows its readers a delegate in place of an earlier one.
+    /// A peer shows the readers of its store a delegate in place of an earlier one.
     ///
     /// # Errors
     /// Its generation does not tell of a withdrawal, or it takes something back.
-    pub fn on_permit(&mut self, place: Place, delegate: Delegate) -> Verdict {
-        let Some(earlier) = self.shown.insert(place, delegate) else { return Ok(()) };
-        let evidence = || format!("{place}: {earlier:?}, then {delegate:?}");
+    pub fn on_permit(&mut self, place: Place, peer: PeerId, delegate: Delegate) -> Verdict {
+        let Some(earlier) = self.shown.insert((place, peer), delegate) else { return Ok(()) };
+        let evidence = || format!("{place} peer {peer}: {earlier:?}, then {delegate:?}");
         let is_withdrawn = earlier.permit.is_some() && delegate.permit.is_none();
         let is_told = delegate.generation > earlier.generation;
         let grows = delegate.generation >= earlier.generation;
@@ -37,7 +37,7 @@ impl PermitJudge {
 
     /// A store is gone, and its readers with it.
     pub fn on_crash(&mut self, store: StoreId) {
-        self.shown.retain(|Place(other, _), _| *other != store);
+        self.shown.retain(|(Place(other, _), _), _| *other != store);
     }
 }
 
@@ -67,20 +67,28 @@ mod tests {
     use super::*;
     use crate::judge::samples::{ONE, OTHER, broken};
 
+    const PEER: PeerId = PeerId(201);
+
     #[test]
     fn a_withdrawal_without_a_new_generation_is_found() {
         for generation in [0, 1] {
             let mut judge = PermitJudge::default();
-            assert_eq!(judge.on_permit(ONE, permitted(1, 6)), Ok(()));
-            assert_eq!(judge.on_permit(OTHER, permitted(0, 6)), Ok(()));
-            assert_eq!(broken(judge.on_permit(ONE, withdrawn(generation))), GENERATION);
+            assert_eq!(judge.on_permit(ONE, PEER, permitted(1, 6)), Ok(()));
+            assert_eq!(judge.on_permit(OTHER, PEER, permitted(0, 6)), Ok(()));
+            assert_eq!(broken(judge.on_permit(ONE, PEER, withdrawn(generation))), GENERATION);
         }
         let mut judge = PermitJudge::default();
-        assert_eq!(judge.on_permit(ONE, permitted(1, 6)), Ok(()));
-        assert_eq!(judge.on_permit(ONE, withdrawn(2)), Ok(()));
-        assert_eq!(judge.on_permit(ONE, permitted(2, 6)), Ok(()));
+        assert_eq!(judge.on_permit(ONE, PEER, permitted(1, 6)), Ok(()));
+        assert_eq!(judge.on_permit(ONE, PEER, withdrawn(2)), Ok(()));
+        assert_eq!(judge.on_permit(ONE, PEER, permitted(2, 6)), Ok(()));
+        let later = PeerId(204);
+        assert_eq!(
+            judge.on_permit(ONE, later, permitted(0, 9)),
+            Ok(()),
+            "each peer counts its own"
+        );
         judge.on_crash(ONE.0);
-        assert_eq!(judge.on_permit(ONE, withdrawn(0)), Ok(()), "another run counts anew");
+        assert_eq!(judge.on_permit(ONE, PEER, withdrawn(0)), Ok(()), "another run counts anew");
     }
 
     #[test]
@@ -92,13 +100,16 @@ mod tests {
             Permit { term: permit.term.next(), ..permit },
         ] {
             let mut judge = PermitJudge::default();
-            assert_eq!(judge.on_permit(ONE, permitted(0, 6)), Ok(()));
+            assert_eq!(judge.on_permit(ONE, PEER, permitted(0, 6)), Ok(()));
             let delegate = Delegate { generation: 0, permit: Some(smaller) };
-            assert_eq!(broken(judge.on_permit(ONE, delegate)), GROWS);
+            assert_eq!(broken(judge.on_permit(ONE, PEER, delegate)), GROWS);
         }
         let mut judge = PermitJudge::default();
-        assert_eq!(judge.on_permit(ONE, permitted(0, 6)), Ok(()));
+        assert_eq!(judge.on_permit(ONE, PEER, permitted(0, 6)), Ok(()));
         let grown = Permit { commit: Index(8), until: Moment(200), ..permit };
-        assert_eq!(judge.on_permit(ONE, Delegate { generation: 0, permit: Some(grown) }), Ok(()));
+        assert_eq!(
+            judge.on_permit(ONE, PEER, Delegate { generation: 0, permit: Some(grown) }),
+            Ok(())
+        );
     }
 }

@@ -9,7 +9,8 @@ use flotilla_multiraft::{
 use super::{Desk, Process, StoreNode};
 use crate::event::Ticket;
 use crate::hands::{End, Out, complete};
-use crate::judge::Place;
+use crate::judge::{Place, cleanings};
+use crate::marks;
 use crate::stages::Stages;
 
 impl StoreNode {
@@ -33,11 +34,14 @@ impl StoreNode {
 
     /// Deletes what was set aside the last time, then sets aside what nobody owns of what destroyed peers left. In between
     /// snapshots arrive, and the store may die.
-    pub(super) fn clean(&mut self) {
+    pub fn clean(&mut self, desk: &mut Desk<'_>) {
         let Some(process) = &mut self.process else { return };
         let snapshots = &mut process.works.snapshots;
         for cleaning in std::mem::take(&mut snapshots.cleaning) {
-            if self.disk.write(cleaning.batch()).is_err() {
+            let (batch, regions) = (cleaning.batch(), process.cells.keys().copied());
+            let image = self.disk.image();
+            desk.judges.note(cleanings::check(self.id, &batch, regions, image.as_ref()));
+            if self.disk.write(batch).is_err() {
                 self.doom = Some(0);
                 return;
             }
@@ -45,6 +49,8 @@ impl StoreNode {
             process.works.news.cleanups.append(&mut snapshots.postponed);
         }
         for cleanup in std::mem::take(&mut process.works.news.cleanups) {
+            let is_shared = process.table.regions().any(|it| it.range.overlaps(&cleanup.range));
+            desk.judges.lookout.marks.reach_if(is_shared, marks::CLEANED_AROUND);
             match process.table.begin_cleaning(&cleanup) {
                 Some(cleaning) => snapshots.cleaning.push(cleaning),
                 None => snapshots.postponed.push(cleanup),

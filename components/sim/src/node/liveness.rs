@@ -1,10 +1,9 @@
 //! Signs of life: those that a store gives, and what it makes of those of others.
 
-use flotilla_base::{Moment, RegionId, StoreId};
+use flotilla_base::{Incarnation, Moment, RegionId, StoreId};
 use flotilla_multiraft::{Input, Liveness, Notice, spread_of};
 
 use super::{Desk, Process, StoreNode};
-use crate::event::Run;
 use crate::hands::Out;
 use crate::judge::Place;
 
@@ -33,16 +32,16 @@ impl StoreNode {
     }
 
     /// A sign of life of another store's run arrives.
-    pub fn hear(&mut self, store: StoreId, run: Run, desk: &mut Desk<'_>) {
+    pub fn hear(&mut self, store: StoreId, run: Incarnation, desk: &mut Desk<'_>) {
         let Some(process) = &mut self.process else { return };
         let now = process.clock.read(desk.now);
-        let has_changed = process.liveness.change(|liveness| liveness.hear(store, run.0, now));
+        let has_changed = process.liveness.change(|liveness| liveness.hear(store, run.get(), now));
         let gate = process.config.timing.gate;
-        desk.judges.votes.gate.on_new_run(self.id, (store, run.0));
+        desk.judges.votes.gate.on_new_run(self.id, (store, run.get()));
         for (region, cell) in &process.cells {
-            if cell.replica.sleeps_on() == Some((store, run.0)) {
+            if cell.replica.sleeps_on() == Some((store, run.get())) {
                 let place = Place(self.id, *region);
-                desk.judges.votes.gate.close_by_sign(place, (store, run.0), now + gate);
+                desk.judges.votes.gate.close_by_sign(place, (store, run.get()), now + gate);
             }
         }
         if has_changed {
@@ -59,11 +58,11 @@ impl StoreNode {
     }
 
     /// Followers that sleep, and on which run of which store.
-    pub fn sleepers(&self) -> impl Iterator<Item = (RegionId, StoreId, Run)> {
+    pub fn sleepers(&self) -> impl Iterator<Item = (RegionId, StoreId, Incarnation)> {
         let cells = self.process.iter().flat_map(|process| &process.cells);
         cells.filter_map(|(region, cell)| {
             let (store, run) = cell.replica.sleeps_on()?;
-            Some((*region, store, Run(run)))
+            Some((*region, store, Incarnation(run)))
         })
     }
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use flotilla_base::{
-    Bug, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId,
+    Bug, Incarnation, KvRead, Moment, Peer, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId,
 };
 use flotilla_multiraft::{
     Admission, Allowance, ApplyEffects, Claims, Effects, Held, Input, LogFetch, MemoryBudget,
@@ -140,6 +140,12 @@ impl StoreNode {
         self.process.is_some().then_some(self.run)
     }
 
+    /// By which number others know the current run, if the store runs.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.process.is_some().then(|| self.disk.ident.last())
+    }
+
     /// Since when it runs, if it does.
     #[must_use]
     pub fn started_at(&self) -> Option<Moment> {
@@ -184,9 +190,11 @@ impl StoreNode {
     }
 
     /// Its process or its machine is gone.
-    pub fn crash(&mut self, rng: &mut Rng, judges: &mut Judges) -> Loss {
+    pub fn crash(&mut self, now: Moment, rng: &mut Rng, judges: &mut Judges) -> Loss {
         if let Some(process) = &self.process {
+            let has_spoken = judges.records.runs.has_spoken(self.id, self.disk.ident.last());
             let marks = &mut judges.lookout.marks;
+            marks.reach_if(has_spoken && self.disk.ident.is_fresh(now), marks::SPOKEN_AND_GONE);
             let workers = &process.lanes.workers;
             marks.reach_if(!process.lanes.busy().is_empty(), marks::MID_ROUND_CRASH);
             let is_between = workers.iter().any(Lane::is_between_send_and_write);
@@ -194,6 +202,7 @@ impl StoreNode {
         }
         self.process = None;
         self.doom = None;
+        self.disk.ident.crash(now, rng);
         self.disk.crash(rng)
     }
 
@@ -207,7 +216,7 @@ impl StoreNode {
             Admission::Clear => return self.clear(&message),
             Admission::Deliver => {}
             Admission::Create(peer) => {
-                let config = process.replica_config(self.id, self.run, &self.disk);
+                let config = process.replica_config(self.id, &self.disk);
                 process.create(region, peer, config, desk.now);
             }
         }
@@ -222,7 +231,7 @@ impl StoreNode {
             return;
         };
         if process.table.slot(region.id).is_none() {
-            let config = process.replica_config(self.id, self.run, &self.disk);
+            let config = process.replica_config(self.id, &self.disk);
             process.create(region.id, peer, config, desk.now);
         }
         if process.table.initialise(peer, region).is_ok() {
@@ -341,13 +350,12 @@ impl StoreNode {
     /// # Errors
     /// An applier cannot go on.
     pub fn apply(&mut self, desk: &mut Desk<'_>) -> Verdict {
-        self.clean();
         let Some(process) = &mut self.process else { return Ok(()) };
         let mut effects = ApplyEffects::default();
         let count = if desk.rng.chance(700) { usize::MAX } else { 1 };
         for _ in 0..count {
             let Some(task) = process.works.tasks.pop_front() else { break };
-            let config = process.replica_config(self.id, self.run, &self.disk);
+            let config = process.replica_config(self.id, &self.disk);
             let image = self.disk.image();
             let Process { table, cells, works, clock, .. } = process;
             let Some(applier) = works.appliers.get_mut(&task.region) else { continue };
@@ -468,8 +476,14 @@ impl StoreNode {
     #[must_use]
     pub fn wants_apply(&self) -> bool {
         let Some(Process { works, lanes, .. }) = &self.process else { return false };
-        let cleans = !works.news.cleanups.is_empty() || !works.snapshots.cleaning.is_empty();
-        (cleans || !works.tasks.is_empty()) && lanes.apply.is_idle()
+        !works.tasks.is_empty() && lanes.apply.is_idle()
+    }
+
+    /// Whether something is to be deleted that destroyed peers left.
+    #[must_use]
+    pub fn wants_clean(&self) -> bool {
+        let Some(Process { works, .. }) = &self.process else { return false };
+        !works.news.cleanups.is_empty() || !works.snapshots.cleaning.is_empty()
     }
 
     /// Whether something waits for a sync, and the syncer for something.
@@ -548,11 +562,11 @@ impl Process {
         replicas.fold(Held::default(), |sum, held| sum.changed(Held::default(), held))
     }
 
-    fn replica_config(&self, store: StoreId, run: Run, disk: &SimDisk) -> ReplicaConfig {
+    fn replica_config(&self, store: StoreId, disk: &SimDisk) -> ReplicaConfig {
         ReplicaConfig {
             store,
             seed: self.config.seed,
-            run: run.0,
+            run: disk.ident.last().get(),
             timing: self.config.timing,
             limits: self.config.limits,
             seeded: self.config.seeded,

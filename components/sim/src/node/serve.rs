@@ -142,12 +142,11 @@ impl StoreNode {
         let reading = readers.readings.remove(&ticket).ok_or(NotInPlace::NoPermit)?;
         let is_early = process.config.seeded.has(Bug::LEASE_CHECK_BEFORE_SNAPSHOT);
         let now = process.clock.read(now);
-        let delegate = readers.delegates.get(&reading.region).copied().unwrap_or_default();
         let read = reading.read.ok_or(NotInPlace::NoPermit);
-        let outcome = match is_early {
-            true => read.map(drop),
-            false => read.and_then(|read| read.finish(now, &delegate)),
-        };
+        let outcome = read.and_then(|(peer, read)| match is_early {
+            true => Ok(()),
+            false => read.finish(now, &readers.shown_by(reading.region, peer)),
+        });
         if outcome.is_err() {
             let header = reading.header;
             process.post(reading.region, Input::Read(ReadRequest { header, ticket }));

@@ -69,7 +69,7 @@ impl StoreNode {
                 }
                 Admission::Deliver => {}
                 Admission::Create(peer) => {
-                    let config = process.replica_config(self.id, self.run, &self.disk);
+                    let config = process.replica_config(self.id, &self.disk);
                     process.create(arrival.message.region, peer, config, desk.now);
                 }
             }

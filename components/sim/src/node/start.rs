@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flotilla_base::{Moment, PeerRole, RegionId, Span};
+use flotilla_base::{Bug, Moment, PeerRole, RegionId, Span};
 use flotilla_multiraft::{
     Applier, Liveness, RecoveredPeer, RegionTable, Replica, SharedLiveness, StageNumber,
     recover_remains, recover_store, ruin::marks_of_ruins, spread_at_start,
@@ -30,8 +30,13 @@ impl StoreNode {
         desk: &mut Desk<'_>,
     ) -> Verdict {
         self.run = Run(self.run.0 + 1);
+        let incarnation = self.disk.ident.begin(desk.now);
+        if !config.seeded.has(Bug::INCARNATION_NOT_SYNCED) {
+            self.disk.ident.sync();
+        }
+        desk.judges.records.runs.on_start(self.id, incarnation)?;
         let mut process = Process {
-            table: RegionTable::new(self.id),
+            table: RegionTable::new(self.id).with_bugs(config.seeded),
             cells: BTreeMap::new(),
             works: Works {
                 gate: config.timing.gate,
@@ -144,7 +149,7 @@ impl StoreNode {
         if is_fenced {
             desk.judges.votes.gate.close(place, now, process.config.timing.gate);
         }
-        let config = process.replica_config(self.id, self.run, &self.disk);
+        let config = process.replica_config(self.id, &self.disk);
         let replica = Replica::restart(config, found, now).ok().flatten();
         if let Some(replica) = replica {
             process.add(place.1, replica);

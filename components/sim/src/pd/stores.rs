@@ -31,6 +31,8 @@ pub struct Agent {
     pub id: Option<StoreId>,
     /// The last run that was started.
     pub run: Run,
+    /// The number that it registers under.
+    incarnation: Incarnation,
     /// How far that has come.
     pub phase: Phase,
     /// The request under way.
@@ -44,13 +46,14 @@ impl Agent {
     /// A store that was never started.
     #[must_use]
     pub const fn new(place: StoreId, rng: Rng) -> Self {
-        let (run, phase) = (Run(0), Phase::Registers);
-        Self { place, id: None, run, phase, ticket: None, target: PeerId(1), rng }
+        let (run, incarnation, phase) = (Run(0), Incarnation(0), Phase::Registers);
+        Self { place, id: None, run, incarnation, phase, ticket: None, target: PeerId(1), rng }
     }
 
     /// A run begins.
-    pub const fn start(&mut self, run: Run) {
+    pub const fn start(&mut self, run: Run, incarnation: Incarnation) {
         self.run = run;
+        self.incarnation = incarnation;
         self.phase = Phase::Registers;
         self.ticket = None;
     }
@@ -60,7 +63,7 @@ impl Agent {
     pub fn ask(&self) -> Option<PdAsk> {
         let Some(id) = self.id else { return Some(PdAsk::Ids(1)) };
         match self.phase {
-            Phase::Registers => Some(PdAsk::Register(Box::new(self.record(id, self.run)))),
+            Phase::Registers => Some(PdAsk::Register(Box::new(self.record(id, self.incarnation)))),
             Phase::WaitsForPlan => Some(PdAsk::Plan(id)),
             Phase::Reports => None,
         }
@@ -68,8 +71,8 @@ impl Agent {
 
     /// A registration of an earlier run, as a process on a copy of the data directory would make it.
     pub fn ghost(&mut self) -> Option<PdAsk> {
-        let is_due = self.run.0 > 1 && self.rng.chance(50);
-        let earlier = Run(self.run.0 - u64::from(is_due));
+        let is_due = self.incarnation > Incarnation(1) && self.rng.chance(50);
+        let earlier = Incarnation(self.incarnation.get() - u64::from(is_due));
         let id = self.id.filter(|_| is_due)?;
         Some(PdAsk::Register(Box::new(self.record(id, earlier))))
     }
@@ -96,9 +99,9 @@ impl Agent {
         None
     }
 
-    fn record(&self, id: StoreId, run: Run) -> StoreRecord {
+    fn record(&self, id: StoreId, incarnation: Incarnation) -> StoreRecord {
         let address = format!("store-{}:20160", self.place);
-        StoreRecord { id, address, incarnation: Incarnation(run.0), ..StoreRecord::default() }
+        StoreRecord { id, address, incarnation, ..StoreRecord::default() }
     }
 }
 

@@ -56,6 +56,7 @@ pub const SWITCHES: [Switch; 24] = [
     }),
     Switch::new("additions", "members that are added", |it| {
         it.topology.changes.has_additions = false;
+        it.topology.changes.return_permille = 0;
     }),
     Switch::new("ambush", "faults that wait for their moment", |it| it.faults.ambush = None),
     Switch::new("large-values", "values of many bytes", |it| it.load.value_bytes_max = 1),

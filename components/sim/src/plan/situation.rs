@@ -35,11 +35,16 @@ pub enum Situation {
     Splits,
     /// Members change all the time, several of them together, and whoever leads is cut off or crashes.
     Memberships,
+    /// Members are removed and come back to the same store, also to regions that were split meanwhile, while what the old
+    /// ones left waits to be deleted.
+    Returns,
+    /// Stores lose their power right after they start, again and again.
+    Stumbles,
 }
 
 impl Situation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::HandOvers,
         Self::Sleepers,
         Self::LoneVoters,
@@ -49,21 +54,29 @@ impl Situation {
         Self::WrongClocks,
         Self::Splits,
         Self::Memberships,
+        Self::Returns,
+        Self::Stumbles,
     ];
 
-    /// What a seed is about, where it is no swarm: every fourth seed is for one of the others, in turn, three of sixteen are
-    /// for members, and one of sixteen more for splits: what goes wrong there needs several things at once.
+    /// So many of them take turns: the first ones.
+    const IN_TURN: usize = 8;
+
+    /// What a seed is about, where it is no swarm: every fourth seed is for one of the first eight, in turn; three of
+    /// sixteen are for members, and one of sixteen more for splits: what goes wrong there needs several things at once.
+    /// One of 32 is for members that come back, and one for stores that stumble.
     #[must_use]
     pub fn of(seed: u64) -> Option<Self> {
-        match seed % 16 {
-            2 | 10 | 14 => return Some(Self::Memberships),
-            7 => return Some(Self::Splits),
-            _ => {}
+        match seed % 32 {
+            2 | 10 | 14 | 18 | 26 | 30 => Some(Self::Memberships),
+            7 | 23 => Some(Self::Splits),
+            3 => Some(Self::Returns),
+            19 => Some(Self::Stumbles),
+            other if other % 4 == 0 => {
+                let turn = usize::try_from(seed / 4).unwrap_or(0) % Self::IN_TURN;
+                Some(Self::ALL[turn])
+            }
+            _ => None,
         }
-        // Members have theirs already.
-        let in_turn = Self::ALL.len() - 1;
-        let turn = usize::try_from(seed / 4).unwrap_or(0) % in_turn;
-        seed.is_multiple_of(4).then(|| Self::ALL[turn])
     }
 
     /// A plan in which it is common.
@@ -81,6 +94,8 @@ impl Situation {
             Self::WrongClocks => wrong_clocks(base, &mut rng),
             Self::Splits => splits(base, &mut rng),
             Self::Memberships => memberships(base, &mut rng),
+            Self::Returns => returns(base, &mut rng),
+            Self::Stumbles => stumbles(base, &mut rng),
         }
     }
 }
@@ -255,6 +270,7 @@ fn memberships(mut plan: Plan, rng: &mut Rng) -> Plan {
         joint_permille: pick(rng, [200, 800]),
         remove_permille: pick(rng, [0, 50, 200]),
         has_additions: rng.chance(500),
+        return_permille: 0,
     };
     plan.topology = Topology { stores, replicas, changes, ..plan.topology };
     plan.splits = SplitPlan { interval: millis(pick(rng, [2_000, 6_000])), count_max: 12 };
@@ -279,6 +295,49 @@ fn memberships(mut plan: Plan, rng: &mut Rng) -> Plan {
     plan
 }
 
+fn returns(mut plan: Plan, rng: &mut Rng) -> Plan {
+    let changes = ChangePlan {
+        interval: millis(800),
+        count_max: 1_000,
+        joint_permille: 0,
+        remove_permille: 500,
+        has_additions: false,
+        return_permille: 900,
+    };
+    let (stores, regions) = (pick(rng, [3, 4]), pick(rng, [1, 2]));
+    plan.topology = Topology { stores, regions, changes, ..plan.topology };
+    plan.splits = SplitPlan { interval: millis(pick(rng, [2_000, 6_000])), count_max: 6 };
+    // A snapshot arrives, and is in place, before what was there is deleted.
+    let install_spread = millis(pick(rng, [0, 5, 300]));
+    let clean_spread = millis(pick(rng, [1_000, 4_000]));
+    plan.disk.snapshots = SnapshotPlan { install_spread, clean_spread, ..SnapshotPlan::calm() };
+    plan.load.keys = 6;
+    plan.phases.safety = millis(40_000);
+    // What is left over then is found on the disk.
+    plan.faults.strikes = series(&plan, rng, ((2_000, 12_000), (50, 1_000)), |rng| {
+        vec![Order::Crash(any_store(rng), 0)]
+    });
+    plan
+}
+
+fn stumbles(mut plan: Plan, rng: &mut Rng) -> Plan {
+    let falls = series(&plan, rng, ((1_000, 4_000), (50, 600)), |rng| {
+        vec![Order::Crash(any_store(rng), 0)]
+    });
+    let stumble = |fall: &Strike| {
+        let after = fall.after + fall.length + between(rng, (1, 1_500));
+        Strike { after, length: between(rng, (1, 300)), ..fall.clone() }
+    };
+    let again: Vec<Strike> = falls.iter().map(stumble).collect();
+    plan.faults.strikes = falls.into_iter().chain(again).collect();
+    plan.faults.strikes.retain(|strike| strike.after < plan.phases.safety);
+    // Whoever sleeps relies on the number of a run.
+    plan.load.think_max = millis(pick(rng, [50, 1_500]));
+    plan.groups.limits.idle_beats = 1;
+    plan.pd = PdPlan::swarm(plan.seed);
+    plan
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -297,7 +356,7 @@ mod tests {
             assert_eq!(Plan::of(seed).seed, seed);
         }
         assert_eq!(counts.len(), Situation::ALL.len() + 1);
-        assert_eq!(counts.remove("None"), Some(200));
+        assert_eq!(counts.remove("None"), Some(175));
         assert!(counts.values().all(|count| *count >= 10), "{counts:?}");
     }
 
@@ -330,6 +389,8 @@ mod tests {
             (Situation::Suspended, FaultFamily::Pause),
             (Situation::LoneVoters, FaultFamily::Crash),
             (Situation::HungDisks, FaultFamily::Hang),
+            (Situation::Stumbles, FaultFamily::Crash),
+            (Situation::Returns, FaultFamily::Crash),
         ] {
             let safety = situation.plan(1).phases.safety;
             for strike in strikes(situation) {

@@ -32,6 +32,8 @@ impl World {
             self.trace(|| {
                 format!("store {store} is asked to change region {}: {command:?}", region.id)
             });
+            let is_return = self.chance.changes.awaits_return();
+            self.chance.changes.follow(&region, &command);
             self.judges.tickets.on_attempt(ticket);
             let request = ChangeRequest { peer: PeerId(0), command, ticket };
             self.at_store(store, |node, desk| {
@@ -44,12 +46,18 @@ impl World {
             // Half of the time it is the leader.
             let target = region.peers.get(target).map_or(store, |peer| peer.store);
             let length = self.chance.changes.length();
-            self.strike_behind(aftermath, target, (after, length));
+            // They are asked for again and again.
+            if !is_return {
+                self.strike_behind(aftermath, target, (after, length));
+            }
         }
         self.change_later();
     }
 
     fn draw_change(&mut self) -> Option<(Region, ChangePeers)> {
+        if self.chance.changes.awaits_return() {
+            return self.chance.changes.homecoming(&self.regions);
+        }
         if self.chance.changes.removes_late()
             && let Some((region, member)) = self.late_member()
         {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Moment, Span, StoreId};
+use flotilla_base::{Incarnation, Moment, Span, StoreId};
 use flotilla_multiraft::Liveness;
 
 use super::World;
-use crate::event::{Event, Run, Task};
+use crate::event::{Event, Task};
 use crate::judge::{Place, Verdict, require};
 use crate::net::Fate;
 
@@ -34,7 +34,7 @@ impl World {
         }
     }
 
-    pub(super) fn send_sign(&mut self, from: StoreId, run: Run, to: StoreId) {
+    pub(super) fn send_sign(&mut self, from: StoreId, run: Incarnation, to: StoreId) {
         let fate = self.net.carry(from, to, self.now);
         // Whoever is not there yet hears the next one.
         let Some(receiver) = self.store(to).run() else { return };
@@ -45,7 +45,7 @@ impl World {
         }
     }
 
-    pub(super) fn hear(&mut self, store: StoreId, from: StoreId, run: Run) {
+    pub(super) fn hear(&mut self, store: StoreId, from: StoreId, run: Incarnation) {
         self.at_store(store, |node, desk| {
             node.hear(from, run, desk);
             Ok(())
@@ -61,7 +61,7 @@ impl World {
             Some((on, in_run, since)) if (*on, *in_run) == (leader, run) => *since,
             _ => self.now,
         };
-        let asleep: BTreeMap<Place, (StoreId, Run, Moment)> =
+        let asleep: BTreeMap<Place, (StoreId, Incarnation, Moment)> =
             sleepers.iter().map(|it| (Place(store, it.0), (it.1, it.2, since(*it)))).collect();
         let others = before.iter().filter(|(Place(other, _), _)| *other != store);
         self.record.sleeping = others.map(|(place, it)| (*place, *it)).chain(asleep).collect();
@@ -71,13 +71,13 @@ impl World {
         }
         let patience = self.plan.groups.timing.gate * 2 + PATIENCE;
         for (region, leader, run) in sleepers {
-            let is_current = self.store(leader).run() == Some(run);
+            let is_current = self.store(leader).incarnation() == Some(run);
             let ended = self.record.ended.get(&leader).copied().unwrap_or(Moment(0));
             let since = self.record.sleeping.get(&Place(store, region)).map(|it| it.2);
             let is_long_ago = self.now.since(ended.max(since.unwrap_or_default())) > patience;
             let rule = "liveness: nobody sleeps on for long whose leader's store is gone";
             require(is_current || !is_long_ago, rule, || {
-                format!("store {store} region {region}: sleeps on store {leader}.{}", run.0)
+                format!("store {store} region {region}: sleeps on store {leader}.{run}")
             })?;
         }
         Ok(())

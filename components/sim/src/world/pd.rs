@@ -68,8 +68,9 @@ impl World {
     }
 
     pub(super) fn tell_pd_of_start(&mut self, store: StoreId) {
-        if let Some(run) = self.store(store).run() {
-            self.pd.on_store_start(self.now, store, run);
+        let node = self.store(store);
+        if let (Some(run), Some(incarnation)) = (node.run(), node.incarnation()) {
+            self.pd.on_store_start(self.now, store, (run, incarnation));
             self.hear_from_pd();
         }
     }

@@ -39,6 +39,11 @@ impl Streams {
         let under_way = std::collections::BTreeMap::new();
         Self { rng: Rng::lane(seed, 14), last: 0, under_way }
     }
+
+    /// Up to so long.
+    pub(super) fn delay(&mut self, spread: Span) -> Span {
+        Span(self.rng.below(spread.0 + 1))
+    }
 }
 
 impl World {
@@ -87,7 +92,7 @@ impl World {
             Fate::Arrives(delays) if lives => {
                 let spread = self.plan.disk.snapshots.part_spread;
                 for delay in delays {
-                    let delay = delay + Span(self.chance.streams.rng.below(spread.0 + 1));
+                    let delay = delay + self.chance.streams.delay(spread);
                     self.schedule(delay, Event::Part(to, stream, part));
                 }
             }
@@ -129,8 +134,7 @@ impl World {
             PartFate::Taken => {
                 let Some(run) = self.store(store).run() else { return };
                 let plan = &self.plan.disk;
-                let sync =
-                    plan.sync_min + Span(self.chance.streams.rng.below(plan.sync_spread.0 + 1));
+                let sync = plan.sync_min + self.chance.streams.delay(plan.sync_spread);
                 self.schedule(sync, Event::Task(store, run, Task::Staged(stream)));
             }
         }
@@ -176,7 +180,7 @@ impl World {
     /// A stage is to be put in place, step by step.
     pub(super) fn replace_later(&mut self, store: StoreId, run: Run, region: RegionId) {
         let spread = self.plan.disk.snapshots.install_spread;
-        let delay = Span(self.chance.streams.rng.below(spread.0 + 1));
+        let delay = self.chance.streams.delay(spread);
         self.schedule(delay, Event::Task(store, run, Task::Replace(region)));
     }
 

@@ -14,7 +14,7 @@ impl World {
         let rng = &mut self.chance.disk;
         let (node, due) = &mut self.stores[position(store)];
         let Some(started_at) = node.started_at() else { return };
-        let loss = node.crash(rng, &mut self.judges);
+        let loss = node.crash(self.now, rng, &mut self.judges);
         *due = Due::default();
         self.record.ended.insert(store, self.now);
         self.judges.on_crash(store, node.disk().image().as_ref());

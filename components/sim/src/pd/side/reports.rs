@@ -1,6 +1,6 @@
 //! What stores report, and what the placement driver must know in the end.
 
-use flotilla_base::{KeyRange, Moment, Region, Span, StoreId};
+use flotilla_base::{Incarnation, KeyRange, Moment, Region, Span, StoreId};
 use flotilla_placement::RegionReport;
 
 use super::{Asker, PdSide};
@@ -15,13 +15,18 @@ const PAPER_INTERVAL: Span = Span::from_millis(600);
 
 impl PdSide {
     /// A run of a store begins.
-    pub fn on_store_start(&mut self, now: Moment, place: StoreId, run: Run) {
+    pub fn on_store_start(
+        &mut self,
+        now: Moment,
+        place: StoreId,
+        (run, incarnation): (Run, Incarnation),
+    ) {
         self.now = now;
         if self.slots.is_empty() {
             return;
         }
         if let Some(agent) = self.around.agents.iter_mut().find(|agent| agent.place == place) {
-            agent.start(run);
+            agent.start(run, incarnation);
             self.later(Span::from_micros(100), PdEvent::Store(place, run));
         }
     }
