@@ -2,6 +2,7 @@
 //! stand in the files below this one.
 
 mod faults;
+mod orders;
 mod reports;
 mod requests;
 
@@ -123,7 +124,10 @@ impl PdSide {
             is_hung: false,
         };
         let client = |number| PdClient::new(pd.operations, Rng::lane(seed, 2_000 + number));
-        let agent = |place| Agent::new(StoreId(place), Rng::lane(seed, 3_000 + place));
+        let agent = |place| {
+            let labels = pd.labels_of(StoreId(place));
+            Agent::new(StoreId(place), labels, Rng::lane(seed, 3_000 + place))
+        };
         let clients = if pd.members == 0 { 0 } else { pd.clients };
         // A lease ends one gate after the oldest write by the member's own clock, which may be slow.
         let gate = plan.groups.timing.gate.0 * 1000 / (1000 - pd.drift_permille);
@@ -169,6 +173,9 @@ impl PdSide {
         }
         if !self.slots.is_empty() && self.settings.plan.origin == Origin::Paper {
             self.later(Span::from_millis(1), PdEvent::Paper);
+        }
+        for (after, wish) in self.settings.plan.wishes.clone() {
+            self.later(after, PdEvent::Wish(wish));
         }
         if !self.settings.plan.faults.families.is_empty() {
             let first = self.chance.nemesis.interval();
@@ -229,7 +236,8 @@ impl PdSide {
             PdEvent::Begin(client) => self.ask(client),
             PdEvent::Impatient(ticket) => self.lose_patience(ticket),
             PdEvent::Store(place, run) => self.go_on(place, run),
-            PdEvent::Beat(..) => {}
+            PdEvent::Wish(wish) => self.wish(wish),
+            PdEvent::Beat(..) | PdEvent::Order(..) => {}
             PdEvent::Paper => self.paper(),
             PdEvent::NextFault => self.next_fault(),
             PdEvent::Mend(fault) => self.mend(fault),
@@ -328,6 +336,7 @@ impl PdSide {
                 let pause = Span(self.chance.schedule.below(most.0 + 1));
                 self.later(pause, task(PdTask::Release(ticket)));
             }
+            Out::Operator(event) => self.follow(*event),
             Out::RetryIn(millis) => self.later(Span::from_millis(millis), task(PdTask::Retry)),
             Out::Alarm(at) if at == Moment::NEVER => {}
             Out::Alarm(at) => self.later(at.since(self.now), task(PdTask::Alarm(at))),

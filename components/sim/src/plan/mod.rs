@@ -8,7 +8,7 @@ mod swarm;
 
 use std::collections::BTreeSet;
 
-use flotilla_base::{Seeded, Span};
+use flotilla_base::{Seeded, Span, StoreId};
 use flotilla_multiraft::MemoryBudget;
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -40,6 +40,19 @@ pub struct Topology {
     pub bootstrap_spread: Span,
     /// How often members change.
     pub changes: ChangePlan,
+    /// Stores that begin later than the others.
+    pub late: Vec<Fate>,
+    /// Stores that end for good.
+    pub lost: Vec<Fate>,
+}
+
+/// What becomes of a store at a fixed moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// When.
+    pub after: Span,
+    /// Which store.
+    pub store: StoreId,
 }
 
 /// What the clocks of stores show.
@@ -307,6 +320,8 @@ impl Plan {
                 learners: 0,
                 bootstrap_spread: Span::ZERO,
                 changes: ChangePlan::none(),
+                late: Vec::new(),
+                lost: Vec::new(),
             },
             clocks: ClockPlan { drift_permille: 0, wall_error_max: Span::ZERO },
             net: NetPlan {

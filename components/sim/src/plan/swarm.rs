@@ -70,6 +70,8 @@ fn swarm_topology(rng: &mut Rng) -> Topology {
         learners: 0,
         bootstrap_spread: Span::from_millis(pick(rng, [0, 20, 1_500])),
         changes: ChangePlan::none(),
+        late: Vec::new(),
+        lost: Vec::new(),
     }
 }
 
