@@ -177,6 +177,14 @@ impl Readers {
         LocalRead::begin(delegate, header, applied).ok()
     }
 
+    /// The peer of a region is destroyed: what a later peer may serve is not for the reads that began at this one.
+    pub fn forget(&mut self, region: RegionId) {
+        self.visible.remove(&region);
+        self.delegates.remove(&region);
+        let begun = self.readings.values_mut().filter(|reading| reading.region == region);
+        begun.for_each(|reading| reading.read = None);
+    }
+
     /// The first steps of a read that has its view already.
     pub fn begin_again(&mut self, ticket: Ticket) {
         if let Some(mut reading) = self.readings.remove(&ticket) {

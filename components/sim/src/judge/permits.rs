@@ -35,6 +35,11 @@ impl PermitJudge {
         require(is_told || (is_same_lead && is_more), GROWS, evidence)
     }
 
+    /// A peer is destroyed: its readers find none of a later peer's permits.
+    pub fn on_destroyed(&mut self, place: Place) {
+        self.shown.remove(&place);
+    }
+
     /// A store is gone, and its readers with it.
     pub fn on_crash(&mut self, store: StoreId) {
         self.shown.retain(|Place(other, _), _| *other != store);
@@ -81,6 +86,8 @@ mod tests {
         assert_eq!(judge.on_permit(ONE, permitted(2, 6)), Ok(()));
         judge.on_crash(ONE.0);
         assert_eq!(judge.on_permit(ONE, withdrawn(0)), Ok(()), "another run counts anew");
+        judge.on_destroyed(ONE);
+        assert_eq!(judge.on_permit(ONE, permitted(0, 9)), Ok(()), "another peer counts anew");
     }
 
     #[test]

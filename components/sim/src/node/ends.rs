@@ -118,8 +118,7 @@ impl Process {
         let Some(cell) = self.cells.remove(&region) else { return };
         debug_assert_eq!(cell.replica.peer(), peer, "the table released its slot");
         self.works.appliers.remove(&region);
-        self.works.readers.visible.remove(&region);
-        self.works.readers.delegates.remove(&region);
+        self.works.readers.forget(region);
         self.works.quarantined.retain(|it| *it != region);
         self.alarms.remove(&region);
         self.wants_room.remove(&region);
@@ -127,6 +126,7 @@ impl Process {
         let place = Place(store, region);
         desk.judges.records.retention.on_destroyed(place);
         desk.judges.epochs.on_destroyed(place);
+        desk.judges.reads.permits.on_destroyed(place);
         let mut views = self.works.snapshots.views.keys();
         debug_assert!(!views.any(|it| (it.region, it.peer) == (region, peer)), "it sends nothing");
         for input in &cell.inbox {

@@ -9,6 +9,7 @@ mod requests;
 use std::collections::BTreeMap;
 
 use flotilla_base::{Moment, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId};
+use flotilla_placement::IdBatch;
 use flotilla_raftgroup::{GroupLimits, Message, Timing};
 
 use super::clients::PdClient;
@@ -34,6 +35,8 @@ pub enum ToWorld {
     Later(Span, PdEvent),
     /// A store has heard which the first regions are.
     Plan(StoreId, Vec<Region>),
+    /// The ids of a split.
+    SplitIds(PdTicket, IdBatch),
     /// For the trace.
     Note(String),
 }
@@ -53,6 +56,8 @@ struct Slot {
 enum Asker {
     Client(usize),
     Store(StoreId, Run),
+    /// A leader that wants its region split.
+    Split,
     /// Nobody who would act on it.
     Nobody,
 }

@@ -56,6 +56,7 @@ impl World {
                     }
                     self.order(store);
                 }
+                ToWorld::SplitIds(ticket, ids) => self.split_with(ticket, ids),
                 ToWorld::Note(line) => self.trace(|| line),
             }
         }

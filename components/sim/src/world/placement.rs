@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flotilla_base::{Peer, PeerId, PeerRole, Region, RegionId, StoreId};
 use flotilla_multiraft::{
     ChangeError, ChangeKind, ChangePeers, ChangeRequest, PeerChange, Reply, RequestError,
+    SplitCommand,
 };
 use flotilla_placement::{
     Command, Order, RegionReport, RegionStats, StoreStats,
@@ -13,6 +14,7 @@ use flotilla_placement::{
 
 use super::World;
 use crate::judge::{Place, Verdict};
+use crate::pd::event::PdTicket;
 use crate::replicas::marks;
 
 /// Every region says that it has this size: an even number of them is even data.
@@ -27,6 +29,8 @@ pub(super) struct Placed {
     pub gone: BTreeSet<StoreId>,
     /// Members that are far behind, as the last leader at each place said.
     lagging: BTreeMap<Place, Vec<Peer>>,
+    /// Splits that wait for their ids.
+    pub splits: BTreeMap<PdTicket, (Region, SplitCommand)>,
 }
 
 impl World {

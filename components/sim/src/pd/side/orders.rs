@@ -1,12 +1,12 @@
 //! What the placement driver decides and people wish for, on its way to those who carry it out.
 
-use flotilla_base::{PeerId, Span, StoreId};
+use flotilla_base::{Moment, PeerId, Region, Span, StoreId};
 use flotilla_pdcore::{Decided, Leading};
 use flotilla_placement::{Operator, OperatorEvent, Order, StoreState};
 
 use super::{Asker, PdSide};
 use crate::net::Fate;
-use crate::pd::event::{PdAsk, PdEvent, Wish};
+use crate::pd::event::{PdAsk, PdEvent, PdTicket, Wish};
 use crate::pd::judge::orders::Done;
 use crate::pd::stores::{order_to_world, place_of};
 
@@ -43,6 +43,21 @@ impl PdSide {
                 self.later(delay, PdEvent::Order(store, Box::new(order.clone())));
             }
         }
+    }
+
+    /// The leader of a region, on a store, asks for the ids of a split into itself and so many more.
+    pub fn ask_split(
+        &mut self,
+        now: Moment,
+        store: StoreId,
+        region: Region,
+        children: usize,
+    ) -> PdTicket {
+        self.now = now;
+        let region = Box::new(self.in_words_of_pd(region));
+        let target = self.agent(store).map_or(PeerId(1), |agent| agent.target);
+        let ask = PdAsk::SplitIds(region, u32::try_from(children).unwrap_or(0));
+        self.post(Asker::Split, target, ask)
     }
 
     /// Somebody asks for what he wishes, unless it is recorded.
@@ -94,7 +109,7 @@ impl PdSide {
 
     /// When something was last begun or ended.
     #[must_use]
-    pub const fn last_decision(&self) -> flotilla_base::Moment {
+    pub const fn last_decision(&self) -> Moment {
         self.judges.orders.last()
     }
 
