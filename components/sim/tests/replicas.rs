@@ -4,6 +4,7 @@
 use std::{error::Error, fmt::Write as _};
 
 use flotilla_base::Span;
+use flotilla_sim::pd::event::Wish;
 use flotilla_sim::placement::curve::{Curve, Figure};
 use flotilla_sim::replicas::{
     Scenario,
@@ -37,6 +38,27 @@ fn a_seed_repeats() {
         (outcome.expect("every rule holds"), world.trace_text().to_owned())
     };
     assert!(run() == run(), "two traces differ");
+}
+
+/// What the placement driver is told not to do, the judges of the end find undone.
+#[test]
+fn the_judges_of_the_end_accuse() {
+    let off = |name| Wish::Setting(name, "0".to_owned());
+    for (scenario, wish, rule) in [
+        (Scenario::Grow, off("schedule.region-schedule-limit"), "replicas are even in the end"),
+        (Scenario::Shrink, off("schedule.leader-schedule-limit"), "leads are even in the end"),
+        (Scenario::Return, off("schedule.region-schedule-limit"), "replicas are even in the end"),
+    ] {
+        let mut plan = scenario.plan(1);
+        plan.pd.wishes.push((SECOND, wish));
+        let outcome = World::new(plan, false).run();
+        assert_eq!(outcome.map_err(|it| it.rule), Err(rule), "{scenario:?}");
+    }
+    let mut plan = Scenario::Zones.plan(1);
+    plan.pd.wishes.retain(|(_, wish)| !format!("{wish:?}").contains("location-labels"));
+    let outcome = World::new(plan, false).run().map_err(|it| it.to_string());
+    let said = outcome.expect_err("nobody cares for zones");
+    assert!(said.contains("balance comes to an end") && said.contains("one zone"), "{said}");
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn calm(seed: u64) -> Plan {
         patience: millis(1_000),
         ..plan.load
     };
-    plan.splits = SplitPlan { interval: millis(400), count_max: 34 };
+    plan.splits = SplitPlan { interval: millis(250), count_max: 60 };
     plan.groups.limits.idle_beats = 2;
     plan.pd = PdPlan {
         is_obeyed: true,
