@@ -24,6 +24,9 @@ pub const LEADS_MOVED: Mark = mark("lead-moved", "a run in which leads are moved
 /// A store stops since it has left.
 pub const STOPPED: Mark = mark("store-stopped", "a store that runs hears that it is buried");
 
+/// The placement driver begins anew.
+pub const REIGNS: Mark = mark("reigns", "a run in which the placement driver began to reign twice");
+
 /// All marks of these runs: their own, and some of all runs.
 pub const ALL: &[Mark] = &[
     ORDER_DONE,
@@ -33,6 +36,7 @@ pub const ALL: &[Mark] = &[
     MOVED,
     LEADS_MOVED,
     STOPPED,
+    REIGNS,
     marks::TRANSFERRED,
     marks::SPLIT,
     marks::TOMBSTONED,

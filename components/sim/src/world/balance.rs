@@ -6,6 +6,7 @@ use flotilla_base::{Moment, PeerRole, Region, Span, StoreId};
 
 use super::World;
 use crate::judge::{Verdict, require};
+use crate::pd::PdMark;
 use crate::pd::event::Wish;
 use crate::placement::curve::Point;
 use crate::replicas::marks;
@@ -48,6 +49,7 @@ impl World {
         let done = self.pd.done();
         marks.reach_if(done.moves > 0, marks::MOVED);
         marks.reach_if(done.transfers > 0, marks::LEADS_MOVED);
+        marks.reach_if(self.pd.marks().count(PdMark::Reigns) > 1, marks::REIGNS);
         self.check_wishes()?;
         self.regions.iter().try_for_each(|region| self.check_whole(region))?;
         self.check_even()

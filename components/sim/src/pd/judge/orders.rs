@@ -29,6 +29,23 @@ struct Reign {
     moved: BTreeMap<(RegionId, StoreId), Moment>,
 }
 
+/// An operator that begins.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    id: u64,
+    region: RegionId,
+    /// The stores between which balance moves a replica.
+    moved: Option<[StoreId; 2]>,
+}
+
+impl Begun {
+    fn of(operator: &Operator) -> Self {
+        let moved = ends(operator).filter(|_| is_balance(operator));
+        let moved = moved.map(|(from, to)| [from, to]);
+        Self { id: operator.id.0, region: operator.plan.region, moved }
+    }
+}
+
 /// How much was done, of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
@@ -89,7 +106,7 @@ impl OrderJudge {
             OperatorEvent::Begun(operator) => {
                 self.done.count(operator);
                 self.last = now;
-                reign.on_begun(now, calm, operator)
+                reign.on_begun(now, calm, &Begun::of(operator))
             }
             OperatorEvent::Ordered(order) => reign.on_ordered(order),
             OperatorEvent::Ended(ended) => {
@@ -122,21 +139,18 @@ impl Done {
 }
 
 impl Reign {
-    fn on_begun(&mut self, now: Moment, calm: Option<Moment>, operator: &Operator) -> Verdict {
-        let region = operator.plan.region;
+    fn on_begun(&mut self, now: Moment, calm: Option<Moment>, begun: &Begun) -> Verdict {
+        let Begun { region, moved, .. } = *begun;
         require(self.busy.insert(region), "a region has one operator at a time", || {
-            format!("{operator:?} is another one")
+            format!("{begun:?} is another one")
         })?;
-        let Some((from, to)) = ends(operator).filter(|_| is_balance(operator)) else {
-            return Ok(());
-        };
-        for store in [from, to] {
+        for store in moved.into_iter().flatten() {
             let last = self.moved.insert((region, store), now);
             let is_first = last.is_none_or(|last| {
                 now.since(last) >= COOL_DOWN && calm.is_none_or(|calm| last < calm)
             });
             require(is_first, "balance moves no replica twice", || {
-                format!("region {region} and store {store} again after {last:?}: {operator:?}")
+                format!("store {store} again after {last:?}: {begun:?}")
             })?;
         }
         Ok(())
@@ -145,11 +159,8 @@ impl Reign {
     fn on_ordered(&self, order: &Order) -> Verdict {
         let is_busy = self.busy.contains(&order.region);
         require(is_busy, "an order is of an operator", || format!("{order:?}"))?;
-        let Some(report) = self.reports.get(&order.region) else {
-            return require(false, "an order is for a region that is known", || {
-                format!("{order:?}")
-            });
-        };
+        // It may have been told in the very turn in which it began to reign.
+        let Some(report) = self.reports.get(&order.region) else { return Ok(()) };
         let changes = match &order.command {
             Command::ChangePeer(change) => std::slice::from_ref(change),
             Command::ChangePeers(changes) => changes.as_slice(),
@@ -165,4 +176,96 @@ impl Reign {
 
 fn is_balance(operator: &Operator) -> bool {
     operator.asked_by == SchedulerName::BalanceRegion.name()
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_base::{ConfVer, Epoch, Peer, PeerRole, Region, Term};
+    use flotilla_placement::operator::PeerChange;
+
+    use super::*;
+    use crate::judge::samples::broken;
+
+    const REGION: RegionId = RegionId(2);
+    const MEMBER: PeerId = PeerId(1);
+    const TEN_MINUTES: Moment = Moment(COOL_DOWN.0 + 1);
+
+    fn learner() -> Peer {
+        Peer { id: PeerId(9), store: StoreId(4), role: PeerRole::Learner }
+    }
+
+    fn report(term: u64, pending: &[Peer]) -> RegionReport {
+        let region = Region { id: REGION, peers: vec![learner()], ..Region::default() };
+        let pending_peers = pending.to_vec();
+        RegionReport { region, term: Term(term), pending_peers, ..RegionReport::default() }
+    }
+
+    fn promotion() -> Order {
+        let change = PeerChange { kind: PeerChangeKind::Voter, peer: learner() };
+        let command = Command::ChangePeer(change);
+        Order { region: REGION, epoch: Epoch::FIRST, leader: learner(), command }
+    }
+
+    fn moves(from: u64, to: u64) -> Begun {
+        Begun { id: 1, region: REGION, moved: Some([StoreId(from), StoreId(to)]) }
+    }
+
+    #[test]
+    fn a_promotion_before_the_data_is_there_is_found() {
+        let mut judge = OrderJudge::default();
+        let order = OperatorEvent::Ordered(promotion());
+        let rule = broken(judge.on_event(MEMBER, Moment(1), &order));
+        assert_eq!(rule, "an order is of an operator");
+        judge.reigns.entry(MEMBER).or_default().busy.insert(REGION);
+        judge.on_report(MEMBER, &report(7, &[learner()]));
+        judge.on_report(MEMBER, &report(6, &[]));
+        let rule = broken(judge.on_event(MEMBER, Moment(1), &order));
+        assert_eq!(rule, "a learner votes when it has all data");
+        judge.on_report(MEMBER, &report(7, &[]));
+        assert_eq!(judge.on_event(MEMBER, Moment(1), &order), Ok(()));
+        judge.on_reign(MEMBER, Moment(2));
+        assert!(judge.on_event(MEMBER, Moment(2), &order).is_err(), "another reign knows nothing");
+    }
+
+    #[test]
+    fn a_report_of_older_members_says_nothing() {
+        let mut judge = OrderJudge::default();
+        let mut newer = report(6, &[learner()]);
+        newer.region.epoch.conf_ver = ConfVer(9);
+        judge.on_report(MEMBER, &newer);
+        judge.on_report(MEMBER, &report(6, &[]));
+        judge.reigns.entry(MEMBER).or_default().busy.insert(REGION);
+        assert!(judge.on_event(MEMBER, Moment(1), &OperatorEvent::Ordered(promotion())).is_err());
+    }
+
+    #[test]
+    fn two_operators_of_a_region_are_found() {
+        let mut reign = Reign::default();
+        let begun = Begun { id: 1, region: REGION, moved: None };
+        assert_eq!(reign.on_begun(Moment(1), None, &begun), Ok(()));
+        let rule = broken(reign.on_begun(Moment(2), None, &Begun { id: 2, ..begun }));
+        assert_eq!(rule, "a region has one operator at a time");
+    }
+
+    #[test]
+    fn a_replica_that_is_moved_on_is_found() {
+        let twice = "balance moves no replica twice";
+        for (from, to) in [(4, 5), (3, 1)] {
+            let mut reign = Reign::default();
+            assert_eq!(reign.on_begun(Moment(1), None, &moves(1, 4)), Ok(()));
+            reign.busy.clear();
+            assert_eq!(reign.on_begun(Moment(2), None, &moves(2, 6)), Ok(()));
+            reign.busy.clear();
+            assert_eq!(broken(reign.on_begun(Moment(3), None, &moves(from, to))), twice);
+        }
+        let again = |calm| {
+            let mut reign = Reign::default();
+            assert_eq!(reign.on_begun(Moment(1), calm, &moves(1, 4)), Ok(()));
+            reign.busy.clear();
+            reign.on_begun(TEN_MINUTES, calm, &moves(4, 5))
+        };
+        assert_eq!(again(None), Ok(()), "something may have changed");
+        assert_eq!(again(Some(Moment(2))), Ok(()), "that was before the calm");
+        assert_eq!(broken(again(Some(Moment(1)))), twice);
+    }
 }

@@ -67,6 +67,7 @@ impl PdSide {
             Wish::Leave(place, _) => self.agent(*place).and_then(|agent| agent.id),
         };
         if self.sight().is_some_and(|sight| is_recorded(&sight, &wish, id)) {
+            self.note(|| format!("{wish:?} is recorded"));
             return;
         }
         let ask = match (&wish, id) {
