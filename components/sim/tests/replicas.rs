@@ -50,12 +50,12 @@ fn the_judges_of_the_end_accuse() {
         (Scenario::Return, off("schedule.region-schedule-limit"), "replicas are even in the end"),
     ] {
         let mut plan = scenario.plan(1);
-        plan.pd.wishes.push((SECOND, wish));
+        plan.topology.fates.wishes.push((SECOND, wish));
         let outcome = World::new(plan, false).run();
         assert_eq!(outcome.map_err(|it| it.rule), Err(rule), "{scenario:?}");
     }
     let mut plan = Scenario::Zones.plan(1);
-    plan.pd.wishes.retain(|(_, wish)| !format!("{wish:?}").contains("location-labels"));
+    plan.topology.fates.wishes.retain(|(_, wish)| !format!("{wish:?}").contains("location-labels"));
     let outcome = World::new(plan, false).run().map_err(|it| it.to_string());
     let said = outcome.expect_err("nobody cares for zones");
     assert!(said.contains("balance comes to an end") && said.contains("one zone"), "{said}");

@@ -1,12 +1,7 @@
 //! What a run does with its placement driver. Drawn from lanes of its own, so that the rest of a seed stays
 //! what it is.
 
-use flotilla_base::{Rng, Span, StoreId};
-
-use super::event::Wish;
-
-/// The label that says where a store is.
-pub const ZONE: &str = "zone";
+use flotilla_base::{Rng, Span};
 
 /// A kind of fault of the placement driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,12 +56,6 @@ pub struct PdPlan {
     pub drift_permille: u64,
     /// Applied entries that stay in the log.
     pub log_entries_kept: u64,
-    /// Whether its orders reach the stores, and the stores tell all that it decides by; else they are lost.
-    pub is_obeyed: bool,
-    /// What somebody wants of the cluster, and from when on.
-    pub wishes: Vec<(Span, Wish)>,
-    /// In how many zones the stores are, in turn; zero where they do not say.
-    pub zones: u64,
     /// What breaks.
     pub faults: PdFaultPlan,
 }
@@ -106,9 +95,6 @@ impl PdPlan {
             beat_max: Span::from_millis(500),
             drift_permille: 0,
             log_entries_kept: 1024,
-            is_obeyed: false,
-            wishes: Vec::new(),
-            zones: 0,
             faults: PdFaultPlan {
                 families: Vec::new(),
                 interval: Span::from_millis(1_000),
@@ -116,14 +102,6 @@ impl PdPlan {
                 jump_max: Span::ZERO,
             },
         }
-    }
-
-    /// The labels of the store at a place.
-    #[must_use]
-    pub fn labels_of(&self, place: StoreId) -> Vec<(String, String)> {
-        let zone = (place.get() - 1).checked_rem(self.zones);
-        let label = |zone: u64| (ZONE.to_owned(), format!("z{}", zone + 1));
-        zone.map(label).into_iter().collect()
     }
 
     /// The plan of a seed.
@@ -144,9 +122,6 @@ impl PdPlan {
             beat_max: millis(pick(rng, [300, 800, 2_000])),
             drift_permille: pick(rng, [0, 2, 10]),
             log_entries_kept: pick(rng, [2, 16, 1024]),
-            is_obeyed: false,
-            wishes: Vec::new(),
-            zones: 0,
             faults: PdFaultPlan {
                 families: swarm_families(rng),
                 interval: millis(pick(rng, [600, 3_000, 8_000])),

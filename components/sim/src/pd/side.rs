@@ -26,7 +26,7 @@ use crate::disk::BatchNumber;
 use crate::event::Run;
 use crate::judge::Verdict;
 use crate::net::{Fate, SimNet};
-use crate::plan::{DiskPlan, Plan};
+use crate::plan::{DiskPlan, Fates, Plan};
 
 /// What the placement driver's side gives to the world.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ struct Chance {
 #[derive(Debug)]
 struct Settings {
     plan: PdPlan,
+    fates: Fates,
     disk: DiskPlan,
     timing: Timing,
     limits: GroupLimits,
@@ -130,7 +131,7 @@ impl PdSide {
         };
         let client = |number| PdClient::new(pd.operations, Rng::lane(seed, 2_000 + number));
         let agent = |place| {
-            let labels = pd.labels_of(StoreId(place));
+            let labels = plan.topology.fates.labels_of(StoreId(place));
             Agent::new(StoreId(place), labels, Rng::lane(seed, 3_000 + place))
         };
         let clients = if pd.members == 0 { 0 } else { pd.clients };
@@ -157,6 +158,7 @@ impl PdSide {
             out: Vec::new(),
             is_healed: false,
             settings: Settings {
+                fates: plan.topology.fates.clone(),
                 disk: plan.disk.clone(),
                 timing: plan.groups.timing,
                 limits: plan.groups.limits,
@@ -179,7 +181,7 @@ impl PdSide {
         if !self.slots.is_empty() && self.settings.plan.origin == Origin::Paper {
             self.later(Span::from_millis(1), PdEvent::Paper);
         }
-        for (after, wish) in self.settings.plan.wishes.clone() {
+        for (after, wish) in self.settings.fates.wishes.clone() {
             self.later(after, PdEvent::Wish(wish));
         }
         if !self.settings.plan.faults.families.is_empty() {

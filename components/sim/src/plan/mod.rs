@@ -3,12 +3,13 @@
 //! which is how a failing seed is made small.
 
 mod change;
+mod fates;
 mod situation;
 mod swarm;
 
 use std::collections::BTreeSet;
 
-use flotilla_base::{Seeded, Span, StoreId};
+use flotilla_base::{Seeded, Span};
 use flotilla_multiraft::MemoryBudget;
 use flotilla_raftgroup::{GroupLimits, Timing};
 
@@ -23,6 +24,7 @@ use crate::snapshots::SnapshotPlan;
 use crate::splits::SplitPlan;
 
 pub use change::{Change, Number, PlanError, SWITCHES, Switch};
+pub use fates::{Fate, Fates, ZONE};
 pub use situation::Situation;
 
 /// The shape of the cluster.
@@ -40,19 +42,8 @@ pub struct Topology {
     pub bootstrap_spread: Span,
     /// How often members change.
     pub changes: ChangePlan,
-    /// Stores that begin later than the others.
-    pub late: Vec<Fate>,
-    /// Stores that end for good.
-    pub lost: Vec<Fate>,
-}
-
-/// What becomes of a store at a fixed moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// When.
-    pub after: Span,
-    /// Which store.
-    pub store: StoreId,
+    /// What becomes of stores for good.
+    pub fates: Fates,
 }
 
 /// What the clocks of stores show.
@@ -320,8 +311,7 @@ impl Plan {
                 learners: 0,
                 bootstrap_spread: Span::ZERO,
                 changes: ChangePlan::none(),
-                late: Vec::new(),
-                lost: Vec::new(),
+                fates: Fates::default(),
             },
             clocks: ClockPlan { drift_permille: 0, wall_error_max: Span::ZERO },
             net: NetPlan {

@@ -6,7 +6,7 @@ use flotilla_placement::Leave;
 use crate::fault::{Order, Strike};
 use crate::partition::Shape;
 use crate::pd::event::Wish;
-use crate::pd::plan::{PdFaultPlan, ZONE};
+use crate::pd::plan::PdFaultPlan;
 use crate::pd::{PdFamily, PdPlan};
 use crate::plan::{Fate, FaultFamily, FaultPlan, LoadPlan, Phases, Plan};
 use crate::snapshots::SnapshotPlan;
@@ -51,25 +51,26 @@ impl Scenario {
         let mut rng = Rng::lane(seed, 61);
         let rng = &mut rng;
         let mut plan = calm(seed);
+        let mut fates = std::mem::take(&mut plan.topology.fates);
         let at = |rng: &mut Rng| millis(10_000 + rng.below(20_000));
         match self {
             Self::Grow => {
                 let stores = 4 + rng.below(3);
                 plan.topology.stores = stores;
                 let late = (4..=stores).map(|store| Fate { after: at(rng), store: StoreId(store) });
-                plan.topology.late = late.collect();
+                fates.late = late.collect();
             }
             Self::Shrink => {
                 plan.topology.stores = 4 + rng.below(2);
                 let leaver = any(rng, &plan);
-                plan.pd.wishes.push((at(rng), Wish::Leave(leaver, Leave::Drain)));
+                fates.wishes.push((at(rng), Wish::Leave(leaver, Leave::Drain)));
             }
             Self::Loss => {
                 plan.topology.stores = 4 + rng.below(2);
                 let fate = Fate { after: at(rng), store: any(rng, &plan) };
-                plan.topology.lost = vec![fate];
+                fates.lost = vec![fate];
                 let given_up = fate.after + millis(1_000 + rng.below(60_000));
-                plan.pd.wishes.push((given_up, Wish::Leave(fate.store, Leave::Lost)));
+                fates.wishes.push((given_up, Wish::Leave(fate.store, Leave::Lost)));
             }
             Self::Return => {
                 plan.topology.stores = 4 + rng.below(2);
@@ -78,19 +79,20 @@ impl Scenario {
             }
             Self::Zones => {
                 plan.topology.stores = 6;
-                plan.pd.zones = 3;
+                fates.zones = 3;
                 let late = [3, 6].map(|store| Fate { after: at(rng), store: StoreId(store) });
-                plan.topology.late = late.to_vec();
+                fates.late = late.to_vec();
                 let label = Wish::Setting("replication.location-labels", ZONE.to_owned());
-                plan.pd.wishes.push((millis(1), label));
+                fates.wishes.push((millis(1), label));
             }
             Self::Replace => {
                 plan.topology.stores = 4;
-                plan.topology.late = vec![Fate { after: at(rng), store: StoreId(4) }];
+                fates.late = vec![Fate { after: at(rng), store: StoreId(4) }];
                 let leaver = StoreId(1 + rng.below(3));
-                plan.pd.wishes.push((at(rng), Wish::Leave(leaver, Leave::Drain)));
+                fates.wishes.push((at(rng), Wish::Leave(leaver, Leave::Drain)));
             }
         }
+        plan.topology.fates = fates;
         plan
     }
 }
@@ -143,16 +145,14 @@ fn calm(seed: u64) -> Plan {
     };
     plan.splits = SplitPlan { interval: millis(250), count_max: 60 };
     plan.groups.limits.idle_beats = 2;
+    let down = Wish::Setting("schedule.max-store-down-time", MAX_DOWN.to_owned());
+    plan.topology.fates =
+        Fates { are_orders_obeyed: true, wishes: vec![(millis(1), down)], ..Fates::default() };
     plan.pd = PdPlan {
-        is_obeyed: true,
         clients: 1,
         operations: 40,
         think_max: millis(1_000),
         beat_max: millis(3_000),
-        wishes: vec![(
-            millis(1),
-            Wish::Setting("schedule.max-store-down-time", MAX_DOWN.to_owned()),
-        )],
         ..PdPlan::calm()
     };
     plan.phases = Phases { safety: millis(90_000), ..plan.phases };

@@ -68,7 +68,7 @@ impl World {
     /// Whoever was to leave has left, and nothing is left there.
     fn check_wishes(&self) -> Verdict {
         let buried = self.pd.buried();
-        for (_, wish) in &self.plan.pd.wishes {
+        for (_, wish) in &self.plan.topology.fates.wishes {
             let Wish::Leave(store, _) = wish else { continue };
             require(buried.contains(store), "a store that leaves is buried in the end", || {
                 format!("store {store}")
@@ -93,10 +93,9 @@ impl World {
         let are_there = region.peers.iter().all(|peer| !gone.contains(&peer.store));
         let is_whole = region.peers.len() == replicas && are_voters && are_there;
         require(is_whole, "regions are whole in the end", || format!("{region:?}"))?;
-        let zones = self.plan.pd.zones;
-        let zone = |store: StoreId| (store.get() - 1).checked_rem(zones);
-        let own: BTreeSet<_> = region.peers.iter().map(|peer| zone(peer.store)).collect();
-        let is_apart = zones < self.plan.topology.replicas || own.len() == replicas;
+        let fates = &self.plan.topology.fates;
+        let own: BTreeSet<_> = region.peers.iter().map(|peer| fates.zone_of(peer.store)).collect();
+        let is_apart = fates.zones < self.plan.topology.replicas || own.len() == replicas;
         require(is_apart, "no two replicas of a region are in one zone", || format!("{region:?}"))
     }
 

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::fault::{Fault, Order};
 use crate::marks;
 use crate::node::StoreConfig;
-use crate::plan::{Fate, Topology};
+use crate::plan::{Fate, Fates};
 
 impl World {
     /// Crashes a store now.
@@ -38,7 +38,7 @@ impl World {
     /// Starts a store for the first time, now or when it is to join; and ends it for good when it is to be lost.
     pub(super) fn join(&mut self, store: StoreId) {
         let after = |fates: &[Fate]| fates.iter().find(|it| it.store == store).map(|it| it.after);
-        let Topology { late, lost, .. } = &self.plan.topology;
+        let Fates { late, lost, .. } = &self.plan.topology.fates;
         let (joins, ends) = (after(late), after(lost));
         match joins {
             None => self.start(store),

@@ -17,7 +17,7 @@ impl PdSide {
     /// Whether its orders are carried out.
     #[must_use]
     pub fn is_obeyed(&self) -> bool {
-        !self.slots.is_empty() && self.settings.plan.is_obeyed
+        !self.slots.is_empty() && self.settings.fates.are_orders_obeyed
     }
 
     /// Something becomes of an operator. Nobody hears of it where orders are lost.
