@@ -140,9 +140,9 @@ impl Done {
 
 impl Reign {
     fn on_begun(&mut self, now: Moment, calm: Option<Moment>, begun: &Begun) -> Verdict {
-        let Begun { region, moved, .. } = *begun;
+        let Begun { id, region, moved } = *begun;
         require(self.busy.insert(region), "a region has one operator at a time", || {
-            format!("{begun:?} is another one")
+            format!("region {region}: operator {id} is another one")
         })?;
         for store in moved.into_iter().flatten() {
             let last = self.moved.insert((region, store), now);
@@ -150,7 +150,7 @@ impl Reign {
                 now.since(last) >= COOL_DOWN && calm.is_none_or(|calm| last < calm)
             });
             require(is_first, "balance moves no replica twice", || {
-                format!("store {store} again after {last:?}: {begun:?}")
+                format!("region {region} and store {store} again after {last:?}: operator {id}")
             })?;
         }
         Ok(())
