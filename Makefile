@@ -61,6 +61,7 @@ test: setup ## all tests: units, models, simulation, clusters of processes with 
 
 sim: ## simulate clusters (SEEDS=200; ARGS="run --seed 7 --trace" replays one)
 	$(CARGO) run --release --package flotilla-sim -- $(or $(ARGS),sweep --count $(SEEDS))
+	$(if $(ARGS),,$(CARGO) run --release --package flotilla-sim -- replicas sweep --jobs 2 --count $(SEEDS))
 	$(if $(ARGS),,$(CARGO) run --release --package flotilla-sim -- placement sweep --jobs 2 --count $(SEEDS))
 
 board: ## plant each known bug and see it found (ARGS="run --bug NAME --seed 1 --trace" replays one)

@@ -34,6 +34,8 @@ pub enum Order {
     ClientCut(StoreId),
     /// Crash a store after so many further steps; zero crashes at once.
     Crash(StoreId, u64),
+    /// End a store for good.
+    Lose(StoreId),
     /// Let this store stand still.
     Pause(StoreId),
     /// Let no sync of this store end.
@@ -55,6 +57,7 @@ impl Order {
             Self::Clog(store)
             | Self::ClientCut(store)
             | Self::Crash(store, _)
+            | Self::Lose(store)
             | Self::Pause(store)
             | Self::Hang(store)
             | Self::FailSync(store)
@@ -70,7 +73,7 @@ impl Order {
             Self::Cut(_) => FaultFamily::Cut,
             Self::Clog(_) => FaultFamily::Clog,
             Self::ClientCut(_) => FaultFamily::ClientCut,
-            Self::Crash(..) => FaultFamily::Crash,
+            Self::Crash(..) | Self::Lose(_) => FaultFamily::Crash,
             Self::Pause(_) => FaultFamily::Pause,
             Self::Hang(_) => FaultFamily::Hang,
             Self::FailSync(_) => FaultFamily::SyncError,

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flotilla_base::limit::FIRST_INDEX;
 use flotilla_base::{
-    Bug, Family, Index, Moment, Mutation, PeerId, Region, RegionId, Seeded, Span, StoreId, Term,
+    Bug, Family, Index, Moment, Mutation, Peer, PeerId, Region, RegionId, Seeded, Span, StoreId,
+    Term,
 };
 use flotilla_multiraft::{
     AfterPersist, Applied, Applier, ApplyHost, ApplyTask, Birth, Cleanup, Delegate, Delivery, Host,
@@ -53,6 +54,10 @@ pub enum Out {
     Replace(RegionId),
     /// Old log entries are to be read.
     Fetch(Box<LogFetch>),
+    /// A region has other members.
+    Members(RegionId),
+    /// These members are far behind their leader here.
+    Lagging(RegionId, Vec<Peer>),
     /// A sign of life, to this store.
     Sign(StoreId),
 }
@@ -429,6 +434,7 @@ impl Bench<'_> {
             Report::Split { parent, births, .. } => self.on_split(parent, births),
             Report::Members { region, peer } => {
                 let verdict = self.judges.epochs.on_shape(self.store, &region);
+                self.out.push(Out::Members(region.id));
                 self.works.news.ends.push(End::Members(peer, region));
                 verdict
             }
@@ -447,7 +453,10 @@ impl Bench<'_> {
                 Ok(())
             }
             // For whoever places replicas.
-            Report::Lagging { .. } => Ok(()),
+            Report::Lagging { region, peers } => {
+                self.out.push(Out::Lagging(region, peers));
+                Ok(())
+            }
             Report::Initialised { region, peer, apply } => {
                 let place = Place(self.store, region.id);
                 let verdict = self.judges.epochs.on_region(self.store, &region);

@@ -11,7 +11,7 @@
 //! Reading order: [`plan`], [`event`], [`world`], [`node`], [`hands`], [`disk`], [`net`], [`clock`],
 //! [`client`], [`reads`], [`splits`], [`snapshots`], [`stages`], [`ident`], [`fetches`], [`fault`], [`ambush`], [`partition`], [`judge`],
 //! [`marks`], [`lookout`], [`minimize`](mod@minimize), [`trial`], [`summary`], [`digest`], [`pd`],
-//! [`placement`].
+//! [`placement`], [`replicas`].
 #![warn(missing_docs)]
 
 pub mod ambush;
@@ -36,6 +36,7 @@ pub mod pd;
 pub mod placement;
 pub mod plan;
 pub mod reads;
+pub mod replicas;
 pub mod snapshots;
 pub mod splits;
 pub mod stages;

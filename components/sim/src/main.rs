@@ -6,6 +6,7 @@ mod shell;
 use std::process::ExitCode;
 
 use shell::arguments::{Command, USAGE, names, parse};
+use shell::kind::Kind;
 
 fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "the program's own arguments")]
@@ -16,10 +17,17 @@ fn main() -> ExitCode {
     }
     let is_sound = match parse(&arguments) {
         Ok(Command::Run(run)) => shell::run::run(&run),
-        Ok(Command::Sweep(sweep)) => shell::sweep::sweep::<shell::sweep::Clusters>(&sweep),
-        Ok(Command::Determinism { seeds }) => shell::run::are_deterministic(seeds),
+        Ok(Command::Sweep(Kind::Clusters, sweep)) => {
+            shell::sweep::sweep::<shell::sweep::Clusters>(&sweep)
+        }
+        Ok(Command::Sweep(Kind::Replicas, sweep)) => {
+            shell::sweep::sweep::<shell::sweep::Replicas>(&sweep)
+        }
+        Ok(Command::Determinism { kind, seeds }) => shell::run::are_deterministic(kind, seeds),
         Ok(Command::Placement(command)) => shell::placement::placement(&command),
-        Ok(Command::Minimize { seed, changes }) => shell::minimize::minimize(seed, &changes),
+        Ok(Command::Minimize { kind, seed, changes }) => {
+            shell::minimize::minimize(kind, seed, &changes)
+        }
         Err(wrong) => {
             eprintln!("{wrong}\n\n{USAGE}");
             return ExitCode::from(2);

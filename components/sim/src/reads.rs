@@ -188,6 +188,14 @@ impl Readers {
         shown.map(|(_, delegate)| *delegate).unwrap_or_default()
     }
 
+    /// The peer of a region is destroyed: what a later peer may serve is not for the reads that began at this one.
+    pub fn forget(&mut self, region: RegionId) {
+        self.visible.remove(&region);
+        self.delegates.remove(&region);
+        let begun = self.readings.values_mut().filter(|reading| reading.region == region);
+        begun.for_each(|reading| reading.read = None);
+    }
+
     /// The first steps of a read that has its view already.
     pub fn begin_again(&mut self, ticket: Ticket) {
         if let Some(mut reading) = self.readings.remove(&ticket) {

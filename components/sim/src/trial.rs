@@ -21,7 +21,12 @@ pub struct Trial {
 /// Runs a seed with changes. A panic of production code is a broken rule like any other.
 #[must_use]
 pub fn attempt(seed: u64, changes: &[Change], is_traced: bool) -> Trial {
-    let mut world = World::new(Plan::changed(seed, changes), is_traced);
+    try_out(Plan::changed(seed, changes), is_traced)
+}
+
+/// Runs a plan.
+pub(crate) fn try_out(plan: Plan, is_traced: bool) -> Trial {
+    let mut world = World::new(plan, is_traced);
     let mut summary = None;
     let run = AssertUnwindSafe(|| world.run().map(|run| summary = Some(run)));
     let (rule, what) = match (failure(catch_unwind(run)), summary) {
@@ -55,6 +60,11 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 /// The line that repeats a run.
 #[must_use]
 pub fn repeat(seed: u64, changes: &[Change]) -> String {
+    repeat_by("run", seed, changes)
+}
+
+/// The same, where the run is of another kind.
+pub(crate) fn repeat_by(command: &str, seed: u64, changes: &[Change]) -> String {
     let changes: String = changes.iter().map(|change| format!(" {change}")).collect();
-    format!("flotilla-sim run --seed {seed}{changes} --trace")
+    format!("flotilla-sim {command} --seed {seed}{changes} --trace")
 }

@@ -1,12 +1,14 @@
 //! The world: a heap of events, and what becomes of each. What clients do, what breaks, how stores start and
 //! stop, and how a run ends stand in the files below this one.
 
+mod balance;
 mod changes;
 mod clients;
 mod ending;
 mod faults;
 mod liveness;
 mod pd;
+mod placement;
 mod reads;
 mod snapshots;
 mod splits;
@@ -124,6 +126,8 @@ struct Record {
     shapes: usize,
     /// Requests for each region.
     requests: BTreeMap<RegionId, u64>,
+    /// What the placement driver is about.
+    placed: placement::Placed,
 }
 
 /// What is to happen.
@@ -204,7 +208,7 @@ impl World {
             world.found(planned);
         }
         for id in 1..=stores {
-            world.start(StoreId(id));
+            world.join(StoreId(id));
         }
         if !world.pd.drives() {
             world.begin();
@@ -500,9 +504,13 @@ impl World {
                 let delay = self.chance.fetches.delay();
                 self.schedule(delay, Event::Task(store, run, Task::Fetch(fetch)));
             }
+            Out::Members(region) => self.report_at_once(store, region),
+            Out::Lagging(region, peers) => self.note_lagging(store, region, peers),
             Out::Sign(to) => self.send_sign(store, incarnation, to),
             Out::Begun(ticket) => self.read_on(store, run, Task::View(ticket)),
             Out::Role(region, change) => {
+                self.forget_lagging(store, region);
+                self.report_at_once(store, region);
                 self.trace(|| {
                     let flotilla_raftgroup::RoleChange { role, term, leader } = change;
                     let leader = leader.map(|peer| format!(" of peer {peer}")).unwrap_or_default();

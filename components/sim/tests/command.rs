@@ -34,6 +34,15 @@ fn a_sweep_on_two_threads_finds_what_one_finds() {
 }
 
 #[test]
+fn runs_with_real_replicas_have_their_own_commands() {
+    let run = sim("replicas run --seed 6");
+    assert!(run.status.success() && text(&run).starts_with("seed 6: "), "{}", text(&run));
+    let sweep = sim("replicas sweep --from 6 --count 1");
+    assert!(text(&sweep).starts_with("1 seeds, 0 failed: "), "{}", text(&sweep));
+    assert!(text(&sweep).contains("  order-done "), "{}", text(&sweep));
+}
+
+#[test]
 fn wrong_usage_is_named_and_has_its_own_exit_code() {
     for arguments in ["", "run", "run --seed 1 --off rain", "sweep --count 0"] {
         let output = sim(arguments);

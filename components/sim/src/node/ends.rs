@@ -124,8 +124,7 @@ impl Process {
         let Some(cell) = self.cells.remove(&region) else { return };
         debug_assert_eq!(cell.replica.peer(), peer, "the table released its slot");
         self.works.appliers.remove(&region);
-        self.works.readers.visible.remove(&region);
-        self.works.readers.delegates.remove(&region);
+        self.works.readers.forget(region);
         self.works.quarantined.retain(|it| *it != region);
         self.alarms.remove(&region);
         self.wants_room.remove(&region);

@@ -1,6 +1,6 @@
 //! Signs of life: those that a store gives, and what it makes of those of others.
 
-use flotilla_base::{Incarnation, Moment, RegionId, StoreId};
+use flotilla_base::{Incarnation, Moment, Peer, Region, RegionId, StoreId};
 use flotilla_multiraft::{Input, Liveness, Notice, spread_of};
 
 use super::{Desk, Process, StoreNode};
@@ -49,6 +49,24 @@ impl StoreNode {
             desk.out.push(Out::Sign(store));
             process.tell_of(store);
         }
+    }
+
+    /// Other stores will never run again.
+    pub fn bury(&mut self, stores: &[StoreId]) {
+        if let Some(process) = &mut self.process {
+            process.liveness.change(|liveness| stores.iter().for_each(|it| liveness.bury(*it)));
+        }
+    }
+
+    /// The members of a region on other stores that give no sign of life.
+    #[must_use]
+    pub fn silent_members(&self, region: &Region) -> Vec<Peer> {
+        let Some(process) = &self.process else { return Vec::new() };
+        let is_silent = |peer: &&Peer| {
+            let sign = process.liveness.look(|liveness| liveness.sign(peer.store));
+            peer.store != self.id && sign.is_none()
+        };
+        region.peers.iter().filter(is_silent).copied().collect()
     }
 
     /// How often in a row it has looked for signs of others, without a pause.

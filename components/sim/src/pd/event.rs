@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use flotilla_base::{Key, Moment, PeerId, Region, StoreId};
-use flotilla_pdcore::Denied;
+use flotilla_pdcore::{Decided, Denied};
 use flotilla_placement::{
-    BootstrapPlan, IdBatch, RegionInfo, RegionReport, StoreRecord, Timestamp,
+    BootstrapPlan, IdBatch, Order, RegionInfo, RegionReport, StoreRecord, StoreStats, Timestamp,
+    operator::Leave,
 };
 use flotilla_raftgroup::Message;
 
@@ -35,13 +36,17 @@ pub enum PdAsk {
     /// The first regions.
     Plan(StoreId),
     /// A store lives.
-    StoreBeat(StoreId),
+    StoreBeat(StoreId, Box<StoreStats>),
     /// A region's leader reports.
     RegionBeat(Box<RegionReport>),
     /// The ids of a split of a region into itself and so many more.
     SplitIds(Box<Region>, u32),
     /// A split was carried out.
     SplitDone(Vec<Region>),
+    /// Somebody decides something.
+    Decide(Box<Decided>),
+    /// A store is to leave.
+    Leave(StoreId, Leave),
 }
 
 /// A request on its way.
@@ -91,6 +96,26 @@ pub enum PdTask {
     Release(PdTicket),
 }
 
+/// What somebody wants of the cluster. Stores by their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A setting has a value.
+    Setting(&'static str, String),
+    /// A store leaves.
+    Leave(StoreId, Leave),
+}
+
+impl Wish {
+    /// The store that it is about.
+    #[must_use]
+    pub const fn store(&self) -> Option<StoreId> {
+        match self {
+            Self::Setting(..) => None,
+            Self::Leave(store, _) => Some(*store),
+        }
+    }
+}
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub enum PdEvent {
@@ -110,6 +135,10 @@ pub enum PdEvent {
     Store(StoreId, Run),
     /// A store is to report what it leads.
     Beat(StoreId, Run),
+    /// An order reaches a store.
+    Order(StoreId, Box<Order>),
+    /// Somebody wants something of the cluster, and asks until it is recorded.
+    Wish(Wish),
     /// The history on paper goes on.
     Paper,
     /// A fault is due.
@@ -123,7 +152,7 @@ impl PdEvent {
     #[must_use]
     pub const fn store(&self) -> Option<StoreId> {
         match self {
-            Self::Store(store, _) | Self::Beat(store, _) => Some(*store),
+            Self::Store(store, _) | Self::Beat(store, _) | Self::Order(store, _) => Some(*store),
             _ => None,
         }
     }
@@ -157,6 +186,11 @@ impl fmt::Display for PdEvent {
             Self::Impatient(ticket) => write!(f, "pd request {} is given up", ticket.0),
             Self::Store(store, run) => write!(f, "store {store}.{} asks pd", run.0),
             Self::Beat(store, run) => write!(f, "store {store}.{} reports to pd", run.0),
+            Self::Order(store, order) => {
+                let Order { region, epoch, command, .. } = order.as_ref();
+                write!(f, "store {store} is ordered in region {region} at {epoch}: {command:?}")
+            }
+            Self::Wish(wish) => write!(f, "{wish:?} is wished for"),
             Self::Paper => write!(f, "regions change on paper"),
             Self::NextFault => write!(f, "fault of pd is due"),
             Self::Mend(fault) => write!(f, "mend {fault:?}"),
@@ -173,7 +207,7 @@ fn write_ask(ask: &PdAsk, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         PdAsk::Regions => write!(f, "all regions"),
         PdAsk::Register(store) => write!(f, "register store {}.{}", store.id, store.incarnation),
         PdAsk::Plan(store) => write!(f, "plan for store {store}"),
-        PdAsk::StoreBeat(store) => write!(f, "store {store} lives"),
+        PdAsk::StoreBeat(store, _) => write!(f, "store {store} lives"),
         PdAsk::RegionBeat(report) => {
             let RegionReport { region, leader, term, .. } = report.as_ref();
             write!(f, "region {} at {} led by {} in {term}", region.id, region.epoch, leader.store)
@@ -185,6 +219,8 @@ fn write_ask(ask: &PdAsk, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let pieces: Vec<_> = pieces.iter().map(|piece| (piece.id, piece.epoch)).collect();
             write!(f, "split was done: {pieces:?}")
         }
+        PdAsk::Decide(decided) => write!(f, "{decided:?}"),
+        PdAsk::Leave(store, leave) => write!(f, "store {store} is to leave: {leave:?}"),
     }
 }
 

@@ -7,7 +7,8 @@ use flotilla_base::{Family, Index, Moment, Mutation, Peer, PeerId, Region, Store
 use flotilla_multiraft::PeerMessage;
 use flotilla_pdcore::{CoreError, Denied, GROUP, LogWrite, Outcome, PdHost, Report};
 use flotilla_placement::{
-    Answer, Cluster, MetaChange, MetaCommand, Refusal, StaleReport, TsoChange, TsoDesk,
+    Answer, Cluster, MetaChange, MetaCommand, OperatorEvent, Refusal, StaleReport, TsoChange,
+    TsoDesk,
 };
 use flotilla_raftgroup::{Message, ReadyNumber, disk};
 
@@ -31,6 +32,8 @@ pub enum Out {
     RetryIn(u64),
     /// The core wants to be woken.
     Alarm(Moment),
+    /// What becomes of operators, and orders for leaders.
+    Operator(Box<OperatorEvent>),
 }
 
 /// A part of the log that is written and not durable.
@@ -229,7 +232,10 @@ impl PdHost<PdTicket> for Hands<'_> {
                 let verdict = self.judges.election.on_role(GROUP, self.member, change);
                 self.judges.note(verdict);
             }
-            Report::Opened(_) => self.marks.note(PdMark::Reigns),
+            Report::Opened(_) => {
+                self.marks.note(PdMark::Reigns);
+                self.judges.orders.on_reign(self.member, self.now);
+            }
             Report::Ended(_) => self.marks.note(PdMark::LeadsLost),
             Report::Bootstrapped => self.marks.note(PdMark::Bootstraps),
             Report::Heartbeat { outcome: Err(stale), .. } => match stale {
@@ -249,5 +255,14 @@ impl PdHost<PdTicket> for Hands<'_> {
             | Report::Refused(_)
             | Report::NotProposed(_) => {}
         }
+    }
+
+    fn operator(&mut self, event: OperatorEvent) {
+        if *self.doom == Some(0) {
+            return;
+        }
+        let verdict = self.judges.orders.on_event(self.member, self.now, &event);
+        self.judges.note(verdict);
+        self.out.push(Out::Operator(Box::new(event)));
     }
 }

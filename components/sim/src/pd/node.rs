@@ -220,14 +220,14 @@ impl PdNode {
                 sight.judges.incarnations.on_begin(ticket, store.id, store.incarnation);
                 Job::Input(Input::PutStore { store, ticket })
             }
-            PdAsk::StoreBeat(id) => {
-                Job::Input(Input::StoreHeartbeat { id, stats: Box::default(), ticket })
-            }
+            PdAsk::StoreBeat(id, stats) => Job::Input(Input::StoreHeartbeat { id, stats, ticket }),
             PdAsk::RegionBeat(report) => Job::Input(Input::RegionHeartbeat(report)),
             PdAsk::SplitIds(region, children) => {
                 Job::Input(Input::AskSplit { region, children, ticket })
             }
             PdAsk::SplitDone(pieces) => Job::Input(Input::ReportSplit { pieces, ticket }),
+            PdAsk::Decide(change) => Job::Input(Input::Administer { change, ticket }),
+            PdAsk::Leave(id, leave) => Job::Input(Input::RemoveStore { id, leave, ticket }),
             PdAsk::Region(_) | PdAsk::Regions | PdAsk::Plan(_) => Job::LookUp(ticket, ask),
         };
         self.post(job);
@@ -247,6 +247,9 @@ impl PdNode {
             let Some(job) = process.inbox.pop_front() else { break };
             match job {
                 Job::Input(input) => {
+                    if let Input::RegionHeartbeat(report) = &input {
+                        sight.judges.orders.on_report(self.id, report);
+                    }
                     process.core.handle(clocks, input, &mut process.effects).map_err(damaged)?;
                 }
                 Job::LookUp(ticket, ask) => {

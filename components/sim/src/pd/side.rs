@@ -2,12 +2,14 @@
 //! stand in the files below this one.
 
 mod faults;
+mod orders;
 mod reports;
 mod requests;
 
 use std::collections::BTreeMap;
 
 use flotilla_base::{Moment, PeerId, Region, RegionId, Rng, Seeded, Span, StoreId};
+use flotilla_placement::IdBatch;
 use flotilla_raftgroup::{GroupLimits, Message, Timing};
 
 use super::clients::PdClient;
@@ -24,7 +26,7 @@ use crate::disk::BatchNumber;
 use crate::event::Run;
 use crate::judge::Verdict;
 use crate::net::{Fate, SimNet};
-use crate::plan::{DiskPlan, Plan};
+use crate::plan::{DiskPlan, Fates, Plan};
 
 /// What the placement driver's side gives to the world.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub enum ToWorld {
     Later(Span, PdEvent),
     /// A store has heard which the first regions are.
     Plan(StoreId, Vec<Region>),
+    /// The ids of a split.
+    SplitIds(PdTicket, IdBatch),
     /// For the trace.
     Note(String),
 }
@@ -52,6 +56,8 @@ struct Slot {
 enum Asker {
     Client(usize),
     Store(StoreId, Run),
+    /// A leader that wants its region split.
+    Split,
     /// Nobody who would act on it.
     Nobody,
 }
@@ -88,6 +94,7 @@ struct Chance {
 #[derive(Debug)]
 struct Settings {
     plan: PdPlan,
+    fates: Fates,
     disk: DiskPlan,
     timing: Timing,
     limits: GroupLimits,
@@ -123,7 +130,10 @@ impl PdSide {
             is_hung: false,
         };
         let client = |number| PdClient::new(pd.operations, Rng::lane(seed, 2_000 + number));
-        let agent = |place| Agent::new(StoreId(place), Rng::lane(seed, 3_000 + place));
+        let agent = |place| {
+            let labels = plan.topology.fates.labels_of(StoreId(place));
+            Agent::new(StoreId(place), labels, Rng::lane(seed, 3_000 + place))
+        };
         let clients = if pd.members == 0 { 0 } else { pd.clients };
         // A lease ends one gate after the oldest write by the member's own clock, which may be slow.
         let gate = plan.groups.timing.gate.0 * 1000 / (1000 - pd.drift_permille);
@@ -148,6 +158,7 @@ impl PdSide {
             out: Vec::new(),
             is_healed: false,
             settings: Settings {
+                fates: plan.topology.fates.clone(),
                 disk: plan.disk.clone(),
                 timing: plan.groups.timing,
                 limits: plan.groups.limits,
@@ -169,6 +180,9 @@ impl PdSide {
         }
         if !self.slots.is_empty() && self.settings.plan.origin == Origin::Paper {
             self.later(Span::from_millis(1), PdEvent::Paper);
+        }
+        for (after, wish) in self.settings.fates.wishes.clone() {
+            self.later(after, PdEvent::Wish(wish));
         }
         if !self.settings.plan.faults.families.is_empty() {
             let first = self.chance.nemesis.interval();
@@ -229,7 +243,8 @@ impl PdSide {
             PdEvent::Begin(client) => self.ask(client),
             PdEvent::Impatient(ticket) => self.lose_patience(ticket),
             PdEvent::Store(place, run) => self.go_on(place, run),
-            PdEvent::Beat(..) => {}
+            PdEvent::Wish(wish) => self.wish(wish),
+            PdEvent::Beat(..) | PdEvent::Order(..) => {}
             PdEvent::Paper => self.paper(),
             PdEvent::NextFault => self.next_fault(),
             PdEvent::Mend(fault) => self.mend(fault),
@@ -328,6 +343,7 @@ impl PdSide {
                 let pause = Span(self.chance.schedule.below(most.0 + 1));
                 self.later(pause, task(PdTask::Release(ticket)));
             }
+            Out::Operator(event) => self.follow(*event),
             Out::RetryIn(millis) => self.later(Span::from_millis(millis), task(PdTask::Retry)),
             Out::Alarm(at) if at == Moment::NEVER => {}
             Out::Alarm(at) => self.later(at.since(self.now), task(PdTask::Alarm(at))),

@@ -4,8 +4,8 @@
 //! The world names stores by their place; the placement driver names them by the ids that it hands out.
 //! The words of both meet here.
 
-use flotilla_base::{Incarnation, PeerId, Region, Rng, Span, StoreId};
-use flotilla_placement::{BootstrapPlan, StoreRecord};
+use flotilla_base::{Incarnation, Peer, PeerId, Region, Rng, Span, StoreId};
+use flotilla_placement::{BootstrapPlan, Command, Order, StoreRecord};
 
 use super::event::{PdAnswer, PdAsk, PdTicket};
 use super::plan::Origin;
@@ -39,15 +39,17 @@ pub struct Agent {
     pub ticket: Option<PdTicket>,
     /// Whom it asks.
     pub target: PeerId,
+    labels: Vec<(String, String)>,
     rng: Rng,
 }
 
 impl Agent {
     /// A store that was never started.
     #[must_use]
-    pub const fn new(place: StoreId, rng: Rng) -> Self {
+    pub const fn new(place: StoreId, labels: Vec<(String, String)>, rng: Rng) -> Self {
         let (run, incarnation, phase) = (Run(0), Incarnation(0), Phase::Registers);
-        Self { place, id: None, run, incarnation, phase, ticket: None, target: PeerId(1), rng }
+        let target = PeerId(1);
+        Self { place, id: None, run, incarnation, phase, ticket: None, target, labels, rng }
     }
 
     /// A run begins.
@@ -101,23 +103,45 @@ impl Agent {
 
     fn record(&self, id: StoreId, incarnation: Incarnation) -> StoreRecord {
         let address = format!("store-{}:20160", self.place);
-        StoreRecord { id, address, incarnation, ..StoreRecord::default() }
+        let labels = self.labels.clone();
+        StoreRecord { id, address, labels, incarnation, ..StoreRecord::default() }
     }
 }
 
 /// The regions of a plan in the words of the world, the peer that is to lead first in front.
 #[must_use]
 pub fn to_world(plan: &BootstrapPlan, agents: &[Agent]) -> Vec<Region> {
-    let place_of = |id: StoreId| agents.iter().find(|it| it.id == Some(id)).map(|it| it.place);
     let regions = plan.regions.iter().map(|planned| {
         let mut region = planned.region.clone();
         for peer in &mut region.peers {
-            peer.store = place_of(peer.store).unwrap_or_default();
+            peer.store = place_of(peer.store, agents).unwrap_or_default();
         }
         region.peers.sort_by_key(|peer| (peer.id != planned.first_leader, peer.id));
         region
     });
     regions.collect()
+}
+
+/// An order in the words of the world; `None` where it names a store that is not of the world.
+#[must_use]
+pub fn order_to_world(mut order: Order, agents: &[Agent]) -> Option<Order> {
+    let name = |peer: &mut Peer| place_of(peer.store, agents).map(|place| peer.store = place);
+    name(&mut order.leader)?;
+    match &mut order.command {
+        Command::ChangePeer(change) => name(&mut change.peer)?,
+        Command::ChangePeers(changes) => {
+            changes.iter_mut().try_for_each(|change| name(&mut change.peer))?;
+        }
+        Command::TransferLeader(heirs) => heirs.iter_mut().try_for_each(name)?,
+        Command::LeaveJoint | Command::Split(_) => {}
+    }
+    Some(order)
+}
+
+/// The place of a store.
+#[must_use]
+pub fn place_of(id: StoreId, agents: &[Agent]) -> Option<StoreId> {
+    agents.iter().find(|it| it.id == Some(id)).map(|it| it.place)
 }
 
 /// A region of the world in the words of the placement driver.

@@ -236,6 +236,7 @@ fn set(number: Number, to: u64, plan: &mut Plan) {
             plan.topology.replicas = plan.topology.replicas.min(to);
             plan.topology.learners = plan.topology.learners.min(to - plan.topology.replicas);
             let exists = |store: &StoreId| store.get() <= to;
+            plan.topology.fates.keep(to);
             plan.faults.strikes.retain(|strike| strike.order.stores().iter().all(exists));
             if plan.topology.replicas < 3 {
                 plan.phases.missing = Missing::Nobody;

@@ -3,6 +3,7 @@
 //! which is how a failing seed is made small.
 
 mod change;
+mod fates;
 mod situation;
 mod swarm;
 
@@ -23,6 +24,7 @@ use crate::snapshots::SnapshotPlan;
 use crate::splits::SplitPlan;
 
 pub use change::{Change, Number, PlanError, SWITCHES, Switch};
+pub use fates::{Fate, Fates, ZONE};
 pub use situation::Situation;
 
 /// The shape of the cluster.
@@ -40,6 +42,8 @@ pub struct Topology {
     pub bootstrap_spread: Span,
     /// How often members change.
     pub changes: ChangePlan,
+    /// What becomes of stores for good.
+    pub fates: Fates,
 }
 
 /// What the clocks of stores show.
@@ -307,6 +311,7 @@ impl Plan {
                 learners: 0,
                 bootstrap_spread: Span::ZERO,
                 changes: ChangePlan::none(),
+                fates: Fates::default(),
             },
             clocks: ClockPlan { drift_permille: 0, wall_error_max: Span::ZERO },
             net: NetPlan {

@@ -5,8 +5,8 @@ use flotilla_multiraft::MemoryBudget;
 use flotilla_raftgroup::GroupLimits;
 
 use super::{
-    ClockPlan, DiskPlan, FaultFamily, FaultPlan, GroupPlan, LoadPlan, Missing, NetPlan, Phases,
-    Plan, Topology,
+    ClockPlan, DiskPlan, Fates, FaultFamily, FaultPlan, GroupPlan, LoadPlan, Missing, NetPlan,
+    Phases, Plan, Topology,
 };
 use crate::changes::ChangePlan;
 use crate::fetches::FetchPlan;
@@ -70,6 +70,7 @@ fn swarm_topology(rng: &mut Rng) -> Topology {
         learners: 0,
         bootstrap_spread: Span::from_millis(pick(rng, [0, 20, 1_500])),
         changes: ChangePlan::none(),
+        fates: Fates::default(),
     }
 }
 

@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 use flotilla_base::Bug;
 use flotilla_sim::COMMITTED_SEEDS;
 use flotilla_sim::partition::Shape;
-use flotilla_sim::placement;
 use flotilla_sim::plan::{Change, FaultFamily, SWITCHES};
+use flotilla_sim::{placement, replicas};
 
-use super::placement::PlacementCommand;
+use super::{kind::Kind, placement::PlacementCommand};
 
 pub(crate) const USAGE: &str = "usage:
   flotilla-sim run --seed N [CHANGE…] [--trace] [--history FILE]
@@ -21,6 +21,12 @@ pub(crate) const USAGE: &str = "usage:
       two runs of each seed, which must leave equal traces
   flotilla-sim minimize --seed N [CHANGE…]
       the smallest changes of a failing seed's plan with which the same rule is still broken
+  flotilla-sim replicas run --seed N [CHANGE…] [--trace] [--history FILE]
+      one run in which the placement driver decides and real replicas carry it out
+  flotilla-sim replicas sweep [--from A] [--count N] [--jobs N] [--keep-going]
+  flotilla-sim replicas determinism --seed N | [--from A] --count N
+  flotilla-sim replicas minimize --seed N [CHANGE…]
+      the same of such runs
   flotilla-sim placement run --seed N [--bug NAME] [--trace]
       one run of the placement driver over modelled stores. --trace prints every event, and what stores carry over time
   flotilla-sim placement sweep [--from A] [--count N] [--jobs N] [--keep-going]
@@ -38,14 +44,15 @@ Exit code 0: every rule held. 1: a rule was broken; the last line repeats it. 2:
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Run(RunCommand),
-    Sweep(SweepCommand),
-    Determinism { seeds: RangeInclusive<u64> },
-    Minimize { seed: u64, changes: Vec<Change> },
+    Sweep(Kind, SweepCommand),
+    Determinism { kind: Kind, seeds: RangeInclusive<u64> },
+    Minimize { kind: Kind, seed: u64, changes: Vec<Change> },
     Placement(PlacementCommand),
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RunCommand {
+    pub(crate) kind: Kind,
     pub(crate) seed: u64,
     pub(crate) changes: Vec<Change>,
     pub(crate) is_traced: bool,
@@ -93,27 +100,41 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
     if verb == "placement" {
         return parse_placement(options).map(Command::Placement);
     }
+    if verb == "replicas" {
+        let (verb, options) = options.split_first().ok_or("what of replicas?")?;
+        return parse_world(Kind::Replicas, verb, options);
+    }
+    parse_world(Kind::Clusters, verb, options)
+}
+
+fn parse_world(kind: Kind, verb: &str, options: &[String]) -> Result<Command, String> {
+    let committed = match kind {
+        Kind::Clusters => COMMITTED_SEEDS,
+        Kind::Replicas => replicas::COMMITTED_SEEDS,
+    };
     let mut given = read(options)?;
-    let command = match verb.as_str() {
+    let command = match verb {
         "run" => Command::Run(RunCommand {
+            kind,
             seed: given.take_seed()?,
             changes: std::mem::take(&mut given.changes),
             is_traced: given.take_flag("--trace"),
             history: given.history.take(),
         }),
-        "sweep" => Command::Sweep(given.take_sweep(COMMITTED_SEEDS)?),
+        "sweep" => Command::Sweep(kind, given.take_sweep(committed)?),
         "determinism" => {
             let seeds = match given.seed.take() {
                 Some(seed) => seed..=seed,
                 None => given.take_seeds(1..=20)?,
             };
-            Command::Determinism { seeds }
+            Command::Determinism { kind, seeds }
         }
         "minimize" => Command::Minimize {
+            kind,
             seed: given.take_seed()?,
             changes: std::mem::take(&mut given.changes),
         },
-        other => return Err(format!("there is no command {other:?}")),
+        other => return Err(format!("there is no command \"{}{other}\"", kind.prefix())),
     };
     given.expect_nothing_left(verb).map(|()| command)
 }
@@ -233,10 +254,10 @@ mod tests {
     #[test]
     fn a_sweep_without_numbers_is_that_of_the_committed_seeds() {
         let command = parsed("sweep --jobs 2");
-        let Ok(Command::Sweep(sweep)) = command else { panic!("{command:?}") };
+        let Ok(Command::Sweep(Kind::Clusters, sweep)) = command else { panic!("{command:?}") };
         assert_eq!((sweep.seeds, sweep.jobs, sweep.keeps_going), (COMMITTED_SEEDS, 2, false));
-        let command = parsed("sweep --from 10 --count 5 --keep-going");
-        let Ok(Command::Sweep(sweep)) = command else { panic!("{command:?}") };
+        let command = parsed("replicas sweep --from 10 --count 5 --keep-going");
+        let Ok(Command::Sweep(Kind::Replicas, sweep)) = command else { panic!("{command:?}") };
         assert_eq!((sweep.seeds, sweep.jobs, sweep.keeps_going), (10..=14, 1, true));
     }
 
@@ -245,6 +266,7 @@ mod tests {
         for (line, named) in [
             ("", "command"),
             ("walk", "walk"),
+            ("replicas walk", "replicas walk"),
             ("run", "--seed"),
             ("run --seed", "--seed"),
             ("run --seed x", "\"x\""),

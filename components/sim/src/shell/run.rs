@@ -2,14 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use flotilla_sim::trial::{Trial, attempt, repeat};
+use flotilla_sim::trial::Trial;
 
-use super::{arguments::RunCommand, output::print};
+use super::{arguments::RunCommand, kind::Kind, output::print};
 
 /// Runs one seed and says what happened.
 pub(crate) fn run(command: &RunCommand) -> bool {
-    let RunCommand { seed, changes, is_traced, history } = command;
-    let Trial { world, outcome } = attempt(*seed, changes, *is_traced);
+    let RunCommand { kind, seed, changes, is_traced, history } = command;
+    let Trial { world, outcome } = kind.attempt(*seed, changes, *is_traced);
     print(world.trace_text());
     let is_written = history.as_ref().is_none_or(|path| write_history(&world, path));
     match outcome {
@@ -19,7 +19,7 @@ pub(crate) fn run(command: &RunCommand) -> bool {
         }
         Err(failure) => {
             print(&format!("seed {seed} failed {}\n", failure.what));
-            print(&format!("repeat: {}\n", repeat(*seed, changes)));
+            print(&format!("repeat: {}\n", kind.repeat(*seed, changes)));
             false
         }
     }
@@ -41,11 +41,11 @@ fn write_history(world: &flotilla_sim::World, path: &str) -> bool {
 }
 
 /// Runs each seed twice; the traces must be equal, byte for byte.
-pub(crate) fn are_deterministic(seeds: RangeInclusive<u64>) -> bool {
+pub(crate) fn are_deterministic(kind: Kind, seeds: RangeInclusive<u64>) -> bool {
     let mut are_equal = true;
     for seed in seeds {
         let traces = [(), ()].map(|()| {
-            let Trial { world, outcome } = attempt(seed, &[], true);
+            let Trial { world, outcome } = kind.attempt(seed, &[], true);
             format!("{}{outcome:?}", world.trace_text())
         });
         if traces[0] == traces[1] {
@@ -55,7 +55,8 @@ pub(crate) fn are_deterministic(seeds: RangeInclusive<u64>) -> bool {
         are_equal = false;
         let differs = traces[0].lines().zip(traces[1].lines()).find(|(one, other)| one != other);
         print(&format!("seed {seed}: two runs differ: {differs:?}\n"));
-        print(&format!("repeat: flotilla-sim determinism --seed {seed}\n"));
+        let prefix = kind.prefix();
+        print(&format!("repeat: flotilla-sim {prefix}determinism --seed {seed}\n"));
     }
     are_equal
 }

@@ -5,7 +5,7 @@ use std::ops::{AddAssign, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use flotilla_sim::marks::{self, Mark, Marks};
-use flotilla_sim::{COMMITTED_SEEDS, trial};
+use flotilla_sim::{COMMITTED_SEEDS, replicas, trial};
 
 use super::{arguments::SweepCommand, output::print};
 
@@ -43,6 +43,24 @@ impl Family for Clusters {
 
     fn repeat(seed: u64) -> String {
         trial::repeat(seed, &[])
+    }
+}
+
+/// Clusters that do what the placement driver orders.
+pub(crate) struct Replicas;
+
+impl Family for Replicas {
+    type Summary = flotilla_sim::Summary;
+    const COMMITTED: RangeInclusive<u64> = replicas::COMMITTED_SEEDS;
+    const MARKS: &'static [Mark] = replicas::marks::ALL;
+
+    fn attempt(seed: u64) -> (Marks, Result<Self::Summary, String>) {
+        let trial::Trial { world, outcome } = replicas::trial::attempt(seed, &[], false);
+        (world.marks().clone(), outcome.map_err(|failure| failure.what))
+    }
+
+    fn repeat(seed: u64) -> String {
+        replicas::trial::repeat(seed, &[])
     }
 }
 

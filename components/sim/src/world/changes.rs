@@ -1,6 +1,6 @@
 //! Regions whose members change, and who hears of it.
 
-use flotilla_base::{Peer, PeerId, Region};
+use flotilla_base::{Peer, PeerId, Region, StoreId};
 use flotilla_multiraft::{
     ChangeError, ChangePeers, ChangeRequest, Lifecycle, Replica, Reply, RequestError,
 };
@@ -99,12 +99,14 @@ impl World {
             })
         );
         self.judges.lookout.marks.reach_if(is_guarded, marks::CHANGE_REFUSED);
+        self.mark_order(reply);
     }
 
     /// Whether every change has come to its end, and every removed peer with it.
     pub(super) fn check_membership(&self) -> Verdict {
         self.judges.applied.lineage.on_end()?;
-        for (store, (node, _)) in (1..).zip(&self.stores) {
+        let is_there = |store: u64| !self.record.placed.gone.contains(&StoreId(store));
+        for (store, (node, _)) in (1..).zip(&self.stores).filter(|(store, _)| is_there(*store)) {
             let stray = node.stray_key(&self.regions);
             require(stray.is_none(), "the data of destroyed peers is cleaned", || {
                 format!("store {store}: key {stray:?}")

@@ -25,6 +25,14 @@ impl World {
     /// The first violation.
     pub fn run(&mut self) -> Result<Summary, Violation> {
         self.run_for(self.plan.phases.safety)?;
+        self.finish()
+    }
+
+    /// The second phase and what follows.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn finish(&mut self) -> Result<Summary, Violation> {
         self.choose_missing();
         self.heal();
         let healed_at = self.now;
@@ -36,6 +44,7 @@ impl World {
         let latest = self.plan.net.straggler_max + self.plan.faults.length_max * 2;
         let stragglers = healed_at + latest + SETTLING;
         self.run_for(stragglers.since(self.now))?;
+        self.settle_placement()?;
         self.come_to_rest()?;
         self.check_end()?;
         self.check_pd()?;

@@ -139,7 +139,8 @@ impl World {
     }
 
     pub(super) fn strike(&mut self, order: Order, length: Span) {
-        if self.record.is_healed {
+        // Whoever is lost is no fault that is mended.
+        if self.record.is_healed && !matches!(order, Order::Lose(_)) {
             return;
         }
         let mended = match order {
@@ -162,6 +163,10 @@ impl World {
             }
             Order::Crash(store, steps) => {
                 self.slot(store).0.doom(steps);
+                None
+            }
+            Order::Lose(store) => {
+                self.lose(store);
                 None
             }
             Order::Pause(store) => {

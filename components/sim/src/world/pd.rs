@@ -1,7 +1,6 @@
 //! Where the stores and the placement driver meet.
 
 use flotilla_base::{Span, StoreId};
-use flotilla_placement::RegionReport;
 
 use super::World;
 use crate::event::Event;
@@ -16,14 +15,19 @@ impl World {
         {
             return Ok(());
         }
+        let beats = if let PdEvent::Beat(store, _) = event { Some(store) } else { None };
         let verdict = match event {
-            PdEvent::Beat(store, run) => {
-                let led = if self.pd.hears_of_stores() { self.led_by(store) } else { Vec::new() };
-                self.pd.report(self.now, store, run, led)
+            PdEvent::Beat(store, run) => self.beat(store, run),
+            PdEvent::Order(store, order) => {
+                self.obey(store, *order);
+                Ok(())
             }
             event => self.pd.happen(self.now, event),
         };
         self.hear_from_pd();
+        if let Some(store) = beats {
+            self.hear_of_the_gone(store);
+        }
         verdict
     }
 
@@ -52,6 +56,7 @@ impl World {
                     }
                     self.order(store);
                 }
+                ToWorld::SplitIds(ticket, ids) => self.split_with(ticket, ids),
                 ToWorld::Note(line) => self.trace(|| line),
             }
         }
@@ -79,21 +84,5 @@ impl World {
     pub(super) fn check_pd(&mut self) -> Verdict {
         self.pd.note_time(self.now);
         self.pd.check_end(&self.regions)
-    }
-
-    /// What a store's leaders report.
-    fn led_by(&self, store: StoreId) -> Vec<RegionReport> {
-        let reports = self.regions.iter().filter_map(|region| {
-            let replica = self.store(store).replica(region.id)?;
-            let leader = region.peer_on(store)?;
-            let role = replica.group().role();
-            replica.group().is_leader().then(|| RegionReport {
-                region: replica.region().clone(),
-                leader,
-                term: role.term,
-                ..RegionReport::default()
-            })
-        });
-        reports.collect()
     }
 }

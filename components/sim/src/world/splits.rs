@@ -1,12 +1,14 @@
 //! Regions that are split, and how clients and the world find their way in the changed map.
 
-use flotilla_base::{Span, StoreId};
-use flotilla_multiraft::{Reply, RequestError, SplitRequest};
+use flotilla_base::{Region, Span, StoreId};
+use flotilla_multiraft::{Reply, RequestError, SplitCommand, SplitRequest};
+use flotilla_placement::{IdBatch, deal_split_ids};
 
 use super::World;
 use crate::event::{Event, Ticket};
 use crate::fault::Order;
 use crate::marks;
+use crate::pd::event::PdTicket;
 use crate::plan::FaultFamily;
 use crate::splits::Aftermath;
 
@@ -27,27 +29,53 @@ impl World {
         }
         if let Some(region) = self.chance.splits.region(&self.regions).cloned() {
             let command = self.chance.splits.command(&region);
-            let ticket = self.chance.splits.ticket();
-            let leader = self.leader(region.id).map(|(store, _)| store);
-            let drawn = region.peers.get(self.chance.splits.below(region.peers.len()));
-            let store = leader.or(drawn.map(|peer| peer.store)).unwrap_or_default();
-            self.trace(|| {
-                format!("store {store} is asked to split region {}: {command:?}", region.id)
-            });
-            self.judges.tickets.on_attempt(ticket);
-            let request = SplitRequest { peer: flotilla_base::PeerId(0), command, ticket };
-            self.at_store(store, |node, desk| {
-                node.split(region.id, request, desk);
-                Ok(())
-            });
-            let aftermath = self.chance.splits.aftermath();
-            let target = self.chance.splits.below(region.peers.len());
-            let after = self.chance.splits.moment();
-            let target = region.peers.get(target).map(|peer| peer.store).unwrap_or_default();
-            let length = Span(after.0 * 100).min(CUT_MAX);
-            self.strike_behind(aftermath, target, (after, length));
+            if self.pd.is_obeyed() && !command.children.is_empty() {
+                self.ask_split_ids(region, command);
+            } else {
+                self.split_region(&region, command);
+            }
         }
         self.split_later();
+    }
+
+    /// The ids of the parts come from the placement driver: a region's peers have larger ids than all before them.
+    fn ask_split_ids(&mut self, region: Region, command: SplitCommand) {
+        let Some((store, _)) = self.leader(region.id) else { return };
+        let ticket = self.pd.ask_split(self.now, store, region.clone(), command.children.len());
+        self.record.placed.splits.insert(ticket, (region, command));
+        self.hear_from_pd();
+    }
+
+    /// The ids have come.
+    pub(super) fn split_with(&mut self, ticket: PdTicket, ids: IdBatch) {
+        let asked = self.record.placed.splits.remove(&ticket);
+        let Some((region, mut command)) = asked.filter(|_| !self.record.is_healed) else { return };
+        let count = u32::try_from(command.children.len()).unwrap_or(0);
+        let dealt = deal_split_ids(ids, count, region.peers.len());
+        for (child, ids) in command.children.iter_mut().zip(dealt) {
+            (child.region, child.peers) = (ids.region, ids.peers);
+        }
+        self.split_region(&region, command);
+    }
+
+    fn split_region(&mut self, region: &Region, command: SplitCommand) {
+        let ticket = self.chance.splits.ticket();
+        let leader = self.leader(region.id).map(|(store, _)| store);
+        let drawn = region.peers.get(self.chance.splits.below(region.peers.len()));
+        let store = leader.or(drawn.map(|peer| peer.store)).unwrap_or_default();
+        self.trace(|| format!("store {store} is asked to split region {}: {command:?}", region.id));
+        self.judges.tickets.on_attempt(ticket);
+        let request = SplitRequest { peer: flotilla_base::PeerId(0), command, ticket };
+        self.at_store(store, |node, desk| {
+            node.split(region.id, request, desk);
+            Ok(())
+        });
+        let aftermath = self.chance.splits.aftermath();
+        let target = self.chance.splits.below(region.peers.len());
+        let after = self.chance.splits.moment();
+        let target = region.peers.get(target).map(|peer| peer.store).unwrap_or_default();
+        let length = Span(after.0 * 100).min(CUT_MAX);
+        self.strike_behind(aftermath, target, (after, length));
     }
 
     /// Something breaks while a split or a change is under way.

@@ -5,8 +5,10 @@ use flotilla_base::{Moment, Mutation, RegionId, Rng, Span, StoreId};
 use super::{Due, World, position};
 use crate::clock::LocalClock;
 use crate::event::Event;
+use crate::fault::{Fault, Order};
 use crate::marks;
 use crate::node::StoreConfig;
+use crate::plan::{Fate, Fates};
 
 impl World {
     /// Crashes a store now.
@@ -33,9 +35,24 @@ impl World {
         self.announce(format!("store {store} crashes, {} batches are gone{torn}", loss.lost));
     }
 
+    /// Starts a store for the first time, now or when it is to join; and ends it for good when it is to be lost.
+    pub(super) fn join(&mut self, store: StoreId) {
+        let after = |fates: &[Fate]| fates.iter().find(|it| it.store == store).map(|it| it.after);
+        let Fates { late, lost, .. } = &self.plan.topology.fates;
+        let (joins, ends) = (after(late), after(lost));
+        match joins {
+            None => self.start(store),
+            Some(after) => self.schedule(after, Event::Mend(Fault::Down(store))),
+        }
+        if let Some(after) = ends {
+            self.schedule(after, Event::Strike(Order::Lose(store), Span::ZERO));
+        }
+    }
+
     /// Starts a store that is down, unless it is to stay down.
     pub fn start(&mut self, store: StoreId) {
-        if self.record.missing == Some(store) || self.store(store).run().is_some() {
+        let is_gone = self.record.placed.gone.contains(&store);
+        if is_gone || self.record.missing == Some(store) || self.store(store).run().is_some() {
             return;
         }
         let drift = self.plan.clocks.drift_permille;

@@ -5,6 +5,7 @@ pub mod epochs;
 pub mod ids;
 pub mod incarnations;
 pub mod leads;
+pub mod orders;
 pub mod region_map;
 pub mod state;
 pub mod timestamps;
@@ -39,6 +40,8 @@ pub struct PdJudges {
     pub regions: region_map::RegionMapJudge,
     /// Epochs of each region.
     pub epochs: epochs::EpochJudge,
+    /// What is ordered.
+    pub orders: orders::OrderJudge,
     first: Option<Violation>,
 }
 
@@ -57,6 +60,7 @@ impl PdJudges {
             incarnations: incarnations::IncarnationJudge::default(),
             regions: region_map::RegionMapJudge::default(),
             epochs: epochs::EpochJudge::default(),
+            orders: orders::OrderJudge::default(),
             first: None,
         }
     }

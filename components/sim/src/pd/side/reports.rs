@@ -1,14 +1,14 @@
 //! What stores report, and what the placement driver must know in the end.
 
-use flotilla_base::{Incarnation, KeyRange, Moment, Region, Span, StoreId};
-use flotilla_placement::RegionReport;
+use flotilla_base::{Incarnation, KeyRange, Moment, Peer, Region, Span, StoreId};
+use flotilla_placement::{RegionReport, StoreStats};
 
 use super::{Asker, PdSide};
 use crate::event::Run;
 use crate::judge::{Verdict, require};
 use crate::pd::event::{PdAsk, PdEvent};
 use crate::pd::plan::Origin;
-use crate::pd::stores::from_world;
+use crate::pd::stores::{Agent, Phase, from_world};
 
 /// Longest time between two changes of the regions on paper.
 const PAPER_INTERVAL: Span = Span::from_millis(600);
@@ -40,7 +40,7 @@ impl PdSide {
         now: Moment,
         place: StoreId,
         run: Run,
-        led: Vec<RegionReport>,
+        (stats, led): (StoreStats, Vec<RegionReport>),
     ) -> Verdict {
         self.now = now;
         let beat_max = self.settings.plan.beat_max;
@@ -52,16 +52,41 @@ impl PdSide {
         if let Some(ask) = ghost {
             self.post(Asker::Nobody, target, ask);
         }
-        if let Some(id) = id {
-            self.post(Asker::Nobody, target, PdAsk::StoreBeat(id));
+        let leaders = if self.is_obeyed() { self.members() } else { vec![target] };
+        for target in id.map(|_| leaders).unwrap_or_default() {
+            let beat = PdAsk::StoreBeat(id.unwrap_or_default(), Box::new(stats));
+            self.post(Asker::Nobody, target, beat);
         }
-        for mut report in led {
-            report.region = self.in_words_of_pd(report.region);
-            let leader = report.region.peer(report.leader.id);
-            report.leader = leader.unwrap_or(report.leader);
-            self.judges.epochs.on_report(place, run, &report.region)?;
-            self.tell_all(report);
+        led.into_iter().try_for_each(|report| self.pass_on(place, run, report))
+    }
+
+    /// A run of a store reports one of the regions that it leads: at once, since something of it is new.
+    ///
+    /// # Errors
+    /// It contradicts what the run reported before.
+    pub fn report_one(
+        &mut self,
+        now: Moment,
+        place: StoreId,
+        run: Run,
+        report: RegionReport,
+    ) -> Verdict {
+        self.now = now;
+        let is_there = |agent: &&mut Agent| agent.run == run && agent.phase == Phase::Reports;
+        if self.agent(place).filter(is_there).is_none() {
+            return Ok(());
         }
+        self.pass_on(place, run, report)
+    }
+
+    fn pass_on(&mut self, place: StoreId, run: Run, mut report: RegionReport) -> Verdict {
+        report.region = self.in_words_of_pd(report.region);
+        let word = |peer: Peer| report.region.peer(peer.id).unwrap_or(peer);
+        report.leader = word(report.leader);
+        report.pending_peers.iter_mut().for_each(|peer| *peer = word(*peer));
+        report.down_peers.iter_mut().for_each(|(peer, _)| *peer = word(*peer));
+        self.judges.epochs.on_report(place, run, &report.region)?;
+        self.tell_all(report);
         Ok(())
     }
 

@@ -81,6 +81,11 @@ impl PdSide {
         let Some(asked) = self.around.asked.get(index(ticket)).copied() else { return Ok(()) };
         match asked.who {
             Asker::Nobody => {}
+            Asker::Split => {
+                if let PdAnswer::Ids(ids) = answer {
+                    self.out.push(ToWorld::SplitIds(ticket, ids));
+                }
+            }
             Asker::Client(number) => {
                 let client = &mut self.around.clients[number];
                 if client.ticket == Some(ticket) {
@@ -177,7 +182,7 @@ impl PdSide {
         let Some(asked) = self.around.asked.get(index(ticket)).copied() else { return };
         let members = self.slots.len() as u64;
         match asked.who {
-            Asker::Nobody => {}
+            Asker::Nobody | Asker::Split => {}
             Asker::Client(number) => {
                 let client = &mut self.around.clients[number];
                 if client.ticket == Some(ticket) {
