@@ -29,10 +29,10 @@ FACTOR ?= 5
 SEED ?= 1
 ONLY ?=
 
-.PHONY: help setup build playground verify test sim board fuzz kill-rounds chaos placement failover startup idle regions fill full-load bench fix
+.PHONY: help setup build playground verify test sim board fuzz kill-rounds chaos placement placement-cost failover startup idle regions fill full-load bench fix
 
 help: ## list these targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: ## install what the build needs from the system, where it is missing
 	@tests/setup/install
@@ -79,6 +79,9 @@ chaos: setup ## faults of processes, networks and disks under checked histories 
 
 placement: setup ## playgrounds of 200 regions under clients: stores come, go and die, zones are kept
 	$(CARGO) test $(RELEASE) --test placement -- --ignored --nocapture --test-threads 1
+
+placement-cost: setup ## what decisions about 1,000 stores and 1,000,000 regions cost: instructions, and time of a processor
+	$(CARGO) test --release --package flotilla-sim --test placement_counts --test placement_large -- --nocapture
 
 failover: setup ## measure the gap that clients see when a leader's store is killed
 	$(CARGO) test $(RELEASE) --test measure -- --ignored --exact failover --nocapture

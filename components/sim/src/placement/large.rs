@@ -80,6 +80,13 @@ impl Large {
         self.mind.on_report(&sight, &self.operators, region);
     }
 
+    /// One more store comes, which holds nothing.
+    pub fn join(&mut self) {
+        let last = self.stores.keys().next_back().map_or(0, |last| last.get());
+        let id = StoreId(last + 1);
+        self.stores.insert(id, StoreRecord { id, ..StoreRecord::default() });
+    }
+
     /// A region that is drawn reports once more. The report is made beforehand: only what the placement driver does with it
     /// is to be measured.
     pub fn draw_report(&mut self) -> RegionReport {
