@@ -18,6 +18,8 @@ pub struct Point {
     pub replicas: u64,
     /// Data in them, MiB.
     pub mib: u64,
+    /// What clients cost it.
+    pub heat: u64,
 }
 
 /// Which of the figures is drawn.
@@ -29,6 +31,8 @@ pub enum Figure {
     Replicas,
     /// Data.
     Mib,
+    /// What clients cost.
+    Heat,
 }
 
 impl Figure {
@@ -37,6 +41,7 @@ impl Figure {
             Self::Leaders => point.leaders,
             Self::Replicas => point.replicas,
             Self::Mib => point.mib,
+            Self::Heat => point.heat,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! Nothing of raft is here, so hours and hundreds of regions cost milliseconds; what regions really do when they are
 //! changed is judged where they are real, in [`crate::world`].
 //!
-//! Reading order: [`driver`], [`store`], [`region`], [`trouble`], [`world`], [`knowledge`], [`judge`], [`plan`],
+//! Reading order: [`driver`], [`store`], [`region`], [`trouble`], [`world`], [`knowledge`], [`judge`], [`travels`], [`plan`],
 //! [`trial`], [`curve`], [`large`].
 
 pub mod curve;
@@ -18,6 +18,7 @@ pub mod plan;
 pub mod region;
 pub mod store;
 pub mod summary;
+pub mod travels;
 pub mod trial;
 pub mod trouble;
 pub mod world;

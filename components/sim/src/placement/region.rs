@@ -3,8 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{ConfVer, Epoch, Key, KeyRange, Peer, PeerId, PeerRole, Region, Term, Version};
-use flotilla_placement::operator::{Command, PeerChange, PeerChangeKind, shape::Shape};
+use flotilla_base::{
+    ConfVer, Epoch, Key, KeyRange, Moment, Peer, PeerId, PeerRole, Region, Term, Version,
+};
+use flotilla_placement::{
+    Flow, Rates,
+    operator::{Command, PeerChange, PeerChangeKind, shape::Shape},
+};
 
 /// The number of a split that is asked for.
 pub type SplitNumber = u64;
@@ -50,6 +55,10 @@ pub struct ModelRegion {
     pub under_way: Option<UnderWay>,
     /// Counts attempts and proposals.
     pub numbers: u64,
+    /// What clients ask of it in a second.
+    pub rates: Rates,
+    /// Until when that was reported.
+    pub told: Moment,
 }
 
 /// Whether it votes now.
@@ -61,8 +70,35 @@ impl ModelRegion {
     /// A region that nobody leads yet.
     #[must_use]
     pub fn new(region: Region, size_bytes: u64) -> Self {
-        let (leader, under_way, behind) = (None, None, BTreeMap::new());
-        Self { region, leader, term: Term(1), size_bytes, behind, under_way, numbers: 0 }
+        Self {
+            region,
+            leader: None,
+            term: Term(1),
+            size_bytes,
+            behind: BTreeMap::new(),
+            under_way: None,
+            numbers: 0,
+            rates: Rates::default(),
+            told: Moment(0),
+        }
+    }
+
+    /// What clients have asked for since that was reported last; nothing where that is too short a time ago.
+    pub fn flow(&mut self, now: Moment) -> Flow {
+        const SHORT_S: u64 = 3;
+        let interval_s = now.since(self.told).as_millis() / 1_000;
+        if self.rates == Rates::default() || interval_s < SHORT_S {
+            return Flow::default();
+        }
+        self.told = now;
+        self.rates.flow(interval_s)
+    }
+
+    /// What it costs the store of a peer.
+    #[must_use]
+    pub fn heat_on(&self, peer: Peer) -> u64 {
+        let leads = self.leader == Some(peer.id);
+        if leads { self.rates.leader_heat() } else { self.rates.replica_heat() }
     }
 
     /// The leader, with its place.

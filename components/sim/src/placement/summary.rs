@@ -3,7 +3,7 @@
 use std::{fmt, ops::AddAssign};
 
 use flotilla_base::Moment;
-use flotilla_placement::{Operator, OperatorKind, SchedulerName};
+use flotilla_placement::{Operator, OperatorKind, SchedulerName, check::is_repair};
 
 use crate::digest::Digest;
 
@@ -14,6 +14,8 @@ pub struct Summary {
     pub events: u64,
     /// Operators that began.
     pub operators: u64,
+    /// Operators that mend regions.
+    pub repairs: u64,
     /// Replicas that balance moved.
     pub moves: u64,
     /// Data in these, and what each costs beside it.
@@ -44,6 +46,8 @@ impl Summary {
             self.moved_bytes += operator.plan.size_bytes + overhead;
         } else if operator.plan.kind == OperatorKind::TransferLeader {
             self.transfers += 1;
+        } else if is_repair(operator.asked_by) {
+            self.repairs += 1;
         }
     }
 }
@@ -52,6 +56,7 @@ impl AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
         self.events += other.events;
         self.operators += other.operators;
+        self.repairs += other.repairs;
         self.moves += other.moves;
         self.moved_bytes += other.moved_bytes;
         self.transfers += other.transfers;

@@ -6,7 +6,7 @@ mod orders;
 mod trouble;
 mod verdicts;
 
-pub use making::RegionPlan;
+pub use making::{RegionPlan, keys_of};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,6 +24,7 @@ use super::marks;
 use super::region::{ModelRegion, Origin, SplitNumber};
 use super::store::Store;
 use super::summary::Summary;
+use super::travels::Travels;
 use crate::judge::Verdict;
 use crate::marks::{Mark, Marks};
 
@@ -93,6 +94,9 @@ pub(super) struct Around {
     /// Regions for which ids are asked for.
     splitting: BTreeSet<RegionId>,
     curve: Curve,
+    travels: Travels,
+    /// Why the placement driver has refused the last thing that somebody decided.
+    refusal: Option<String>,
 }
 
 /// A simulated cluster.
@@ -127,6 +131,8 @@ impl World {
             next_split: 0,
             splitting: BTreeSet::new(),
             curve: Curve::default(),
+            travels: Travels::default(),
+            refusal: None,
         };
         let mut world = Self {
             now: Moment(0),
@@ -301,7 +307,7 @@ impl World {
         };
         let down_peers = region.region.peers.iter().filter(down).map(silence);
         let is_behind = |peer: &&Peer| region.behind.contains_key(&peer.id);
-        let report = RegionReport {
+        let mut report = RegionReport {
             region: region.region.clone(),
             leader,
             term: region.term,
@@ -311,6 +317,10 @@ impl World {
                 .collect(),
             pending_peers: region.region.peers.iter().filter(is_behind).copied().collect(),
         };
+        let now = self.now;
+        if let Some(region) = self.regions.get_mut(&id) {
+            report.stats = report.stats.with_flow(region.flow(now));
+        }
         self.send(Event::ToPd(Word::Region(Box::new(report))));
     }
 
@@ -377,6 +387,14 @@ impl World {
         }
     }
 
+    /// Voters that a region is to have, by what people have decided.
+    fn wanted(&self, region: &Region) -> usize {
+        let demands = self.driver.state().and_then(|state| state.policy().demands(region).ok());
+        demands.map_or(self.max_replicas as usize, |demands| {
+            demands.iter().filter(|it| it.role.votes()).map(|it| it.count).sum()
+        })
+    }
+
     fn is_member(&self, store: StoreId) -> bool {
         let record = self.driver.state().and_then(|state| state.stores().get(&store));
         record.is_some_and(|it| it.state != flotilla_placement::StoreState::Tombstone)
@@ -427,6 +445,7 @@ impl World {
         match event {
             OperatorEvent::Begun(operator) => {
                 self.around.summary.on_begun(operator);
+                self.around.travels.on_begun(operator);
                 let is_lead = operator.plan.kind == OperatorKind::TransferLeader;
                 self.mark(if is_lead { marks::TRANSFER } else { marks::MEMBERS });
                 self.trace(|| {

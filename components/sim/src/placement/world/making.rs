@@ -1,11 +1,13 @@
 //! How a cluster gets its regions: those of the bootstrap, as if they had been split and moved in an earlier life.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use flotilla_base::{
     ConfVer, Epoch, KeyRange, Peer, PeerId, Region, RegionId, Span, StoreId, Version,
     key::guard_border,
 };
 use flotilla_pdcore::Input;
-use flotilla_placement::{Answer, IdBatch};
+use flotilla_placement::{Answer, IdBatch, Rates};
 
 use super::{Event, World};
 use crate::judge::Verdict;
@@ -96,6 +98,8 @@ impl World {
                     point.replicas += 1;
                     bytes += region.size_bytes;
                 }
+                let peer = region.region.peer_on(store);
+                point.heat += peer.map_or(0, |peer| region.heat_on(peer));
                 point.leaders +=
                     u64::from(region.leader().is_some_and(|leader| leader.store == store));
             }
@@ -122,6 +126,43 @@ impl World {
     pub fn clear_curve(&mut self) {
         self.around.curve.clear();
     }
+
+    /// From now on clients ask so much of the regions, in the order of their keys, in a second.
+    pub fn ask(&mut self, rates: impl Fn(u64) -> Rates) {
+        let now = self.now;
+        self.last_change = now;
+        let regions = self.regions.values_mut().filter(|it| !it.region.is_guard());
+        let mut regions: Vec<&mut ModelRegion> = regions.collect();
+        regions.sort_by(|a, b| a.region.range.start.cmp(&b.region.range.start));
+        for (number, region) in (0..).zip(regions) {
+            region.told = now;
+            region.rates = rates(number);
+        }
+    }
+
+    /// How many regions have their replicas in so many places of a kind.
+    #[must_use]
+    pub fn places(&self, kind: &str) -> BTreeMap<usize, u64> {
+        let mut counts = BTreeMap::new();
+        for region in self.regions.values() {
+            let stores = region.region.peers.iter().filter_map(|it| self.stores.get(&it.store));
+            let places = stores.flat_map(|it| it.plan.labels.iter().filter(|it| it.0 == kind));
+            let places: BTreeSet<&str> = places.map(|(_, value)| value.as_str()).collect();
+            *counts.entry(places.len()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Replicas that had come to a store, and went on from there, since this was asked last.
+    pub fn moved_twice(&mut self) -> u64 {
+        std::mem::take(&mut self.around.travels).twice()
+    }
+}
+
+/// The keys of some regions, by number, where there are `count` of them at the beginning.
+#[must_use]
+pub fn keys_of(numbers: std::ops::Range<u64>, count: u64) -> KeyRange {
+    KeyRange::new(key_of(cut(numbers.start, count)), key_of(cut(numbers.end, count)))
 }
 
 /// Where the region of this number begins.

@@ -57,6 +57,7 @@ impl World {
 
     /// What a leader was about to do is committed, if it still leads and others are there.
     pub(super) fn commit(&mut self, id: RegionId, number: u64) -> Verdict {
+        let wanted = self.regions.get(&id).map_or(0, |it| self.wanted(&it.region));
         let stores = &self.stores;
         let is_running = |peer: Peer| stores.get(&peer.store).is_some_and(|it| it.is_running);
         let Some(region) = self.regions.get_mut(&id) else { return Ok(()) };
@@ -76,7 +77,6 @@ impl World {
         }
         let before = region.clone();
         let new = region.change(&done.command);
-        let wanted = self.max_replicas as usize;
         // Nobody could know yet of a store that has stopped a moment ago.
         let now = self.now;
         let seems_there = |peer: Peer| {
@@ -220,6 +220,7 @@ impl World {
 
     /// A region is two. What the ids were asked for may have changed since.
     fn split(&mut self, id: RegionId, ids: IdBatch) -> Verdict {
+        let now = self.now;
         let Some(region) = self.regions.get_mut(&id) else { return Ok(()) };
         let peers = region.region.peers.len();
         let fits = ids.count() == peers as u64 + 1;
@@ -228,6 +229,8 @@ impl World {
         let range = region.split(&at);
         let half = region.size_bytes / 2;
         region.size_bytes -= half;
+        region.rates = region.rates.half();
+        region.told = now;
         let parent = region.clone();
         let Some(dealt) = deal_split_ids(ids, 1, peers).pop() else { return Ok(()) };
         let born = dealt.peers.iter().zip(&parent.region.peers);
@@ -241,7 +244,13 @@ impl World {
         let behind: Vec<Peer> = parent.behind.keys().filter_map(|old| twin(*old)).collect();
         let child = dealt.region;
         let region = Region { id: child, range, epoch: parent.region.epoch, peers };
-        let region = ModelRegion { leader, term: parent.term, ..ModelRegion::new(region, half) };
+        let region = ModelRegion {
+            leader,
+            term: parent.term,
+            rates: parent.rates,
+            told: parent.told,
+            ..ModelRegion::new(region, half)
+        };
         self.adopt(region, &behind)?;
         self.mark(marks::SPLIT);
         self.trace(|| format!("region {id} is split, region {child} is new"));

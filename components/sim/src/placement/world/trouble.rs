@@ -1,8 +1,10 @@
 //! How a world takes what comes from outside.
 
+use std::collections::BTreeMap;
+
 use flotilla_base::{Incarnation, Peer, PeerRole, Region, RegionId, Span, StoreId};
 use flotilla_pdcore::{AskedChange, Decided, Input, Wish};
-use flotilla_placement::{Answer, Change, Leave, SchedulerPolicy, StorePolicy};
+use flotilla_placement::{Answer, Change, Leave, SchedulerPolicy, StorePolicy, rule::RuleEdit};
 
 use super::{BEAT, Event, Word, World};
 use crate::judge::Verdict;
@@ -64,7 +66,53 @@ impl World {
 
     /// Somebody decides something, and asks again where the placement driver is away.
     fn decide(&mut self, decided: Decided) -> Verdict {
-        self.tell(Input::Administer { change: Box::new(decided), ticket: Asker::Nobody })
+        let input = Input::Administer { change: Box::new(decided), ticket: Asker::World };
+        let said = self.driver.tell(self.now, input);
+        self.note_refusal(&said);
+        self.take(said, None, &[])
+    }
+
+    fn note_refusal(&mut self, said: &[Said]) {
+        let refusal = said.iter().find_map(|word| match word {
+            Said::Reply(Asker::World, Err(denied)) => Some(denied.to_string()),
+            _ => None,
+        });
+        if let Some(refusal) = refusal {
+            self.around.refusal = Some(refusal);
+        }
+    }
+
+    /// Why the placement driver has refused what somebody decided, since this was asked last.
+    pub const fn take_refusal(&mut self) -> Option<String> {
+        self.around.refusal.take()
+    }
+
+    /// Somebody changes the placement rules.
+    ///
+    /// # Errors
+    /// A rule of the judges is broken by what follows at once.
+    pub fn edit_rules(&mut self, edits: Vec<RuleEdit>) -> Verdict {
+        self.last_change = self.now;
+        let edited = self.driver.state().map(|state| state.policy().edit_rules(edits));
+        match edited {
+            Some(Ok(book)) => self.decide(Decided::Rules(Box::new(book))),
+            Some(Err(refusal)) => {
+                self.around.refusal = Some(refusal.to_string());
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Why regions are not as they are to be, each reason once, with the number of regions.
+    #[must_use]
+    pub fn stuck(&self) -> BTreeMap<String, u64> {
+        let mut reasons = BTreeMap::new();
+        let Ok(leading) = self.driver.leading(self.now) else { return reasons };
+        for (_, idle) in leading.mind().decisions().all_stuck() {
+            *reasons.entry(idle.why.clone()).or_default() += 1;
+        }
+        reasons
     }
 
     /// The store at this place.
@@ -179,14 +227,22 @@ impl World {
 
     /// Whoever says so has stopped it.
     fn remove_store(&mut self, place: Place) -> Verdict {
+        let store = self.store_at(place).and_then(|id| self.stores.get(&id));
+        let is_stopped = store.is_some_and(|store| !store.is_running);
+        if is_stopped { self.drain_store(place) } else { Ok(()) }
+    }
+
+    /// A store is to leave, whether it serves meanwhile or not.
+    ///
+    /// # Errors
+    /// A rule is broken by what follows at once.
+    pub fn drain_store(&mut self, place: Place) -> Verdict {
+        self.last_change = self.now;
         let Some(id) = self.store_at(place) else { return Ok(()) };
-        let is_stopped = self.stores.get(&id).is_some_and(|store| !store.is_running);
-        if !is_stopped {
-            return Ok(());
-        }
         let said = self
             .driver
             .tell(self.now, Input::RemoveStore { id, leave: Leave::Drain, ticket: Asker::World });
+        self.note_refusal(&said);
         let is_taken =
             said.iter().any(|word| matches!(word, Said::Reply(Asker::World, Ok(Answer::Done))));
         if is_taken {

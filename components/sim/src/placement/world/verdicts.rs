@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Peer, PeerRole, Region, Span, StoreId};
-use flotilla_placement::{Policy, StoreState, fleet::REPLICA_OVERHEAD_BYTES};
+use flotilla_base::{Peer, PeerRole, Span, StoreId};
+use flotilla_placement::{
+    MetaState, Policy, Rates, SchedulerName, StoreState, fleet::REPLICA_OVERHEAD_BYTES,
+};
 
 use super::World;
 use crate::judge::{Verdict, require};
 use crate::placement::marks;
+use crate::placement::region::ModelRegion;
 use crate::placement::summary::Summary;
 
 /// Nothing is decided for so long at the end.
@@ -25,9 +28,12 @@ struct Share {
     data_weight: u64,
     /// Thousandths.
     lead_weight: u64,
+    /// What of `weight_bytes` is data.
+    data_bytes: u64,
     takes: bool,
     /// What may come to it before it is full.
     room_bytes: u64,
+    heat: u64,
 }
 
 /// What was so when the calm began.
@@ -66,6 +72,7 @@ impl World {
         self.check_regions()?;
         self.check_view()?;
         self.check_moves(baseline)?;
+        self.check_heat()?;
         self.check_even()
     }
 
@@ -103,35 +110,70 @@ impl World {
                     lead_weight: u64::from(own.leader_weight_permille),
                     takes: is_up && room_bytes > 0 && !model.is_slow,
                     room_bytes,
+                    data_bytes: bytes - point.replicas * REPLICA_OVERHEAD_BYTES,
+                    heat: point.heat,
                 },
             );
         }
         shares
     }
 
+    /// The least that has to be copied: data that stores have above their share.
+    #[must_use]
+    pub fn least_to_copy(&self) -> u64 {
+        excess(&self.shares(), |it| it.data_bytes, |it| it.data_weight)
+    }
+
     /// The least that has to move: what stores have above their share.
     fn baseline(&self) -> Baseline {
         let shares = self.shares();
-        let takers = || shares.values().filter(|share| share.takes);
-        let excess = |load: fn(&Share) -> u64, weight: fn(&Share) -> u64| {
-            let total: u64 = shares.values().map(load).sum();
-            let weights: u64 = takers().map(weight).sum();
-            let above = |share: &Share| {
-                let part =
-                    u128::from(total) * u128::from(weight(share)) / u128::from(weights.max(1));
-                let part = if share.takes { u64::try_from(part).unwrap_or(u64::MAX) } else { 0 };
-                load(share).saturating_sub(part)
-            };
-            shares.values().map(above).sum()
-        };
         let total: u64 = shares.values().map(|it| it.weight_bytes).sum();
         let is_free = self.around.judges.knowledge.operators() == 0;
         Baseline {
             done: self.around.summary,
-            bytes: excess(|it| it.weight_bytes, |it| it.data_weight),
-            leads: excess(|it| it.leaders, |it| it.lead_weight),
-            is_bound: is_free && shares.values().all(|it| it.takes && it.room_bytes > total),
+            bytes: excess(&shares, |it| it.weight_bytes, |it| it.data_weight),
+            leads: excess(&shares, |it| it.leaders, |it| it.lead_weight),
+            is_bound: is_free
+                && self.is_plain()
+                && shares.values().all(|it| it.takes && it.room_bytes > total),
         }
+    }
+
+    /// Whether replicas may be anywhere, and clients ask for nothing: all that is moved is moved for the sake of data.
+    fn is_plain(&self) -> bool {
+        let is_cold = self.regions.values().all(|it| it.rates == Rates::default());
+        is_cold && !self.has_places()
+    }
+
+    /// Whether labels of stores say where replicas may be.
+    fn has_places(&self) -> bool {
+        self.driver.state().map(MetaState::policy).is_some_and(|policy| {
+            !policy.settings.locations.labels.is_empty() || !policy.rules.rules().is_empty()
+        })
+    }
+
+    /// Whether a replica may go from one store to another as far as labels go. Where they matter, only stores of the same
+    /// labels are known to be as good as each other.
+    fn is_like(&self, from: StoreId, to: StoreId) -> bool {
+        let labels = |store| self.stores.get(&store).map(|it| &it.plan.labels);
+        !self.has_places() || labels(from) == labels(to)
+    }
+
+    /// No store has much more to do than the mean, where load is spread.
+    fn check_heat(&self) -> Verdict {
+        let state = self.driver.state();
+        let is_spread = |state: &MetaState| {
+            state.policy().schedulers.contains_key(&SchedulerName::BalanceHotRegion)
+        };
+        if !state.is_some_and(is_spread) {
+            return Ok(());
+        }
+        let shares = self.shares();
+        let limit = heat_limit(&shares);
+        let hot = shares.iter().find(|(_, share)| share.takes && share.heat > limit);
+        require(hot.is_none(), "no store is hot in the end", || {
+            format!("more than {limit} is hot: {hot:?}")
+        })
     }
 
     fn check_moves(&self, baseline: Baseline) -> Verdict {
@@ -173,13 +215,15 @@ impl World {
                 continue;
             }
             for peer in &shape.peers {
-                self.check_replica(&shares, (shape, *peer), weight, margins.0)?;
+                self.check_replica(&shares, (region, *peer), weight, margins.0)?;
             }
             let leader = region.leader().unwrap_or_default();
             let lead = |share: &Share| (share.leaders, share.lead_weight);
+            let heat = region.rates.lead_heat();
             for heir in shape.peers.iter().filter(|it| it.id != leader.id) {
                 let (from, to) = (&shares[&leader.store], &shares[&heir.store]);
-                let gain = gain(lead(from), lead(to), 1).filter(|_| to.takes);
+                let is_cool = heat == 0 || to.heat + heat <= heat_limit(&shares);
+                let gain = gain(lead(from), lead(to), 1).filter(|_| to.takes && is_cool);
                 let is_even =
                     heir.role == PeerRole::Learner || gain.is_none_or(|gain| gain <= margins.1);
                 require(is_even, "leads are even in the end", || {
@@ -193,15 +237,21 @@ impl World {
     fn check_replica(
         &self,
         shares: &BTreeMap<StoreId, Share>,
-        (shape, peer): (&Region, Peer),
+        (region, peer): (&ModelRegion, Peer),
         weight: u64,
         margin: u64,
     ) -> Verdict {
         let Some(from) = shares.get(&peer.store) else { return Ok(()) };
+        let shape = &region.region;
+        let (limit, heat) = (heat_limit(shares), region.heat_on(peer));
         let data = |share: &Share| (share.weight_bytes, share.data_weight);
         for (store, to) in shares {
             let gain = gain(data(from), data(to), weight);
-            let could = to.takes && weight <= to.room_bytes && shape.peer_on(*store).is_none();
+            let could = to.takes
+                && weight <= to.room_bytes
+                && shape.peer_on(*store).is_none()
+                && self.is_like(peer.store, *store)
+                && (heat == 0 || to.heat + heat <= limit);
             let is_left = could && gain.is_some_and(|gain| gain > margin);
             require(!is_left, "data is even in the end", || {
                 format!("{from:?} has {weight} bytes of {shape:?}, and {to:?} on {store} could")
@@ -221,7 +271,7 @@ impl World {
                 || format!("{region:?}"),
             )?;
             let is_plain = shape.peers.iter().all(|it| it.role == PeerRole::Voter);
-            let is_plain = is_plain && shape.peers.len() == self.max_replicas as usize;
+            let is_plain = is_plain && shape.peers.len() == self.wanted(shape);
             require(is_plain || !has_majority, "regions are whole in the end", || {
                 format!("{region:?}")
             })?;
@@ -247,6 +297,30 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// What stores have above their share, all together; all of it where they take nothing.
+fn excess(
+    shares: &BTreeMap<StoreId, Share>,
+    load: fn(&Share) -> u64,
+    weight: fn(&Share) -> u64,
+) -> u64 {
+    let total: u64 = shares.values().map(load).sum();
+    let weights: u64 = shares.values().filter(|share| share.takes).map(weight).sum();
+    let above = |share: &Share| {
+        let part = u128::from(total) * u128::from(weight(share)) / u128::from(weights.max(1));
+        let part = if share.takes { u64::try_from(part).unwrap_or(u64::MAX) } else { 0 };
+        load(share).saturating_sub(part)
+    };
+    shares.values().map(above).sum()
+}
+
+/// A store with more is hot: a fifth above the mean, or what any store can bear.
+fn heat_limit(shares: &BTreeMap<StoreId, Share>) -> u64 {
+    const BEARABLE: u64 = 1_000;
+    let takers = shares.values().filter(|share| share.takes);
+    let (sum, count) = takers.fold((0, 0), |(sum, count), it| (sum + it.heat, count + 1));
+    BEARABLE.max(sum * 6 / 5 / count.max(1))
 }
 
 /// By how much the first carries more than the second, behind a move of `moved`, for their weights; `None` where it does not.
