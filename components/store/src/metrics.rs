@@ -301,7 +301,7 @@ impl StoreMetrics {
     pub(crate) fn fetched(&self, fetched: &Fetched) {
         let result = match fetched {
             Fetched::Entries { .. } => "read",
-            Fetched::Lost => "lost",
+            Fetched::Damaged(_) => "damaged",
             Fetched::Refused => "refused",
         };
         self.fetches.results.with_label_values(&[result]).inc();
@@ -555,7 +555,7 @@ fn load_splits(registry: &Registry) -> IntCounterVec {
 /// As with [`load_splits`].
 fn fetches(registry: &Registry) -> Fetches {
     let results = registry.counters(&FETCHES);
-    for result in ["read", "lost", "refused"] {
+    for result in ["read", "damaged", "refused"] {
         results.with_label_values(&[result]).reset();
     }
     Fetches { results, bytes: registry.counter(&FETCHED_BYTES) }

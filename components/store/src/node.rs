@@ -397,7 +397,8 @@ impl Assembly<'_> {
         };
         let alarm = Arc::new(Alarm::start("raft-alarm", shared.clock.reader(), wake)?);
         let Shared { engine, router, metrics, .. } = shared;
-        let log_readers = Arc::new(LogReaders::start(engine, router, metrics)?);
+        let disk = Arc::new(engine.clone());
+        let log_readers = Arc::new(LogReaders::start(disk, router, metrics)?);
         let raft = PoolOptions::new("raft", self.config.threads.raft);
         let raft_pool = Pool::start(&raft, ready, |_| {
             let host = StoreHost::new(
