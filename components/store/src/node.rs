@@ -283,6 +283,7 @@ impl Assembly<'_> {
         let replicas = self.replica_config(data_dir, clock);
         let mut table = RegionTable::new(data_dir.store_id());
         let recovered = boot::recover(&replicas, &self.engine, &mut table, clock)?;
+        metrics.found(recovered.interrupted);
         let router = Router::new(table, clock);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
         let inbound = Arc::new(Inbound {
