@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -16,19 +16,19 @@ use flotilla_histcheck::{Limits, check};
 use tokio::runtime::Runtime;
 
 use crate::{
-    churn::Churn,
+    churn::{Churn, Interrupted},
     clients::{Load, Plan},
     common::{
         LIVENESS, Sandbox,
         cluster::{Cluster, Place},
-        say,
+        metric, say,
     },
     facilities::{Cage, Facilities},
     ledger::Ledger,
     map,
     network::{Network, Wanted},
     report::{self, Row, Verdict},
-    shim::Shim,
+    shim::{Shim, Sync},
     volume::{Kind, Volume},
 };
 
@@ -42,6 +42,9 @@ const PD_SETTINGS: &str = "min-free-disk = \"1MiB\"\n";
 const WELL: u64 = 40;
 /// A run of which less succeeds says nothing.
 const SUCCESS_PERCENT_MIN: usize = 20;
+
+/// Only syncs of write-ahead logs are meant.
+pub(crate) const LOGS: &str = ".log";
 
 /// Why a run proves nothing.
 #[derive(Clone, Debug)]
@@ -58,8 +61,18 @@ pub(crate) struct Setup {
     pub(crate) network: Wanted,
     pub(crate) disks: Option<Kind>,
     pub(crate) load: Plan,
-    /// Whether regions are changed meanwhile.
-    pub(crate) has_churn: bool,
+    pub(crate) churn: Regions,
+}
+
+/// What regions do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Regions {
+    /// There is one.
+    Rest,
+    /// They are changed.
+    Change,
+    /// For so long that faults must meet each kind of change.
+    ChangeLong,
 }
 
 impl Setup {
@@ -71,13 +84,13 @@ impl Setup {
             network: Wanted::None,
             disks: None,
             load,
-            has_churn: false,
+            churn: Regions::Rest,
         }
     }
 
     /// Regions have stores to move to, and are moved.
-    pub(crate) const fn churned(load: Plan) -> Self {
-        Self { replicas: 3, has_churn: true, ..Self::of(5, load) }
+    pub(crate) const fn churned(load: Plan, churn: Regions) -> Self {
+        Self { replicas: 3, churn, ..Self::of(5, load) }
     }
 }
 
@@ -154,7 +167,10 @@ impl Arena {
         let pd = cluster.pd();
         let load = runtime.block_on(Load::start(setup.load, &pd, seed, &ledger));
         assert_ne!(load.serves_followers, Some(false), "followers serve reads within {LIVENESS:?}");
-        let churn = setup.has_churn.then(|| runtime.block_on(Churn::start(&cluster, seed)));
+        let churn = (setup.churn != Regions::Rest).then(|| {
+            let must_meet_all = setup.churn == Regions::ChangeLong;
+            runtime.block_on(Churn::start(&cluster, seed, must_meet_all))
+        });
         let (started, rng, faults) = (Instant::now(), Rng::new(seed), BTreeMap::new());
         let load = Some(load);
         Self {
@@ -233,6 +249,59 @@ impl Arena {
         if let Some(churn) = self.churn.as_ref().filter(|_| self.rng.chance(700)) {
             self.runtime.block_on(churn.get_on());
         }
+    }
+
+    /// Where regions are changed, the disks of most victims are slow for a while: whatever changes does so in several writes
+    /// that wait for each other, and a fault is to find it between two of them.
+    pub(crate) fn stretch_changes(&mut self, victims: &[usize]) {
+        if self.churn.is_none() || !self.rng.chance(700) {
+            return;
+        }
+        let late = Duration::from_millis(20 + self.rng.below(150));
+        self.set_log_syncs(victims, Sync::Late(late));
+        let (awaits_split, work) = (self.rng.chance(300), self.rng.below(30));
+        if let Some(churn) = &self.churn {
+            self.runtime.block_on(churn.get_on());
+            if awaits_split {
+                self.runtime.block_on(churn.until_split());
+            }
+        }
+        self.progress(1 + work, "with slow disks");
+    }
+
+    /// They are dead, and their disks are fast again.
+    pub(crate) fn end_stretch(&self, victims: &[usize]) {
+        if self.churn.is_some() {
+            self.set_log_syncs(victims, Sync::Honest);
+        }
+    }
+
+    fn set_log_syncs(&self, nodes: &[usize], sync: Sync) {
+        let stores = nodes.iter().filter(|node| **node != Cluster::PD);
+        for shim in stores.filter_map(|node| self.bases[*node].shim.as_ref()) {
+            shim.set(sync, LOGS);
+        }
+    }
+
+    /// Starts all nodes that are down. Where regions are changed, what stores were in the middle of is counted.
+    pub(crate) fn revive_all(&mut self) {
+        let down: Vec<usize> =
+            self.cluster.stores().filter(|store| !self.cluster.is_up(*store)).collect();
+        let Some(churn) = &mut self.churn else { return self.cluster.revive_all() };
+        let staged = down.iter().map(|store| staged(&self.cluster.place(*store).data)).sum();
+        let mut found = Interrupted { snapshots: staged, ..Interrupted::default() };
+        self.cluster.revive_all();
+        for store in &down {
+            let address = self.cluster.status_address(*store);
+            let count = |work: &str| {
+                let series = format!("flotilla_store_interrupted{{type=\"{work}\"}}");
+                metric(&address, &series).unwrap_or(0)
+            };
+            let [splits, installs, destroys] = ["split", "install", "destroy"].map(count);
+            found.add(Interrupted { splits, installs, destroys, snapshots: 0 });
+        }
+        churn.found(found);
+        self.note(&format!("interrupted: {found}"));
     }
 
     /// Waits for more successes of clients.
@@ -326,6 +395,11 @@ impl Drop for Arena {
     }
 }
 
+/// Snapshots that a store has on its disk and not in place, whole or not. One that is in place may just be going.
+fn staged(data: &Path) -> u64 {
+    fs::read_dir(data.join("snap")).map_or(0, |stages| stages.count() as u64)
+}
+
 /// Waits until a leader is known.
 fn leader(cluster: &Cluster, observer: &Client, runtime: &Runtime) -> usize {
     let deadline = Instant::now() + LIVENESS;
@@ -347,7 +421,9 @@ fn found(
 ) -> Basis {
     let (name, settings) = match node {
         Cluster::PD => ("pd.toml", PD_SETTINGS.to_owned()),
-        _ if setup.has_churn => ("store.toml", [STORE_SETTINGS, CHURN_SETTINGS].concat()),
+        _ if setup.churn != Regions::Rest => {
+            ("store.toml", [STORE_SETTINGS, CHURN_SETTINGS].concat())
+        }
         _ => ("store.toml", STORE_SETTINGS.to_owned()),
     };
     let settings_file = sandbox.path().join(name);

@@ -2,7 +2,8 @@
 //! theirs, and handed over.
 //!
 //! Whatever is refused or fails is counted, and no more: the next one is tried. But of each kind some must have been carried
-//! out, and some faults must have met a move.
+//! out, and some faults must have met a move. What stores were in the middle of when they ended is looked for on their
+//! disks, and told by their next starts; a long run must have met each of it but splits.
 
 use std::{
     fmt,
@@ -59,6 +60,68 @@ fn filled(number: u64) -> Bytes {
     (0..FILL_BYTES).map(|_| b'!' + u8::try_from(rng.below(90)).expect("below 90")).collect()
 }
 
+/// What stores were in the middle of when they ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Interrupted {
+    /// Parts of split regions that had not begun.
+    pub(crate) splits: u64,
+    /// Snapshots that were arriving, or whole and not put in place.
+    pub(crate) snapshots: u64,
+    /// Snapshots that were being put in place.
+    pub(crate) installs: u64,
+    /// Peers that were ending, and keys of theirs that were not cleaned.
+    pub(crate) destroys: u64,
+}
+
+impl Interrupted {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.splits += more.splits;
+        self.snapshots += more.snapshots;
+        self.installs += more.installs;
+        self.destroys += more.destroys;
+    }
+
+    /// Splits are counted and not asked for: the moment between the birth of a part and its first write is short.
+    const fn has_enough(&self) -> bool {
+        self.snapshots > 0 && self.installs > 0 && self.destroys > 0
+    }
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { splits, snapshots, installs, destroys } = self;
+        write!(
+            formatter,
+            "{splits} splits, {snapshots} snapshots, {installs} installs, {destroys} destroys"
+        )
+    }
+}
+
+/// What came of the changes of a run.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    counts: Arc<Counts>,
+    interrupted: Interrupted,
+    must_meet_all: bool,
+}
+
+impl Changed {
+    /// A run of which regions took no notice says nothing about them, nor does a long one that met only some of what they
+    /// do.
+    pub(crate) fn ensure_effect(&self) -> Outcome {
+        self.counts.ensure_effect()?;
+        let has_met = !self.must_meet_all || self.interrupted.has_enough();
+        let otherwise = || Invalid(format!("of these nothing was interrupted: {self}"));
+        has_met.then_some(()).ok_or_else(otherwise)
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}; interrupted: {}", self.counts, self.interrupted)
+    }
+}
+
 /// What was carried out so far.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -71,13 +134,14 @@ pub(crate) struct Counts {
     moving: AtomicU64,
     /// One of them has been carried out.
     moved: Notify,
+    /// A split is asked for.
+    splitting: Notify,
     /// Faults that began while a region moved.
     met: AtomicU64,
 }
 
 impl Counts {
-    /// A run of which regions took no notice says nothing about them.
-    pub(crate) fn ensure_effect(&self) -> Outcome {
+    fn ensure_effect(&self) -> Outcome {
         let Self { splits, moves, transfers, met, .. } = self;
         let is_enough = |count: &AtomicU64| count.load(Ordering::Relaxed) >= LEAST;
         let all = [splits, moves, transfers, met].into_iter().all(is_enough);
@@ -103,6 +167,8 @@ pub(crate) struct Churn {
     tasks: JoinSet<()>,
     is_over: watch::Sender<bool>,
     counts: Arc<Counts>,
+    interrupted: Interrupted,
+    must_meet_all: bool,
 }
 
 /// One of those who change regions, each in its own way.
@@ -116,7 +182,7 @@ struct Changer {
 
 impl Churn {
     /// Fills the regions, and begins to change them.
-    pub(crate) async fn start(cluster: &Cluster, seed: u64) -> Self {
+    pub(crate) async fn start(cluster: &Cluster, seed: u64, must_meet_all: bool) -> Self {
         let client = cluster.client(DEADLINE).await;
         let raw = client.raw().with_deadline(LIVENESS);
         for first in (0..FILL_KEYS).step_by(50) {
@@ -138,13 +204,23 @@ impl Churn {
         for lane in 2..2 + MOVERS {
             tasks.spawn(repeat(is_over.subscribe(), changer(lane), Changer::move_a_peer));
         }
-        Self { tasks, is_over, counts }
+        Self { tasks, is_over, counts, interrupted: Interrupted::default(), must_meet_all }
     }
 
     /// Returns when a move has been carried out since the last time. Not all of them can be: what was begun may wait for a
     /// placement driver that has forgotten it.
     pub(crate) async fn get_on(&self) {
         let _none_in_time = timeout(REST, self.counts.moved.notified()).await.is_err();
+    }
+
+    /// Returns when the next split is asked for.
+    pub(crate) async fn until_split(&self) {
+        let _none_in_time = timeout(REST, self.counts.splitting.notified()).await.is_err();
+    }
+
+    /// So much was found to have been interrupted by a fault.
+    pub(crate) fn found(&mut self, interrupted: Interrupted) {
+        self.interrupted.add(interrupted);
     }
 
     /// A fault begins.
@@ -154,12 +230,13 @@ impl Churn {
     }
 
     /// Lets all come to their ends; what the placement driver has begun goes on.
-    pub(crate) async fn end(mut self) -> Arc<Counts> {
+    pub(crate) async fn end(mut self) -> Changed {
         self.is_over.send_replace(true);
         while let Some(changer) = self.tasks.join_next().await {
             changer.expect("no change of a region panics");
         }
-        self.counts
+        let Self { counts, interrupted, must_meet_all, .. } = self;
+        Changed { counts, interrupted, must_meet_all }
     }
 }
 
@@ -193,6 +270,7 @@ impl Changer {
             sleep(PERIOD_OF_MANY).await;
         }
         let at = self.draw_key();
+        self.counts.splitting.notify_waiters();
         let is_split = self.client.admin().split([at]).await.is_ok_and(|cuts| !cuts.is_empty());
         self.count(is_split, |counts| &counts.splits);
         self

@@ -6,7 +6,7 @@
 //! effect. `docs/testing.md` tells what each scenario proves, and how to read a violation.
 //!
 //! Reading order: `scenarios`, `rounds`, `arena`, `clients`, `counters`, `pinned`, `ledger`; `churn` and `map` for
-//! regions that change meanwhile; then what faults are made of: `facilities`, `cage`, `network`, `proxy`, `volume`, `throttle`, `shim`; and `report`.
+//! regions that change meanwhile; `installs`, which has a database and no cluster; then what faults are made of: `facilities`, `cage`, `network`, `proxy`, `volume`, `throttle`, `shim`; and `report`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,6 +17,7 @@ mod churn;
 mod clients;
 mod counters;
 mod facilities;
+mod installs;
 mod ledger;
 mod map;
 mod network;
@@ -57,6 +58,11 @@ fn partitions() {
 #[test]
 fn full_and_slow_disks() {
     cage::run(scenarios::DISKS).judge();
+}
+
+#[test]
+fn disks_that_are_full_in_the_middle_of_an_install() {
+    cage::run(scenarios::INSTALLS).judge();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    arena::{Arena, Invalid, Outcome},
+    arena::{Arena, Invalid, LOGS, Outcome},
     common::{LIVENESS, cluster::Cluster, eventually, http_get, metric},
     network::Cuts,
     shim::Sync,
@@ -22,8 +22,6 @@ pub(crate) type Round = fn(&mut Arena) -> Outcome;
 
 /// Successes while a fault lasts, where a majority is left.
 const MEANWHILE: u64 = 40;
-/// Only syncs of write-ahead logs are meant.
-const LOGS: &str = ".log";
 /// A sync that takes longer was slowed down.
 const SLOW_SECONDS: f64 = 0.06;
 /// How often a condition is looked at that nobody announces.
@@ -58,16 +56,18 @@ pub(crate) fn kill(arena: &mut Arena) -> Outcome {
         3 | 4 => arena.draw_stores(1),
         _ => vec![arena.leader()],
     };
+    arena.stretch_changes(&victims);
     arena.inject("kills", &format!("killed: {}", names(&victims)));
     victims.iter().for_each(|node| {
         assert!(!arena.cluster.process(*node).has_ended(), "node {node} had ended");
     });
     arena.cluster.kill_at_once(&victims);
+    arena.end_stretch(&victims);
     if leaves_majority(arena, &victims) {
         let work = arena.rng.below(MEANWHILE);
         arena.progress(1 + work, "while a minority is down");
     }
-    arena.cluster.revive_all();
+    arena.revive_all();
     arena.note(&format!("up again: {}", names(&victims)));
     arena.well("after a kill");
     Ok(())
@@ -418,7 +418,9 @@ pub(crate) fn power_cut(arena: &mut Arena) -> Outcome {
         }
         _ => ("power cuts of all", (0..arena.bases.len()).collect()),
     };
+    arena.stretch_changes(&victims);
     lose_power(arena, kind, &victims)?;
+    arena.end_stretch(&victims);
     if leaves_majority(arena, &victims) {
         let work = arena.rng.below(MEANWHILE);
         arena.progress(1 + work, "while a minority has no power");
@@ -449,6 +451,6 @@ pub(crate) fn lose_power(arena: &mut Arena, kind: &str, victims: &[usize]) -> Ou
 pub(crate) fn regain_power(arena: &mut Arena, victims: &[usize]) -> Result<u64, Invalid> {
     let lost = remount(arena, victims)?;
     arena.lose(lost);
-    arena.cluster.revive_all();
+    arena.revive_all();
     Ok(lost)
 }

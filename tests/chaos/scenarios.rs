@@ -3,10 +3,11 @@
 use std::{env, time::Duration};
 
 use crate::{
-    arena::{Arena, Invalid, Outcome, Setup},
+    arena::{Arena, Invalid, Outcome, Regions, Setup},
     clients::Plan,
     common::say,
     facilities::{Cage, Facilities},
+    installs,
     network::Wanted,
     report::{Row, Verdict},
     rounds::{self, Round},
@@ -39,18 +40,21 @@ pub(crate) const POWER: &str = "power";
 /// Kills and power cuts while regions are split, moved and handed over.
 pub(crate) const CHURN_KILLS: &str = "churn-kills";
 pub(crate) const CHURN_POWER: &str = "churn-power";
+/// Disks that are full while a snapshot is put in place.
+pub(crate) const INSTALLS: &str = "full-installs";
 /// Everything that the machine allows, in any order.
 pub(crate) const MIX: &str = "mix";
 /// Disks that never sync: it must be seen that they lose data.
 pub(crate) const CONTROL: &str = "power-without-syncs";
 
 /// What the long form runs, in this order.
-pub(crate) const ALL: [&str; 11] = [
+pub(crate) const ALL: [&str; 12] = [
     KILLS,
     PAUSES,
     PARTITIONS,
     PARTITIONS_BY_PROXY,
     DISKS,
+    INSTALLS,
     SYNCS,
     POWER,
     CHURN_KILLS,
@@ -79,6 +83,7 @@ pub(crate) fn run(name: &str, facilities: Facilities, cage: Cage) -> Row {
     let cycles = Length::Rounds(CYCLES * u32::try_from(factor).expect("small"));
     let lines = if facilities.namespaces { Wanted::Namespaces } else { Wanted::Proxies };
     let setup = Setup::of(3, LOAD);
+    let churn = if factor > 1 { Regions::ChangeLong } else { Regions::Change };
     let has_power = facilities.disk == Some(Kind::Loop) && facilities.tools.is_some();
     let power = Setup { disks: Some(Kind::Loop), ..Setup::of(5, LOAD) };
     let skip = |name: &str, why: &str| Row::skipped(name, why);
@@ -100,14 +105,16 @@ pub(crate) fn run(name: &str, facilities: Facilities, cage: Cage) -> Row {
             stage.play(name, Setup { network, ..Setup::of(5, load) }, &[rounds::cut])
         }
         DISKS => stage.disks(setup),
+        INSTALLS => installs::run(INSTALLS, number(SEED).unwrap_or(1), &stage.facilities),
         SYNCS if stage.facilities.tools.is_none() => skip(SYNCS, "no C compiler, so no sync fails"),
         SYNCS => {
             let disks = stage.facilities.disk.filter(|kind| *kind == Kind::Loop);
             stage.play(SYNCS, Setup { disks, ..setup }, &[rounds::fail_syncs])
         }
         CHURN_KILLS => {
+            let setup = Setup::churned(LOAD, churn);
             let length = Length::Time(Duration::from_secs(CHURN_SECONDS * factor));
-            Stage { length, ..stage }.play(CHURN_KILLS, Setup::churned(LOAD), &[rounds::kill])
+            Stage { length, ..stage }.play(CHURN_KILLS, setup, &[rounds::kill])
         }
         POWER | CHURN_POWER | CONTROL if !has_power => {
             skip(name, "no disk here can lose its power")
@@ -115,7 +122,7 @@ pub(crate) fn run(name: &str, facilities: Facilities, cage: Cage) -> Row {
         POWER => Stage { length: cycles, ..stage }.power(POWER, power),
         CHURN_POWER => {
             let length = Length::Rounds(CHURN_CYCLES * u32::try_from(factor).expect("small"));
-            let setup = Setup { disks: Some(Kind::Loop), ..Setup::churned(LOAD) };
+            let setup = Setup { disks: Some(Kind::Loop), ..Setup::churned(LOAD, churn) };
             Stage { length, ..stage }.power(CHURN_POWER, setup)
         }
         CONTROL => stage.control(Setup { disks: Some(Kind::Loop), ..setup }),

@@ -320,7 +320,7 @@ impl<T> Replica<T> {
         self.region = Region { range: install.clean, ..install.meta.region };
         let state = RegionState::Quarantined(self.peer);
         effects.log.extend([put_region_state(self.region.id, &state)]);
-        let damage = Damage { committed: install.raft.last.index, last: Index(0) };
+        let damage = Damage::Short { committed: install.raft.last.index, last: Index(0) };
         effects.reports.push(Report::Quarantined { region: self.region.id, damage });
     }
 

@@ -6,9 +6,9 @@ use flotilla_base::{
     Bug, Epoch, Index, KvRead, Moment, Peer, PeerId, Region, RegionId, Seeded, Span, StoreId, Term,
 };
 use flotilla_raftgroup::{
-    ApplyState, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState, Initial,
-    LogPosition, Message, MessageKind, Origin, RaftState, Role, RoleChange, StepError, Timing,
-    single,
+    ApplyState, Damage, Group, GroupConfig, GroupError, GroupLimits, GroupReady, HardState,
+    Initial, LogPosition, Message, MessageKind, Origin, RaftState, Role, RoleChange, StepError,
+    Timing, single,
 };
 
 use crate::apply::{Applied, ApplyTask};
@@ -281,6 +281,7 @@ impl<T> Replica<T> {
         self.finish_recovery(effects);
         self.go_on_installing(now, effects);
         self.leave(effects);
+        self.mind_damage(effects);
         if self.takes_part() {
             self.mind_membership(now, effects);
             self.propose_waiting(effects);
@@ -291,6 +292,7 @@ impl<T> Replica<T> {
             }
             self.shorten_log(effects);
             self.fetch_log(effects);
+            self.mind_damage(effects);
         }
         self.want_snapshots(effects);
         self.publish_permit(effects);
@@ -314,6 +316,7 @@ impl<T> Replica<T> {
     /// reads are confirmed and refused, readers elsewhere are told; nothing is proposed.
     pub fn drain_unwritten(&mut self, now: Moment, effects: &mut Effects<T>) {
         self.group.note_time(now);
+        self.mind_damage(effects);
         if self.takes_part() {
             if !self.group.is_leader() {
                 // Refused: no room will make them welcome.
@@ -429,18 +432,29 @@ impl<T> Replica<T> {
                 }
             }
             Ok(()) => {}
-            Err(StepError::Damaged(damage)) => {
-                self.life = Lifecycle::Quarantined;
-                // Its records agree with each other: nothing else keeps it from voting after a restart.
-                let state = RegionState::Quarantined(self.peer);
-                effects.log.extend([put_region_state(self.region.id, &state)]);
-                effects.reports.push(Report::Quarantined { region: self.region.id, damage });
-                self.fail_reads(effects);
-                self.give_up(effects);
-            }
+            Err(StepError::Damaged(damage)) => self.quarantine(damage, effects),
             // Dropped, as a network may; the sender's own clock repeats what matters.
             Err(_dropped) => {}
         }
+    }
+
+    /// Before anything of a group is used that has met damage: it has gone on with something made up.
+    fn mind_damage(&mut self, effects: &mut Effects<T>) {
+        if self.takes_part()
+            && let Some(damage) = self.group.damage()
+        {
+            self.quarantine(damage, effects);
+        }
+    }
+
+    fn quarantine(&mut self, damage: Damage, effects: &mut Effects<T>) {
+        self.life = Lifecycle::Quarantined;
+        // Its records may agree with each other: nothing else keeps it from voting after a restart.
+        let state = RegionState::Quarantined(self.peer);
+        effects.log.extend([put_region_state(self.region.id, &state)]);
+        effects.reports.push(Report::Quarantined { region: self.region.id, damage });
+        self.fail_reads(effects);
+        self.give_up(effects);
     }
 
     /// An uninitialised peer votes and hears its leader. It has no use for entries, but must say so, or it would

@@ -52,7 +52,10 @@ pub fn clear(
     let range = match read_region_state(reader, region) {
         Ok(Some(RegionState::Normal(_, shape))) => Some(shape.range),
         Ok(Some(RegionState::Applying(applying))) => Some(applying.clean),
-        Ok(_) | Err(DiskError::Record { .. } | DiskError::Contradiction { .. }) => None,
+        Ok(_)
+        | Err(
+            DiskError::Record { .. } | DiskError::Entry { .. } | DiskError::Contradiction { .. },
+        ) => None,
         Err(DiskError::Read(error)) => return Err(error),
     };
     let tombstone = Tombstone { min_next: peer.next(), epoch };

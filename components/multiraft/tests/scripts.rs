@@ -228,3 +228,8 @@ fn cleaned_before_its_successor() -> std::io::Result<()> {
 fn sleep_drops_the_cache() -> std::io::Result<()> {
     run("sleep_drops_the_cache")
 }
+
+#[test]
+fn damaged_old_log() -> std::io::Result<()> {
+    run("damaged_old_log")
+}

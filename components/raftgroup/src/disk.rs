@@ -86,6 +86,16 @@ pub enum DiskError {
         /// Why.
         cause: CodecError,
     },
+    /// An entry cannot be understood.
+    #[error("group {group}: entry {index} of the log: {cause}")]
+    Entry {
+        /// The group.
+        group: RegionId,
+        /// Which entry.
+        index: Index,
+        /// Why.
+        cause: CodecError,
+    },
     /// The records contradict each other.
     #[error("group {group}: log on disk is damaged: {what}")]
     Contradiction {
@@ -338,7 +348,7 @@ pub fn read_entries(
                 due = due.next();
                 stopped = !visit(entry);
             }
-            Err(cause) => failed = Some(DiskError::Record { group, what: "log entry", cause }),
+            Err(cause) => failed = Some(DiskError::Entry { group, index: due, cause }),
         }
         !stopped && failed.is_none()
     })?;
@@ -359,11 +369,7 @@ pub fn read_entry(reader: &dyn KvRead, group: RegionId, index: Index) -> Result<
     let record = reader.get(Family::RaftLog, &entry_key(group, index))?.ok_or_else(|| {
         DiskError::Contradiction { group, what: format!("entry {index} is missing") }
     })?;
-    decode_entry(index, &record).map_err(|cause| DiskError::Record {
-        group,
-        what: "log entry",
-        cause,
-    })
+    decode_entry(index, &record).map_err(|cause| DiskError::Entry { group, index, cause })
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
 //!
 //! One order is under way for a group at a time, and one piece of its log is kept: no more than [`FETCH_BYTES`] and an
 //! entry. Both end with the lead and with its term: within a term a leader replaces nothing, so what was read stays true.
-//! What is truncated meanwhile is not served. An answer that never comes costs its followers their service until the lead
+//! What is truncated meanwhile is not served. What is missing or damaged and was not truncated costs the peer its part in
+//! the group ([`Group::damage`]): the log is not what it has acknowledged. An answer that never comes costs its followers their service until the lead
 //! ends, so everybody who takes an order answers it.
 
 use std::ops::Range;
@@ -62,8 +63,8 @@ pub enum Fetched {
         /// They.
         entries: Vec<Entry>,
     },
-    /// The disk has them damaged or not at all: who lacks them needs a snapshot.
-    Lost,
+    /// The disk has them damaged or not at all.
+    Damaged(DiskError),
     /// Nothing was read, for want of room. The follower's next answer asks again.
     Refused,
 }
@@ -74,32 +75,36 @@ impl FetchOrder {
     /// # Errors
     /// The engine fails.
     pub fn read(&self, reader: &dyn KvRead) -> Result<Fetched, ReadError> {
+        match self.read_sound(reader) {
+            Ok(fetched) => Ok(fetched),
+            Err(DiskError::Read(error)) => Err(error),
+            Err(damage) => Ok(Fetched::Damaged(damage)),
+        }
+    }
+
+    fn read_sound(&self, reader: &dyn KvRead) -> Result<Fetched, DiskError> {
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        let read = disk::read_entries(reader, self.group, self.range.clone(), &mut |entry| {
+        disk::read_entries(reader, self.group, self.range.clone(), &mut |entry| {
             bytes += entry_bytes(entry.data.len() + entry.context.len()) as u64;
             let fits = bytes <= self.bytes_max || entries.is_empty();
             if fits {
                 entries.push(entry);
             }
             fits
-        });
-        match read {
-            Ok(()) => Ok(Fetched::Entries { before: self.read_before(reader)?, entries }),
-            Err(DiskError::Read(error)) => Err(error),
-            Err(DiskError::Record { .. } | DiskError::Contradiction { .. }) => Ok(Fetched::Lost),
-        }
+        })?;
+        Ok(Fetched::Entries { before: self.read_before(reader)?, entries })
     }
 
     /// Where it has left the log meanwhile, the group knows its term.
-    fn read_before(&self, reader: &dyn KvRead) -> Result<Option<LogPosition>, ReadError> {
+    fn read_before(&self, reader: &dyn KvRead) -> Result<Option<LogPosition>, DiskError> {
         let index = Index(self.range.start.get() - 1);
         if index <= self.truncated {
             return Ok(None);
         }
         match disk::read_entry(reader, self.group, index) {
             Ok(entry) => Ok(Some(entry.position())),
-            Err(DiskError::Read(error)) => Err(error),
-            Err(DiskError::Record { .. } | DiskError::Contradiction { .. }) => Ok(None),
+            Err(DiskError::Contradiction { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -134,15 +139,14 @@ struct Piece {
     /// Index of the first entry.
     first: u64,
     before: Option<LogPosition>,
-    /// None where the disk has lost the first one.
+    /// At least one.
     entries: Vec<RaftEntry>,
     bytes: usize,
 }
 
 impl Piece {
     fn covers(&self, index: u64) -> bool {
-        let length = (self.entries.len() as u64).max(1);
-        (self.first..self.first + length).contains(&index)
+        (self.first..self.first + self.entries.len() as u64).contains(&index)
     }
 }
 
@@ -150,8 +154,6 @@ impl Piece {
 pub(crate) enum Kept<'a> {
     /// These, from the one that was asked for on.
     Entries(&'a [RaftEntry]),
-    /// The disk has lost it.
-    Lost,
     /// Not now.
     Missing,
 }
@@ -166,7 +168,6 @@ impl Fetches {
     /// The entry at `low` and those behind it are to be sent.
     pub(crate) fn ask(&mut self, low: u64) -> Kept<'_> {
         match &self.piece {
-            Some(piece) if piece.covers(low) && piece.entries.is_empty() => Kept::Lost,
             Some(piece) if piece.covers(low) => {
                 let offset = usize::try_from(low - piece.first).unwrap_or(usize::MAX);
                 Kept::Entries(piece.entries.get(offset..).unwrap_or_default())
@@ -243,13 +244,20 @@ impl Group {
         let bytes = fetched.size_bytes();
         let (before, entries) = match fetched {
             Fetched::Entries { before, entries } => (before, entries),
-            Fetched::Lost => (None, Vec::new()),
+            Fetched::Damaged(damage) => return self.on_fetch_damaged(first, damage),
             Fetched::Refused => return,
         };
-        assert!(entries.first().is_none_or(|it| it.index == first), "another piece of the log");
+        assert!(entries.first().is_some_and(|it| it.index == first), "another piece of the log");
         let entries = entries.into_iter().map(entry_to_raft).collect();
         fetches.piece = Some(Piece { first: first.get(), before, entries, bytes });
         self.send_fetched();
+    }
+
+    /// Of what is truncated by now nobody can say that it must be there: whoever needs it asks again.
+    fn on_fetch_damaged(&mut self, first: Index, damage: DiskError) {
+        if self.truncated().index < first {
+            self.raw.store().note_damage(damage);
+        }
     }
 
     /// Reads what followers lack here and now: for a process whose one thread does everything for one group.

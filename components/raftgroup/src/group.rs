@@ -18,7 +18,7 @@ use raft::{RawNode, StateRole, eraftpb};
 use crate::config::{GroupConfig, Timing};
 use crate::duties::Duties;
 use crate::election::{ElectionClock, ElectionWake};
-use crate::guard::{self, GuardView, StepError};
+use crate::guard::{self, Damage, GuardView, StepError};
 use crate::lease::LeaseClock;
 use crate::log::{LogStart, LogView};
 use crate::message::{
@@ -372,7 +372,12 @@ impl Group {
 
     /// The next piece of work; `None` when there is none. While too much is not yet durable, only what
     /// [`Self::collect_unwritten`] gives.
+    ///
+    /// Nothing comes out of a group whose log is damaged ([`Self::damage`]): what the crate made of it is dropped here.
     pub fn collect(&mut self) -> Option<GroupReady> {
+        if self.raw.store().is_damaged() {
+            return None;
+        }
         if self.outstanding.len() >= self.config.limits.outstanding_max {
             return self.collect_unwritten();
         }
@@ -383,6 +388,10 @@ impl Group {
             return None;
         }
         let mut ready = self.raw.ready();
+        // Entries to apply were read just now.
+        if self.raw.store().is_damaged() {
+            return None;
+        }
         assert!(ready.snapshot().is_empty(), "the crate installs no snapshot");
         let entries = ready.take_entries();
         let old_last = self.raw.store().last().index;
@@ -414,6 +423,13 @@ impl Group {
         self.note_outstanding(&mut work);
         work.role_change = self.take_role_change();
         Some(work)
+    }
+
+    /// What is wrong with the log, once an entry was found missing or damaged that it must hold. The group has gone on
+    /// with something else in its place, so nothing that it says or does from then on may reach anybody or the disk.
+    #[must_use]
+    pub fn damage(&self) -> Option<Damage> {
+        self.raw.store().damage().map(Damage::Entry)
     }
 
     /// Everything up to the Ready of this number is durable.
@@ -536,11 +552,12 @@ impl Group {
         self.raw.store().truncated()
     }
 
-    /// Position of the entry at `index`, where it is still known.
+    /// Position of the entry at `index`, where it is still known and not damaged.
     #[must_use]
     pub fn position(&self, index: Index) -> Option<LogPosition> {
         let term = self.raw.raft.raft_log.term(index.get()).ok()?;
-        Some(LogPosition { term: Term(term), index })
+        let is_sound = !self.raw.store().is_damaged();
+        is_sound.then_some(LogPosition { term: Term(term), index })
     }
 
     /// Readys that are not yet durable.

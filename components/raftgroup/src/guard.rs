@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use flotilla_base::{Index, PeerId, Term};
 
+use crate::disk::DiskError;
 use crate::message::{LogPosition, Message, MessageKind};
 
 /// A term grows by one with an election and an index with an entry: no group gets here in the life of a
@@ -14,21 +15,27 @@ const NUMBER_END: u64 = 1 << 62;
 /// The context of a read is four numbers. Until a round confirms it, it is kept.
 const READ_CONTEXT_BYTES_MAX: usize = 64;
 
-/// The log of this peer contradicts what its leader proves. The peer must leave the group's traffic
-/// until it is replaced; it may not crash the store, whose other groups are sound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "log is damaged: the leader says that entry {committed} is committed here, but the log ends at {last}"
-)]
-pub struct Damage {
-    /// What the leader knows committed at this peer.
-    pub committed: Index,
-    /// Where the log ends.
-    pub last: Index,
+/// The log of this peer is not what it was. The peer must leave the group's traffic until it is replaced; it may not
+/// crash the store, whose other groups are sound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// It contradicts what its leader proves.
+    #[error(
+        "log is damaged: the leader says that entry {committed} is committed here, but the log ends at {last}"
+    )]
+    Short {
+        /// What the leader knows committed at this peer.
+        committed: Index,
+        /// Where the log ends.
+        last: Index,
+    },
+    /// An entry that it must hold is missing, or is no entry.
+    #[error("log is damaged: {0}")]
+    Entry(DiskError),
 }
 
 /// Why a message was not stepped. Except for damage the message is just dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
     /// Not for this peer, or from nobody.
     #[error("message is not addressed to this peer")]
@@ -107,7 +114,7 @@ pub(crate) fn check(message: &Message, view: &GuardView) -> Result<(), StepError
             // nobody leads beside this peer in its own term.
             let is_rival = view.is_leader && view.term.is_eq();
             if view.matched.is_some() && view.term.is_ge() && !is_rival {
-                return Err(Damage { committed: message.commit, last: view.last }.into());
+                return Err(Damage::Short { committed: message.commit, last: view.last }.into());
             }
             Err(StepError::Senseless("a commit index beyond the log, from no leader of this group"))
         }

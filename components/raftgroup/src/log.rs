@@ -1,5 +1,10 @@
 //! The group's view of its log: recent entries in memory, older ones on disk. Those that followers lack are fetched from
 //! there by others ([`crate::fetch`]).
+//!
+//! The crate takes an error of its storage for the end of the process. So an entry that is missing or damaged is none: it
+//! is noted ([`LogView::damage`]), and the crate is given what it can go on with, the entries in front of that one or the
+//! term zero, which matches nothing. What the crate makes of it is worth nothing, and never leaves the group: see
+//! [`crate::Group::damage`]. Only a database that cannot be read is an error.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::VecDeque;
@@ -10,7 +15,7 @@ use raft::eraftpb::{Entry, HardState as RaftHardState, Snapshot};
 use raft::{GetEntriesContext, RaftState as RaftInitialState, Storage, StorageError};
 
 use crate::config::LogLimits;
-use crate::disk;
+use crate::disk::{self, DiskError};
 use crate::fetch::{Fetches, Kept};
 use crate::membership::conf_state;
 use crate::message::{EntryKind, HardState, LogPosition, Voters, entry_to_raft};
@@ -34,10 +39,18 @@ pub(crate) struct LogView {
     /// The entry in front of the cache, where one was dropped from it: its term is asked for all the time.
     before_cache: LogPosition,
     outline: Outline,
-    /// The crate asks for what is not in memory here.
+    asked: Asked,
+}
+
+/// What comes of the crate's questions, which it asks without a right to change anything.
+#[derive(Default)]
+struct Asked {
+    /// For what is not in memory.
     fetches: RefCell<Fetches>,
-    /// The crate asks for snapshots here.
+    /// For snapshots.
     attempts: RefCell<Attempts>,
+    /// The first damage that was met.
+    damage: RefCell<Option<DiskError>>,
 }
 
 /// What is remembered of entries, also of those that left the cache.
@@ -75,8 +88,7 @@ impl LogView {
             cache_bytes: 0,
             before_cache: truncated,
             outline: Outline::default(),
-            fetches: RefCell::default(),
-            attempts: RefCell::default(),
+            asked: Asked::default(),
         }
     }
 
@@ -91,23 +103,36 @@ impl LogView {
     }
 
     pub(crate) fn attempts(&mut self) -> &mut Attempts {
-        self.attempts.get_mut()
+        self.asked.attempts.get_mut()
     }
 
     pub(crate) fn attempts_now(&self) -> Ref<'_, Attempts> {
-        self.attempts.borrow()
+        self.asked.attempts.borrow()
     }
 
     pub(crate) fn fetches(&self) -> Ref<'_, Fetches> {
-        self.fetches.borrow()
+        self.asked.fetches.borrow()
     }
 
     pub(crate) fn fetches_mut(&self) -> RefMut<'_, Fetches> {
-        self.fetches.borrow_mut()
+        self.asked.fetches.borrow_mut()
     }
 
     pub(crate) fn fetches_now(&mut self) -> &mut Fetches {
-        self.fetches.get_mut()
+        self.asked.fetches.get_mut()
+    }
+
+    /// An entry of this log is missing or damaged.
+    pub(crate) fn note_damage(&self, damage: DiskError) {
+        self.asked.damage.borrow_mut().get_or_insert(damage);
+    }
+
+    pub(crate) fn damage(&self) -> Option<DiskError> {
+        self.asked.damage.borrow().clone()
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.asked.damage.borrow().is_some()
     }
 
     pub(crate) fn reader(&self) -> &dyn KvRead {
@@ -121,7 +146,7 @@ impl LogView {
 
     /// Where the state machine stands in the snapshot that `peer` is being sent.
     pub(crate) fn snapshot_under_way(&self, peer: PeerId) -> Option<LogPosition> {
-        self.attempts.borrow().position(peer)
+        self.asked.attempts.borrow().position(peer)
     }
 
     pub(crate) const fn truncated(&self) -> LogPosition {
@@ -159,7 +184,7 @@ impl LogView {
 
     /// Bytes of the entries in memory.
     pub(crate) fn cached_bytes(&self) -> usize {
-        self.cache_bytes + self.fetches.borrow().bytes()
+        self.cache_bytes + self.asked.fetches.borrow().bytes()
     }
 
     /// The log starts behind `position` from now on, whatever the disk still holds.
@@ -190,7 +215,7 @@ impl LogView {
 
     /// Looks for changes of the membership behind what is applied: once, when the group starts. From then on
     /// they are remembered as they come.
-    pub(crate) fn find_changes(&mut self, applied: Index) -> Result<(), disk::DiskError> {
+    pub(crate) fn find_changes(&mut self, applied: Index) -> Result<(), DiskError> {
         let behind = applied.next()..self.last.index.next();
         let mut changes = VecDeque::new();
         disk::read_entries(self.disk.as_ref(), self.group, behind, &mut |entry| {
@@ -220,23 +245,38 @@ impl LogView {
         self.cache.get(usize::try_from(offset).ok()?)
     }
 
-    fn read(&self, index: u64) -> raft::Result<Entry> {
-        disk::read_entry(self.disk.as_ref(), self.group, Index(index))
-            .map(entry_to_raft)
-            .map_err(unreadable)
+    /// Zero where the entry is damaged.
+    fn read_term(&self, index: u64) -> raft::Result<u64> {
+        let entry = disk::read_entry(self.disk.as_ref(), self.group, Index(index));
+        self.unless_damaged(entry.map(|entry| entry.term.get()))
     }
 
-    /// For the crate itself, which cannot wait.
-    fn read_into(&self, taken: &mut Taken, low: u64, high: u64) -> Result<(), disk::DiskError> {
+    /// For the crate itself, which cannot wait. No further than the log is whole.
+    fn read_into(&self, taken: &mut Taken, low: u64, high: u64) -> raft::Result<()> {
         let range = Index(low)..Index(high);
-        disk::read_entries(self.disk.as_ref(), self.group, range, &mut |entry| {
+        let read = disk::read_entries(self.disk.as_ref(), self.group, range, &mut |entry| {
             taken.push(entry_to_raft(entry))
-        })
+        });
+        self.unless_damaged(read)
+    }
+
+    /// What was read, or nothing where there is damage, which is noted.
+    fn unless_damaged<T: Default>(&self, read: Result<T, DiskError>) -> raft::Result<T> {
+        match read {
+            Ok(found) => Ok(found),
+            Err(error @ DiskError::Read(_)) => {
+                Err(raft::Error::Store(StorageError::Other(Box::new(error))))
+            }
+            Err(damage) => {
+                self.note_damage(damage);
+                Ok(T::default())
+            }
+        }
     }
 
     /// For a follower, which can.
     fn take_fetched(&self, taken: &mut Taken, low: u64, high: u64) -> Result<(), StorageError> {
-        match self.fetches.borrow_mut().ask(low) {
+        match self.asked.fetches.borrow_mut().ask(low) {
             Kept::Entries(entries) => {
                 let mut wanted = entries.iter().take_while(|entry| entry.index < high);
                 while let Some(entry) = wanted.next()
@@ -244,8 +284,6 @@ impl LogView {
                 {}
                 Ok(())
             }
-            // Whoever lacks it is sent a snapshot, as if it had left the log.
-            Kept::Lost => Err(StorageError::Compacted),
             Kept::Missing => Err(StorageError::LogTemporarilyUnavailable),
         }
     }
@@ -284,11 +322,6 @@ fn bytes_of(entry: &Entry) -> usize {
     entry_bytes(entry.data.len() + entry.context.len())
 }
 
-/// Entries that the crate itself needs: there is no other way (they were whole when the group started).
-fn unreadable(error: disk::DiskError) -> raft::Error {
-    raft::Error::Store(StorageError::Other(Box::new(error)))
-}
-
 impl Storage for LogView {
     fn initial_state(&self) -> raft::Result<RaftInitialState> {
         let hard_state = RaftHardState {
@@ -320,7 +353,7 @@ impl Storage for LogView {
         if low < cache_start && context.can_async() {
             self.take_fetched(&mut taken, low, cache_start).map_err(raft::Error::Store)?;
         } else if low < cache_start {
-            self.read_into(&mut taken, low, cache_start).map_err(unreadable)?;
+            self.read_into(&mut taken, low, cache_start)?;
         }
         let is_gapless = taken.entries.len() as u64 == cache_start.saturating_sub(low);
         let mut rest = low.max(cache_start)..high;
@@ -348,10 +381,10 @@ impl Storage for LogView {
         if index > self.last.index.get() {
             return Err(raft::Error::Store(StorageError::Unavailable));
         }
-        let fetched = || self.fetches.borrow().term_at(index);
+        let fetched = || self.asked.fetches.borrow().term_at(index);
         match self.cached(index).map(|entry| entry.term).or_else(fetched) {
             Some(term) => Ok(term),
-            None => self.read(index).map(|entry| entry.term),
+            None => self.read_term(index),
         }
     }
 
@@ -365,7 +398,7 @@ impl Storage for LogView {
 
     /// Where there is none to be given, somebody is asked for one, and the crate asks again later.
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
-        let position = self.attempts.borrow_mut().ask(PeerId(to), Index(request_index));
+        let position = self.asked.attempts.borrow_mut().ask(PeerId(to), Index(request_index));
         position.map(snapshot::without_data).ok_or_else(snapshot::not_now)
     }
 }

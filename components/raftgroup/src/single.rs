@@ -103,9 +103,16 @@ impl<T> Single<T> {
     }
 
     /// The next round; `None` when there is no work.
+    ///
+    /// # Panics
+    /// The log is damaged: a process that is one group ends with it.
     pub fn collect(&mut self) -> Option<SingleRound<T>> {
         self.group.fetch_in_place();
-        let ready = self.group.collect()?;
+        let ready = self.group.collect();
+        if let Some(damage) = self.group.damage() {
+            panic!("{damage}");
+        }
+        let ready = ready?;
         let log = self.write_log(&ready);
         let mut committed = Vec::with_capacity(ready.committed.len());
         for entry in ready.committed {

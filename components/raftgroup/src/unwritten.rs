@@ -13,6 +13,9 @@ impl Group {
     /// The part of the next piece of work that needs no write; `None` when there is none. Nothing in it is to
     /// be written, and nothing of it counts as outstanding.
     pub fn collect_unwritten(&mut self) -> Option<GroupReady> {
+        if self.raw.store().is_damaged() {
+            return None;
+        }
         self.serve_requests();
         self.tell_successor();
         let mut work = GroupReady { is_complete: true, ..GroupReady::default() };

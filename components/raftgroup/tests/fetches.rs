@@ -14,9 +14,9 @@ use flotilla_base::{
     Seeded, Span, Term,
 };
 use flotilla_raftgroup::{
-    ApplyState, FetchOrder, Fetched, Group, GroupConfig, GroupLimits, GroupReady, HardState,
-    Initial, LogPosition, Message, MessageKind, Origin, RaftState, Timing, Voters, disk,
-    fetch::FETCH_BYTES, single,
+    ApplyState, Damage, FetchOrder, Fetched, Group, GroupConfig, GroupLimits, GroupReady,
+    HardState, Initial, LogPosition, Message, MessageKind, Origin, RaftState, Timing, Voters, disk,
+    disk::DiskError, fetch::FETCH_BYTES, single,
 };
 
 const GROUP: RegionId = RegionId(1);
@@ -210,36 +210,75 @@ fn who_finds_no_room_is_served_with_the_next_answer() {
     node.work();
     assert!(node.group.take_fetch().is_none(), "it would be refused again");
     let again = node.learner_asks().expect("it still lacks it");
-    node.group.on_fetched(order.number, Fetched::Lost);
-    assert_eq!(node.group.take_snapshot_wishes().0, [], "an order is answered once");
+    node.group.on_fetched(order.number, Fetched::Damaged(missing()));
+    assert_eq!(node.group.damage(), None, "an order is answered once");
     node.group.on_fetched(again.number, node.read(&again));
     node.work();
     assert_ne!(node.take_entries(), []);
 }
 
 #[test]
-fn who_lacks_what_the_disk_has_lost_or_what_left_the_log_meanwhile_gets_a_snapshot() {
-    for is_spoilt in [true, false] {
+fn who_lacks_what_left_the_log_meanwhile_gets_a_snapshot() {
+    let second = FIRST.index.next().next();
+    // Read in front of the truncation; behind it, when the entries were gone; and of what nobody has sound any more.
+    for is_deleted in [false, true] {
         let mut node = Node::leading();
         let order = node.learner_asks().expect("the learner lacks something");
-        let mut fetched = node.read(&order);
-        let second = FIRST.index.next().next();
-        if is_spoilt {
-            let key = disk::entry_key(GROUP, second);
-            node.disk.write(vec![Mutation::Put(Family::RaftLog, key, "?".into())]);
-            fetched = node.read(&order);
-            assert_eq!(fetched, Fetched::Lost);
-        } else {
-            let position = node.group.position(second).expect("it is in the log");
-            node.group.on_truncated(position);
+        let position = node.group.position(second).expect("it is in the log");
+        node.group.on_truncated(position);
+        if is_deleted {
+            let mut batch = Vec::new();
+            disk::delete_entries(GROUP, FIRST.index.next(), second, &mut batch);
+            node.disk.write(batch);
         }
+        let fetched = node.read(&order);
+        assert_eq!(matches!(fetched, Fetched::Damaged(_)), is_deleted, "{fetched:?}");
         node.group.on_fetched(order.number, fetched);
         node.work();
         node.hear(MessageKind::HeartbeatResponse, Index(0));
         assert_eq!(node.take_entries(), []);
         let (wishes, _) = node.group.take_snapshot_wishes();
         assert_eq!(wishes.iter().map(|wish| wish.to).collect::<Vec<_>>(), [LEARNER]);
+        assert_eq!(node.group.damage(), None);
     }
+}
+
+/// An entry that is gone and was not truncated.
+fn missing() -> DiskError {
+    DiskError::Contradiction { group: GROUP, what: "entry 22 is missing".to_owned() }
+}
+
+/// Whatever is damaged of what was ordered, or right in front of it, where the order has that in the log.
+#[test]
+fn a_leader_whose_old_log_is_damaged_says_nothing_any_more() {
+    let key = disk::entry_key(GROUP, Index(22));
+    let spoilt = Mutation::Put(Family::RaftLog, key.clone(), "?".into());
+    for damage in [spoilt, Mutation::Delete(Family::RaftLog, key)] {
+        let mut node = Node::leading();
+        let order = node.learner_asks().expect("the learner lacks something");
+        node.disk.write(vec![damage]);
+        let fetched = node.read(&order);
+        let Fetched::Damaged(cause) = fetched.clone() else { panic!("{fetched:?}") };
+        assert!(cause.to_string().contains("entry 22"), "{cause}");
+        node.group.on_fetched(order.number, fetched);
+        assert_eq!(node.group.damage(), Some(Damage::Entry(cause)));
+        assert_eq!(node.group.propose("x".into()).map(|_| ()), Ok(()), "it does not know");
+        node.group.wake(node.group.next_deadline());
+        assert!(node.group.collect().is_none(), "neither entries nor heartbeats");
+        assert!(node.group.collect_unwritten().is_none());
+        assert_eq!(node.group.position(Index(21)), None, "nothing is truncated there");
+    }
+}
+
+/// Truncation looks for the term of the last entry that goes: an answer that is made up must not be written.
+#[test]
+fn a_damaged_entry_has_no_position() {
+    let mut node = Node::leading();
+    let key = disk::entry_key(GROUP, Index(22));
+    node.disk.write(vec![Mutation::Put(Family::RaftLog, key, "?".into())]);
+    assert!(node.group.position(Index(21)).is_some());
+    assert_eq!(node.group.position(Index(22)), None);
+    assert!(matches!(node.group.damage(), Some(Damage::Entry(_))));
 }
 
 #[test]

@@ -76,8 +76,8 @@ fn log(truncated: Index, last: LogPosition, terms: &[u64]) -> Vec<Mutation> {
     batch
 }
 
-/// Starts a group from `found`, lets it campaign, lead, and commit.
-fn work(found: disk::Recovered, disk: &Disk) {
+/// Starts a group from `found`.
+fn start(found: disk::Recovered, disk: &Disk) -> Group {
     let disk::Recovered { raft, apply } = found;
     let (timing, limits) = (Timing::default(), GroupLimits::default());
     let config = GroupConfig {
@@ -98,7 +98,12 @@ fn work(found: disk::Recovered, disk: &Disk) {
         origin: Origin::Restarted,
     };
     let reader: Arc<dyn KvRead + Send + Sync> = Arc::clone(&disk.view) as _;
-    let mut group = Group::new(config, initial, reader, Moment(1)).expect("it was recovered");
+    Group::new(config, initial, reader, Moment(1)).expect("it was recovered")
+}
+
+/// Lets a group campaign, lead, and commit. Returns what it gave to be applied.
+fn work(group: &mut Group) -> Vec<Entry> {
+    let mut committed = Vec::new();
     for _ in 0..8 {
         group.wake(group.next_deadline());
         let term = group.role().term;
@@ -116,10 +121,17 @@ fn work(found: disk::Recovered, disk: &Disk) {
             if let Some(last) = ready.committed.last() {
                 group.on_applied(last.index);
             }
+            committed.extend(ready.committed);
         }
     }
-    assert!(group.role().term >= raft.hard_state.term, "a term never falls");
-    assert!(group.committed() >= apply.applied.index, "what is applied is committed");
+    committed
+}
+
+/// A leader of term 9 is obeyed: it sends nothing new behind `index`, and says that all up to `commit` is committed.
+fn obey(group: &mut Group, index: Index, log_term: Term, commit: Index) {
+    let append = Message::new(MessageKind::Append, PeerId(2), PEER, Term(9));
+    let append = Message { index, log_term, commit, ..append };
+    let _refused_where_it_is_damaged = group.step(Moment(1), append);
 }
 
 proptest! {
@@ -167,7 +179,66 @@ proptest! {
         let disk = disk_with(batch);
         if let Ok(Some(found)) = disk::recover(disk.view.as_ref(), GROUP) {
             prop_assert_eq!(found, disk::Recovered { raft, apply });
-            work(found, &disk);
+            let mut group = start(found, &disk);
+            work(&mut group);
+            prop_assert!(group.role().term >= raft.hard_state.term, "a term never falls");
+            prop_assert!(group.committed() >= apply.applied.index, "what is applied is committed");
+        }
+    }
+
+    /// The log was whole when the group started. Wherever it is not any more, the group never ends its process, and gives
+    /// out nothing that was made up in the place of an entry.
+    #[test]
+    fn a_log_that_is_damaged_behind_the_start_ends_nothing(
+        terms in prop::collection::vec(1..8_u64, 12),
+        applied in 1..=12_u64,
+        spoilt in 1..=12_u64,
+        is_missing: bool,
+        probes in prop::collection::vec((0..=13_u64, 0..=8_u64, 0..=12_u64), 0..6),
+    ) {
+        let mut terms = terms;
+        terms.sort_unstable();
+        let position = |index: u64| {
+            let term = terms[usize::try_from(index - 1).expect("small")];
+            LogPosition { term: Term(term), index: Index(index) }
+        };
+        let last = position(12);
+        let hard_state = HardState { term: last.term, vote: PeerId(0), commit: Index(applied) };
+        let raft = RaftState { hard_state, last };
+        let apply = ApplyState {
+            applied: position(applied),
+            commit: Index(applied),
+            truncated: LogPosition::default(),
+            clock_millis: 0,
+        };
+        let mut disk = disk_with(log(Index(0), last, &terms));
+        let mut group = start(disk::Recovered { raft, apply }, &disk);
+        let key = disk::entry_key(GROUP, Index(spoilt));
+        let damage = if is_missing {
+            Mutation::Delete(Family::RaftLog, key)
+        } else {
+            Mutation::Put(Family::RaftLog, key, "?".into())
+        };
+        disk.write(vec![damage]);
+        for (index, log_term, commit) in probes {
+            obey(&mut group, Index(index), Term(log_term), Index(commit));
+            let _noted_at_most = group.position(Index(index));
+            while let Some(ready) = group.collect() {
+                prop_assert!(group.damage().is_none());
+                for entry in &ready.committed {
+                    prop_assert_eq!(entry.position(), position(entry.index.get()));
+                }
+                group.on_persisted(ready.number);
+                if let Some(last) = ready.committed.last() {
+                    group.on_applied(last.index);
+                }
+            }
+        }
+        for entry in work(&mut group) {
+            if entry.index <= last.index {
+                prop_assert_eq!(entry.position(), position(entry.index.get()));
+                prop_assert_ne!(entry.index, Index(spoilt), "it was damaged when it was read");
+            }
         }
     }
 }

@@ -39,6 +39,31 @@ pub(crate) struct Recovered {
     pub(crate) cleanups: Vec<Cleanup>,
     /// What peers need that are given a snapshot.
     pub(crate) stages: BTreeSet<StageNumber>,
+    pub(crate) interrupted: Interrupted,
+}
+
+/// What the last run had begun and not ended; this one goes on with all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interrupted {
+    /// Children of splits that had not written anything.
+    pub(crate) splits: usize,
+    /// Snapshots that were to take the place of a peer's data.
+    pub(crate) installs: usize,
+    /// Peers that were about to end, and keys that destroyed ones left.
+    pub(crate) destroys: usize,
+}
+
+impl Interrupted {
+    fn count(&mut self, found: &RecoveredPeer) {
+        match found {
+            RecoveredPeer::Installing { .. } => self.installs += 1,
+            RecoveredPeer::Normal { is_fresh: true, .. } => self.splits += 1,
+            RecoveredPeer::Normal { peer, region, .. } if region.peer(*peer).is_none() => {
+                self.destroys += 1;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Reads all peers back and claims their keys; damaged ones keep their slots and take part in nothing, now and in every
@@ -63,10 +88,12 @@ pub(crate) fn recover(
     let mut recovered = Recovered {
         replicas: Vec::new(),
         appliers: Vec::new(),
+        interrupted: Interrupted { destroys: remains.cleanups.len(), ..Interrupted::default() },
         cleanups: remains.cleanups,
         stages: BTreeSet::new(),
     };
     for peer in found {
+        recovered.interrupted.count(&peer);
         match &peer {
             RecoveredPeer::Damaged { region, peer, cause } => {
                 tracing::error!(region = region.get(), %cause, "peer is damaged and stays out of service");

@@ -5,6 +5,9 @@
 //! [`FETCH_BYTES`](flotilla_raftgroup::fetch::FETCH_BYTES) and an entry. What was read is charged for in its replica's inbox
 //! as all that may be refused there, and where that is full it is dropped and its replica told so; behind that it counts as
 //! cached. A peer has one order under way, so the orders that wait are no more than the regions.
+//!
+//! What the disk has damaged is told to its replica like anything else that was read, and costs that peer alone. A database
+//! that cannot be read ends the store. A store that stops reads nothing more: whoever waits for it stops as well.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use flotilla_engine::Engine;
+use flotilla_base::KvRead;
 use flotilla_multiraft::{Input, LogFetch};
 use flotilla_poller::SendError;
 use flotilla_raftgroup::Fetched;
@@ -28,13 +31,15 @@ const THREADS: usize = 2;
 pub(crate) struct LogReaders {
     /// `None` only while they end.
     orders: Option<Sender<LogFetch>>,
+    /// What nobody has begun to read.
+    waiting: Receiver<LogFetch>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// What a thread needs.
 #[derive(Clone)]
 struct Reader {
-    engine: Engine,
+    disk: Arc<dyn KvRead + Send + Sync>,
     router: Router,
     metrics: Arc<StoreMetrics>,
 }
@@ -42,13 +47,13 @@ struct Reader {
 impl LogReaders {
     /// Starts them.
     pub(crate) fn start(
-        engine: &Engine,
+        disk: Arc<dyn KvRead + Send + Sync>,
         router: &Router,
         metrics: &Arc<StoreMetrics>,
     ) -> io::Result<Self> {
         let (sender, receiver) = unbounded();
-        let (engine, router, metrics) = (engine.clone(), router.clone(), Arc::clone(metrics));
-        let reader = Reader { engine, router, metrics };
+        let (router, metrics) = (router.clone(), Arc::clone(metrics));
+        let reader = Reader { disk, router, metrics };
         let spawn = |number: usize| {
             let (reader, orders) = (reader.clone(), receiver.clone());
             flotilla_telemetry::thread::spawn(&format!("log-{number}"), move || {
@@ -56,7 +61,7 @@ impl LogReaders {
             })
         };
         let threads = (0..THREADS).map(spawn).collect::<io::Result<_>>()?;
-        Ok(Self { orders: Some(sender), threads })
+        Ok(Self { orders: Some(sender), waiting: receiver, threads })
     }
 
     /// Has entries read, without waiting for it.
@@ -67,9 +72,10 @@ impl LogReaders {
 }
 
 impl Drop for LogReaders {
-    /// Waits for what is being read: it holds the engine open.
+    /// Waits for what is being read, which holds the database open; what is not begun is dropped.
     fn drop(&mut self) {
         self.orders = None;
+        self.waiting.try_iter().for_each(drop);
         for thread in self.threads.drain(..) {
             let _panics_end_the_process = thread.join().is_err();
         }
@@ -87,7 +93,7 @@ impl Reader {
     }
 
     fn serve(&self, fetch: &LogFetch) {
-        let read = fetch.order.read(&self.engine);
+        let read = fetch.order.read(self.disk.as_ref());
         let fetched = read.unwrap_or_else(|error| stop("read the log", &error));
         let fetched = self.deliver(fetch, fetched);
         self.metrics.fetched(&fetched);
@@ -112,3 +118,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

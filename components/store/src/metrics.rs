@@ -18,6 +18,7 @@ use flotilla_transport::{Peers, SnapshotStats, TransportStats};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
+    boot::Interrupted,
     brake::{Brake, Room},
     slowness::Slowness,
     split::load::hot::LoadOutcome,
@@ -131,6 +132,11 @@ const INSTALLS_PUT_OFF: Metric = Metric::new(
     "flotilla_snapshot_installs_put_off_total",
     "Times that a snapshot could not be put in place, for a reason that passes; it is tried again.",
 );
+const INTERRUPTED: Metric = Metric::labelled(
+    "flotilla_store_interrupted",
+    "What the last run of the store had begun and not ended, as this one found it.",
+    &["type"],
+);
 const VIEWS: Metric = Metric::new(
     "flotilla_snapshot_views",
     "Views of the database that are held to be sent as snapshots.",
@@ -210,6 +216,15 @@ impl StoreMetrics {
             asleep: registry.gauge(&ASLEEP),
             load_splits: load_splits(registry),
             fetches: fetches(registry),
+        }
+    }
+
+    /// The store has started, and goes on with what its last run has left.
+    pub(crate) fn found(&self, interrupted: Interrupted) {
+        let Interrupted { splits, installs, destroys } = interrupted;
+        let gauges = self.registry.gauges(&INTERRUPTED);
+        for (work, count) in [("split", splits), ("install", installs), ("destroy", destroys)] {
+            gauges.with_label_values(&[work]).set(signed(count as u64));
         }
     }
 
@@ -301,7 +316,7 @@ impl StoreMetrics {
     pub(crate) fn fetched(&self, fetched: &Fetched) {
         let result = match fetched {
             Fetched::Entries { .. } => "read",
-            Fetched::Lost => "lost",
+            Fetched::Damaged(_) => "damaged",
             Fetched::Refused => "refused",
         };
         self.fetches.results.with_label_values(&[result]).inc();
@@ -555,7 +570,7 @@ fn load_splits(registry: &Registry) -> IntCounterVec {
 /// As with [`load_splits`].
 fn fetches(registry: &Registry) -> Fetches {
     let results = registry.counters(&FETCHES);
-    for result in ["read", "lost", "refused"] {
+    for result in ["read", "damaged", "refused"] {
         results.with_label_values(&[result]).reset();
     }
     Fetches { results, bytes: registry.counter(&FETCHED_BYTES) }

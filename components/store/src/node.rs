@@ -283,6 +283,7 @@ impl Assembly<'_> {
         let replicas = self.replica_config(data_dir, clock);
         let mut table = RegionTable::new(data_dir.store_id());
         let recovered = boot::recover(&replicas, &self.engine, &mut table, clock)?;
+        metrics.found(recovered.interrupted);
         let router = Router::new(table, clock);
         let (queue, ready) = ReadyQueue::new(INBOX_QUOTA);
         let inbound = Arc::new(Inbound {
@@ -397,7 +398,8 @@ impl Assembly<'_> {
         };
         let alarm = Arc::new(Alarm::start("raft-alarm", shared.clock.reader(), wake)?);
         let Shared { engine, router, metrics, .. } = shared;
-        let log_readers = Arc::new(LogReaders::start(engine, router, metrics)?);
+        let disk = Arc::new(engine.clone());
+        let log_readers = Arc::new(LogReaders::start(disk, router, metrics)?);
         let raft = PoolOptions::new("raft", self.config.threads.raft);
         let raft_pool = Pool::start(&raft, ready, |_| {
             let host = StoreHost::new(

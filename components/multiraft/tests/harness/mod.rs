@@ -122,6 +122,12 @@ impl Stores {
                 let now = self.now;
                 self.at(args)?.restart(now, &mut lines)?;
             }
+            // spoil STORE INDEX: this entry of region 2 is no entry any more.
+            "spoil" => {
+                let store: u64 = number(args)?;
+                let index = Index(number(args)?);
+                self.store(store)?.spoil(RegionId(2), index);
+            }
             "show" => lines.push(self.at(args)?.show()),
             // heartbeat FROM TO TERM COMMIT / vote FROM TO TERM / vote_answer FROM TO TERM: messages made by
             // hand.

@@ -17,7 +17,7 @@ use flotilla_multiraft::{
     SharedLiveness, SnapshotEffect, SplitClaim, SplitCommand, SplitDone, SplitRequest,
     WriteCommand, recover_remains, recover_store,
 };
-use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing};
+use flotilla_raftgroup::{GroupLimits, LogLimits, ReadyNumber, Timing, disk::entry_key};
 
 use super::{disk::Disk, show, snapshots::Snapshots};
 
@@ -121,6 +121,12 @@ impl Store {
 
     fn tell_of(&mut self, store: StoreId) {
         self.post_all(|| Input::Notice(Notice::StoreChanged { store, spread: Span::ZERO }));
+    }
+
+    /// An entry of a log on the disk is no entry any more.
+    pub(crate) fn spoil(&mut self, region: RegionId, index: Index) {
+        let key = entry_key(region, index);
+        self.disk.write(vec![Mutation::Put(Family::RaftLog, key, "damaged".into())]);
     }
 
     /// The regions whose replicas here sleep.

@@ -424,7 +424,7 @@ impl StoreNode {
         marks.reach_if(!is_for_lead, marks::FETCH_LATE);
         marks.reach_if(is_for_lead && is_shortened, marks::FETCH_SHORTENED);
         marks.reach_if(is_for_lead && !is_refused && !is_shortened, marks::FETCHED);
-        let is_lost = fetched == Fetched::Lost && is_for_lead && !is_shortened;
+        let is_lost = matches!(fetched, Fetched::Damaged(_)) && is_for_lead && !is_shortened;
         process.works.inputs.push((*region, *peer, Input::Fetched(order.number, fetched)));
         process.take_inputs();
         require(!is_lost || desk.judges.records.is_pardoned(self.id), "a log has no hole", || {

@@ -17,11 +17,11 @@ use flotilla_engine::{
 };
 use flotilla_multiraft::{
     Cleanup, Held, Input, InstallEffect, Liveness, MemoryBudget, NewRegion, NotInPlace,
-    PeerMessage, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader, SharedLiveness,
-    Slot, SnapshotEffect, SplitCommand, SplitRequest, StageNumber, WriteCommand,
+    PeerMessage, RecoveredPeer, RegionTable, ReplicaConfig, Reply, RequestError, RequestHeader,
+    SharedLiveness, Slot, SnapshotEffect, SplitCommand, SplitRequest, StageNumber, WriteCommand,
     destroy::put_cleanup,
     persist::{RegionState, put_region_state},
-    recover_remains,
+    recover_remains, recover_store,
     removal::put_removed,
 };
 use flotilla_poller::{Alarm, Pool, PoolOptions, Quota, ReadyQueue, SyncHost, SyncerOptions};
@@ -231,7 +231,8 @@ impl OneStore {
         let apply = Pool::start(&PoolOptions::new("apply", 1), apply_ready, worker);
         let raft = Pool::start(&PoolOptions::new("raft", 1), ready, |_| {
             let Shared { engine, router, metrics, .. } = &shared;
-            let readers = Arc::new(LogReaders::start(engine, router, metrics).expect("threads"));
+            let disk = Arc::new(engine.clone());
+            let readers = Arc::new(LogReaders::start(disk, router, metrics).expect("threads"));
             let (rounds, alarm) = (Arc::clone(&syncer), Arc::clone(&alarm));
             let host = StoreHost::new(shared.clone(), rounds, alarm, readers);
             RaftWorker::new(host, Arc::clone(&syncer))
@@ -286,7 +287,9 @@ impl OneStore {
 
     /// The regions behind a split of the one that is there.
     fn split(&self, end: &'static str) -> Vec<Region> {
-        let child = NewRegion { end: end.into(), region: CHILD, peers: vec![PeerId(51)] };
+        let members = self.router.regions()[0].peers.len();
+        let peers = (51..).map(PeerId).take(members).collect();
+        let child = NewRegion { end: end.into(), region: CHILD, peers };
         let command = SplitCommand { epoch: Epoch::FIRST, children: vec![child] };
         let (ticket, answer) = oneshot::channel();
         let request = SplitRequest { peer: PEER, command, ticket };
@@ -642,6 +645,55 @@ fn start_with_a_spoilt_record(is_of_raft: bool) {
     assert_eq!(start(), 1);
     write(vec![sound]);
     assert_eq!(start(), 1, "its record is whole again, and it may have promised more");
+}
+
+/// A follower that was away asks for entries of which one is damaged by now: that region has no peer here any more, not after
+/// a restart either, and the other one serves.
+#[test]
+fn a_damaged_record_of_an_old_log_costs_its_peer_alone() {
+    let absent = Peer { role: PeerRole::Learner, ..Peer::voter(PeerId(22), StoreId(2)) };
+    let budget = MemoryBudget { cached_bytes: 0, ..MemoryBudget::default() };
+    let store = OneStore::start_with(vec![Peer::voter(PEER, STORE), absent], budget);
+    for _ in 0..8 {
+        let written = store.wait(OneStore::write(store.router.clone()));
+        assert_eq!(written, WriteOutcome::Done(Reply::Written));
+    }
+    let regions = store.split("m");
+    store.until(|| store.router.regions() == regions);
+    let engine = &store.shared.engine;
+    let entry = disk::entry_key(REGION, Index(9));
+    let sound = engine.get(Family::RaftLog, &entry).expect("readable");
+    assert!(sound.is_some(), "it is in the log");
+    let spoilt = Mutation::Put(Family::RaftLog, entry, "damaged".into());
+    engine.write(&WriteBatch::from(vec![spoilt])).expect("written");
+    let lacks_it = || PeerMessage {
+        region: REGION,
+        from: absent,
+        to: Peer::voter(PEER, STORE),
+        epoch: regions[1].epoch,
+        matched_by_all: Index(0),
+        message: Message::new(MessageKind::HeartbeatResponse, absent.id, PEER, Term(6)),
+    };
+    store.until(|| {
+        store.inbound.deliver(absent.store, Incarnation(1), vec![encode(lacks_it())]);
+        store.router.table().read().slot(REGION) == Some(&Slot::Quarantined(PEER))
+    });
+    let version = regions[0].epoch.version;
+    let now = RequestHeader { version, ..RequestHeader::default() };
+    let read = |region| store.wait(store.router.read_barrier(region, now));
+    let refused = read(REGION);
+    let is_refused = matches!(refused, Reply::Failed(RequestError::Quarantined(REGION)));
+    assert!(is_refused, "{refused:?}");
+    assert!(store.router.begin_in_place(REGION, &now).is_err());
+    store.until(|| matches!(read(CHILD), Reply::ReadAt(_)));
+    let written = store.wait(OneStore::write_to(store.router.clone(), CHILD, now));
+    assert_eq!(written, WriteOutcome::Done(Reply::Written));
+    let found = recover_store(engine).expect("readable");
+    let is_damaged = |it: &RecoveredPeer| {
+        matches!(it, RecoveredPeer::Damaged { region: REGION, peer: PEER, .. })
+    };
+    let is_sound = |it: &RecoveredPeer| matches!(it, RecoveredPeer::Normal { region, .. } if region.id == CHILD);
+    assert!(found.len() == 2 && found.iter().any(is_damaged) && found.iter().any(is_sound));
 }
 
 /// A view keeps the database from giving up old data, whatever has become of the wish for it.
