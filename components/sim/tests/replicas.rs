@@ -119,5 +119,5 @@ fn is_of_note(line: &str) -> bool {
     let said = line.split_once("ms ").map_or("", |(_, said)| said);
     let is_of_store = said.starts_with("store ")
         && ["starts", "crashes", "never runs again"].iter().any(|word| said.contains(word));
-    is_of_store || said.starts_with("every region is whole") || said.ends_with("is recorded")
+    is_of_store || said.starts_with("every region is whole") || said.ends_with("is wished for")
 }
