@@ -170,6 +170,9 @@ impl TurnWatch {
                 let is_short = group.truncated().index > Index(limit::FIRST_INDEX);
                 lookout.marks.reach_if(is_refusal && is_short, marks::TRUNCATED_PROBE);
             }
+            MessageKind::PeerGone => {
+                lookout.marks.reach_if(replica.is_awaiting_birth(), marks::GONE_BEFORE_BIRTH);
+            }
             MessageKind::TimeoutNow => {
                 let is_first = lookout.told.insert((self.place, term, message.message.index));
                 lookout.marks.reach_if(!is_first, marks::TRANSFER_TWICE);
@@ -233,7 +236,9 @@ impl TurnWatch {
         let leads = after.role == Role::Leader && is_same_term;
         let marks = &mut lookout.marks;
         let sleeps = replica.is_asleep();
-        marks.reach_if(sleeps && !self.was_asleep && leads, marks::QUIESCED);
+        let falls_asleep = sleeps && !self.was_asleep && leads;
+        marks.reach_if(falls_asleep, marks::QUIESCED);
+        marks.reach_if(falls_asleep && replica.remembers_removed(), marks::SLEPT_ON_REMOVAL);
         if let Some(mark) = self.woken_by {
             marks.reach_if(self.was_asleep && !sleeps, mark);
         }
