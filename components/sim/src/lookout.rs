@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::{Index, Moment, PeerId, PeerRole, RegionId, Span, StoreId, Term, limit};
-use flotilla_multiraft::{Input, MembershipInput, Notice, PeerMessage, Replica};
+use flotilla_multiraft::{Input, Lifecycle, MembershipInput, Notice, PeerMessage, Replica};
 use flotilla_raftgroup::{MessageKind, Role, RoleChange};
 
 use crate::event::Ticket;
@@ -144,6 +144,10 @@ impl TurnWatch {
                 self.asked = message.message.index;
                 self.heard = is_heard(message, replica).then_some(message.from.id);
                 self.on_message(message, replica, judges);
+            }
+            Input::Born(_) => {
+                let is_told_before = replica.life() == Lifecycle::Leaving;
+                judges.lookout.marks.reach_if(is_told_before, marks::GONE_BEFORE_BIRTH);
             }
             Input::Membership(input) => self.on_membership(input, replica, judges),
             Input::Transfer(_) => self.is_told_to_transfer = true,
