@@ -40,12 +40,6 @@ pub(crate) fn first_raft_state(promised: HardState) -> RaftState {
 }
 
 impl<T> Replica<T> {
-    /// Whether a split has written the first data of this peer, which has not begun to live.
-    #[must_use]
-    pub fn is_awaiting_birth(&self) -> bool {
-        self.embryo.awaited.as_ref().is_some_and(|awaited| awaited.is_written)
-    }
-
     /// The first region of a cluster. Whoever was told meanwhile to leave, or is given a snapshot, does not need it:
     /// nothing is written for it, so nothing is left behind.
     pub(crate) fn await_bootstrap(&mut self, birth: Birth) {

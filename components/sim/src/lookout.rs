@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::{Index, Moment, PeerId, PeerRole, RegionId, Span, StoreId, Term, limit};
-use flotilla_multiraft::{Input, Lifecycle, MembershipInput, Notice, PeerMessage, Replica};
+use flotilla_multiraft::{Input, MembershipInput, Notice, PeerMessage, Replica};
 use flotilla_raftgroup::{MessageKind, Role, RoleChange};
 
 use crate::event::Ticket;
@@ -145,10 +145,6 @@ impl TurnWatch {
                 self.heard = is_heard(message, replica).then_some(message.from.id);
                 self.on_message(message, replica, judges);
             }
-            Input::Born(_) => {
-                let is_told_before = replica.life() == Lifecycle::Leaving;
-                judges.lookout.marks.reach_if(is_told_before, marks::GONE_BEFORE_BIRTH);
-            }
             Input::Membership(input) => self.on_membership(input, replica, judges),
             Input::Transfer(_) => self.is_told_to_transfer = true,
             Input::Read(_) | Input::ReplicaRead(_) => self.reads += 1,
@@ -173,9 +169,6 @@ impl TurnWatch {
                 let is_refusal = message.message.reject.is_some() && group.is_leader();
                 let is_short = group.truncated().index > Index(limit::FIRST_INDEX);
                 lookout.marks.reach_if(is_refusal && is_short, marks::TRUNCATED_PROBE);
-            }
-            MessageKind::PeerGone => {
-                lookout.marks.reach_if(replica.is_awaiting_birth(), marks::GONE_BEFORE_BIRTH);
             }
             MessageKind::TimeoutNow => {
                 let is_first = lookout.told.insert((self.place, term, message.message.index));

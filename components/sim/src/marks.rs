@@ -89,7 +89,6 @@ marks! {
     GONE_CONFIRMED = "peer-gone-confirmed", "a region forgets a removed peer whose store has confirmed its end";
     CHANGE_REFUSED = "change-refused-guard", "a leader refuses a change for what it alone knows";
     SPLIT_ONTO_TOMBSTONE = "split-onto-tombstone", "a split's child has been destroyed here before the split is applied here";
-    GONE_BEFORE_BIRTH = "gone-before-birth", "a split's child hears of its removal before it lives with its data";
     QUIESCED = "quiesced", "a leader falls asleep";
     SLEPT_ON_REMOVAL = "slept-on-removal", "a leader falls asleep whose region remembers a member that is removed and away";
     WOKEN_BY_REQUEST = "woken-by-request", "a sleeping replica wakes since somebody wants something";
