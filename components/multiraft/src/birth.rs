@@ -40,22 +40,33 @@ pub(crate) fn first_raft_state(promised: HardState) -> RaftState {
 }
 
 impl<T> Replica<T> {
+    /// The first region of a cluster. Whoever was told meanwhile to leave, or is given a snapshot, does not need it:
+    /// nothing is written for it, so nothing is left behind.
+    pub(crate) fn await_bootstrap(&mut self, birth: Birth) {
+        if self.life == Lifecycle::Uninitialised {
+            self.embryo.awaited = Some(Box::new(Awaited { birth, is_written: false }));
+        }
+    }
+
     /// Gives a peer without data its region, and keeps the promises that it has made before.
     ///
     /// It waits until those are durable: a notice on its way must not be taken for one of the new group.
     pub(crate) fn be_born(&mut self, now: Moment, effects: &mut Effects<T>) {
         let is_promising =
             self.group.outstanding() > 0 && !self.has_bug(Bug::BIRTH_BEFORE_PROMISES_DURABLE);
-        if self.embryo.awaited.is_none() || is_promising {
+        if is_promising {
             return;
         }
         let Some(awaited) = self.embryo.awaited.take() else { return };
         let Awaited { birth, is_written } = *awaited;
         let Birth { region, peer, apply, leads } = birth;
-        if self.life != Lifecycle::Uninitialised || (region.id, peer) != (self.region.id, self.peer)
-        {
-            return;
-        }
+        // Whoever drops what a split has written leaves data that is nobody's.
+        assert_eq!(
+            self.life,
+            Lifecycle::Uninitialised,
+            "{self:?}: data for whoever cannot have it"
+        );
+        assert_eq!((region.id, peer), (self.region.id, self.peer), "{self:?}: another one's data");
         let forgets = self.has_bug(Bug::SPLIT_WRITES_CHILD_RAFT_STATE);
         let promised = if forgets { HardState::default() } else { self.told.hard_state };
         let raft = first_raft_state(promised);

@@ -53,6 +53,9 @@ impl RegionTable {
             return Err(ClaimError::Senseless(message.region));
         }
         self.check_door(region.id, peer)?;
+        if self.doors.is_claimed(region.id) {
+            return Err(ClaimError::Unborn(region.id));
+        }
         let before = match self.slots.get(&region.id) {
             Some(Slot::Uninitialised(found)) if *found == peer => None,
             Some(Slot::Live(found, before)) if *found == peer => Some(before.clone()),
@@ -139,9 +142,8 @@ impl RegionTable {
 
     /// Whether keys of `range` are claimed for a peer that has no data yet: it may get none, and own nothing.
     pub(crate) fn is_promised(&self, range: &KeyRange) -> bool {
-        self.slots.values().any(|slot| match slot {
-            Slot::Installing(_, claim) => claim.before.is_none() && claim.range.overlaps(range),
-            _ => false,
+        self.holders(range).any(|(region, _)| {
+            matches!(self.slots.get(&region), Some(Slot::Installing(_, claim)) if claim.before.is_none())
         })
     }
 

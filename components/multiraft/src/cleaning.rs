@@ -97,7 +97,8 @@ fn bounded(range: KeyRange) -> KeyRange {
 
 #[cfg(test)]
 mod tests {
-    use flotilla_base::StoreId;
+    use flotilla_base::{Region, StoreId};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::claim::tests::{arrival, region};
@@ -197,5 +198,99 @@ mod tests {
         let children = region(4, "c", "d");
         table.split(&region(2, "d", "f"), &[(PeerId(41), &children)]).expect("not set aside");
         table.end_cleaning(cleaning);
+    }
+
+    /// What becomes of a piece of the keys.
+    #[derive(Clone, Copy, Debug)]
+    enum Piece {
+        Nobodys,
+        Live,
+        /// Claimed for a peer that has data.
+        Replaced,
+        /// Claimed for a peer without data.
+        Promised,
+        /// Its peer was taken out of service.
+        Damaged,
+    }
+
+    prop_compose! {
+        fn pieces()(
+            borders in prop::collection::btree_set(prop::collection::vec(0..4_u8, 0..3), 2..12),
+            kinds in prop::collection::vec(
+                prop::sample::select(vec![
+                    Piece::Nobodys, Piece::Live, Piece::Replaced, Piece::Promised, Piece::Damaged,
+                ]),
+                12,
+            ),
+            is_last_open in any::<bool>(),
+        ) -> Vec<(KeyRange, Piece)> {
+            let borders: Vec<Vec<u8>> = borders.into_iter().collect();
+            let mut ranges: Vec<KeyRange> = borders
+                .windows(2)
+                .map(|pair| KeyRange::new(pair[0].clone(), pair[1].clone()))
+                .collect();
+            if is_last_open {
+                ranges.extend(borders.last().map(|last| KeyRange::new(last.clone(), "")));
+            }
+            ranges.into_iter().zip(kinds).collect()
+        }
+    }
+
+    fn table_of(pieces: &[(KeyRange, Piece)]) -> RegionTable {
+        let mut table = RegionTable::new(StoreId(1));
+        for (id, (range, piece)) in (2..).zip(pieces) {
+            let shape = Region { range: range.clone(), ..region(id, "", "") };
+            let peer = shape.peers[0].id;
+            match piece {
+                Piece::Nobodys => continue,
+                Piece::Promised => table.create_uninitialised(shape.id, peer).expect("absent"),
+                Piece::Live | Piece::Replaced | Piece::Damaged => {
+                    table.initialise(peer, &shape).expect("pieces are disjoint");
+                }
+            }
+            match piece {
+                Piece::Damaged => table.quarantine(shape.id, peer),
+                Piece::Replaced | Piece::Promised => {
+                    table.claim_install(&arrival(shape)).expect("its own");
+                }
+                Piece::Nobodys | Piece::Live => {}
+            }
+        }
+        table
+    }
+
+    proptest! {
+        /// What is looked up by keys is what a look at everything finds.
+        #[test]
+        fn only_what_is_near_is_looked_at_and_nothing_is_missed(
+            pieces in pieces(),
+            start in prop::collection::vec(0..4_u8, 0..3),
+            end in prop::option::of(prop::collection::vec(0..4_u8, 1..3)),
+        ) {
+            let range = KeyRange::new(start, end.unwrap_or_default());
+            prop_assume!(!range.is_empty());
+            let table = table_of(&pieces);
+            let near = || pieces.iter().filter(|(piece, _)| piece.overlaps(&range));
+            let is_promised = near().any(|(_, piece)| matches!(piece, Piece::Promised));
+            prop_assert_eq!(table.is_promised(&range), is_promised);
+            let holds = |it: &&(KeyRange, Piece)| !matches!(it.1, Piece::Nobodys | Piece::Damaged);
+            let held: Vec<&KeyRange> = near().filter(holds).map(|(piece, _)| piece).collect();
+            let found: Vec<&KeyRange> = table.holders(&range).map(|(_, held)| held).collect();
+            prop_assert_eq!(found, held);
+            let parts = table.unowned_parts(&range);
+            let owned = |key: &[u8]| {
+                let owner = pieces.iter().find(|(piece, _)| piece.contains(key));
+                owner.is_some_and(|(_, piece)| !matches!(piece, Piece::Nobodys))
+            };
+            // Every border, and a key behind each: nothing changes in between.
+            let borders = pieces.iter().flat_map(|(piece, _)| [&piece.start, &piece.end]);
+            for border in borders.chain([&range.start, &range.end]) {
+                for key in [&border[..], &[&border[..], b"\0"].concat()] {
+                    let is_free = range.contains(key) && !owned(key);
+                    prop_assert_eq!(parts.iter().any(|part| part.contains(key)), is_free);
+                }
+            }
+            prop_assert!(parts.windows(2).all(|two| two[0].end <= two[1].start));
+        }
     }
 }

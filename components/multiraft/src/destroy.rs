@@ -206,7 +206,8 @@ impl<T> Replica<T> {
         }
         let is_newer = message.epoch.conf_ver > self.region.epoch.conf_ver;
         let is_proven = match self.life {
-            Lifecycle::Uninitialised => true,
+            // What a split has given it already it must own before it can leave it: it is told again.
+            Lifecycle::Uninitialised => self.embryo.awaited.is_none(),
             Lifecycle::Active | Lifecycle::Quarantined => is_newer,
             // What is half installed is ended first: it is told again.
             Lifecycle::Installing => is_newer && self.may_give_up_install(),
@@ -266,7 +267,7 @@ impl<T> Replica<T> {
     }
 
     /// A split took the slot of this peer for its child before the table let the peer go: it begins to live, and can
-    /// be removed later.
+    /// be removed later. The table lets nobody go whom a split has given data ([`crate::RegionTable::born`]).
     pub(crate) fn stay(&mut self) {
         let is_bound = |leaving: &Leaving| matches!(leaving.stage, Stage::Draining | Stage::Asked);
         if self.region.peers.is_empty() && self.members.leaving.as_ref().is_some_and(is_bound) {

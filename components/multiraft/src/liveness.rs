@@ -38,13 +38,22 @@ pub struct Liveness {
     judged_at: Moment,
     /// Stores that never run again. Only grows.
     gone: BTreeSet<StoreId>,
+    /// Those of whom no replica was told yet.
+    newly_gone: BTreeSet<StoreId>,
 }
 
 impl Liveness {
     /// Nobody was heard yet.
     #[must_use]
     pub const fn new(timing: Timing, seeded: Seeded, now: Moment) -> Self {
-        Self { timing, seeded, signs: BTreeMap::new(), judged_at: now, gone: BTreeSet::new() }
+        Self {
+            timing,
+            seeded,
+            signs: BTreeMap::new(),
+            judged_at: now,
+            gone: BTreeSet::new(),
+            newly_gone: BTreeSet::new(),
+        }
     }
 
     /// How often a store gives a sign of life, and judges the others: four fit into a gate.
@@ -66,12 +75,13 @@ impl Liveness {
         !before.is_some_and(is_same)
     }
 
-    /// The stores whose silence has lasted for a gate. Every replica is to be told of each.
+    /// The stores whose silence has lasted for a gate, and those which were buried since the last call. Every replica is to
+    /// be told of each.
     pub fn judge(&mut self, now: Moment) -> Vec<StoreId> {
         let interval = Self::interval(&self.timing);
         let is_late = now.since(self.judged_at) > interval + self.timing.stall;
         self.judged_at = now;
-        let mut silent = Vec::new();
+        let mut silent = std::mem::take(&mut self.newly_gone);
         for (store, sign) in &mut self.signs {
             let is_over = sign.is_alive && now.since(sign.at) >= self.timing.gate;
             if is_over && is_late && !std::mem::replace(&mut sign.is_excused, true) {
@@ -80,10 +90,10 @@ impl Liveness {
             }
             if is_over {
                 sign.is_alive = false;
-                silent.push(*store);
+                silent.insert(*store);
             }
         }
-        silent
+        silent.into_iter().collect()
     }
 
     /// The last sign of a store that lives.
@@ -103,7 +113,9 @@ impl Liveness {
     /// since no tombstone is registered again and no id is given twice. It has to be that very word: a store that is
     /// silent, not found or not known may come back.
     pub fn bury(&mut self, store: StoreId) {
-        self.gone.insert(store);
+        if self.gone.insert(store) {
+            self.newly_gone.insert(store);
+        }
     }
 
     /// Whether `store` is known to be gone for good.
@@ -182,6 +194,16 @@ mod tests {
         assert_eq!(liveness.heard_in(OTHER, 5), Some(at(100)));
         assert!(!liveness.hear(OTHER, 4, at(200)), "a late sign of the run before");
         assert_eq!(liveness.heard_in(OTHER, 5), Some(at(100)));
+    }
+
+    #[test]
+    fn a_store_that_is_buried_is_told_of_once() {
+        let mut liveness = liveness();
+        liveness.bury(OTHER);
+        assert_eq!(liveness.judge(at(200)), [OTHER]);
+        liveness.bury(OTHER);
+        assert_eq!(liveness.judge(at(400)), []);
+        assert!(liveness.is_gone(OTHER) && liveness.sign(OTHER).is_none());
     }
 
     #[test]

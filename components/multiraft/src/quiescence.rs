@@ -7,6 +7,7 @@
 //! | a message, other than an answer to a heartbeat or to the question | wakes, and asks again | wakes |
 //! | the leader's store falls silent, or runs anew | | wakes and campaigns in its turn |
 //! | a member's store begins to live, or runs anew | wakes, and asks again | |
+//! | so does that of a member which was removed, or it is gone for good | wakes, and ends the removal | |
 //! | a member's store falls silent | sleeps on | sleeps on |
 //!
 //! A wake-up that was not needed costs one round of messages. One that is lost costs a region without a leader.
@@ -17,6 +18,7 @@ use flotilla_base::{Bug, Moment, PeerId, Rng, Span, StoreId};
 use flotilla_raftgroup::{MessageKind, Question};
 
 use crate::input::{Input, MembershipInput, Notice, PeerMessage};
+use crate::liveness::Liveness;
 use crate::membership::is_joint;
 use crate::replica::{Lifecycle, Replica};
 
@@ -105,7 +107,7 @@ impl<T> Replica<T> {
 
     /// The heartbeat that is due may be a question, if there is nothing to do.
     pub(crate) fn mind_idleness(&mut self, now: Moment) {
-        if self.group.is_sleep_due(now) && self.has_nothing_to_do() {
+        if self.group.is_sleep_due(now) && self.has_nothing_to_do() && !self.owes_an_end() {
             let absent = self.absent();
             if self.owes_word_of_lagging(&absent) {
                 self.look_at_lagging();
@@ -139,14 +141,18 @@ impl<T> Replica<T> {
         if self.life != Lifecycle::Active || self.has_bug(Bug::WAKE_LOST) {
             return;
         }
+        let is_owed = self.members.removals.is_on(store) && self.can_end_on(store);
+        if is_owed {
+            self.members.removals.pursue_anew();
+        }
         if let Some((leader, run)) = self.sleeps_on() {
             let is_gone = self.config.liveness.look(|it| it.heard_in(leader, run)).is_none();
             if leader == store && is_gone {
                 self.group.rouse_into_silence(now + self.turn_within(spread));
             }
-        } else if self.group.is_going_to_sleep() && self.region.peer_on(store).is_some() {
+        } else if self.group.is_going_to_sleep() {
             let lives = self.config.liveness.look(|it| it.sign(store)).is_some();
-            if lives {
+            if is_owed || (lives && self.region.peer_on(store).is_some()) {
                 self.rouse(now);
             }
         }
@@ -181,6 +187,19 @@ impl<T> Replica<T> {
         absent.map(|it| it.id).collect()
     }
 
+    /// Whether a leader is to see to the end of a removed member. Where the store of such a one is silent, nobody there is to
+    /// be told anything; it would keep the regions awake that a dead store has had, when the others have the least time
+    /// for it.
+    fn owes_an_end(&self) -> bool {
+        self.members.removals.removed.iter().any(|peer| self.can_end_on(peer.store))
+    }
+
+    /// Whether a removal from this store can come to its end: somebody is there, or never will be again.
+    fn can_end_on(&self, store: StoreId) -> bool {
+        let look = |it: &Liveness| it.sign(store).is_some() || it.is_gone(store);
+        store == self.config.store || self.config.liveness.look(look)
+    }
+
     fn store_of_leader(&self) -> Option<StoreId> {
         let leader = self.group.leader()?;
         self.region.peer(leader).map(|peer| peer.store)
@@ -193,7 +212,6 @@ impl<T> Replica<T> {
             && self.apply.applied == self.group.committed()
             && self.writes.is_empty()
             && self.reads.is_empty()
-            && members.removals.removed.is_empty()
             && members.leaving.is_none()
             && !is_joint(&self.region)
             && self.embryo.is_over()

@@ -90,6 +90,9 @@ pub enum ClaimError {
         /// Whose they were.
         left_by: RegionId,
     },
+    /// A split has given the peer its data, and it does not live with it yet.
+    #[error("region {0}: a split gives the peer here its data at this moment")]
+    Unborn(RegionId),
     /// The peer was destroyed here, or is about to be.
     #[error("region {region}: peer {peer} is gone from this store, or about to go")]
     Gone {
@@ -222,7 +225,7 @@ impl RegionTable {
     }
 
     /// A region became several: it gives up what its children have now, in one step. The children's peers had
-    /// their slots claimed before.
+    /// their slots claimed before, and are to be told; each is [`Self::born`] when it says that it has its data.
     ///
     /// # Errors
     /// [`ClaimError`] where a child cannot have its keys; nothing changed then.
@@ -254,7 +257,6 @@ impl RegionTable {
         }
         self.split_claim(parent);
         for (peer, child) in children {
-            self.doors.forget_claim(child.id);
             self.ranges.insert(child.range.start.clone(), child.id);
             self.slots.insert(child.id, Slot::Live(*peer, (*child).clone()));
         }
@@ -326,11 +328,23 @@ impl RegionTable {
     }
 
     fn owner_of_any(&self, range: &KeyRange) -> Option<RegionId> {
-        let until = (Bound::Unbounded, Bound::Included(&range.start[..]));
+        self.holders(range).next().map(|(region, _)| region)
+    }
+
+    /// The regions that own or have claimed keys of `range`, and what each of them holds, by their keys. It costs a look at
+    /// those and no others: there are thousands of regions, and orders to clean come by the thousand as well.
+    pub(crate) fn holders<'a>(
+        &'a self,
+        range: &'a KeyRange,
+    ) -> impl Iterator<Item = (RegionId, &'a KeyRange)> {
+        let until = (Bound::Unbounded, Bound::Excluded(&range.start[..]));
+        // Ranges are disjoint: of those that begin in front of it one may reach into it.
         let before = self.ranges.range::<[u8], _>(until).next_back();
-        let next = self.ranges.range(range.start.clone()..).next();
-        let mut near = before.into_iter().chain(next).map(|(_, region)| *region);
-        near.find(|region| self.held(*region).is_some_and(|held| held.overlaps(range)))
+        let from = self.ranges.range(range.start.clone()..);
+        let within = from.take_while(|(start, _)| range.end.is_empty() || **start < range.end);
+        let near = before.into_iter().chain(within);
+        let near = near.filter_map(|(_, region)| Some((*region, self.held(*region)?)));
+        near.filter(|(_, held)| held.overlaps(range))
     }
 }
 

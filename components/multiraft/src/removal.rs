@@ -2,7 +2,8 @@
 //!
 //! Who is removed hears of it from nobody: the entry that says so may never reach it, and afterwards nobody sends it
 //! anything. So the region remembers it, as a part of what its log decides, and whoever leads tells the removed peer
-//! again and again, ever more slowly, until its store has a tombstone for it. Then one more entry of the log ends it.
+//! again and again, ever more slowly, until its store has a tombstone for it. Then one more entry of the log ends it. While
+//! its store is silent the region may sleep on that; it wakes when the store is heard again ([`crate::quiescence`]).
 //!
 //! So it is where a newer peer of the region has data there. A store that is gone for good ([`crate::Liveness::bury`])
 //! confirms nothing, and members turn away whatever comes of it: what was removed there counts as confirmed.
@@ -128,10 +129,20 @@ impl Removals {
         Self { removed, ..Self::default() }
     }
 
+    /// Whether a member was removed that lived on this store, and is not confirmed to be gone.
+    pub(crate) fn is_on(&self, store: StoreId) -> bool {
+        self.removed.iter().any(|peer| peer.store == store)
+    }
+
+    /// Somebody is there again to be told: at once, however long the pauses have become.
+    pub(crate) fn pursue_anew(&mut self) {
+        self.pursuit = Pursuit::default();
+    }
+
     /// The log says who is removed now.
     pub(crate) fn become_known(&mut self, removed: Vec<Peer>) {
         if removed.len() > self.removed.len() {
-            self.pursuit = Pursuit::default();
+            self.pursue_anew();
         }
         self.confirmed.retain(|peer| removed.iter().any(|it| it.id == *peer));
         self.removed = removed;
@@ -139,6 +150,12 @@ impl Removals {
 }
 
 impl<T> Replica<T> {
+    /// Whether a member was removed whose end is not confirmed.
+    #[must_use]
+    pub const fn remembers_removed(&self) -> bool {
+        !self.members.removals.removed.is_empty()
+    }
+
     /// Messages that raft does not know; `true` where this was one.
     pub(crate) fn take_aside(&mut self, message: &PeerMessage, effects: &mut Effects<T>) -> bool {
         match message.message.kind {

@@ -256,7 +256,7 @@ impl<T> Replica<T> {
             Input::Bootstrap { region, leads } => {
                 let apply = birth::first_apply_state(0);
                 let birth = Birth { region: *region, peer: self.peer, apply, leads };
-                self.embryo.awaited = Some(Box::new(Awaited { birth, is_written: false }));
+                self.await_bootstrap(birth);
             }
             Input::Born(birth) => {
                 self.stay();

@@ -18,7 +18,7 @@ use crate::region_table::{Admission, ClaimError, DropReason, RegionTable, Slot};
 /// Invariant: no region is claimed and let go at once.
 #[derive(Debug, Default)]
 pub(crate) struct Doors {
-    /// A split gives its child this slot: the batch that says so is on its way.
+    /// A split gives its child this slot: the batch that says so is on its way, or the peer has not begun to live with it.
     claimed: BTreeSet<RegionId>,
     /// The peer is being destroyed.
     leaving: BTreeSet<RegionId>,
@@ -48,9 +48,9 @@ impl Doors {
         self.tombstones.get(&region).is_some_and(|tombstone| peer < tombstone.min_next)
     }
 
-    /// A split's children live.
-    pub(crate) fn forget_claim(&mut self, region: RegionId) {
-        self.claimed.remove(&region);
+    /// Whether the peer has not begun to live with what a split gives it.
+    pub(crate) fn is_claimed(&self, region: RegionId) -> bool {
+        self.claimed.contains(&region)
     }
 
     pub(crate) fn find_ruin(&mut self, region: RegionId) {
@@ -96,12 +96,19 @@ impl RegionTable {
         claim
     }
 
+    /// The peer has its data: [`crate::Report::Initialised`]. From now on a peer that is a split's child can be let go, and
+    /// be given a snapshot. Before that it would be a peer without data which does either, and knows nothing of the keys
+    /// that are its own already.
+    pub fn born(&mut self, region: RegionId) {
+        self.doors.claimed.remove(&region);
+    }
+
     /// Lets a peer go; `false` where it is not the one here, or a split gives it its data at this moment. From now on
     /// its slot is nobody else's until [`Self::release`].
     #[must_use]
     pub fn let_go(&mut self, region: RegionId, peer: PeerId) -> bool {
         let is_here = self.slots.get(&region).is_some_and(|slot| slot.peer() == peer);
-        let may_go = is_here && !self.doors.claimed.contains(&region);
+        let may_go = is_here && !self.doors.is_claimed(region);
         if may_go {
             // What has arrived for it since is refused when the peer sees it.
             self.release_claim(region, peer);
@@ -164,9 +171,9 @@ impl RegionTable {
     /// service.
     #[must_use]
     pub fn unowned_parts(&self, range: &KeyRange) -> Vec<KeyRange> {
-        let held = self.ranges.values().filter_map(|region| self.held(*region));
-        let held = held.chain(self.shadows.values()).filter(|held| held.overlaps(range));
-        let mut held: Vec<&KeyRange> = held.collect();
+        let held = self.holders(range).map(|(_, held)| held);
+        let shadows = self.shadows.values().filter(|shadow| shadow.overlaps(range));
+        let mut held: Vec<&KeyRange> = held.chain(shadows).collect();
         held.sort_unstable_by_key(|held| &held.start);
         let mut parts = Vec::new();
         let mut start = range.start.clone();
@@ -201,6 +208,7 @@ mod tests {
     use flotilla_raftgroup::Message;
 
     use super::*;
+    use crate::claim::tests::{self as claim, arrival};
 
     const REGION: RegionId = RegionId(2);
 
@@ -235,11 +243,28 @@ mod tests {
         assert_eq!(table.claim_split(REGION, PeerId(20)), SplitClaim::Create);
         assert_eq!(table.claim_split(REGION, PeerId(20)), SplitClaim::Held);
         assert!(!table.let_go(REGION, PeerId(20)), "its data is on its way");
-        table.doors.forget_claim(REGION);
+        table.born(REGION);
         assert!(!table.let_go(REGION, PeerId(21)), "another peer");
         assert!(table.let_go(REGION, PeerId(20)));
         assert_eq!(table.claim_split(REGION, PeerId(20)), SplitClaim::Skip);
         assert!(table.initialise(PeerId(20), &region("", "")).is_err());
+    }
+
+    /// The host tells it so behind the table's lock, and its replica may be at work meanwhile.
+    #[test]
+    fn a_child_that_does_not_know_its_data_yet_neither_goes_nor_is_given_any() {
+        let mut table = table();
+        let parent = |start| Region { id: RegionId(3), ..region(start, "d") };
+        table.initialise(PeerId(30), &parent("b")).expect("free");
+        assert_eq!(table.claim_split(REGION, PeerId(21)), SplitClaim::Create);
+        let child = arrival(claim::region(2, "b", "c"));
+        table.split(&parent("c"), &[(PeerId(21), &child.meta.region)]).expect("claimed");
+        assert!(!table.let_go(REGION, PeerId(21)), "it would not know what it leaves");
+        let refused = table.claim_install(&child);
+        assert_eq!(refused, Err(ClaimError::Unborn(REGION)));
+        table.born(REGION);
+        table.claim_install(&child).expect("its own");
+        assert!(table.let_go(REGION, PeerId(21)));
     }
 
     #[test]

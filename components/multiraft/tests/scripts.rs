@@ -160,6 +160,11 @@ fn split_onto_tombstone() -> std::io::Result<()> {
 }
 
 #[test]
+fn split_and_removed_in_one_turn() -> std::io::Result<()> {
+    run("split_and_removed_in_one_turn")
+}
+
+#[test]
 fn destroy_crash_at_each_step() -> std::io::Result<()> {
     run("destroy_crash_at_each_step")
 }
@@ -202,6 +207,36 @@ fn sleep_and_restart() -> std::io::Result<()> {
 #[test]
 fn removed_from_a_store_that_is_gone() -> std::io::Result<()> {
     run("removed_from_a_store_that_is_gone")
+}
+
+#[test]
+fn removed_from_a_store_that_comes_back() -> std::io::Result<()> {
+    run("removed_from_a_store_that_comes_back")
+}
+
+#[test]
+fn started_beside_its_leader() -> std::io::Result<()> {
+    run("started_beside_its_leader")
+}
+
+#[test]
+fn late_views() -> std::io::Result<()> {
+    run("late_views")
+}
+
+#[test]
+fn late_sends() -> std::io::Result<()> {
+    run("late_sends")
+}
+
+#[test]
+fn late_reads_of_the_log() -> std::io::Result<()> {
+    run("late_reads_of_the_log")
+}
+
+#[test]
+fn late_syncs() -> std::io::Result<()> {
+    run("late_syncs")
 }
 
 #[test]

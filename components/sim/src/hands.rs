@@ -107,6 +107,8 @@ pub struct TableNews {
 pub enum End {
     /// The region has other members.
     Members(PeerId, Region),
+    /// A peer has its data.
+    Born(RegionId),
     /// A peer wants to be let go.
     Leaving(RegionId, PeerId),
     /// It is destroyed.
@@ -466,6 +468,7 @@ impl Bench<'_> {
                 let is_begun = apply.applied.index > Index(FIRST_INDEX);
                 let data = |layer: &_| state::check(place, &region, layer, judge);
                 let data = if is_begun { self.disk.image().look(data) } else { Ok(()) };
+                self.works.news.ends.push(End::Born(region.id));
                 let applier = Applier::new(region.clone(), peer, apply);
                 let applier = applier.with_bugs(self.works.readers.seeded);
                 self.works.appliers.insert(region.id, applier);

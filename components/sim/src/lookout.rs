@@ -233,7 +233,9 @@ impl TurnWatch {
         let leads = after.role == Role::Leader && is_same_term;
         let marks = &mut lookout.marks;
         let sleeps = replica.is_asleep();
-        marks.reach_if(sleeps && !self.was_asleep && leads, marks::QUIESCED);
+        let falls_asleep = sleeps && !self.was_asleep && leads;
+        marks.reach_if(falls_asleep, marks::QUIESCED);
+        marks.reach_if(falls_asleep && replica.remembers_removed(), marks::SLEPT_ON_REMOVAL);
         if let Some(mark) = self.woken_by {
             marks.reach_if(self.was_asleep && !sleeps, mark);
         }

@@ -92,6 +92,7 @@ marks! {
     CHANGE_REFUSED = "change-refused-guard", "a leader refuses a change for what it alone knows";
     SPLIT_ONTO_TOMBSTONE = "split-onto-tombstone", "a split's child has been destroyed here before the split is applied here";
     QUIESCED = "quiesced", "a leader falls asleep";
+    SLEPT_ON_REMOVAL = "slept-on-removal", "a leader falls asleep whose region remembers a member that is removed and away";
     WOKEN_BY_REQUEST = "woken-by-request", "a sleeping replica wakes since somebody wants something";
     WOKEN_BY_MESSAGE = "woken-by-message", "a sleeping replica wakes since another member says something";
     WOKEN_BY_SILENCE = "woken-by-silence", "a sleeping follower wakes since its leader's store is gone";

@@ -122,6 +122,8 @@ struct Record {
     ended: BTreeMap<StoreId, Moment>,
     /// Since when a peer sleeps on a run of a store.
     sleeping: BTreeMap<crate::judge::Place, (StoreId, Incarnation, Moment)>,
+    /// Since when a leader sleeps while somebody is there to be told of its removal.
+    owing: BTreeMap<crate::judge::Place, Moment>,
     /// How many shapes of regions are known.
     shapes: usize,
     /// Requests for each region.

@@ -19,9 +19,7 @@ const MIB: u64 = 1 << 20;
 
 #[test]
 fn scenarios() -> std::io::Result<()> {
-    for script in
-        ["grow", "shrink", "sizes", "weights", "slow", "restarts", "zones", "skew"]
-    {
+    for script in ["grow", "shrink", "sizes", "weights", "slow", "restarts", "zones", "skew"] {
         goldenscript::run(&mut Script::default(), format!("testscripts/placement/{script}"))?;
     }
     Ok(())

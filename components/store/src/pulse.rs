@@ -20,7 +20,10 @@ pub(crate) async fn beat(inbound: Arc<Inbound>, peers: Arc<Peers>, unfinished: U
         ticks.tick().await;
         let now = inbound.clock.now();
         for store in inbound.replicas.liveness.change(|liveness| liveness.judge(now)) {
-            tracing::info!(store = store.get(), "store is silent; regions that it leads wake up");
+            tracing::info!(
+                store = store.get(),
+                "store is silent, or gone for good; regions that need it wake up"
+            );
             inbound.tell_of(store);
         }
         // A store whose threads hang leads nobody, whatever its network does.

@@ -389,6 +389,7 @@ impl Store {
             let region = match &found {
                 RecoveredPeer::Normal { peer, region, apply, .. } => {
                     self.table.initialise(*peer, region).expect("regions do not overlap");
+                    self.table.born(region.id);
                     self.ranges.push(region.range.clone());
                     self.appliers.insert(region.id, Applier::new(region.clone(), *peer, *apply));
                     region.id

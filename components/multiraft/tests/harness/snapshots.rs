@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flotilla_base::{Family, Key, KeyRange, KvRead, Mutation, PeerId, RegionId, ScanDirection};
 use flotilla_multiraft::{
-    Arrival, Input, InstallEffect, PeerMessage, SnapshotEffect, SnapshotInput, SnapshotMeta,
-    StageNumber,
+    Arrival, Input, InstallEffect, LogFetch, PeerMessage, SnapshotEffect, SnapshotInput,
+    SnapshotMeta, StageNumber,
 };
 use flotilla_raftgroup::{LogBound, LogLimits, SnapshotNumber, SnapshotOutcome};
 use goldenscript::ArgumentConsumer;
@@ -20,8 +20,10 @@ type Pairs = Vec<(Key, Bytes)>;
 /// What a store has in the works.
 #[derive(Default)]
 pub(crate) struct Snapshots {
-    wishes: VecDeque<(RegionId, SnapshotNumber)>,
+    wishes: VecDeque<(RegionId, PeerId, SnapshotNumber)>,
     views: BTreeMap<(RegionId, SnapshotNumber), (SnapshotMeta, Pairs)>,
+    /// Pieces of the log that somebody is slow to read.
+    pub(crate) held_reads: Option<Vec<LogFetch>>,
     outgoing: VecDeque<(SnapshotNumber, PeerMessage)>,
     pub(crate) stages: BTreeMap<StageNumber, Pairs>,
     last_stage: u64,
@@ -54,10 +56,14 @@ impl Snapshots {
 
     pub(crate) fn order(&mut self, effect: SnapshotEffect) {
         match effect {
-            SnapshotEffect::Take { region, number, .. } => self.wishes.push_back((region, number)),
+            SnapshotEffect::Take { region, peer, number, .. } => {
+                self.wishes.push_back((region, peer, number));
+            }
             SnapshotEffect::Send { number, message } => self.outgoing.push_back((number, *message)),
-            SnapshotEffect::Cancel { region, number, .. } => {
-                self.wishes.retain(|wish| *wish != (region, number));
+            // A slow host: it hears too late that nobody needs them.
+            SnapshotEffect::Cancel { .. } if self.held_reads.is_some() => {}
+            SnapshotEffect::Cancel { region, peer, number } => {
+                self.wishes.retain(|wish| *wish != (region, peer, number));
                 self.views.remove(&(region, number));
             }
             SnapshotEffect::Install(InstallEffect::Replace { region, peer, clean, stage }) => {
@@ -71,9 +77,14 @@ impl Snapshots {
 impl Store {
     /// Takes a view for each wish.
     pub(crate) fn take_views(&mut self, lines: &mut Vec<String>) {
-        while let Some((region, number)) = self.snapshots.wishes.pop_front() {
+        while let Some((region, peer, number)) = self.snapshots.wishes.pop_front() {
             let view = Arc::clone(&self.disk.view);
-            let meta = SnapshotMeta::read(view.as_ref(), region).expect("sound").expect("data");
+            let Some(meta) = SnapshotMeta::read(view.as_ref(), region).expect("sound") else {
+                lines.push(format!("region {region} has no data"));
+                let refused = SnapshotInput::Refused(number);
+                self.post_to((region, peer), Input::Snapshot(Box::new(refused)), lines);
+                continue;
+            };
             let mut pairs = Vec::new();
             let mut visit = |key: &[u8], value: &[u8]| {
                 pairs.push((Key::copy_from_slice(key), Bytes::copy_from_slice(value)));
@@ -85,7 +96,7 @@ impl Store {
             lines.push(format!("view of region {region} at {}/{}", at.term, at.index));
             let taken = SnapshotInput::Taken(number, Box::new(meta.clone()));
             self.snapshots.views.insert((region, number), (meta, pairs));
-            self.post(region, Input::Snapshot(Box::new(taken)));
+            self.post_to((region, peer), Input::Snapshot(Box::new(taken)), lines);
         }
     }
 
@@ -140,10 +151,19 @@ impl Stores {
             "view" => self.at(args)?.take_views(lines),
             "refuse_view" => {
                 let store = self.at(args)?;
-                while let Some((region, number)) = store.snapshots.wishes.pop_front() {
+                while let Some((region, peer, number)) = store.snapshots.wishes.pop_front() {
                     let refused = SnapshotInput::Refused(number);
-                    store.post(region, Input::Snapshot(Box::new(refused)));
+                    store.post_to((region, peer), Input::Snapshot(Box::new(refused)), lines);
                 }
+            }
+            // slow STORE: from now on its log is read by read_log STORE, and nothing of it is cancelled in time.
+            "slow" => self.at(args)?.snapshots.held_reads = Some(Vec::new()),
+            "read_log" => {
+                let store = self.at(args)?;
+                for fetch in store.snapshots.held_reads.take().unwrap_or_default() {
+                    store.read_log(&fetch, lines);
+                }
+                store.snapshots.held_reads = Some(Vec::new());
             }
             // stream: snapshots on their way arrive whole, or are refused. break: they are lost.
             "stream" => self.stream(lines)?,
@@ -160,6 +180,7 @@ impl Stores {
         for from in 0..self.stores.len() {
             while let Some((number, message)) = self.stores[from].snapshots.outgoing.pop_front() {
                 let (region, to) = (message.region, message.to.store.get());
+                let sender = message.from.id;
                 let view = self.stores[from].snapshots.views.remove(&(region, number));
                 let Some((meta, pairs)) = view else { continue };
                 lines.push(format!("stream {}", show::message(&message)));
@@ -173,8 +194,8 @@ impl Stores {
                 let is_taken = receiver.stage(arrival, pairs, lines);
                 let outcome =
                     if is_taken { SnapshotOutcome::Arrived } else { SnapshotOutcome::Failed };
-                let sent = SnapshotInput::Sent(number, outcome);
-                self.stores[from].post(region, Input::Snapshot(Box::new(sent)));
+                let sent = Input::Snapshot(Box::new(SnapshotInput::Sent(number, outcome)));
+                self.stores[from].post_to((region, sender), sent, lines);
             }
         }
         Ok(())
@@ -186,7 +207,8 @@ impl Stores {
                 lines.push(format!("broken {}", show::message(&message)));
                 store.snapshots.views.remove(&(message.region, number));
                 let sent = SnapshotInput::Sent(number, SnapshotOutcome::Failed);
-                store.post(message.region, Input::Snapshot(Box::new(sent)));
+                let sender = (message.region, message.from.id);
+                store.post_to(sender, Input::Snapshot(Box::new(sent)), lines);
             }
         }
     }

@@ -539,6 +539,26 @@ impl Store {
         self.inputs.push((region, input));
     }
 
+    /// What came of work in the background, as hosts deliver it: to the very peer whose work it was, or to nobody.
+    pub(crate) fn post_to(
+        &mut self,
+        (region, peer): (RegionId, PeerId),
+        input: Input<Ticket>,
+        lines: &mut Vec<String>,
+    ) {
+        match self.replicas.get(&region) {
+            Some(replica) if replica.peer() == peer => self.post(region, input),
+            _ => lines.push(format!("peer {peer} of region {region} is not here")),
+        }
+    }
+
+    /// Reads what a leader lacks of its log in memory.
+    pub(crate) fn read_log(&mut self, fetch: &LogFetch, lines: &mut Vec<String>) {
+        let LogFetch { region, peer, order } = fetch;
+        let fetched = order.read(self.disk.view.as_ref()).expect("memory");
+        self.post_to((*region, *peer), Input::Fetched(order.number, fetched), lines);
+    }
+
     pub(crate) fn write(&mut self, batch: Vec<Mutation>) -> String {
         let copy = batch.clone();
         self.disk.write(batch);
@@ -600,6 +620,7 @@ impl Host<Ticket> for Recorder<'_> {
         self.lines.push(show::report(&report));
         match report {
             Report::Initialised { region, peer, apply } => {
+                self.store.table.born(region.id);
                 self.store.visible.insert(region.id, apply.applied.index);
                 self.store.appliers.insert(region.id, Applier::new(region, peer, apply));
             }
@@ -656,11 +677,12 @@ impl Host<Ticket> for Recorder<'_> {
     }
 
     fn fetch(&mut self, fetch: LogFetch) {
-        let LogFetch { region, order, .. } = fetch;
-        self.lines
-            .push(format!("fetch region {region}: {}..{}", order.range.start, order.range.end));
-        let fetched = order.read(self.store.disk.view.as_ref()).expect("memory");
-        self.store.post(region, Input::Fetched(order.number, fetched));
+        let (region, range) = (fetch.region, &fetch.order.range);
+        self.lines.push(format!("fetch region {region}: {}..{}", range.start, range.end));
+        match &mut self.store.snapshots.held_reads {
+            Some(held) => held.push(fetch),
+            None => self.store.read_log(&fetch, self.lines),
+        }
     }
 
     /// Deadlines depend on drawn spreads; scripts wake by hand.
@@ -668,9 +690,9 @@ impl Host<Ticket> for Recorder<'_> {
 }
 
 impl Delivery for Recorder<'_> {
-    fn persisted(&mut self, region: RegionId, _peer: PeerId, number: ReadyNumber) {
+    fn persisted(&mut self, region: RegionId, peer: PeerId, number: ReadyNumber) {
         self.lines.push(format!("persisted region {region}"));
-        self.store.post(region, Input::Persisted(number));
+        self.store.post_to((region, peer), Input::Persisted(number), self.lines);
     }
 
     fn send(&mut self, messages: Vec<PeerMessage>) {

@@ -19,10 +19,9 @@ use super::{Place, Verdict, require};
 const OVERLAP: &str = "majorities of neighbouring configurations have a voter in common";
 const GONE: &str = "a removed peer takes part in nothing";
 const PROOF: &str = "a learner is promoted by proof";
-const NOTHING_LEFT: &str = "nothing but its tombstone is left of a destroyed peer";
 
 /// First byte of the keys of tombstones.
-const TOMBSTONE_KIND: u8 = 0x15;
+pub(super) const TOMBSTONE_KIND: u8 = 0x15;
 
 /// What is known of members besides their shapes.
 #[derive(Debug, Default)]
@@ -137,35 +136,6 @@ pub fn change_in(entry: &Entry) -> Option<ChangePeers> {
     is_change.then(|| ChangePeers::decode(&entry.data).ok()).flatten()
 }
 
-/// A batch was written to a store; `image` shows it.
-///
-/// # Errors
-/// It holds a tombstone, and something of the peer is still there.
-pub fn check_tombstones(store: StoreId, batch: &[Mutation], image: &dyn KvRead) -> Verdict {
-    for mutation in batch {
-        let Mutation::Put(Family::RaftMeta, key, _) = mutation else { continue };
-        if key.first() != Some(&TOMBSTONE_KIND) {
-            continue;
-        }
-        let (region, _) = position_of(&key[1..]);
-        let range = flotilla_base::KeyRange::new(
-            disk::entry_key(region, Index(0)),
-            disk::entry_key(RegionId(region.get() + 1), Index(0)),
-        );
-        let mut left = None;
-        let forward = flotilla_base::ScanDirection::Forward;
-        let _readable = image.scan(Family::RaftLog, &range, forward, &mut |key, _| {
-            left = Some(position_of(key).1);
-            false
-        });
-        let state = disk::read_raft_state(image, region).ok().flatten();
-        require(left.is_none() && state.is_none(), NOTHING_LEFT, || {
-            format!("{}: entry {left:?}, {state:?}", Place(store, region))
-        })?;
-    }
-    Ok(())
-}
-
 /// Whether a peer that had a place on a disk is destroyed there.
 #[must_use]
 pub fn is_buried(region: RegionId, synced: &dyn KvRead) -> bool {
@@ -259,7 +229,7 @@ fn decides(region: &Region, is_in: impl Fn(PeerId) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use flotilla_base::Epoch;
-    use flotilla_multiraft::{PeerChange, Tombstone};
+    use flotilla_multiraft::PeerChange;
 
     use super::*;
     use crate::judge::samples::{
@@ -336,18 +306,5 @@ mod tests {
             let verdict = judge.on_write(&batch, |_| Index(8), |_| Some(&shape));
             assert_eq!(verdict.is_ok(), is_sound, "{last}");
         }
-    }
-
-    #[test]
-    fn a_log_behind_a_tombstone_is_found() {
-        let tombstone = Tombstone { min_next: PeerId(202), epoch: Epoch::FIRST };
-        let put = flotilla_multiraft::destroy::put_tombstone(REGION, &tombstone);
-        let left = disk([append(5, &[entry(6, 6, "k", "1:")]), vec![put.clone()]]);
-        let judge = |image: &crate::disk::SimDisk| {
-            check_tombstones(ONE.0, std::slice::from_ref(&put), image.image().as_ref())
-        };
-        assert_eq!(broken(judge(&left)), NOTHING_LEFT);
-        assert_eq!(judge(&disk([vec![put.clone()]])), Ok(()));
-        assert!(is_buried(REGION, disk([vec![put.clone()]]).synced()));
     }
 }

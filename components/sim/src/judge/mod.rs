@@ -34,6 +34,7 @@ pub mod sleep;
 pub mod state;
 pub mod terms;
 pub mod tickets;
+pub mod tombstones;
 pub mod views;
 
 #[cfg(test)]
@@ -178,6 +179,7 @@ impl RecordJudges {
     /// # Errors
     /// It does not fit what stands there.
     pub fn before_write(&self, store: StoreId, batch: &[Mutation], image: &dyn KvRead) -> Verdict {
+        tombstones::check_orders(store, batch, image)?;
         log_keys::check(store, batch, image)
     }
 
@@ -191,7 +193,7 @@ impl RecordJudges {
         batch: &[Mutation],
         image: &dyn KvRead,
     ) -> Verdict {
-        membership::check_tombstones(store, batch, image)?;
+        tombstones::check_rest(store, batch, image)?;
         self.matching.on_write(store, batch, image)
     }
 

@@ -5,6 +5,9 @@ use flotilla_base::Index;
 
 use super::{Place, Verdict, require};
 
+/// Broken by a leader that sleeps while the store of a removed member lives, as far as it hears.
+pub const OWING: &str = "sleep: no leader sleeps for long that owes somebody the end of a removal";
+
 const RULE: &str = "sleep: whoever agrees has applied all that its leader holds";
 
 /// A member sleeps behind a question of its leader, whose log ends at `last`.

@@ -84,9 +84,10 @@ impl StoreNode {
             let owner = regions.iter().find(|region| region.range.contains(key));
             owner.is_some_and(|region| region.peer_on(self.id).is_some())
         };
-        self.disk
-            .image()
-            .look(|image| image.family(Family::Raw).keys().find(|key| !own(key)).cloned())
+        self.disk.image().look(|image| {
+            let mut keys = Family::DATA.into_iter().flat_map(|family| image.family(family).keys());
+            keys.find(|key| !own(key)).cloned()
+        })
     }
 }
 
@@ -101,6 +102,7 @@ impl Process {
         for end in std::mem::take(&mut self.works.news.ends) {
             match end {
                 End::Members(peer, region) => self.table.change_members(peer, &region),
+                End::Born(region) => self.table.born(region),
                 End::Leaving(region, peer) => {
                     if self.table.let_go(region, peer) {
                         let input = Box::new(MembershipInput::MayLeave);

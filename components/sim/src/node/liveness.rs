@@ -1,7 +1,8 @@
 //! Signs of life: those that a store gives, and what it makes of those of others.
 
 use flotilla_base::{Incarnation, Moment, Peer, Region, RegionId, StoreId};
-use flotilla_multiraft::{Input, Liveness, Notice, spread_of};
+use flotilla_multiraft::{Input, Liveness, Notice, read_removed, spread_of};
+use flotilla_raftgroup::Role;
 
 use super::{Desk, Process, StoreNode};
 use crate::hands::Out;
@@ -73,6 +74,18 @@ impl StoreNode {
     #[must_use]
     pub fn pulses(&self) -> u32 {
         self.process.as_ref().map_or(0, |process| process.pulse.count)
+    }
+
+    /// Regions whose leader here sleeps, while the disk knows of a removed member whose store lives.
+    pub fn owing(&self) -> impl Iterator<Item = RegionId> {
+        let processes = self.process.iter();
+        let cells = processes.flat_map(|process| process.cells.iter().map(move |it| (process, it)));
+        cells.filter_map(|(process, (region, cell))| {
+            let leads = cell.replica.is_asleep() && cell.replica.role().role == Role::Leader;
+            let removed = || read_removed(self.disk.image().as_ref(), *region).unwrap_or_default();
+            let lives = |store| process.liveness.look(|it| it.sign(store)).is_some();
+            (leads && removed().iter().any(|peer| lives(peer.store))).then_some(*region)
+        })
     }
 
     /// Followers that sleep, and on which run of which store.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Incarnation, Moment, Span, StoreId};
+use flotilla_base::{Incarnation, Moment, RegionId, Span, StoreId};
 use flotilla_multiraft::Liveness;
 
 use super::World;
 use crate::event::{Event, Task};
-use crate::judge::{Place, Verdict, require};
+use crate::judge::{Place, Verdict, require, sleep};
 use crate::net::Fate;
 
 /// What a turn, a late message and a slow clock may add to the time after which a sleeper wakes.
@@ -24,7 +24,8 @@ impl World {
             Ok(())
         });
         self.pulse_later(store);
-        self.check_sleepers(store)
+        self.check_sleepers(store)?;
+        self.check_owing(store)
     }
 
     pub(super) fn pulse_later(&mut self, store: StoreId) {
@@ -79,6 +80,22 @@ impl World {
             require(is_current || !is_long_ago, rule, || {
                 format!("store {store} region {region}: sleeps on store {leader}.{run}")
             })?;
+        }
+        Ok(())
+    }
+
+    /// Whoever was removed is told so as soon as its store is there: nobody else would tell it.
+    fn check_owing(&mut self, store: StoreId) -> Verdict {
+        let owing: Vec<RegionId> = self.store(store).owing().collect();
+        let owes = |Place(other, region): &Place| *other != store || owing.contains(region);
+        self.record.owing.retain(|place, _| owes(place));
+        let patience = self.plan.groups.timing.gate * 2 + PATIENCE;
+        let is_regular = self.store(store).pulses() >= PULSES_MIN;
+        for region in owing {
+            let place = Place(store, region);
+            let since = *self.record.owing.entry(place).or_insert(self.now);
+            let is_long_ago = is_regular && self.now.since(since) > patience;
+            require(!is_long_ago, sleep::OWING, || format!("{place}: sleeps since {since:?}"))?;
         }
         Ok(())
     }

@@ -214,27 +214,36 @@ impl Sizes {
         let mut state = self.state.lock();
         let region = state.due.pop(now)?;
         // What is written from now on may be missed by who looks.
-        let size = state.regions.entry(region).or_default();
-        size.seen = size.grown;
+        if let Some(size) = state.regions.get_mut(&region) {
+            size.seen = size.grown;
+        }
         Some(region)
     }
 
+    /// A survey is over. It tells nothing of a region that was forgotten meanwhile: its peer may be destroyed, and nobody would
+    /// forget it again.
     pub(super) fn measured(&self, region: RegionId, survey: &Survey) {
         let mut state = self.state.lock();
-        let size = state.regions.entry(region).or_default();
+        let State { regions, due } = &mut *state;
+        let Some(size) = regions.get_mut(&region) else {
+            due.remove(region);
+            return;
+        };
         // A split in between has left less.
         let behind =
             (size.grown.0.saturating_sub(size.seen.0), size.grown.1.saturating_sub(size.seen.1));
         let measured = Some((survey.bytes, survey.keys));
         *size = Size { measured, grown: behind, ..Size::default() };
         if !size.is_due(&self.limits) {
-            state.due.remove(region);
+            due.remove(region);
         }
     }
 
     /// No border fits into the region as it was measured. It is looked at again when it has grown.
     pub(super) fn indivisible(&self, region: RegionId) {
-        self.state.lock().regions.entry(region).or_default().is_indivisible = true;
+        if let Some(size) = self.state.lock().regions.get_mut(&region) {
+            size.is_indivisible = true;
+        }
     }
 
     /// Somebody else splits the region, if anybody does, or its data has changed as a whole. Whoever leads it later
@@ -320,6 +329,25 @@ mod tests {
         assert!(begin.elapsed() >= Duration::from_millis(20));
     }
 
+    /// The peer is destroyed while somebody surveys its data; a later peer of the region is measured by itself.
+    #[tokio::test]
+    async fn a_survey_of_a_destroyed_peer_is_forgotten() {
+        let sizes = sizes();
+        assert!(apply(&sizes, 1, 0));
+        assert_eq!(sizes.next_due().await, REGION);
+        sizes.forget(REGION);
+        sizes.measured(REGION, &found(100, 0));
+        sizes.indivisible(REGION);
+        assert!(sizes.state.lock().regions.is_empty() && due(&sizes).is_empty());
+        assert!(apply(&sizes, 1, 0), "its successor, of which nothing is known");
+        assert_eq!(sizes.next_due().await, REGION);
+        sizes.forget(REGION);
+        assert!(apply(&sizes, 1, 0));
+        sizes.forget(REGION);
+        assert_eq!(sizes.next_due().await, REGION, "somebody looks, and finds nobody");
+        assert!(sizes.state.lock().regions.is_empty());
+    }
+
     fn due(sizes: &Sizes) -> Vec<u64> {
         sizes.state.lock().due.regions().into_iter().map(RegionId::get).collect()
     }
@@ -336,6 +364,7 @@ mod tests {
     #[test]
     fn parts_that_are_too_large_still_are_looked_at_without_being_written_to() {
         let sizes = sizes();
+        sizes.on_disk(REGION, 0);
         sizes.measured(REGION, &found(47, 0));
         sizes.divided(REGION, &[birth(3)]);
         assert!(due(&sizes).is_empty(), "half as much again as a part, and a little less");
@@ -368,6 +397,7 @@ mod tests {
             sizes.on_disk(REGION, 30 << 20);
             !due(&sizes).is_empty()
         };
+        sizes.on_disk(REGION, 0);
         sizes.measured(REGION, &found(30, 0));
         sizes.indivisible(REGION);
         assert!(!reported() && !reported());
@@ -379,6 +409,7 @@ mod tests {
     #[test]
     fn children_have_their_share() {
         let sizes = sizes();
+        sizes.on_disk(REGION, 0);
         sizes.measured(REGION, &found(30, 300));
         assert!(apply(&sizes, 6, 0));
         sizes.divided(REGION, &[birth(3), birth(4)]);
