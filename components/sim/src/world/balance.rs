@@ -120,7 +120,7 @@ impl World {
         let point = |store| {
             let leaders = leaders.iter().filter(|leader| **leader == Some(store)).count() as u64;
             let held = self.regions.iter().filter(|it| it.peer_on(store).is_some());
-            Point { leaders, replicas: held.count() as u64, mib: 0 }
+            Point { leaders, replicas: held.count() as u64, mib: 0, heat: 0 }
         };
         self.store_ids().map(point).collect()
     }
