@@ -45,7 +45,65 @@ fn what_people_decide() {
     plans(&sandbox, &store);
     rules(&sandbox);
     reasons(&sandbox);
+    regions(&sandbox, &store);
     playground.stop();
+}
+
+/// Which regions are listed, and in which order.
+fn regions(sandbox: &Sandbox, store: &str) {
+    sandbox.ok(&["ctl", "region", "split", "--at", "k1", "--at", "k2"]);
+    let list = |args: &[&str]| sandbox.json(&[&["ctl", "regions"], args].concat());
+    let count = |args: &[&str]| list(args)["total"].as_u64().expect("a number");
+    let is_whole = || {
+        let states = list(&[])["states"].as_object().expect("an object").clone();
+        let checks = ["miss-peer", "extra-peer", "learner-peer", "down-peer", "pending-peer"];
+        states.keys().eq(["guard", "ok"])
+            && states["ok"].as_u64() >= Some(3)
+            && checks.iter().all(|check| count(&["--check", check]) == 0)
+    };
+    eventually("each of them is whole", is_whole);
+    let all = count(&[]);
+    let roles = |role: &str| count(&["--store", store, "--role", role]);
+    assert_eq!(roles("leader") + roles("follower"), all, "each has three voters on three stores");
+    assert_eq!(roles("learner"), 0);
+    let led = list(&["--store", store, "--role", "leader"]);
+    let led = led["regions"].as_array().expect("a list").clone();
+    let store_id = store.parse::<u64>().ok();
+    assert!(led.iter().all(|region| region["leader"].as_u64() == store_id), "{led:?}");
+    for check in
+        ["miss-peer", "extra-peer", "down-peer", "learner-peer", "offline-peer", "oversized"]
+    {
+        assert_eq!(count(&["--check", check]), 0, "{check}");
+    }
+    assert_eq!(count(&["--check", "empty"]), all - 1, "all but the guard");
+    assert_eq!(count(&["--from", "k1", "--to", "k2"]), 1);
+    assert_eq!(count(&["--from", "k1", "--to", "k2", "--check", "miss-peer"]), 0);
+    for sort in ["size", "keys", "write-flow", "read-flow", "version", "conf-version"] {
+        let sorted = list(&["--sort", sort, "--limit", "2"]);
+        let shown = sorted["regions"].as_array().expect("a list");
+        assert_eq!((shown.len(), &sorted["truncated"]), (2, &true.into()), "{sorted}");
+        assert_eq!((&sorted["total"], &sorted["rest"]), (&all.into(), &Value::Null));
+    }
+    let versions = list(&["--sort", "version"]);
+    let versions: Vec<_> = versions["regions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|region| region["version"].as_u64())
+        .collect();
+    assert!(versions.is_sorted_by(|a, b| a >= b) && versions[0] > Some(1), "{versions:?}");
+    let page = ["ctl", "regions", "--limit", "1", "--store", store, "--check", "empty"];
+    let next = format!("flotilla ctl regions --from k1 --store {store} --check empty --limit 1");
+    assert_parts(&note(sandbox, &page), &["1 of ", "more follow: ", &next]);
+    let sorted = ["ctl", "regions", "--sort", "read-flow", "--limit", "1"];
+    assert_parts(&sandbox.ok(&sorted), &["SIZE", "KEYS", "READS", "STATE"]);
+    assert_parts(&note(sandbox, &sorted), &["the first 1 of ", "--limit N shows more"]);
+    sandbox.fails(&["ctl", "regions", "--store", "4711"], 3, "FLT-3003");
+    let none = sandbox.fails(&["ctl", "regions", "--from", "k2", "--to", "k1"], 2, "FLT-2108");
+    assert_parts(&none, &["these regions cannot be listed", "no key is at --from"]);
+    for wrong in [&["--role", "leader"][..], &["--check", "odd"], &["--sort", "id"]] {
+        sandbox.fails(&[&["ctl", "regions"], wrong].concat(), 2, "FLT-2108");
+    }
 }
 
 fn settings(sandbox: &Sandbox) {
@@ -190,7 +248,10 @@ fn drains_that_cannot_end(sandbox: &Sandbox, store: &str) {
 }
 
 fn plans(sandbox: &Sandbox, store: &str) {
-    let plan = sandbox.json(&["ctl", "plan", "--add-stores", "1", "--labels", "zone=z4"]);
+    let come = ["ctl", "plan", "--add-stores", "1", "--labels", "zone=z4"];
+    // Until all have reported, it says so.
+    eventually("all is known", || sandbox.run(&come).code == 0);
+    let plan = sandbox.json(&come);
     let planned = plan["plan"]["stores"].as_array().expect("a list").clone();
     assert_eq!(planned.len(), 4, "{plan}");
     assert_eq!((&planned[3]["is_new"], &planned[0]["is_new"]), (&true.into(), &false.into()));
@@ -201,6 +262,17 @@ fn plans(sandbox: &Sandbox, store: &str) {
     let refused = sandbox.fails(&["ctl", "plan", "--remove", "4711"], 1, "FLT-2106");
     assert_parts(&refused, &["there is no store 4711: there are the stores "]);
     sandbox.fails(&["ctl", "plan", "--labels", "zone=z4"], 2, "FLT-2108");
+    let file = sandbox.path().join("planned.json");
+    let file = file.to_str().expect("a text");
+    let rule = r#"{"group_id":"pd","id":"default","role":"voter","count":1}"#;
+    std::fs::write(file, rule).expect("it is written");
+    let fewer = sandbox.json(&["ctl", "plan", "--rules", file]);
+    let kept = |store: &Value| store["after"]["replicas"].as_u64().expect("a number");
+    let planned = fewer["plan"]["stores"].as_array().expect("a list").clone();
+    assert_eq!(planned.iter().map(kept).sum::<u64>(), 2, "one of each of two regions: {fewer}");
+    std::fs::write(file, "[]").expect("it is written");
+    let empty = sandbox.fails(&["ctl", "plan", "--rules", file], 1, "FLT-3008");
+    assert_parts(&empty, &["the list is empty"]);
     let far = sandbox.fails(&["ctl", "plan", "--horizon", "1000h"], 1, "FLT-2106");
     assert_parts(&far, &["from 60 s to 604800 s"]);
     assert_eq!(stores(sandbox).len(), 3, "nothing was done");
@@ -363,5 +435,37 @@ fn a_store_is_drained() {
     for args in [&drain[..], &["ctl", "store", "label", &leader, "zone=z1"]] {
         assert_parts(&sandbox.fails(args, 1, "FLT-2106"), &["was removed for good already"]);
     }
+    forgotten(&sandbox, &leader);
     playground.stop();
+}
+
+/// A store that is gone for good is listed until somebody says that it need not be.
+fn forgotten(sandbox: &Sandbox, store: &str) {
+    let others: Vec<String> = stores(sandbox)
+        .iter()
+        .filter(|other| other["state"] == "up")
+        .map(|other| other["id"].to_string())
+        .collect();
+    let up = sandbox.fails(&["ctl", "store", "forget", &others[0], "--yes"], 1, "FLT-2106");
+    assert_parts(&up, &["no store was forgotten", "is up: only a tombstone is forgotten"]);
+    sandbox.fails(&["ctl", "store", "forget", "4711"], 3, "FLT-3003");
+    sandbox.fails(&["ctl", "store", "forget"], 2, "FLT-2108");
+    let asked = sandbox.fails(&["ctl", "store", "forget", "--all-removed"], 6, "FLT-3002");
+    let parts = [
+        &format!("store {store} at "),
+        "is to be forgotten",
+        "its id is refused for ever",
+        "flotilla ctl store forget --all-removed --yes",
+    ];
+    assert_parts(&asked, &parts);
+    assert_eq!(stores(sandbox).len(), 4, "nothing was done");
+    let told = sandbox.ok(&["ctl", "store", "forget", store, "--yes"]);
+    assert_eq!(told, format!("listed no more: store {store}\n"));
+    assert_eq!(stores(sandbox).len(), 3);
+    assert!(!sandbox.ok(&["ctl", "stores", "--all"]).contains("tombstone"));
+    sandbox.fails(&["ctl", "store", "forget", store, "--yes"], 3, "FLT-3003");
+    let none = sandbox.ok(&["ctl", "store", "forget", "--all-removed"]);
+    assert_eq!(none, "no store was removed: there is none to forget\n");
+    let drain = sandbox.fails(&["ctl", "store", "drain", store, "--yes"], 3, "FLT-3003");
+    assert_parts(&drain, &["flotilla ctl stores"]);
 }

@@ -313,7 +313,7 @@ pub(crate) fn store_info(store: metapb::Store, stats: pdpb::StoreStats) -> Store
     }
 }
 
-fn region_info(region: pdpb::Region) -> Result<RegionInfo, Failure> {
+pub(crate) fn region_info(region: pdpb::Region) -> Result<RegionInfo, Failure> {
     let meta = Region::try_from(region.region.unwrap_or_default()).map_err(|why| {
         let text = format!("it described a region that makes no sense: {why}");
         Failure::NoRoute(NoRoute::PlacementDriver(text))

@@ -44,6 +44,7 @@ mod pd;
 pub mod placement;
 pub mod plan;
 pub mod raw;
+pub mod regions;
 pub mod scan;
 mod split;
 pub mod stats;

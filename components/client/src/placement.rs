@@ -407,6 +407,25 @@ impl Admin {
         self.call(verb, "the store").ask(question).await.map(|_recorded| ())
     }
 
+    /// Stores that are gone for good are listed no more, all or none. None of their ids is ever free again. Returns when that
+    /// is recorded.
+    ///
+    /// # Errors
+    /// [`Error`] where one of them is not known or not gone for good.
+    pub async fn forget_stores(&self, stores: &[StoreId]) -> Result<(), Error> {
+        if stores.is_empty() {
+            return Ok(());
+        }
+        let question = || {
+            let store_ids = stores.iter().map(|store| store.get()).collect();
+            self.core().pd.ask_placement(|mut placement, cluster_id| async move {
+                let request = wire::ForgetStoresRequest { cluster_id, store_ids };
+                Ok(placement.forget_stores(request).await?.into_inner())
+            })
+        };
+        self.call("forget", "the stores").ask(question).await.map(|_recorded| ())
+    }
+
     /// Changes how a store is treated. Returns when that is recorded.
     ///
     /// # Errors

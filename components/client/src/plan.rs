@@ -43,6 +43,8 @@ pub struct Outlook {
     pub copy_bytes_per_second: u64,
     /// How far was looked ahead, milliseconds.
     pub horizon_ms: u64,
+    /// What brought it to an end before that, in a sentence.
+    pub cut_off: Option<String>,
 }
 
 /// A store, as it is and as it would be.
@@ -128,6 +130,7 @@ impl From<wire::PlanResponse> for Outlook {
             idle: plan.idle.into_iter().map(|idle| (idle.name, idle.why)).collect(),
             copy_bytes_per_second: plan.copy_bytes_per_second,
             horizon_ms: plan.horizon_ms,
+            cut_off: Some(plan.cut_off).filter(|why| !why.is_empty()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: commands, flags, their defaults and help.
 
 mod placement;
+mod regions;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -11,6 +12,7 @@ pub(crate) use self::placement::{
     ExplainSubject, HotArgs, HotWhat, PlanArgs, RulesArgs, RulesCommand, ScatterArgs,
     SchedulersArgs, SchedulersCommand, SettingsArgs, SettingsCommand, StoreCommand, StoreLimit,
 };
+pub(crate) use self::regions::{CheckArg, REGIONS_LIMIT, RegionsArgs, RoleArg, SortArg, word};
 use crate::{
     output::Format,
     server::{self, PD_PORT},
@@ -669,41 +671,6 @@ pub(crate) struct SplitArgs {
     #[arg(short = 'x', long)]
     pub hex: bool,
 }
-
-/// Which regions are listed.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Where more regions follow than --limit shows, the command that goes on is named.
-
-Examples:
-  flotilla ctl regions
-  flotilla ctl regions --key user:1
-  flotilla ctl regions --store 3 --limit 20")]
-pub(crate) struct RegionsArgs {
-    /// Show at most so many
-    #[arg(
-        long,
-        default_value_t = REGIONS_LIMIT,
-        value_name = "N",
-        value_parser = text::whole::<u64>(1..=u64::MAX, REGIONS_LIMIT)
-    )]
-    pub limit: u64,
-    /// Only the region that holds this key
-    #[arg(long, value_name = "KEY", conflicts_with = "from")]
-    pub key: Option<String>,
-    /// Begin with the region that holds this key
-    #[arg(long, value_name = "KEY")]
-    pub from: Option<String>,
-    /// Only regions with a replica on this store
-    #[arg(long, value_name = "ID", value_parser = text::whole::<u64>(1..=u64::MAX, 3))]
-    pub store: Option<u64>,
-    /// Keys are hexadecimal
-    #[arg(short = 'x', long)]
-    pub hex: bool,
-}
-
-/// Regions that are listed where nobody says how many.
-pub(crate) const REGIONS_LIMIT: u64 = 1000;
 
 /// What a benchmark does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

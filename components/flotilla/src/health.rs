@@ -158,56 +158,76 @@ pub(crate) struct Facts<'a> {
     pub now: Duration,
 }
 
+impl<'a> Facts<'a> {
+    /// What is known of stores, with no region.
+    pub(crate) async fn of_stores(admin: &Admin, killed: &'a [String]) -> Result<Self, Error> {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The public protocol lists no stores of a cluster that has no regions yet.
+        if !admin.is_bootstrapped().await? {
+            let health = admin.health().await?;
+            if let Some(stores) = health.as_ref().and_then(|health| health.start_up.clone()) {
+                let (regions, silent, now) = (Vec::new(), BTreeSet::new(), now());
+                return Ok(Self { stores, regions, health, killed, silent, now });
+            }
+        }
+        let stores = admin.stores().await?;
+        let in_use: Vec<StoreInfo> =
+            stores.iter().filter(|store| is_in_use(store)).cloned().collect();
+        let (health, silent) =
+            tokio::join!(admin.health(), admin.silent_stores(&in_use, ANSWER_TIMEOUT));
+        Ok(Self { stores, regions: Vec::new(), health: health?, killed, silent, now: now() })
+    }
+
+    /// Whether there are no regions yet.
+    pub(crate) fn is_starting_up(&self) -> bool {
+        self.health.as_ref().is_some_and(|health| health.start_up.is_some())
+    }
+}
+
+/// Judges regions by what is known of the stores.
+#[derive(Debug)]
+pub(crate) struct Judge<'a> {
+    facts: &'a Facts<'a>,
+    living: BTreeSet<StoreId>,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(facts: &'a Facts<'a>) -> Self {
+        let living = facts.stores.iter().filter(|store| state_of(store, facts).1);
+        Self { facts, living: living.map(|store| store.id).collect() }
+    }
+
+    /// The region with its state.
+    pub(crate) fn region(&self, info: &RegionInfo) -> RegionView {
+        judge_region(info, self.facts, |store| self.living.contains(&store))
+    }
+}
+
 impl ClusterView {
     /// Asks for the cluster as it is now. `killed` are addresses of stores that are known to be down.
     pub(crate) async fn look(admin: &Admin, killed: &[String]) -> Result<Self, Error> {
-        if !admin.is_bootstrapped().await?
-            && let Some(view) = Self::starting_up(admin, killed).await?
-        {
-            return Ok(view);
+        let mut facts = Facts::of_stores(admin, killed).await?;
+        if !facts.is_starting_up() {
+            facts.regions = admin.regions(KeyRange::all(), usize::MAX).await?;
         }
-        let stores = admin.stores().await?;
-        let silent = async {
-            let in_use: Vec<StoreInfo> =
-                stores.iter().filter(|store| is_in_use(store)).cloned().collect();
-            admin.silent_stores(&in_use, ANSWER_TIMEOUT).await
-        };
-        let (regions, health, silent) =
-            tokio::join!(admin.regions(KeyRange::all(), usize::MAX), admin.health(), silent);
-        let (regions, health) = (regions?, health?);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Self::of(Facts { stores, regions, health, killed, silent, now }))
-    }
-
-    /// A cluster that has no regions yet, as far as the placement driver tells; `None` where it has some by now. The
-    /// public protocol lists no stores of such a cluster.
-    async fn starting_up(admin: &Admin, killed: &[String]) -> Result<Option<Self>, Error> {
-        let Some(health) = admin.health().await? else { return Ok(None) };
-        let Some(stores) = health.start_up.clone() else { return Ok(None) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (regions, silent, health) = (Vec::new(), BTreeSet::new(), Some(health));
-        Ok(Some(Self::of(Facts { stores, regions, health, killed, silent, now })))
+        Ok(Self::of(facts))
     }
 
     pub(crate) fn of(facts: Facts<'_>) -> Self {
-        let states: Vec<(StoreId, (&'static str, bool))> =
-            facts.stores.iter().map(|store| (store.id, state_of(store, &facts))).collect();
-        let is_alive = |id: StoreId| {
-            let state = states.iter().find(|(store, _state)| *store == id);
-            state.is_some_and(|(_store, (_word, is_alive))| *is_alive)
-        };
-        let missed = missed_stores(&facts.regions, is_alive);
-        let judge = |info: &RegionInfo| judge_region(info, &facts, is_alive);
-        let regions: Vec<RegionView> = facts.regions.iter().map(judge).collect();
-        let stores = facts.stores.into_iter().zip(&states).map(|(info, (id, (state, _alive)))| {
-            let is_missed = *state == "up" && missed.contains(id);
-            let state = if is_missed { "unreachable" } else { *state };
-            store_view(info, state, is_alive(*id) && !is_missed, &regions, facts.now)
+        let states: Vec<(&'static str, bool)> =
+            facts.stores.iter().map(|store| state_of(store, &facts)).collect();
+        let judge = Judge::new(&facts);
+        let missed = missed_stores(&facts.regions, |store| judge.living.contains(&store));
+        let regions: Vec<RegionView> =
+            facts.regions.iter().map(|info| judge.region(info)).collect();
+        let replicas_wanted = facts.health.as_ref().map_or(0, |health| health.max_replicas);
+        let is_starting_up = facts.is_starting_up();
+        let stores = facts.stores.into_iter().zip(states).map(|(info, (state, is_alive))| {
+            let is_missed = state == "up" && missed.contains(&info.id);
+            let state = if is_missed { "unreachable" } else { state };
+            store_view(info, state, is_alive && !is_missed, &regions, facts.now)
         });
         let stores = stores.collect();
-        let health = facts.health.as_ref();
-        let replicas_wanted = health.map_or(0, |health| health.max_replicas);
-        let is_starting_up = health.is_some_and(|health| health.start_up.is_some());
         Self { stores, regions, replicas_wanted, is_starting_up }
     }
 
@@ -352,6 +372,28 @@ fn store_view(
     StoreView { state, leaders, regions: held, silent_for, is_alive, info }
 }
 
+/// Stores that leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    pub stores: usize,
+    /// Replicas that they still have.
+    pub replicas: usize,
+}
+
+impl Leaving {
+    fn of(stores: &[StoreView], is_alive: bool) -> Self {
+        let leave = |store: &&StoreView| store.state == "offline" && store.is_alive == is_alive;
+        let leaving = stores.iter().filter(leave);
+        let replicas = leaving.clone().map(|store| store.regions).sum();
+        Self { stores: leaving.count(), replicas }
+    }
+
+    /// What is done to them, and how far that is.
+    pub(crate) fn left(self, what: &str) -> String {
+        format!("{what}, {} left", text::counted(self.replicas as u64, "replica"))
+    }
+}
+
 /// The cluster in numbers.
 #[derive(Debug)]
 pub(crate) struct Health {
@@ -359,8 +401,10 @@ pub(crate) struct Health {
     pub stores_up: usize,
     /// Those that should be up and are not: they neither leave, nor may they be on their way.
     pub down: usize,
-    /// Those that are being removed, up or not.
-    pub leaving: usize,
+    /// Those that are up and being emptied.
+    pub draining: Leaving,
+    /// Those that are gone, and what they held is made anew elsewhere.
+    pub removed: Leaving,
     /// Those that a placement driver that has just been started waits for.
     pub unheard: usize,
     pub regions: usize,
@@ -392,7 +436,8 @@ impl Health {
             stores: in_use.count(),
             stores_up: stores.iter().filter(|store| store.is_alive).count(),
             down: stores.iter().filter(is_down).count(),
-            leaving: stores.iter().filter(|store| store.state == "offline").count(),
+            draining: Leaving::of(stores, true),
+            removed: Leaving::of(stores, false),
             unheard: stores.iter().filter(|store| store.state == "unheard").count(),
             regions: regions.len(),
             leaderless: count(&|region| !region.state.serves()),
@@ -447,10 +492,13 @@ impl Health {
             return None;
         }
         let mut parts = Vec::new();
+        let (draining, removed) =
+            (self.draining.left("draining"), self.removed.left("being removed"));
         for (count, what) in [
             (self.down, "not up"),
             (self.unheard, "not heard of yet"),
-            (self.leaving, "being removed"),
+            (self.draining.stores, draining.as_str()),
+            (self.removed.stores, removed.as_str()),
         ] {
             if count > 0 {
                 let stores = text::counted(self.stores as u64, "store");
@@ -583,8 +631,18 @@ pub(crate) mod tests {
         let mut leaving = judged([Up, Up, Disconnected]);
         leaving.stores[2].state = StoreState::Offline;
         let leaving = health(leaving);
-        assert_eq!((leaving.down, leaving.leaving), (0, 1));
-        assert_eq!(told(leaving), format!("degraded: 1 of 3 stores being removed; {ending}"));
+        let one = Leaving { stores: 1, replicas: 1 };
+        assert_eq!((leaving.down, leaving.removed, leaving.draining.stores), (0, one, 0));
+        let expected = format!("degraded: 1 of 3 stores being removed, 1 replica left; {ending}");
+        assert_eq!(told(leaving), expected);
+        let mut draining = judged([Up, Up, Up]);
+        draining.stores[2].state = StoreState::Offline;
+        draining.stores[1].state = StoreState::Offline;
+        draining.regions[0].region.peers.pop();
+        let draining = health(draining);
+        let one_left = Leaving { stores: 2, replicas: 1 };
+        assert_eq!((draining.draining, draining.removed.stores), (one_left, 0));
+        assert!(told(draining).contains("2 of 3 stores draining, 1 replica left"));
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub enum Decided {
     Store(StoreId, StorePolicy),
     /// A store that was to leave stays.
     StoreStays(StoreId),
+    /// Stores that are gone for good are listed no more.
+    StoresForgotten(Vec<StoreId>),
     /// How a scheduler runs; `None` where it is not to run.
     Scheduler(SchedulerName, Option<SchedulerPolicy>),
     /// All placement rules, made of those of the same revision.
@@ -154,6 +156,7 @@ impl Decided {
             Self::Settings(settings) => state.check_new_settings(settings),
             Self::Store(store, policy) => state.check_treatment(*store, policy),
             Self::StoreStays(_) => Ok(()),
+            Self::StoresForgotten(stores) => state.check_forgetting(stores),
             Self::Scheduler(name, policy) => state.check_scheduler(*name, policy.as_ref()),
             Self::Rules(book) => state.check_new_rules(book),
         }
@@ -166,6 +169,7 @@ impl From<Decided> for MetaChange {
             Decided::Settings(settings) => Self::Set(settings),
             Decided::Store(store, policy) => Self::TreatStore(store, policy),
             Decided::StoreStays(store) => Self::KeepStore(store),
+            Decided::StoresForgotten(stores) => Self::ForgetStores(stores),
             Decided::Scheduler(name, policy) => Self::Schedule(name, policy),
             Decided::Rules(book) => Self::PutRules { revision: book.revision(), book: *book },
         }

@@ -114,13 +114,15 @@ impl<'a> Leading<'a> {
         }
     }
 
-    /// One store.
+    /// One store. Of one that was forgotten it is still said that it is a tombstone: whoever waits for a word of it learns
+    /// that none will come.
     ///
     /// # Errors
     /// [`Denied::UnknownStore`].
     pub fn store(&self, id: StoreId) -> Result<StoreEntry, Denied> {
-        let record = self.state.stores().get(&id).ok_or(Denied::UnknownStore(id))?;
-        Ok(self.entry(record))
+        let state = self.state.life(id).ok_or(Denied::UnknownStore(id))?;
+        let forgotten = StoreRecord { id, state, ..StoreRecord::default() };
+        Ok(self.entry(self.state.stores().get(&id).unwrap_or(&forgotten)))
     }
 
     /// All stores, tombstones included.
@@ -143,7 +145,7 @@ impl<'a> Leading<'a> {
 
     /// Whether the store is one of the cluster.
     fn check_member(&self, id: StoreId) -> Result<(), Denied> {
-        match self.state.stores().get(&id).map(|record| record.state) {
+        match self.state.life(id) {
             None => Err(Denied::UnknownStore(id)),
             Some(StoreState::Tombstone) => Err(Denied::Tombstone(id)),
             Some(StoreState::Up | StoreState::Offline) => Ok(()),

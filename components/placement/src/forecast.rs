@@ -82,6 +82,43 @@ pub struct Outlook {
     pub loads: BTreeMap<StoreId, StoreLoad>,
     /// Regions that would not be as they are to be, with the reason.
     pub stuck: Vec<(RegionId, String)>,
+    /// What brought it to an end before its time; `None` where nothing did.
+    pub cut_off: Option<CutOff>,
+}
+
+/// How far a forecast looks, and how much it does for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Time on paper.
+    pub time: Span,
+    /// Replicas that move.
+    pub moves: usize,
+    /// Looks at what is to be decided.
+    pub looks: u64,
+}
+
+/// What a forecast had too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CutOff {
+    /// So many replicas moved.
+    #[error("a plan ends at {0} replicas that move")]
+    Moves(usize),
+    /// So often it was looked whether there is something to decide.
+    #[error("a plan ends when it has been looked {0} times for something to do")]
+    Looks(u64),
+}
+
+impl Bounds {
+    /// So much time, and whatever it takes.
+    #[must_use]
+    pub const fn of(time: Span) -> Self {
+        Self { time, moves: usize::MAX, looks: u64::MAX }
+    }
+
+    fn exceeded(&self, moves: usize, looks: u64) -> Option<CutOff> {
+        let moves = (moves >= self.moves).then_some(CutOff::Moves(self.moves));
+        moves.or_else(|| (looks > self.looks).then_some(CutOff::Looks(self.looks)))
+    }
 }
 
 /// A region on paper.
@@ -173,14 +210,20 @@ impl Forecast {
         forecast
     }
 
-    /// What happens until nothing has been decided for `quiet`, or for `most` at most.
-    pub fn run(&mut self, quiet: Span, most: Span) -> &Outlook {
+    /// What happens until nothing has been decided for `quiet`, or as far as the bounds allow.
+    pub fn run(&mut self, quiet: Span, bounds: Bounds) -> &Outlook {
         let (first, mut last_change) = (self.clock.now, self.clock.now);
+        let mut looks = 0;
         self.mind.hurry(first);
         loop {
             let next = self.mind.next_look(&self.sight()).min(self.steps.next());
             self.outlook.is_settled = next.since(last_change) > quiet;
-            if self.outlook.is_settled || next.since(first) > most {
+            if self.outlook.is_settled || next.since(first) > bounds.time {
+                break;
+            }
+            looks += 1;
+            self.outlook.cut_off = bounds.exceeded(self.outlook.moves.len(), looks);
+            if self.outlook.cut_off.is_some() {
                 break;
             }
             self.clock.now = self.clock.now.max(next);

@@ -39,7 +39,7 @@ pub use bootstrap::{
 pub use check::{Finding, Placement, check, is_sound};
 pub use decision::{Alternative, Decision, DecisionLog, DecisionRecord, Idle, Intent};
 pub use fleet::{Fleet, HeatScale, Obstacle, Seat};
-pub use forecast::{Forecast, Move, Outlook, Premises};
+pub use forecast::{Bounds, CutOff, Forecast, Move, Outlook, Premises};
 pub use ids::{IdBatch, IdPool};
 pub use meta::{
     Answer, Applied, Cluster, EntryPosition, MetaChange, MetaCommand, MetaError, MetaState,
@@ -62,6 +62,6 @@ pub use split::{SplitIds, SplitRefusal, check_pieces, check_split, deal_split_id
 pub use tso::{Timestamp, TsoError, TsoReign};
 pub use tso_desk::{Taken, TsoChange, TsoDesk};
 pub use view::{
-    ClusterView, Flow, Load, Rates, RegionInfo, RegionReport, RegionStats, ScanRefusal,
+    ClusterView, Flow, Gap, Load, Rates, RegionInfo, RegionReport, RegionStats, ScanRefusal,
     StaleReport, StoreHealth, StoreLoad, StoreStats, StoreStatus,
 };

@@ -183,8 +183,7 @@ impl Mind {
             if next > sight.now {
                 return false;
             }
-            let is_whole = sight.view.has_met_everybody(sight.now, sight.stores.keys().copied())
-                && !sight.view.regions().has_holes();
+            let is_whole = sight.gap().is_none();
             self.gate = if is_whole { Gate::Open } else { Gate::Shut(sight.now + GATE_PAUSE) };
         }
         self.gate == Gate::Open
@@ -273,20 +272,14 @@ impl Mind {
             }
             SchedulerName::EvictLeader | SchedulerName::EvictSlowStore => {
                 let room = room(leader);
-                let mut idle = "no store is to be free of leads".to_owned();
-                for eviction in evictions.iter().filter(|it| it.by == name.name()) {
-                    idle = schedule::evict(round, eviction, room);
-                }
-                idle
+                let own = evictions.iter().filter(|it| it.by == name.name());
+                schedule::evict(round, &own.collect::<Vec<_>>(), room)
             }
             SchedulerName::GrantLeader => {
                 let room = room(leader);
                 let named = round.fleet.sight.policy.schedulers.get(&name);
-                let mut idle = "no store is named".to_owned();
-                for store in named.into_iter().flat_map(|scheduler| &scheduler.stores) {
-                    idle = schedule::grant(round, *store, room);
-                }
-                idle
+                let stores = named.into_iter().flat_map(|scheduler| &scheduler.stores).copied();
+                schedule::grant(round, &stores.collect::<Vec<_>>(), room)
             }
             SchedulerName::ShuffleLeader => {
                 let room = room(leader);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flotilla_base::{RegionId, Span, StoreId};
 
 use crate::{
-    forecast::{Forecast, Outlook, Premises},
+    forecast::{Bounds, Forecast, Outlook, Premises},
     meta::{StoreRecord, StoreState},
     policy::{Policy, PolicyRefusal, check_label},
     rule::{Labels, RuleRefusal},
@@ -20,6 +20,13 @@ use crate::{
 pub const COME_MAX: usize = 64;
 /// How far is looked ahead at least and at most.
 pub const HORIZONS: (Span, Span) = (Span::from_millis(60_000), Span::from_millis(7 * 86_400_000));
+
+/// Regions of a cluster of which a plan is made: it holds all of them once more.
+pub const REGIONS_MAX: usize = 200_000;
+/// Replicas that move in a plan, and looks for something to do. Both are far beyond what people ask about; they keep what
+/// never ends, such as a shuffle, from a processor.
+const MOVES_MAX: usize = 100_000;
+const LOOKS_MAX: u64 = 1_000_000;
 
 /// What would be other than it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +76,12 @@ pub enum SuppositionRefusal {
     /// No store could have such a label.
     #[error(transparent)]
     Label(#[from] PolicyRefusal),
+    /// The cluster is too large to be copied.
+    #[error(
+        "a plan is made of a cluster of up to {REGIONS_MAX} regions, and this one has {0}. What would move is told by the \
+         shares of stores: flotilla ctl stores"
+    )]
+    TooManyRegions(usize),
     /// It cannot be looked so far ahead, or not so little.
     #[error(
         "the time that is looked ahead cannot be {} s: from {} s to {} s are possible",
@@ -127,7 +140,8 @@ impl Prospect {
         let before = forecast.sight().view.regions().loads();
         // Longer than the time for which what has moved stays: nothing comes behind that.
         let quiet = (COOL_DOWN + COOL_DOWN).min(Span(horizon.0 / 2));
-        let outlook = forecast.run(quiet, horizon).clone();
+        let bounds = Bounds { time: horizon, moves: MOVES_MAX, looks: LOOKS_MAX };
+        let outlook = forecast.run(quiet, bounds).clone();
         let load = |loads: &BTreeMap<StoreId, StoreLoad>, id| loads.get(&id).copied();
         let stores = members.into_iter().map(|(id, state)| ProspectStore {
             id,

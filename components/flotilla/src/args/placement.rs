@@ -93,7 +93,8 @@ large as the largest that is up. Without any of these it is told what is still t
 Examples:
   flotilla ctl plan
   flotilla ctl plan --add-stores 2 --labels zone=z4
-  flotilla ctl plan --remove 5 --horizon 12h")]
+  flotilla ctl plan --remove 5 --horizon 12h
+  flotilla ctl plan --rules rules.json")]
 pub(crate) struct PlanArgs {
     /// So many stores would come
     #[arg(
@@ -109,6 +110,9 @@ pub(crate) struct PlanArgs {
     /// This store would be emptied; may be given more than once
     #[arg(long, value_name = "STORE", value_parser = text::whole::<u64>(1..=u64::MAX, 3))]
     pub remove: Vec<u64>,
+    /// These rules would be set, as by flotilla ctl rules set; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
     /// How far to look ahead, 1m to 168h
     #[arg(
         long,
@@ -221,6 +225,29 @@ Examples:
         /// The store stays
         #[arg(long, conflicts_with = "yes")]
         undo: bool,
+        /// Do it, knowing what it costs
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// List a store that was removed for good no more
+    #[command(after_help = "\
+What is known of it goes: its address, its labels, and how it was treated. Its id stays marked for ever: a store with its
+directory is refused as before. It cannot be taken back. Only a tombstone is forgotten (flotilla ctl stores --all).
+
+Examples:
+  flotilla ctl store forget 3 --yes
+  flotilla ctl store forget --all-removed")]
+    Forget {
+        /// Their ids
+        #[arg(
+            value_name = "ID",
+            required_unless_present = "all_removed",
+            value_parser = text::whole::<u64>(1..=u64::MAX, 3)
+        )]
+        stores: Vec<u64>,
+        /// All that were removed for good
+        #[arg(long, conflicts_with = "stores")]
+        all_removed: bool,
         /// Do it, knowing what it costs
         #[arg(short, long)]
         yes: bool,

@@ -48,7 +48,7 @@ fn told(loads: &Loads, what: HotWhat) -> String {
 }
 
 /// Keys and bytes of a second, in few characters.
-fn flow(keys: u64, bytes: u64) -> String {
+pub(super) fn flow(keys: u64, bytes: u64) -> String {
     format!("{} keys/s {}/s", text::grouped(keys), ByteSize(bytes))
 }
 
@@ -114,7 +114,8 @@ fn regions(regions: &[RegionHeat]) -> String {
     table.render()
 }
 
-fn rates_json(rates: &Rates) -> Value {
+/// Rates of a second.
+pub(super) fn rates_json(rates: &Rates) -> Value {
     json!({
         "read_keys_per_second": rates.read_keys,
         "read_bytes_per_second": rates.read_bytes,

@@ -2,6 +2,7 @@
 
 mod confirm;
 mod explain;
+mod forget;
 mod hot;
 mod obstacle;
 mod operators;
@@ -22,7 +23,7 @@ use crate::{
     args::{CtlCommand, Globals},
     catalogue, context,
     fault::Fault,
-    health::{ClusterView, Health, RegionState, WHY_UNHEARD},
+    health::{ClusterView, Health, Leaving, RegionState, WHY_UNHEARD},
     output::{self, Format},
     playground::Insight,
     text,
@@ -44,7 +45,10 @@ pub(crate) async fn run(globals: &Globals, command: CtlCommand) -> Result<(), Fa
             stores::list(globals, (&view, &placement), &insight.names, &args)
         }
         CtlCommand::Store(command) => store::run(globals, &client.admin(), command).await,
-        CtlCommand::Regions(args) => regions::list(globals, &look.await?.0, &args),
+        CtlCommand::Regions(args) => {
+            let killed = Insight::of(globals).await.killed;
+            regions::list(globals, &client.admin(), &killed, &args).await
+        }
         CtlCommand::Region(command) => region::run(globals, &client.admin(), command).await,
         CtlCommand::Operators(args) => operators::list(globals, &client.admin(), &args).await,
         CtlCommand::Settings(args) => settings::run(globals, &client.admin(), args).await,
@@ -64,14 +68,15 @@ async fn status(
 ) -> Result<(), Fault> {
     let admin = client.admin();
     let members = admin.members().await?;
+    let health = Health::of(view);
     let moving = admin.operators().await.map(|operators| operators.running.len());
     let changes = admin.placement().await?.map(|placement| Changes {
         moving: moving.unwrap_or_default() as u64,
         waiting: placement.waiting_regions,
         stuck: placement.stuck_regions,
-        draining: placement.stores.iter().filter(|store| store.drain.is_some()).count() as u64,
+        draining: health.draining,
+        removed: health.removed,
     });
-    let health = Health::of(view);
     let word = health.word();
     let leader = members.members.iter().find(|member| Some(member.id) == members.leader);
     let leader = leader.map(|member| member.name.as_str());
@@ -121,22 +126,35 @@ struct Changes {
     moving: u64,
     waiting: u64,
     stuck: u64,
-    draining: u64,
+    draining: Leaving,
+    removed: Leaving,
 }
 
 impl Changes {
     fn line(&self) -> String {
-        let Self { moving, waiting, stuck, draining } = self;
-        let draining = match draining {
-            0 => String::new(),
-            count => format!("   {} leaving", text::counted(*count, "store")),
-        };
-        format!("CHANGES  {moving} under way   waiting {waiting}   stuck {stuck}{draining}\n")
+        let Self { moving, waiting, stuck, draining, removed } = self;
+        let mut line = format!("CHANGES  {moving} under way   waiting {waiting}   stuck {stuck}");
+        for (leaving, what) in [(draining, "draining"), (removed, "being removed")] {
+            if leaving.stores > 0 {
+                let stores = text::counted(leaving.stores as u64, "store");
+                line.push_str(&format!("   {stores} {}", leaving.left(what)));
+            }
+        }
+        line.push('\n');
+        line
     }
 
     fn json(&self) -> Value {
-        let Self { moving, waiting, stuck, draining } = self;
-        json!({"under_way": moving, "waiting": waiting, "stuck": stuck, "stores_leaving": draining})
+        let Self { moving, waiting, stuck, draining, removed } = self;
+        let leaving = |it: &Leaving| json!({"stores": it.stores, "replicas_left": it.replicas});
+        json!({
+            "under_way": moving,
+            "waiting": waiting,
+            "stuck": stuck,
+            "stores_leaving": draining.stores + removed.stores,
+            "draining": leaving(draining),
+            "being_removed": leaving(removed),
+        })
     }
 }
 
@@ -153,7 +171,11 @@ fn unhealthy(globals: &Globals, view: &ClusterView, health: &Health, complaint: 
     if health.unheard > 0 {
         fault = fault.hint(format!("ask again in some seconds: {WHY_UNHEARD}"));
     }
-    if health.leaving > 0 {
+    if health.draining.stores > 0 {
+        fault =
+            fault.hint("flotilla ctl stores   shows how far the stores are that are being emptied");
+    }
+    if health.removed.stores > 0 {
         fault = fault.hint(
             "flotilla ctl operators   shows how far the removal is; nothing is to be done, and the store that leaves \
              must never be started again",
@@ -161,7 +183,7 @@ fn unhealthy(globals: &Globals, view: &ClusterView, health: &Health, complaint: 
     }
     if health.down > 0 {
         fault = fault.hint("flotilla ctl stores   shows which store is not up: start it again");
-    } else if health.unheard + health.leaving == 0
+    } else if health.unheard + health.draining.stores + health.removed.stores == 0
         && let Some(region) = health.worst_region().and_then(|id| view.region(id))
         && region.state == RegionState::UnderReplicated
     {
@@ -196,6 +218,27 @@ mod tests {
         unhealthy(&globals, &view, &health, complaint).to_text()
     }
 
+    #[test]
+    fn what_leaves_is_told_with_what_is_left() {
+        let (draining, removed) = (Leaving { stores: 1, replicas: 12 }, Leaving::default());
+        let changes = Changes { moving: 4, waiting: 8, stuck: 0, draining, removed };
+        let line =
+            "CHANGES  4 under way   waiting 8   stuck 0   1 store draining, 12 replicas left\n";
+        assert_eq!(changes.line(), line);
+        let json = changes.json();
+        assert_eq!(
+            (&json["stores_leaving"], &json["draining"]["replicas_left"]),
+            (&1.into(), &12.into())
+        );
+        let lost =
+            Changes { draining: removed, removed: Leaving { stores: 2, replicas: 1 }, ..changes };
+        assert!(
+            lost.line().ends_with("   2 stores being removed, 1 replica left\n"),
+            "{}",
+            lost.line()
+        );
+    }
+
     /// The directory of a store that is being removed must never be started again.
     #[test]
     fn only_a_store_that_is_down_is_to_be_started_again() {
@@ -204,7 +247,7 @@ mod tests {
         assert!(down.contains("1 of 3 stores not up") && down.contains(again), "{down}");
         let leaving = told(StoreState::Offline, Contact::Down);
         for part in [
-            "1 of 3 stores being removed",
+            "1 of 3 stores being removed, 1 replica left",
             "ctl operators   shows how far",
             "must never be started",
         ] {

@@ -9,6 +9,7 @@ use flotilla_client::{
 };
 use serde_json::{Value, json};
 
+use super::rules;
 use crate::{
     args::{Globals, PlanArgs},
     catalogue,
@@ -21,11 +22,13 @@ use crate::{
 pub(super) async fn run(globals: &Globals, admin: &Admin, args: &PlanArgs) -> Result<(), Fault> {
     let label = |label: &flotilla_base::Label| (label.name().to_owned(), label.value().to_owned());
     let labels: Vec<(String, String)> = args.labels.iter().map(label).collect();
+    let rule_operations = args.rules.as_deref().map(rules::wire).transpose()?;
+    let rule_operations = rule_operations.unwrap_or_default();
     let supposed = Supposed {
         come: vec![labels; usize::from(args.add_stores)],
         go: args.remove.iter().copied().map(StoreId).collect(),
         horizon_ms: u64::try_from(args.horizon.as_millis()).unwrap_or(u64::MAX),
-        rule_operations: String::new(),
+        rule_operations,
     };
     let outlook = match admin.plan(&supposed).await {
         Ok(outlook) => outlook,
@@ -69,7 +72,7 @@ fn told(outlook: &Outlook) -> String {
 pub(super) fn heading(outlook: &Outlook) -> String {
     let Outlook { moves, moved_bytes, transfers, ends_after_ms, .. } = outlook;
     let rate = ByteSize(outlook.copy_bytes_per_second);
-    if *moves == 0 && *transfers == 0 {
+    if *moves == 0 && *transfers == 0 && outlook.cut_off.is_none() {
         let span = text::span(Duration::from_millis(outlook.horizon_ms));
         return format!("nothing would be moved within {span}\n");
     }
@@ -77,6 +80,8 @@ pub(super) fn heading(outlook: &Outlook) -> String {
     let end = text::span(Duration::from_millis(*ends_after_ms));
     let end = if outlook.is_settled {
         format!("about {end}")
+    } else if let Some(why) = &outlook.cut_off {
+        format!("more than {end}, which is not all of it, since {why}")
     } else {
         let horizon = text::span(Duration::from_millis(outlook.horizon_ms));
         format!("more than {horizon}, which is as far as was looked ahead")
@@ -138,6 +143,7 @@ fn json_of(outlook: &Outlook) -> Value {
         "is_settled": outlook.is_settled,
         "horizon_seconds": outlook.horizon_ms / 1_000,
         "copy_bytes_per_second": outlook.copy_bytes_per_second,
+        "cut_off": outlook.cut_off,
         "stores": outlook.stores.iter().map(store).collect::<Vec<_>>(),
         "stuck_regions": outlook.stuck_regions,
         "stuck": stuck.map(|(id, why)| json!({"region": id.get(), "why": why})).collect::<Vec<_>>(),
@@ -176,6 +182,7 @@ mod tests {
             idle: vec![("balance-region".to_owned(), "all stores carry alike".to_owned())],
             copy_bytes_per_second: 100 << 20,
             horizon_ms: 3_600_000,
+            cut_off: None,
         }
     }
 
@@ -195,6 +202,11 @@ mod tests {
         }
         let open = Outlook { is_settled: false, ..outlook() };
         assert!(heading(&open).contains("more than 60 min"), "{}", heading(&open));
+        let cut = Outlook { cut_off: Some("a plan ends at 20 moves".to_owned()), ..open };
+        let expected =
+            "takes more than 5 min, which is not all of it, since a plan ends at 20 moves, at";
+        assert!(heading(&cut).contains(expected), "{}", heading(&cut));
+        assert_eq!(json_of(&cut)["cut_off"], "a plan ends at 20 moves");
         let none = Outlook { moves: 0, transfers: 0, ..outlook() };
         assert_eq!(heading(&none), "nothing would be moved within 60 min\n");
         let json = json_of(&outlook());

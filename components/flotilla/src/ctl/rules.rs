@@ -71,6 +71,12 @@ fn read(file: &Path) -> Result<String, Fault> {
     Ok(text)
 }
 
+/// The rules of a file, in the form in which they are sent.
+pub(super) fn wire(file: &Path) -> Result<String, Fault> {
+    let name = file.display().to_string();
+    Ok(json!(operations(&name, &read(file)?)?).to_string())
+}
+
 /// The rules of a file: one, or a list.
 fn operations(name: &str, text: &str) -> Result<Vec<Value>, Fault> {
     let malformed = |why: String| {

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{
     confirm::{Plan, confirm},
     explain::{draining, placement_json},
+    forget,
     obstacle::{Sight, Wish, explain},
 };
 use crate::{
@@ -36,6 +37,9 @@ pub(super) async fn run(
         }
         StoreCommand::Drain { store, yes, .. } => {
             return drain(globals, admin, StoreId(store.store), yes).await;
+        }
+        StoreCommand::Forget { stores, yes, .. } => {
+            return forget::run(globals, admin, &stores, yes).await;
         }
         StoreCommand::Remove { store, yes } => {
             return remove(globals, admin, (StoreId(store.store), "remove"), yes).await;

@@ -56,7 +56,8 @@ fn region_to_wire(info: &RegionInfo) -> wire::RegionHeat {
     }
 }
 
-const fn rates_to_wire(rates: &Rates) -> wire::Rates {
+/// What is asked for in a second.
+pub(super) const fn rates_to_wire(rates: &Rates) -> wire::Rates {
     let Rates { written_bytes, read_bytes, written_keys, read_keys } = *rates;
     wire::Rates { written_bytes, read_bytes, written_keys, read_keys }
 }

@@ -7,27 +7,32 @@ mod explain;
 mod loads;
 mod plan;
 mod progress;
+mod regions;
 mod rules;
 mod scatter;
 mod schedulers;
 mod settings;
 mod stores;
 
-use flotilla_base::StoreId;
+use flotilla_base::{RegionId, StoreId};
 use flotilla_pdcore::{Decided, Denied, Leading};
-use flotilla_placement::{PolicyRefusal, Refusal, SchedulerName, prospect::SuppositionRefusal};
+use flotilla_placement::{
+    Gap, PolicyRefusal, Refusal, SchedulerName, prospect::SuppositionRefusal,
+};
 
 pub(crate) use self::{
     explain::{Subject, decision_to_wire, explain, is_of},
     loads::loads,
     plan::{Supposed, plan, supposition},
     progress::{Progress, Stage},
+    regions::{RegionFilter, has_replica, page},
     rules::change_rules,
     scatter::{ScatterGroups, scatter},
     schedulers::{SchedulerChange, change_scheduler, schedulers},
     settings::{all_settings, set},
     stores::{
-        Limits, StoreChange, drain, limit_stores, limits, list_stores, set_all_limits, stay, treat,
+        Limits, StoreChange, drain, forget, limit_stores, limits, list_stores, set_all_limits,
+        stay, treat,
     },
 };
 use crate::{core::Request, handle::CoreHandle};
@@ -53,9 +58,18 @@ pub(crate) enum Unwanted {
     /// Rules cannot be told of a region.
     #[error("{0}")]
     Rules(String),
+    /// Not enough is known yet.
+    #[error("not enough is known of the cluster yet: {0}")]
+    Early(Gap),
     /// It cannot be supposed.
     #[error(transparent)]
     Supposition(#[from] SuppositionRefusal),
+    /// A tombstone that is waited for.
+    #[error(
+        "store {0} cannot be forgotten yet: region {1} still has a replica that is said to be on it. Remove that replica first: \
+         flotilla ctl region remove-peer --region {1} --store {0}"
+    )]
+    StillNamed(StoreId, RegionId),
     /// There is nothing to take away.
     #[error("store {0} has no label {1:?}")]
     NoLabel(StoreId, String),

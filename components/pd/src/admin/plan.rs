@@ -4,7 +4,7 @@ use flotilla_base::{Span, StoreId};
 use flotilla_pdcore::Denied;
 use flotilla_placement::{
     PolicyRefusal, StoreLoad,
-    prospect::{Prospect, ProspectStore, Supposition},
+    prospect::{Prospect, ProspectStore, REGIONS_MAX, Supposition, SuppositionRefusal},
     rule::RuleEdit,
 };
 use flotilla_proto::placement as wire;
@@ -31,7 +31,8 @@ pub(crate) struct Supposed {
 /// Looks ahead. Nothing is done.
 ///
 /// # Errors
-/// [`Unwanted::Supposition`] where it cannot be supposed, [`Unwanted::Denied`] where this member does not lead.
+/// [`Unwanted::Early`] where the cluster is not known yet, [`Unwanted::Supposition`] where it cannot be supposed,
+/// [`Unwanted::Denied`] where this member does not lead.
 pub(crate) async fn plan(
     core: &CoreHandle,
     supposed: Supposed,
@@ -42,6 +43,14 @@ pub(crate) async fn plan(
     let one_at_a_time = core.planning.clone().lock_owned().await;
     let Supposed { supposition, edits } = supposed;
     let premises = core.glance(move |sight| {
+        let scheduling = sight.scheduling();
+        if let Some(gap) = scheduling.gap().or_else(|| scheduling.view.unled()) {
+            return Err(Unwanted::Early(gap));
+        }
+        let regions = sight.regions().len();
+        if regions > REGIONS_MAX {
+            return Err(SuppositionRefusal::TooManyRegions(regions).into());
+        }
         let mut premises = sight.premises(unix_millis(), COPY_BYTES_PER_SECOND);
         if !edits.is_empty() {
             let book = premises.policy.edit_rules(edits).map_err(PolicyRefusal::Rule)?;
@@ -83,6 +92,7 @@ fn to_wire(prospect: &Prospect, horizon: Span) -> wire::PlanResponse {
         idle: idle.collect(),
         copy_bytes_per_second: COPY_BYTES_PER_SECOND,
         horizon_ms: horizon.as_millis(),
+        cut_off: outlook.cut_off.map(|cut_off| cut_off.to_string()).unwrap_or_default(),
     }
 }
 

@@ -183,6 +183,36 @@ pub(crate) async fn stay(core: &CoreHandle, id: StoreId) -> Result<(), Unwanted>
     Ok(())
 }
 
+/// Tombstones are listed no more: these, or all where none is named. Which those are.
+pub(crate) async fn forget(
+    core: &CoreHandle,
+    named: Vec<StoreId>,
+) -> Result<Vec<StoreId>, Unwanted> {
+    let _one_at_a_time = core.deciding.lock().await;
+    let gone = core.glance(move |sight| forgettable(sight, named)).await??;
+    if !gone.is_empty() {
+        super::administer(core, Decided::StoresForgotten(gone.clone())).await?;
+    }
+    Ok(gone)
+}
+
+/// Those of the stores that may be forgotten: nobody counts on them any more, as far as all leaders say.
+fn forgettable(sight: &Leading<'_>, named: Vec<StoreId>) -> Result<Vec<StoreId>, Unwanted> {
+    let all = sight.state().stores().values();
+    let all = all.filter(|record| record.state == StoreState::Tombstone).map(|record| record.id);
+    let ids = if named.is_empty() { all.collect() } else { named };
+    sight.state().check_forgetting(&ids)?;
+    if let Some(gap) = sight.scheduling().gap().filter(|_| !ids.is_empty()) {
+        return Err(Unwanted::Early(gap));
+    }
+    for id in &ids {
+        if let Some(info) = sight.regions().of_store(*id, RegionId(0)).next() {
+            return Err(Unwanted::StillNamed(*id, info.region.id));
+        }
+    }
+    Ok(ids)
+}
+
 /// All stores that have not left, and how far those are that leave.
 pub(crate) fn list_stores(sight: &Leading<'_>) -> wire::ListStoresResponse {
     let stores = sight.state().stores().values();

@@ -161,7 +161,7 @@ pub(super) fn region_response(
 }
 
 /// One region of a scan.
-pub(super) fn region_to_wire(info: &RegionInfo) -> pdpb::Region {
+pub(crate) fn region_to_wire(info: &RegionInfo) -> pdpb::Region {
     pdpb::Region {
         region: Some((&info.region).into()),
         leader: leader_to_wire(info),

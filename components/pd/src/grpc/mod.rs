@@ -29,7 +29,7 @@ use crate::handle::CoreHandle;
 
 pub(crate) use self::{
     cluster::{ended_to_wire, operator_to_wire},
-    convert::store_to_wire,
+    convert::{region_to_wire, store_to_wire},
 };
 
 /// All services as one router.

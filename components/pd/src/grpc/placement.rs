@@ -1,6 +1,6 @@
 //! `flotilla.placement.Placement`: what people decide about placement, and why something is done or not.
 
-use flotilla_base::{RegionId, Span, StoreId};
+use flotilla_base::{KeyRange, RegionId, Span, StoreId};
 use flotilla_placement::{prospect::Supposition, rule::RuleEdit};
 use flotilla_proto::{placement as wire, placement::placement_server::Placement};
 use flotilla_telemetry::clock::unix_millis;
@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::reject;
 use crate::{
-    admin::{self, Limits, SchedulerChange, StoreChange, Subject, Unwanted},
+    admin::{self, Limits, RegionFilter, SchedulerChange, StoreChange, Subject, Unwanted},
     handle::CoreHandle,
     http::rules,
 };
@@ -222,6 +222,32 @@ impl Placement for PlacementService {
         let edits = read_edits(&request.operations)?;
         admin::change_rules(&self.core, edits).await.map_err(refused)?;
         Ok(Response::new(wire::ChangeRulesResponse {}))
+    }
+
+    async fn forget_stores(
+        &self,
+        request: Request<wire::ForgetStoresRequest>,
+    ) -> Answered<wire::ForgetStoresResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let named = request.store_ids.into_iter().map(StoreId).collect();
+        let gone = admin::forget(&self.core, named).await.map_err(refused)?;
+        let store_ids = gone.into_iter().map(StoreId::get).collect();
+        Ok(Response::new(wire::ForgetStoresResponse { store_ids }))
+    }
+
+    async fn list_regions(
+        &self,
+        request: Request<wire::ListRegionsRequest>,
+    ) -> Answered<wire::ListRegionsResponse> {
+        let request = request.into_inner();
+        reject::admit(&self.core, request.cluster_id).await?;
+        let store = Some(StoreId(request.store_id)).filter(|store| !store.is_none());
+        let store = store.map(|store| (store, request.role()));
+        let filter = RegionFilter { store, check: request.check() };
+        let range = KeyRange { start: request.start_key, end: request.end_key };
+        let listed = self.core.glance(move |sight| admin::page(sight, &range, filter)).await;
+        Ok(Response::new(listed.map_err(|denied| reject::status(&denied))?))
     }
 }
 

@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{RawQuery, State},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use flotilla_pdcore::Leading;
 use flotilla_placement::SchedulerName;
@@ -89,6 +89,21 @@ pub(super) async fn all(State(context): State<Context>) -> Answered {
         "replication": replication,
     });
     Ok(Json(body).into_response())
+}
+
+/// `GET /config/cluster-version`.
+pub(super) async fn cluster_version() -> Response {
+    Json(SERVED_VERSION).into_response()
+}
+
+/// `GET /config/replication-mode`: there is one.
+pub(super) async fn replication_mode() -> Response {
+    Json(json!({ "replication-mode": "majority" })).into_response()
+}
+
+/// `GET /config/label-property`: no label means anything by itself.
+pub(super) async fn label_property() -> Response {
+    Json(json!({})).into_response()
 }
 
 /// `GET /config/schedule`.

@@ -9,6 +9,7 @@ mod model;
 pub(crate) mod operators;
 mod plan;
 mod query;
+mod refused;
 mod regions;
 mod routes;
 pub(crate) mod rules;
@@ -57,6 +58,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         .route("/stores/check", get(stores::check))
         .route("/stores/limit", get(stores::limits).post(stores::limit_all))
         .route("/stores/progress", get(stores::progress))
+        .route("/stores/remove-tombstone", delete(stores::forget))
         .route("/store/{id}", get(stores::one).delete(stores::remove))
         .route("/store/{id}/state", post(stores::set_state))
         .route("/store/{id}/label", post(stores::label).delete(stores::delete_label))
@@ -90,6 +92,7 @@ pub(crate) fn router(core: &CoreHandle, member: &Arc<pdpb::Member>, registry: &R
         )
         .route("/operators/records", get(operators::records))
         .route("/operators/{region}", get(operators::last).delete(operators::cancel));
+    let api = api.merge(refused::router());
     let ours = Router::new()
         .route("/decisions", get(decisions::list))
         .route("/explain/{kind}/{name}", get(decisions::explain))
@@ -114,6 +117,9 @@ fn decided() -> Router<Context> {
         .route("/", get(config::all).post(config::set_all))
         .route("/schedule", get(config::schedule).post(config::set_schedule))
         .route("/replicate", get(config::replication).post(config::set_replication))
+        .route("/cluster-version", get(config::cluster_version))
+        .route("/replication-mode", get(config::replication_mode))
+        .route("/label-property", get(config::label_property))
         .route("/rules", get(rules::all))
         .route("/rules/batch", post(rules::batch))
         .route("/rules/group/{group}", get(rules::of_group))

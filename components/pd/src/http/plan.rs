@@ -13,10 +13,11 @@ use super::{
     Context,
     query::Query,
     routes::{Answered, Refused, bad, bootstrapped},
+    rules::read_edits,
 };
 use crate::admin;
 
-/// `GET /flotilla/v1/plan?add-stores=2&label=zone=z4&remove=3&horizon=1h`.
+/// `GET /flotilla/v1/plan?add-stores=2&label=zone=z4&remove=3&horizon=1h&rules=[…]`.
 pub(super) async fn plan(State(context): State<Context>, RawQuery(query): RawQuery) -> Answered {
     bootstrapped(&context).await?;
     let query = Query::new(query);
@@ -40,7 +41,8 @@ pub(super) async fn plan(State(context): State<Context>, RawQuery(query): RawQue
         parse_duration(text).ok_or_else(wrong)
     });
     let supposition = admin::supposition(come, &labels, go);
-    let supposed = admin::Supposed { supposition, ..admin::Supposed::default() };
+    let edits = query.bytes("rules").map(|rules| read_edits(rules).map_err(bad)).transpose()?;
+    let supposed = admin::Supposed { supposition, edits: edits.unwrap_or_default() };
     let plan = admin::plan(&context.core, supposed, horizon.transpose()?).await?;
     Ok(Json(json_of(&plan)).into_response())
 }
@@ -56,6 +58,7 @@ fn json_of(plan: &wire::PlanResponse) -> Value {
         "is_settled": plan.is_settled,
         "horizon_ms": plan.horizon_ms,
         "copy_bytes_per_second": plan.copy_bytes_per_second,
+        "cut_off": plan.cut_off,
         "stores": plan.stores.iter().map(store).collect::<Vec<_>>(),
         "stuck_regions": plan.stuck_regions,
         "stuck": plan.stuck.iter().map(stuck).collect::<Vec<_>>(),

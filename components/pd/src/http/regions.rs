@@ -8,8 +8,9 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use flotilla_base::{KeyRange, PeerRole, RegionId, StoreId};
+use flotilla_base::{KeyRange, RegionId, StoreId};
 use flotilla_placement::RegionInfo;
+use flotilla_proto::placement::{RegionCheck, ReplicaRole};
 use serde_json::json;
 
 use super::{
@@ -18,7 +19,10 @@ use super::{
     query::{Query, unescape},
     routes::{Answered, PathId, Refused, bootstrapped, number},
 };
-use crate::core::{Look, RegionLookup, Selection};
+use crate::{
+    admin::{RegionFilter, has_replica},
+    core::{Look, RegionLookup, Selection},
+};
 
 /// How many regions are listed where nobody says how many, and how many at most.
 const LIMIT_DEFAULT: usize = 16;
@@ -86,19 +90,15 @@ pub(super) async fn of_store(
 ) -> Answered {
     let (store, query) = (StoreId(number(id)?), Query::new(query));
     let limit = query.number("limit", usize::MAX, usize::MAX)?;
-    let kind = query.texts("type").next().unwrap_or("all");
-    let is_wanted = |info: &RegionInfo| {
-        let leads = info.leader.is_some_and(|leader| leader.store == store);
-        let learns = info.region.peer_on(store).is_some_and(|peer| peer.role == PeerRole::Learner);
-        match kind {
-            "leader" => leads,
-            "learner" => learns,
-            "follower" => !leads && !learns,
-            _ => true,
-        }
+    let role = match query.texts("type").next().unwrap_or("all") {
+        "leader" => ReplicaRole::Leader,
+        "learner" => ReplicaRole::Learner,
+        "follower" => ReplicaRole::Follower,
+        _ => ReplicaRole::AnyRole,
     };
     let held = list(&context, Selection::Store(store)).await?;
-    Ok(answer(held.iter().filter(|info| is_wanted(info)).take(limit)))
+    let held = held.iter().filter(|info| has_replica(info, store, role));
+    Ok(answer(held.take(limit)))
 }
 
 pub(super) async fn siblings(State(context): State<Context>, id: PathId) -> Answered {
@@ -138,29 +138,27 @@ pub(super) async fn top(
     Ok(answer(&infos))
 }
 
-/// The regions to which a complaint applies: `/regions/check/{complaint}`.
-pub(super) async fn check(
-    State(context): State<Context>,
-    Path(complaint): Path<String>,
-) -> Answered {
-    let status = bootstrapped(&context).await?;
-    let wanted = status.cluster.map_or(0, |cluster| cluster.max_replicas) as usize;
-    let applies: fn(&RegionInfo, usize) -> bool = match complaint.as_str() {
-        "miss-peer" => |info, wanted| info.region.peers.len() < wanted,
-        "extra-peer" => |info, wanted| info.region.peers.len() > wanted,
-        "down-peer" => |info, _| !info.down_peers.is_empty(),
-        "pending-peer" => |info, _| !info.pending_peers.is_empty(),
-        "learner-peer" => |info, _| info.region.peers.iter().any(|it| it.role == PeerRole::Learner),
-        // The guard region is empty for ever, and nothing is wrong with that.
-        "empty-region" => |info, _| info.stats.size_bytes <= EMPTY_BYTES && !info.region.is_guard(),
-        _ => return Err(unknown(&complaint)),
+/// The regions of which something odd holds: `/regions/check/{name}`.
+pub(super) async fn check(State(context): State<Context>, Path(name): Path<String>) -> Answered {
+    bootstrapped(&context).await?;
+    let check = match name.as_str() {
+        "miss-peer" => RegionCheck::MissPeer,
+        "extra-peer" => RegionCheck::ExtraPeer,
+        "down-peer" => RegionCheck::DownPeer,
+        "pending-peer" => RegionCheck::PendingPeer,
+        "learner-peer" => RegionCheck::LearnerPeer,
+        "offline-peer" => RegionCheck::OfflinePeer,
+        "empty-region" => RegionCheck::EmptyRegion,
+        "oversized-region" => RegionCheck::OversizedRegion,
+        _ => return Err(unknown(&name)),
     };
-    let infos = list(&context, Selection::all()).await?;
-    Ok(answer(infos.iter().filter(|info| applies(info, wanted))))
+    let filter = RegionFilter { store: None, check };
+    let taken = context.core.glance(move |sight| {
+        let infos = sight.regions().scan(&KeyRange::all(), usize::MAX).into_iter();
+        infos.filter(|info| filter.takes(sight, info)).collect::<Infos>()
+    });
+    Ok(answer(&taken.await?))
 }
-
-/// A region of at most so many bytes counts as empty.
-const EMPTY_BYTES: u64 = 1 << 20;
 
 fn unknown(name: &str) -> Refused {
     Refused(StatusCode::NOT_FOUND, format!("404 page not found: {name}"))

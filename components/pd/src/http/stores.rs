@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flotilla_base::StoreId;
-use flotilla_pdcore::StoreEntry;
+use flotilla_pdcore::{Denied, StoreEntry};
 use flotilla_placement::{Leave, StoreState, policy::check_label};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -72,8 +72,19 @@ pub(super) async fn check(context: State<Context>, RawQuery(query): RawQuery) ->
 pub(super) async fn one(State(context): State<Context>, id: PathId) -> Answered {
     bootstrapped(&context).await?;
     let id = StoreId(number(id)?);
-    let entry = context.core.ask(|reply| Look::Store { id, reply }).await?;
-    Ok(Json(StoreInfo::from(&entry)).into_response())
+    let entry = context.core.glance(move |sight| {
+        // One that was forgotten is none of those that are told of here.
+        let is_listed = sight.state().stores().contains_key(&id);
+        if is_listed { sight.store(id) } else { Err(Denied::UnknownStore(id)) }
+    });
+    Ok(Json(StoreInfo::from(&entry.await??)).into_response())
+}
+
+/// `DELETE /stores/remove-tombstone`: those that were removed for good are listed no more.
+pub(super) async fn forget(State(context): State<Context>) -> Answered {
+    bootstrapped(&context).await?;
+    admin::forget(&context.core, Vec::new()).await?;
+    Ok(said("Remove tombstone successfully."))
 }
 
 /// `DELETE /store/{id}`: it leaves, and what it held is made anew elsewhere. With `?force` it must be gone already.
@@ -332,6 +343,10 @@ impl From<Unwanted> for Refused {
             | Unwanted::UnknownScheduler(_) => Self(StatusCode::NOT_FOUND, NOT_FOUND.to_owned()),
             Unwanted::SchedulerRuns(_) => {
                 bad("[PD:scheduler:ErrSchedulerExisted]scheduler existed")
+            }
+            Unwanted::Early(_) => {
+                let text = format!("[PD:cluster:ErrNotWhole]{unwanted}");
+                Self(StatusCode::SERVICE_UNAVAILABLE, text)
             }
             other => bad(other.to_string()),
         }

@@ -40,6 +40,8 @@ pub enum MetaChange {
     BuryStore(StoreId),
     /// A store that was to leave stays.
     KeepStore(StoreId),
+    /// Stores that are gone for good are listed no more, all or none. Their ids are never free again.
+    ForgetStores(Vec<StoreId>),
     /// Sets settings, all or none: names and values.
     Set(Vec<(String, String)>),
     /// How a store is to be treated.
@@ -82,6 +84,7 @@ const TREAT_STORE: u8 = 10;
 const SCHEDULE: u8 = 11;
 const PUT_RULES: u8 = 12;
 const NOTE_SLOW: u8 = 13;
+const FORGET_STORES: u8 = 14;
 
 impl MetaCommand {
     /// The bytes of a log entry.
@@ -110,6 +113,10 @@ impl MetaCommand {
             }
             MetaChange::KeepStore(store) => {
                 writer.byte(KEEP_STORE).number(store.get());
+            }
+            MetaChange::ForgetStores(stores) => {
+                writer.byte(FORGET_STORES).number(stores.len() as u64);
+                stores.iter().for_each(|store| _ = writer.number(store.get()));
             }
             MetaChange::Set(settings) => write_pairs(settings, writer.byte(SET)),
             MetaChange::TreatStore(store, policy) => {
@@ -171,6 +178,15 @@ impl MetaCommand {
             NOTE_SLOW => {
                 let store = StoreId(reader.number()?);
                 MetaChange::NoteSlow(Some(store).filter(|store| !store.is_none()))
+            }
+            FORGET_STORES => {
+                // No capacity from the count: it comes from outside and may be nonsense.
+                let count = reader.number()?;
+                let mut stores = Vec::new();
+                for _store in 0..count {
+                    stores.push(StoreId(reader.number()?));
+                }
+                MetaChange::ForgetStores(stores)
             }
             _ => return Err(CodecError::Meaningless("kind of command")),
         };

@@ -8,6 +8,7 @@
 //! | `timestamp` | end of the timestamp window, milliseconds |
 //! | `bootstrap` | time and the first regions |
 //! | `store/{id, 8 bytes big-endian}` | a store |
+//! | `forgotten/{id, 8 bytes big-endian}` | nothing: a store that is gone for good and listed no more |
 //! | `policy/settings` | settings that are not the usual ones |
 //! | `policy/store/{id, 8 bytes big-endian}` | how a store is to be treated |
 //! | `policy/schedulers` | the schedulers that run |
@@ -27,6 +28,7 @@ pub(super) const ALLOC_ID: &[u8] = b"\x80alloc_id";
 pub(super) const TIMESTAMP: &[u8] = b"\x80timestamp";
 pub(super) const BOOTSTRAP: &[u8] = b"\x80bootstrap";
 pub(super) const STORE_PREFIX: &[u8] = b"\x80store/";
+pub(super) const FORGOTTEN_PREFIX: &[u8] = b"\x80forgotten/";
 pub(super) const SETTINGS: &[u8] = b"\x80policy/settings";
 pub(super) const SCHEDULERS: &[u8] = b"\x80policy/schedulers";
 pub(super) const RULES: &[u8] = b"\x80policy/rules";
@@ -42,11 +44,19 @@ pub(super) fn store_policy_key(id: StoreId) -> Bytes {
     [STORE_POLICY_PREFIX, &id.get().to_be_bytes()].concat().into()
 }
 
-/// The store that a key with [`STORE_POLICY_PREFIX`] is of.
-pub(super) fn store_of_policy(key: &[u8]) -> Result<StoreId, CodecError> {
-    let id = key.get(STORE_POLICY_PREFIX.len()..).and_then(|id| id.try_into().ok());
-    let id = id.ok_or(CodecError::Meaningless("key of a store's policy"))?;
+pub(super) fn forgotten_key(id: StoreId) -> Bytes {
+    [FORGOTTEN_PREFIX, &id.get().to_be_bytes()].concat().into()
+}
+
+/// The store that a key is of which begins so.
+pub(super) fn store_of(prefix: &[u8], key: &[u8]) -> Result<StoreId, CodecError> {
+    let id = key.strip_prefix(prefix).and_then(|id| id.try_into().ok());
+    let id = id.ok_or(CodecError::Meaningless("key of a store"))?;
     Ok(StoreId(u64::from_be_bytes(id)))
+}
+
+pub(super) fn delete(key: Bytes) -> Mutation {
+    Mutation::Delete(Family::RaftMeta, key)
 }
 
 pub(super) fn put(key: impl Into<Bytes>, fill: impl FnOnce(&mut RecordWriter)) -> Mutation {

@@ -207,6 +207,8 @@ pub struct MetaState {
     last_id: u64,
     tso_window_end_ms: u64,
     stores: BTreeMap<StoreId, StoreRecord>,
+    /// Tombstones that are listed no more. None of them ever registers again.
+    forgotten: BTreeSet<StoreId>,
     bootstrap: Option<BootstrapPlan>,
     /// Its number of replicas is that of `cluster`, which is where it is recorded.
     policy: Policy,
@@ -237,7 +239,14 @@ impl MetaState {
         self.tso_window_end_ms
     }
 
-    /// The registered stores by id, tombstones included.
+    /// Where a store is in its life, listed or not; `None` for one that never was.
+    #[must_use]
+    pub fn life(&self, id: StoreId) -> Option<StoreState> {
+        let forgotten = self.forgotten.contains(&id).then_some(StoreState::Tombstone);
+        forgotten.or_else(|| self.stores.get(&id).map(|known| known.state))
+    }
+
+    /// The registered stores by id, tombstones included, but for those that were forgotten.
     #[must_use]
     pub const fn stores(&self) -> &BTreeMap<StoreId, StoreRecord> {
         &self.stores
@@ -289,6 +298,7 @@ impl MetaState {
             MetaChange::RemoveStore(store) => self.remove_store(store, records),
             MetaChange::BuryStore(store) => self.bury_store(store, records),
             MetaChange::KeepStore(store) => self.keep_store(store, records),
+            MetaChange::ForgetStores(stores) => self.forget_stores(&stores, records),
             MetaChange::Set(settings) => self.set(&settings, records),
             MetaChange::TreatStore(store, policy) => self.treat_store(store, policy, records),
             MetaChange::Schedule(name, policy) => self.schedule(name, policy, records),
@@ -375,8 +385,7 @@ impl MetaState {
     /// # Errors
     /// The [`Refusal`] that applying would give.
     pub fn check_removal(&self, id: StoreId) -> Result<(), Refusal> {
-        let known = self.stores.get(&id).ok_or(Refusal::UnknownStore(id))?;
-        match known.state {
+        match self.life(id).ok_or(Refusal::UnknownStore(id))? {
             StoreState::Tombstone => return Err(Refusal::Tombstone(id)),
             StoreState::Offline => return Ok(()),
             StoreState::Up => {}
@@ -392,7 +401,7 @@ impl MetaState {
 
     /// Whether all is moved away is known from heartbeats, by the leader that proposes it.
     fn bury_store(&mut self, id: StoreId, records: &mut Vec<Mutation>) -> Result<Answer, Refusal> {
-        match self.stores.get(&id).map(|known| known.state) {
+        match self.life(id) {
             None => Err(Refusal::UnknownStore(id)),
             Some(StoreState::Up) => Err(Refusal::NotOffline(id)),
             Some(StoreState::Tombstone) => Ok(Answer::Done),
@@ -404,12 +413,57 @@ impl MetaState {
 
     /// One that is not leaving may be told again.
     fn keep_store(&mut self, id: StoreId, records: &mut Vec<Mutation>) -> Result<Answer, Refusal> {
-        match self.stores.get(&id).map(|known| known.state) {
+        match self.life(id) {
             None => Err(Refusal::UnknownStore(id)),
             Some(StoreState::Tombstone) => Err(Refusal::Tombstone(id)),
             Some(StoreState::Up) => Ok(Answer::Done),
             Some(StoreState::Offline) => Ok(self.set_store_state(id, StoreState::Up, records)),
         }
+    }
+
+    /// Nothing that is recorded names them any more but the mark that they were.
+    fn forget_stores(
+        &mut self,
+        ids: &[StoreId],
+        records: &mut Vec<Mutation>,
+    ) -> Result<Answer, Refusal> {
+        self.check_forgetting(ids)?;
+        for id in ids.iter().filter(|id| self.forgotten.insert(**id)) {
+            self.stores.remove(id);
+            self.policy.stores.remove(id);
+            records.push(record::delete(record::store_key(*id)));
+            records.push(record::delete(record::store_policy_key(*id)));
+            records.push(record::put(record::forgotten_key(*id), |_nothing| ()));
+        }
+        let schedulers = self.policy.schedulers.clone();
+        self.policy.schedulers.values_mut().for_each(|it| it.stores.retain(|id| !ids.contains(id)));
+        // One that is for some stores only is for none now.
+        let is_left = |name: &SchedulerName, it: &mut SchedulerPolicy| {
+            !name.takes_stores() || !it.stores.is_empty()
+        };
+        self.policy.schedulers.retain(is_left);
+        if self.policy.schedulers != schedulers {
+            records.push(self.put_schedulers());
+        }
+        debug_assert!(ids.iter().all(|id| self.life(*id) == Some(StoreState::Tombstone)));
+        Ok(Answer::Done)
+    }
+
+    /// Whether these stores may be forgotten: what [`MetaChange::ForgetStores`] decides at apply. One that is forgotten may
+    /// be told again.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that applying would give.
+    pub fn check_forgetting(&self, ids: &[StoreId]) -> Result<(), Refusal> {
+        for id in ids {
+            match self.life(*id).ok_or(Refusal::UnknownStore(*id))? {
+                StoreState::Tombstone => {}
+                StoreState::Up | StoreState::Offline => {
+                    return Err(PolicyRefusal::NotGone(*id).into());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn set(
@@ -483,7 +537,7 @@ impl MetaState {
     /// # Errors
     /// The [`Refusal`] that applying would give.
     pub fn check_treatment(&self, id: StoreId, policy: &StorePolicy) -> Result<(), Refusal> {
-        match self.stores.get(&id).map(|known| known.state) {
+        match self.life(id) {
             None => return Err(Refusal::UnknownStore(id)),
             Some(StoreState::Tombstone) => return Err(Refusal::Tombstone(id)),
             Some(StoreState::Up | StoreState::Offline) => {}
@@ -630,10 +684,10 @@ impl MetaState {
         if store.id.is_none() || store.address.is_empty() {
             return Err(Refusal::IncompleteStore(store.id));
         }
+        if self.life(store.id) == Some(StoreState::Tombstone) {
+            return Err(Refusal::Tombstone(store.id));
+        }
         if let Some(known) = self.stores.get(&store.id) {
-            if known.state == StoreState::Tombstone {
-                return Err(Refusal::Tombstone(store.id));
-            }
             // The public protocol has no runs: a store that does not name one updates the last.
             if !store.incarnation.is_none() && store.incarnation < known.incarnation {
                 return Err(Refusal::StaleIncarnation {
@@ -712,7 +766,12 @@ impl MetaState {
             }
             _ if key.starts_with(record::STORE_POLICY_PREFIX) => {
                 let policy = record::read(value, StorePolicy::read)?;
-                self.policy.stores.insert(record::store_of_policy(key)?, policy);
+                let store = record::store_of(record::STORE_POLICY_PREFIX, key)?;
+                self.policy.stores.insert(store, policy);
+            }
+            _ if key.starts_with(record::FORGOTTEN_PREFIX) => {
+                record::read(value, |_nothing| Ok(()))?;
+                self.forgotten.insert(record::store_of(record::FORGOTTEN_PREFIX, key)?);
             }
             _ => return Err(CodecError::Meaningless("key of the placement driver's state")),
         }

@@ -23,7 +23,8 @@ impl Records {
         for record in records {
             match record {
                 Mutation::Put(Family::RaftMeta, key, value) => drop(self.0.insert(key, value)),
-                other => panic!("the state only puts into raftmeta, got {other:?}"),
+                Mutation::Delete(Family::RaftMeta, key) => drop(self.0.remove(&key)),
+                other => panic!("the state only writes raftmeta, got {other:?}"),
             }
         }
     }
@@ -232,6 +233,59 @@ fn a_store_leaves_step_by_step_and_frees_its_address() {
 }
 
 #[test]
+fn what_is_forgotten_is_listed_no_more_and_never_comes_back() {
+    let mut member = initialised();
+    for id in 1..=5 {
+        let port = 20_160 + u16::try_from(id).expect("small");
+        member.apply(MetaChange::PutStore(store(id, port))).expect("free");
+    }
+    let (third, gone) = (StoreId(3), [StoreId(3), StoreId(4)]);
+    let forget = MetaChange::ForgetStores(gone.into());
+    let treated = StorePolicy { leader_weight_permille: 7, ..StorePolicy::USUAL };
+    member.apply(MetaChange::TreatStore(third, treated)).expect("it is there");
+    for (name, stores) in [
+        (SchedulerName::EvictLeader, vec![third]),
+        (SchedulerName::GrantLeader, vec![StoreId(1), StoreId(4)]),
+    ] {
+        let policy =
+            SchedulerPolicy { stores: stores.into_iter().collect(), ..SchedulerPolicy::default() };
+        member.apply(MetaChange::Schedule(name, Some(policy))).expect("they are there");
+    }
+    let refused = |id| Err(Refusal::Policy(PolicyRefusal::NotGone(StoreId(id))));
+    assert_eq!(member.apply(forget.clone()), refused(3));
+    member.apply(MetaChange::RemoveStore(third)).expect("four stay");
+    assert_eq!(member.apply(forget.clone()), refused(3), "it is not empty yet");
+    member.apply(MetaChange::BuryStore(third)).expect("it leaves");
+    assert_eq!(member.apply(forget.clone()), refused(4), "all or none");
+    assert!(member.state.stores().contains_key(&third));
+    member.apply(MetaChange::RemoveStore(StoreId(4))).expect("three stay");
+    member.apply(MetaChange::BuryStore(StoreId(4))).expect("it leaves");
+    assert_eq!(member.apply(forget.clone()), Ok(Answer::Done));
+    let listed: Vec<u64> = member.state.stores().keys().map(|id| id.get()).collect();
+    assert_eq!(listed, [1, 2, 5]);
+    let policy = member.state.policy();
+    assert!(!policy.stores.contains_key(&third));
+    assert!(!policy.schedulers.contains_key(&SchedulerName::EvictLeader), "it is for nobody");
+    let granted = policy.schedulers.get(&SchedulerName::GrantLeader).map(|it| &it.stores);
+    assert_eq!(granted, Some(&[StoreId(1)].into()));
+    // For ever, also behind a start, which every command of these tests stands for.
+    for id in gone {
+        let gone = Err(Refusal::Tombstone(id));
+        assert_eq!(member.apply(MetaChange::PutStore(store(id.get(), 20_180))), gone);
+        assert_eq!(member.apply(MetaChange::RemoveStore(id)), gone);
+        assert_eq!(member.apply(MetaChange::KeepStore(id)), gone);
+        assert_eq!(member.apply(MetaChange::TreatStore(id, StorePolicy::USUAL)), gone);
+        assert_eq!(member.state.life(id), Some(StoreState::Tombstone));
+    }
+    assert_eq!(member.apply(MetaChange::BuryStore(third)), Ok(Answer::Done), "told again");
+    assert_eq!(member.apply(forget), Ok(Answer::Done), "told again");
+    let unknown = member.apply(MetaChange::ForgetStores(vec![StoreId(9)]));
+    assert_eq!(unknown, Err(Refusal::UnknownStore(StoreId(9))));
+    let heir = member.apply(MetaChange::PutStore(store(6, 20_163)));
+    assert_eq!(heir, Ok(Answer::Done), "its address is free");
+}
+
+#[test]
 fn stores_do_not_decide_over_their_life() {
     let mut member = initialised();
     member.apply(MetaChange::PutStore(store(1, 20160))).expect("free address");
@@ -420,6 +474,8 @@ fn changes() -> impl Strategy<Value = MetaChange> {
         (0..2_u64, prop_oneof![3 => any_book(), 1 => Just(book("a/a voter 3 b..m"))])
             .prop_map(|(revision, book)| MetaChange::PutRules { revision, book }),
         prop::option::of((1..9_u64).prop_map(StoreId)).prop_map(MetaChange::NoteSlow),
+        prop::collection::vec((0..4_u64).prop_map(StoreId), 0..3)
+            .prop_map(MetaChange::ForgetStores),
     ]
 }
 
@@ -524,7 +580,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>, tag in 0..14_u8) {
+    fn no_bytes_panic(bytes: Vec<u8>, tag in 0..15_u8) {
         let mut writer = flotilla_base::codec::RecordWriter::new(1);
         writer.number(6).byte(tag);
         for byte in &bytes { writer.byte(*byte); }

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Change, Forecast, Move, Policy, Premises, RegionInfo, RegionReport, RegionStats,
-    SchedulerPolicy, StoreRecord, StoreStats, StoreStatus,
+    Bounds, Change, CutOff, Forecast, Move, Policy, Premises, RegionInfo, RegionReport,
+    RegionStats, SchedulerPolicy, StoreRecord, StoreStats, StoreStatus,
     scatter::{ScatterWish, Scattered, scatter},
 };
 
@@ -69,7 +69,7 @@ impl Paper {
     /// Goes on until nothing is decided for 21 virtual minutes, which is more than the cool-down.
     fn settle(&mut self) {
         let (quiet, most) = (Span::from_millis(1_260_000), Span::from_millis(10 * 86_400_000));
-        assert!(self.0.run(quiet, most).is_settled, "no end: {:?}", self.carried());
+        assert!(self.0.run(quiet, Bounds::of(most)).is_settled, "no end: {:?}", self.carried());
         for region in self.regions() {
             assert_eq!(region.peers.len(), 3, "{region:?}");
             assert!(region.peers.iter().all(|peer| peer.role == PeerRole::Voter), "{region:?}");
@@ -85,7 +85,7 @@ impl Paper {
 
     fn run(&mut self, millis: u64) {
         let most = Span::from_millis(millis);
-        self.0.run(most, most);
+        self.0.run(most, Bounds::of(most));
     }
 
     fn regions(&self) -> Vec<Region> {
@@ -287,6 +287,38 @@ fn leads_leave_a_store_that_is_being_worked_on_and_come_back() {
     paper.0.policy.schedulers.remove(&SchedulerName::EvictLeader);
     paper.settle();
     assert_eq!(paper.leads(), [10, 10, 10]);
+}
+
+/// Several stores that are to lead nothing give their leads away side by side, and no more at a time than one would.
+#[test]
+fn stores_that_are_to_be_free_of_leads_share_one_limit() {
+    let mut paper = Paper::new(6, &[4; 120]);
+    paper.settle();
+    paper.0.policy.set("leader-schedule-limit", "4").expect("possible");
+    let stores: BTreeSet<StoreId> = [1, 2, 3].map(StoreId).into();
+    let evict = SchedulerPolicy { stores, ..SchedulerPolicy::default() };
+    paper.0.policy.schedulers.insert(SchedulerName::EvictLeader, evict.clone());
+    let by = |name: SchedulerName| move |running: &&Operator| running.asked_by == name.name();
+    let mut fewest = [u64::MAX; 3];
+    for _look in 0..20 {
+        paper.run(10);
+        let running = paper.0.operators().iter().filter(by(SchedulerName::EvictLeader)).count();
+        assert!(running <= 4, "{running} at a time");
+        let leads = paper.leads();
+        (0..3).for_each(|at| fewest[at] = fewest[at].min(leads[at]));
+    }
+    assert!(fewest.iter().all(|leads| *leads < 20), "all of them have begun: {fewest:?}");
+    paper.settle();
+    assert_eq!(paper.leads()[..3], [0, 0, 0]);
+    // The same for stores that are to lead all that they can.
+    paper.0.policy.schedulers.remove(&SchedulerName::EvictLeader);
+    paper.0.policy.schedulers.remove(&SchedulerName::BalanceLeader);
+    paper.0.policy.schedulers.insert(SchedulerName::GrantLeader, evict);
+    for _look in 0..20 {
+        paper.run(10);
+        let running = paper.0.operators().iter().filter(by(SchedulerName::GrantLeader)).count();
+        assert!(running <= 4, "{running} at a time");
+    }
 }
 
 #[test]

@@ -116,6 +116,12 @@ pub enum PolicyRefusal {
     /// No store with this id is registered.
     #[error("there is no store {0}")]
     UnknownStore(StoreId),
+    /// It has not left for good.
+    #[error(
+        "store {0} is no tombstone: only a store that is gone for good is forgotten. Drain or remove it first, and wait until \
+         nothing is left on it"
+    )]
+    NotGone(StoreId),
     /// The scheduler has to be told for which stores it is.
     #[error("the {0} needs a store: say which one")]
     NoStore(super::SchedulerName),

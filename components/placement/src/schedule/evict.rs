@@ -3,7 +3,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::Idle;
+use super::{FULL, Idle, shared};
 use crate::{
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, Seat},
@@ -26,14 +26,19 @@ pub(crate) struct Eviction {
     pub why: String,
 }
 
-/// Decides on transfers that take leads off a store, at most `room`.
-pub(crate) fn evict(round: &mut Round<'_>, eviction: &Eviction, room: usize) -> Idle {
+/// Decides on transfers that take leads off stores, at most `room` in all.
+pub(crate) fn evict(round: &mut Round<'_>, evictions: &[&Eviction], room: usize) -> Idle {
+    let idle = shared(round, evictions, room, |round, it, room| evict_one(round, it, room));
+    idle.unwrap_or_else(|| "no store is to be free of leads".to_owned())
+}
+
+fn evict_one(round: &mut Round<'_>, eviction: &Eviction, room: usize) -> Idle {
     let before = round.decided();
     let mut stuck = None;
     let view = round.fleet.sight.view;
     for info in view.regions().of_store(eviction.store, RegionId(0)) {
         if round.decided() >= before + room {
-            break;
+            return FULL.to_owned();
         }
         let leads = info.leader.is_some_and(|leader| leader.store == eviction.store);
         if !leads || !round.is_free(info.region.id) {

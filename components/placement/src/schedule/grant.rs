@@ -2,7 +2,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::Idle;
+use super::{FULL, Idle, shared};
 use crate::{
     decision::{Decision, Intent},
     operator::{Change, step::votes_on},
@@ -10,8 +10,13 @@ use crate::{
     round::Round,
 };
 
-/// Decides on transfers that bring leads to a store, at most `room`.
-pub(crate) fn grant(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle {
+/// Decides on transfers that bring leads to these stores, at most `room` in all.
+pub(crate) fn grant(round: &mut Round<'_>, stores: &[StoreId], room: usize) -> Idle {
+    let idle = shared(round, stores, room, |round, store, room| grant_one(round, *store, room));
+    idle.unwrap_or_else(|| "no store is named".to_owned())
+}
+
+fn grant_one(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle {
     let before = round.decided();
     if let Err(obstacle) = round.fleet.check_leader(store) {
         return format!("store {store} takes no leads: {obstacle}");
@@ -19,7 +24,7 @@ pub(crate) fn grant(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle 
     let view = round.fleet.sight.view;
     for info in view.regions().of_store(store, RegionId(0)) {
         if round.decided() >= before + room {
-            break;
+            return FULL.to_owned();
         }
         let votes = info.region.peer_on(store).is_some_and(votes_on);
         let is_elsewhere = info.leader.is_some_and(|leader| leader.store != store);

@@ -4,6 +4,7 @@
 //! some leader. A store destroys a peer that a region with a newer epoch does not list, so a guess
 //! here would cost data there.
 
+mod gap;
 mod load;
 mod loads;
 mod regions;
@@ -18,6 +19,7 @@ use crate::{operator::Stamp, policy::Policy};
 
 use stores::StoreLine;
 
+pub use gap::Gap;
 pub(crate) use load::SETTLED_FLOWS;
 pub use load::{Flow, Load, Rates};
 pub use regions::{RegionMap, ScanRefusal};
@@ -141,16 +143,6 @@ impl ClusterView {
             (None, None) => StoreHealth::Unheard,
             (Some(_), _) | (None, Some(_)) => by_silence,
         }
-    }
-
-    /// Whether each of these stores has been heard in this reign, or has had the time to come back to it.
-    pub fn has_met_everybody(
-        &self,
-        now: Moment,
-        stores: impl IntoIterator<Item = StoreId>,
-    ) -> bool {
-        let is_known = |store| self.health(store, now) != StoreHealth::Unheard;
-        now.since(self.opened) > StoreHealth::FIRST_CONTACT || stores.into_iter().all(is_known)
     }
 
     /// Regions whose leader has not reported for so long that it may not be there any more.

@@ -171,7 +171,13 @@ impl RegionMap {
     /// Whether there are [`Self::holes`]. Ends at the first of them.
     #[must_use]
     pub fn has_holes(&self) -> bool {
-        self.each_hole().next().is_some()
+        self.first_hole().is_some()
+    }
+
+    /// The first of [`Self::holes`]. Looks no further.
+    #[must_use]
+    pub fn first_hole(&self) -> Option<KeyRange> {
+        self.each_hole().next()
     }
 
     fn each_hole(&self) -> impl Iterator<Item = KeyRange> {

@@ -80,7 +80,7 @@ impl Paper {
     fn settle_hot(&mut self) {
         // Longer than the hour in which a region is moved twice at most.
         let (quiet, most) = (Span::from_millis(4_000_000), Span::from_millis(10 * 86_400_000));
-        assert!(self.0.run(quiet, most).is_settled, "no end: {:?}", self.heats());
+        assert!(self.0.run(quiet, Bounds::of(most)).is_settled, "no end: {:?}", self.heats());
         self.check_pauses();
         self.check_ranks();
         let done = (self.done(), self.for_load().len());

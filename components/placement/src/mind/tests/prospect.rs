@@ -70,6 +70,31 @@ fn a_store_that_would_go_is_emptied() {
 }
 
 #[test]
+fn a_plan_that_is_too_long_ends_and_says_so() {
+    let quiet = Span::from_millis(1_260_000);
+    let run = |bounds: Bounds, shuffles: bool| {
+        let mut premises = premises(4, &[64; 40]);
+        if shuffles {
+            let shuffle = SchedulerPolicy::default();
+            premises.policy.schedulers.insert(SchedulerName::ShuffleRegion, shuffle);
+        }
+        let outlook = Forecast::new(premises).run(quiet, bounds).clone();
+        (outlook.cut_off, outlook.is_settled, outlook.moves.len())
+    };
+    let day = Bounds::of(Span(24 * HOUR.0));
+    let (cut_off, is_settled, all) = run(day, false);
+    assert_eq!((cut_off, is_settled, all > 20), (None, true, true), "{all} moves");
+    let (cut_off, is_settled, moves) = run(Bounds { moves: 5, ..day }, false);
+    assert_eq!((cut_off, is_settled), (Some(CutOff::Moves(5)), false));
+    assert!((5..all).contains(&moves), "{moves} of {all}");
+    // What never ends.
+    let (cut_off, is_settled, _) = run(Bounds { looks: 1_000, ..day }, true);
+    assert_eq!((cut_off, is_settled), (Some(CutOff::Looks(1_000)), false));
+    let told = CutOff::Moves(5).to_string();
+    assert_eq!(told, "a plan ends at 5 replicas that move");
+}
+
+#[test]
 fn what_cannot_be_supposed_is_refused_with_what_would_be_possible() {
     let told = |come: usize, go: &[u64], horizon: Span| {
         let refusal = Prospect::of(premises(5, &[1]), &supposed(come, go), horizon);
