@@ -395,7 +395,9 @@ impl MetaState {
         if left < replicas as usize {
             return Err(Refusal::TooFewStores { store: id, left, replicas });
         }
-        let departed = self.policy.check_departure(&stay, &[self.policy.labels(known)]);
+        let goes: Vec<_> =
+            self.stores.get(&id).map(|it| self.policy.labels(it)).into_iter().collect();
+        let departed = self.policy.check_departure(&stay, &goes);
         departed.map_err(|rule| Refusal::Needed { store: id, rule })
     }
 
