@@ -11,7 +11,7 @@ use std::{
 };
 
 use flotilla_base::{Family, Peer, PeerRole, Region, StoreId};
-use flotilla_client::{Bytes, Client, KeyRange, RegionChange, RegionInfo, StoreInfo};
+use flotilla_client::{Bytes, Client, KeyRange, RegionInfo, StoreInfo};
 
 use crate::{
     arena::Arena,

@@ -394,6 +394,15 @@ impl Leaving {
     }
 }
 
+/// Stores that are to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departures {
+    /// Those that are up and being emptied.
+    pub draining: Leaving,
+    /// Those that are gone, and what they held is made anew elsewhere.
+    pub removed: Leaving,
+}
+
 /// The cluster in numbers.
 #[derive(Debug)]
 pub(crate) struct Health {
@@ -401,10 +410,8 @@ pub(crate) struct Health {
     pub stores_up: usize,
     /// Those that should be up and are not: they neither leave, nor may they be on their way.
     pub down: usize,
-    /// Those that are up and being emptied.
-    pub draining: Leaving,
-    /// Those that are gone, and what they held is made anew elsewhere.
-    pub removed: Leaving,
+    /// Those that are to leave.
+    pub leaving: Departures,
     /// Those that a placement driver that has just been started waits for.
     pub unheard: usize,
     pub regions: usize,
@@ -436,8 +443,10 @@ impl Health {
             stores: in_use.count(),
             stores_up: stores.iter().filter(|store| store.is_alive).count(),
             down: stores.iter().filter(is_down).count(),
-            draining: Leaving::of(stores, true),
-            removed: Leaving::of(stores, false),
+            leaving: Departures {
+                draining: Leaving::of(stores, true),
+                removed: Leaving::of(stores, false),
+            },
             unheard: stores.iter().filter(|store| store.state == "unheard").count(),
             regions: regions.len(),
             leaderless: count(&|region| !region.state.serves()),
@@ -493,12 +502,12 @@ impl Health {
         }
         let mut parts = Vec::new();
         let (draining, removed) =
-            (self.draining.left("draining"), self.removed.left("being removed"));
+            (self.leaving.draining.left("draining"), self.leaving.removed.left("being removed"));
         for (count, what) in [
             (self.down, "not up"),
             (self.unheard, "not heard of yet"),
-            (self.draining.stores, draining.as_str()),
-            (self.removed.stores, removed.as_str()),
+            (self.leaving.draining.stores, draining.as_str()),
+            (self.leaving.removed.stores, removed.as_str()),
         ] {
             if count > 0 {
                 let stores = text::counted(self.stores as u64, "store");
@@ -632,7 +641,10 @@ pub(crate) mod tests {
         leaving.stores[2].state = StoreState::Offline;
         let leaving = health(leaving);
         let one = Leaving { stores: 1, replicas: 1 };
-        assert_eq!((leaving.down, leaving.removed, leaving.draining.stores), (0, one, 0));
+        assert_eq!(
+            (leaving.down, leaving.leaving.removed, leaving.leaving.draining.stores),
+            (0, one, 0)
+        );
         let expected = format!("degraded: 1 of 3 stores being removed, 1 replica left; {ending}");
         assert_eq!(told(leaving), expected);
         let mut draining = judged([Up, Up, Up]);
@@ -641,7 +653,7 @@ pub(crate) mod tests {
         draining.regions[0].region.peers.pop();
         let draining = health(draining);
         let one_left = Leaving { stores: 2, replicas: 1 };
-        assert_eq!((draining.draining, draining.removed.stores), (one_left, 0));
+        assert_eq!((draining.leaving.draining, draining.leaving.removed.stores), (one_left, 0));
         assert!(told(draining).contains("2 of 3 stores draining, 1 replica left"));
     }
 

@@ -185,7 +185,7 @@ impl Host<Ticket> for StoreHost {
             Report::Split { parent, births, .. } => self.split(parent, births),
             Report::Initialised { region, peer, apply } => {
                 self.start_applier(Applier::new(region.clone(), *peer, *apply), region.id);
-                self.shared.router.table().write().born(region.id);
+                self.shared.router.table().born(region.id);
             }
             Report::Quarantined { region, damage } => {
                 tracing::error!(region = region.get(), %damage, "peer taken out of service");

@@ -102,6 +102,10 @@ impl SharedTable {
         self.0.write().split(parent, children)
     }
 
+    pub(crate) fn born(&self, region: RegionId) {
+        self.0.write().born(region);
+    }
+
     pub(crate) fn change_members(&self, peer: PeerId, region: &Region) {
         self.0.write().change_members(peer, region);
     }

@@ -56,7 +56,9 @@ fn unsafe_code_lives_in_the_engine() {
         !file.path.starts_with("components/engine/") && !file.path.starts_with("tests/tidy/")
     });
     let found = hits(others, |line| has_word(line, "unsafe") || has_word(line, "unsafe_code"));
-    let found = found.into_iter().filter(|hit| !hit.contains(": //")).collect::<Vec<_>>();
+    // Words of comments, and of a path of the public protocol.
+    let is_word = |hit: &String| hit.contains(": //") || hit.contains("\"/admin/unsafe/");
+    let found = found.into_iter().filter(|hit| !is_word(hit)).collect::<Vec<_>>();
     assert_clean("unsafe code outside of the engine", &found);
 }
 

@@ -74,8 +74,8 @@ async fn status(
         moving: moving.unwrap_or_default() as u64,
         waiting: placement.waiting_regions,
         stuck: placement.stuck_regions,
-        draining: health.draining,
-        removed: health.removed,
+        draining: health.leaving.draining,
+        removed: health.leaving.removed,
     });
     let word = health.word();
     let leader = members.members.iter().find(|member| Some(member.id) == members.leader);
@@ -171,11 +171,11 @@ fn unhealthy(globals: &Globals, view: &ClusterView, health: &Health, complaint: 
     if health.unheard > 0 {
         fault = fault.hint(format!("ask again in some seconds: {WHY_UNHEARD}"));
     }
-    if health.draining.stores > 0 {
+    if health.leaving.draining.stores > 0 {
         fault =
             fault.hint("flotilla ctl stores   shows how far the stores are that are being emptied");
     }
-    if health.removed.stores > 0 {
+    if health.leaving.removed.stores > 0 {
         fault = fault.hint(
             "flotilla ctl operators   shows how far the removal is; nothing is to be done, and the store that leaves \
              must never be started again",
@@ -183,7 +183,7 @@ fn unhealthy(globals: &Globals, view: &ClusterView, health: &Health, complaint: 
     }
     if health.down > 0 {
         fault = fault.hint("flotilla ctl stores   shows which store is not up: start it again");
-    } else if health.unheard + health.draining.stores + health.removed.stores == 0
+    } else if health.unheard + health.leaving.draining.stores + health.leaving.removed.stores == 0
         && let Some(region) = health.worst_region().and_then(|id| view.region(id))
         && region.state == RegionState::UnderReplicated
     {

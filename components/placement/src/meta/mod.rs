@@ -5,11 +5,13 @@
 
 mod command;
 mod record;
+mod refusal;
 mod state;
 mod store;
 
 pub use command::{MetaChange, MetaCommand};
 pub use record::META_PREFIX;
-pub use state::{Answer, Applied, Cluster, EntryPosition, MetaError, MetaState, Refusal};
+pub use refusal::{MetaError, Refusal};
+pub use state::{Answer, Applied, Cluster, EntryPosition, MetaState};
 pub use store::{StoreRecord, StoreState};
 pub(crate) use store::{read_pairs, read_text, write_pairs};

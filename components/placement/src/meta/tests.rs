@@ -1,7 +1,8 @@
 //! Tests of apply and load.
 
 use flotilla_base::{
-    ConfVer, Epoch, Peer, PeerId, PeerRole, Region, RegionId, Version, storage::KvRead,
+    ConfVer, Epoch, Incarnation, Peer, PeerId, PeerRole, ReadError, Region, RegionId, Version,
+    storage::KvRead,
 };
 use flotilla_damage::{assert_canonical, damaged_records};
 use proptest::prelude::*;

@@ -122,6 +122,14 @@ pub enum PolicyRefusal {
          nothing is left on it"
     )]
     NotGone(StoreId),
+    /// A rule could not be kept without it.
+    #[error("store {store} cannot be removed: without it {rule}")]
+    Needed {
+        /// The store that was to go.
+        store: StoreId,
+        /// The rule.
+        rule: RuleRefusal,
+    },
     /// The scheduler has to be told for which stores it is.
     #[error("the {0} needs a store: say which one")]
     NoStore(super::SchedulerName),

@@ -676,7 +676,7 @@ fn a_damaged_record_of_an_old_log_costs_its_peer_alone() {
     };
     store.until(|| {
         store.inbound.deliver(absent.store, Incarnation(1), vec![encode(lacks_it())]);
-        store.router.table().read().slot(REGION) == Some(&Slot::Quarantined(PEER))
+        store.router.table().is_quarantined(REGION)
     });
     let version = regions[0].epoch.version;
     let now = RequestHeader { version, ..RequestHeader::default() };
