@@ -209,11 +209,6 @@ impl Operator {
         if had_begun && seen.members == progress.members && !is_careless {
             return Err(CancelReason::MembersChanged);
         }
-        // What had begun was taken back: the same peer must not come again, since its store may have destroyed it.
-        let had_begun = progress.seen.members != progress.members;
-        if had_begun && seen.members == progress.members {
-            return Err(CancelReason::MembersChanged);
-        }
         // What was ordered had its effect, or is void by now: to wait would only cost time.
         if seen != progress.seen {
             progress.sent = None;
