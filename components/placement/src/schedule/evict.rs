@@ -3,7 +3,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::Idle;
+use super::{Idle, NO_ROOM};
 use crate::{
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, Seat},
@@ -28,6 +28,9 @@ pub(crate) struct Eviction {
 
 /// Decides on transfers that take leads off a store, at most `room`.
 pub(crate) fn evict(round: &mut Round<'_>, eviction: &Eviction, room: usize) -> Idle {
+    if room == 0 {
+        return NO_ROOM.to_owned();
+    }
     let before = round.decided();
     let mut stuck = None;
     let view = round.fleet.sight.view;
@@ -63,7 +66,7 @@ fn transfer(fleet: &Fleet<'_>, info: &RegionInfo, eviction: &Eviction) -> Option
         Ok(()) => None,
     };
     let (to, _) = *seats.iter().find(|(seat, is_ready)| refusal(seat, *is_ready).is_none())?;
-    let plan = fleet.sight.plan(info.region.id, &Change::TransferLeader(to.record.id)).ok()?;
+    let plan = fleet.plan(info.region.id, &Change::TransferLeader(to.record.id)).ok()?;
     let others = seats.iter().filter(|(seat, _)| seat.record.id != to.record.id);
     let alternatives = others.take(ALTERNATIVES_MAX).map(|(seat, is_ready)| {
         let why = || format!("it leads {} regions", seat.leaders);

@@ -2,7 +2,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::Idle;
+use super::{Idle, NO_ROOM};
 use crate::{
     decision::{Decision, Intent},
     operator::{Change, step::votes_on},
@@ -12,6 +12,9 @@ use crate::{
 
 /// Decides on transfers that bring leads to a store, at most `room`.
 pub(crate) fn grant(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle {
+    if room == 0 {
+        return NO_ROOM.to_owned();
+    }
     let before = round.decided();
     if let Err(obstacle) = round.fleet.check_leader(store) {
         return format!("store {store} takes no leads: {obstacle}");
@@ -31,7 +34,7 @@ pub(crate) fn grant(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle 
             continue;
         }
         let change = Change::TransferLeader(store);
-        let Ok(plan) = round.fleet.sight.plan(info.region.id, &change) else { continue };
+        let Ok(plan) = round.fleet.plan(info.region.id, &change) else { continue };
         let decision = Decision {
             by: SchedulerName::GrantLeader.name(),
             region: info.region.id,

@@ -24,6 +24,7 @@ pub(crate) use grant::grant;
 pub(crate) use hot::HotRegions;
 pub(crate) use moved::{COOL_DOWN, Moved};
 pub(crate) use pace::Pace;
+pub(crate) use score::Score;
 pub(crate) use shuffle::Shuffle;
 pub(crate) use slow::SlowStores;
 
@@ -34,6 +35,9 @@ const MARGIN_PERCENT: u128 = 2;
 
 /// Why a scheduler decides nothing more at the moment, in a sentence.
 pub(crate) type Idle = String;
+
+/// Why those who transfer leads do nothing where others do.
+const NO_ROOM: &str = "as many transfers as leader-schedule-limit allows are under way";
 
 /// A number with its unit, for sentences.
 pub(crate) fn mib(bytes: u64) -> String {
