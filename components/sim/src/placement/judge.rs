@@ -42,8 +42,6 @@ pub struct Judges {
     ids: BTreeMap<u64, (RegionId, StoreId)>,
     /// When somebody moved a replica of a region onto or off a store, in this run.
     moved: BTreeMap<(RegionId, StoreId), Moment>,
-    /// When balance moved a replica of a region from the first store to the second, in whatever run.
-    balanced: BTreeMap<(RegionId, StoreId, StoreId), Moment>,
 }
 
 impl Judges {
@@ -162,11 +160,7 @@ impl Judges {
 
     /// Notes where replicas come and go, where any come.
     fn note_moved(&mut self, now: Moment, operator: &Operator) {
-        let is_balance = operator.asked_by == BALANCE_REGION;
         let Plan { region, steps, .. } = &operator.plan;
-        if let Some((from, to)) = ends(operator).filter(|_| is_balance) {
-            self.balanced.insert((*region, from, to), now);
-        }
         if operator.plan.new_peers() == 0 {
             return;
         }
@@ -178,7 +172,7 @@ impl Judges {
     }
 
     /// Behind a move the source carries no less than the target, for their weights, by what is in the region; and the
-    /// replica was not moved a short time ago: within a run by nobody, and over all runs not the other way by balance itself.
+    /// replica was not moved a short time ago by anybody, in this run.
     fn check_move(&self, now: Moment, policy: &Policy, operator: &Operator) -> Verdict {
         let Some((from, to)) = ends(operator) else { return Ok(()) };
         let region = operator.plan.region;
@@ -189,11 +183,6 @@ impl Judges {
                 format!("region {region} and store {store} again after {last:?}: {operator:?}")
             })?;
         }
-        let earlier = self.balanced.get(&(region, to, from)).copied();
-        let is_new = earlier.is_none_or(|earlier| now.since(earlier) >= COOL_DOWN);
-        require(is_new, "balance takes back no move, whoever leads", || {
-            format!("region {region} came from {to} to {from} at {earlier:?}: {operator:?}")
-        })?;
         let loads = self.knowledge.loads(region);
         let of = |store| loads.get(&store).copied().unwrap_or_default();
         let (source, target) = (of(from).weight_bytes(), of(to).weight_bytes());
