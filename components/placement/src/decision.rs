@@ -3,7 +3,7 @@
 //! Every change that the placement driver begins by itself has a record here; of what it does not do, the last word of
 //! each checker and scheduler. Records belong to one reign, and the oldest are forgotten.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flotilla_base::{RegionId, StoreId};
 
@@ -11,6 +11,8 @@ use crate::operator::{Plan, Stamp};
 
 /// Records that are kept.
 pub const KEPT_MAX: usize = 10_000;
+/// Regions that cannot be mended of which the reason is kept.
+pub const STUCK_MAX: usize = 10_000;
 /// What else could have been is told of so many stores at most.
 pub const ALTERNATIVES_MAX: usize = 4;
 
@@ -75,15 +77,17 @@ pub struct DecisionLog {
     last_id: u64,
     /// By scheduler.
     idle: BTreeMap<&'static str, Idle>,
-    /// Regions that cannot be mended at the moment, with the reason.
+    /// Regions that cannot be mended at the moment, with the reason; at most [`STUCK_MAX`].
     stuck: BTreeMap<RegionId, Idle>,
+    /// The others of them.
+    stuck_besides: BTreeSet<RegionId>,
 }
 
 impl DecisionLog {
     /// Something was decided.
     pub fn note(&mut self, at: Stamp, decision: Decision) {
         self.idle.remove(decision.by);
-        self.stuck.remove(&decision.region);
+        self.forget_stuck(decision.region);
         self.last_id += 1;
         self.kept.push_back(DecisionRecord { id: self.last_id, at, decision });
         if self.kept.len() > KEPT_MAX {
@@ -98,12 +102,19 @@ impl DecisionLog {
 
     /// A region is not as it is to be, and cannot be mended at the moment.
     pub fn note_stuck(&mut self, at: Stamp, region: RegionId, why: String) {
-        self.stuck.insert(region, Idle { at, why });
+        if self.stuck.len() < STUCK_MAX || self.stuck.contains_key(&region) {
+            self.stuck_besides.remove(&region);
+            self.stuck.insert(region, Idle { at, why });
+        } else {
+            self.stuck_besides.insert(region);
+        }
+        debug_assert!(self.stuck.len() <= STUCK_MAX, "reasons are long");
     }
 
     /// A region is as it is to be, or is no more.
     pub fn forget_stuck(&mut self, region: RegionId) {
         self.stuck.remove(&region);
+        self.stuck_besides.remove(&region);
     }
 
     /// The decisions, the last one first.
@@ -123,8 +134,35 @@ impl DecisionLog {
         self.stuck.get(&region)
     }
 
-    /// All regions that cannot be mended at the moment.
+    /// How many regions cannot be mended at the moment, with those of which the reason is not kept.
+    #[must_use]
+    pub fn stuck_count(&self) -> usize {
+        self.stuck.len() + self.stuck_besides.len()
+    }
+
+    /// The regions that cannot be mended at the moment of which the reason is kept.
     pub fn all_stuck(&self) -> impl Iterator<Item = (RegionId, &Idle)> {
         self.stuck.iter().map(|(region, idle)| (*region, idle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_that_are_stuck_the_reason_is_left_out_and_they_are_counted() {
+        let (mut log, at) = (DecisionLog::default(), Stamp::default());
+        let all = STUCK_MAX as u64 + 7;
+        for region in (0..all).chain(0..all) {
+            log.note_stuck(at, RegionId(region), "no room".to_owned());
+        }
+        assert_eq!((log.all_stuck().count(), log.stuck_count()), (STUCK_MAX, STUCK_MAX + 7));
+        log.forget_stuck(RegionId(all - 1));
+        log.forget_stuck(RegionId(3));
+        assert_eq!((log.all_stuck().count(), log.stuck_count()), (STUCK_MAX - 1, STUCK_MAX + 5));
+        log.note_stuck(at, RegionId(all - 2), "no room".to_owned());
+        assert_eq!((log.all_stuck().count(), log.stuck_count()), (STUCK_MAX, STUCK_MAX + 5));
+        assert!(log.stuck(RegionId(all - 2)).is_some() && log.stuck(RegionId(all - 3)).is_none());
     }
 }

@@ -21,6 +21,16 @@ impl Due {
         debug_assert_eq!(self.by_region.len(), self.queue.len());
     }
 
+    /// The next `count` regions that are due later are due now.
+    pub(crate) fn hasten(&mut self, now: Moment, count: usize) {
+        let later = self.queue.range((now, RegionId(u64::MAX))..).copied();
+        let next: Vec<RegionId> = later.take(count).map(|(_, region)| region).collect();
+        for region in next {
+            self.forget(region);
+            self.put(region, now);
+        }
+    }
+
     /// A region is not due any more; whether it was.
     pub(crate) fn forget(&mut self, region: RegionId) -> bool {
         let due = self.by_region.remove(&region);

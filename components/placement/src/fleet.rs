@@ -8,13 +8,16 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use flotilla_base::{Bug, Moment, Peer, Seeded, Span, StoreId};
+use flotilla_base::{Bug, Peer, RegionId, Seeded, StoreId};
 
 use crate::{
     meta::{StoreRecord, StoreState},
-    operator::{Operator, OperatorController, Plan, Sight, Step, change::refuses},
+    operator::{
+        Change, Operator, OperatorController, OperatorRefusal, Plan, Sight, Step, change::refuses,
+    },
     policy::{SchedulerName, StorePolicy},
     rule::Labels,
+    schedule::Score,
     view::{RegionInfo, StoreHealth, StoreStats},
 };
 
@@ -23,7 +26,6 @@ use crate::{
 pub const REPLICA_OVERHEAD_BYTES: u64 = 8 << 20;
 /// What has to be free on any disk.
 const ROOM_BYTES: u64 = 8 << 30;
-const MINUTE: Span = Span::from_millis(60_000);
 
 /// What keeps a store from taking a leader or a peer at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,10 +184,9 @@ impl<'a> Fleet<'a> {
             if seeded.has(Bug::BALANCE_COUNTS_IN_FLIGHT_TWICE) {
                 fleet.count(running);
             }
-            fleet.count_arrivals(&running.plan, running.created.now);
         }
-        for ended in operators.ended() {
-            fleet.count_arrivals(&ended.operator.plan, ended.operator.created.now);
+        for seat in fleet.seats.values_mut() {
+            seat.arrivals = operators.arrivals(sight.now, seat.record.id);
         }
         fleet.scale = fleet.measure_heat();
         fleet
@@ -232,16 +233,28 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// What a region has to go through to become so; see [`Sight::plan`]. Where its lead has to go somewhere, it goes to a
+    /// store that takes leads, if there is one.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`]
+    pub fn plan(&self, region: RegionId, change: &Change) -> Result<Plan, OperatorRefusal> {
+        Plan::of(&self.sight, Some(self), region, change)
+    }
+
+    /// What a store leads for its share, with one more.
+    pub(crate) fn leads_with_one_more(&self, store: StoreId) -> Score {
+        let of = |seat: &Seat<'_>| Score::of(seat.leaders + 1, seat.policy.leader_weight_permille);
+        self.seats.get(&store).map_or(Score::of(1, 0), of)
+    }
+
     /// Counts what an operator that goes on has still to do.
     fn count(&mut self, running: &Operator) {
         let Some(info) = self.sight.view.region(running.plan.region) else { return };
         self.anticipate(info, &running.plan, running.done());
     }
 
-    fn count_arrivals(&mut self, plan: &Plan, begun: Moment) {
-        if self.sight.now.since(begun) > MINUTE {
-            return;
-        }
+    fn count_arrivals(&mut self, plan: &Plan) {
         for step in &plan.steps {
             if let Step::AddLearner(peer) = step
                 && let Some(seat) = self.seats.get_mut(&peer.store)
@@ -255,7 +268,7 @@ impl<'a> Fleet<'a> {
     pub fn note(&mut self, plan: &Plan) {
         if let Some(info) = self.sight.view.region(plan.region) {
             self.anticipate(info, plan, 0);
-            self.count_arrivals(plan, self.sight.now);
+            self.count_arrivals(plan);
         }
     }
 

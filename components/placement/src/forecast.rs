@@ -375,7 +375,6 @@ impl Forecast {
         (0..SETTLED_FLOWS).for_each(|_| self.report(id));
     }
 
-    /// A region is cut in two, with half of all on each side.
     /// A region begins at this key from now on. Half of what it had is taken to lie in front of it, since nobody knows.
     fn cut(&mut self, id: RegionId, border: Key) {
         let Some(kept) = self.regions.get_mut(&id) else { return };

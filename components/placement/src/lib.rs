@@ -19,6 +19,7 @@ mod due;
 pub mod fleet;
 pub mod forecast;
 pub mod ids;
+mod lately;
 pub mod meta;
 pub mod mind;
 pub mod operator;
@@ -32,11 +33,12 @@ pub mod split;
 pub mod tso;
 pub mod tso_desk;
 pub mod view;
+mod wanting;
 
 pub use bootstrap::{
     BootstrapPlan, BootstrapRegion, bootstrap_ids, bootstrap_stores, plan_bootstrap,
 };
-pub use check::{Finding, Placement, check, is_sound};
+pub use check::{Finding, Placement, Standing, Terrain, check, standing};
 pub use decision::{Alternative, Decision, DecisionLog, DecisionRecord, Idle, Intent};
 pub use fleet::{Fleet, HeatScale, Obstacle, Seat};
 pub use forecast::{Bounds, CutOff, Forecast, Move, Outlook, Premises};

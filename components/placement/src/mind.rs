@@ -12,26 +12,29 @@ use std::collections::BTreeMap;
 use flotilla_base::{Bug, Moment, RegionId, Span, StoreId};
 
 use crate::{
-    check::{self, Finding},
+    check::{self, Finding, Standing, Terrain},
     decision::{Decision, DecisionLog, Intent},
-    due::Due,
     fleet::Fleet,
     meta::MetaChange,
     operator::{Operator, OperatorController, OperatorEvent, Sight, Stamp, setbacks::Setbacks},
-    policy::{Limits, SchedulerName, StorePolicy},
+    policy::{Limits, Policy, SchedulerName, StorePolicy},
     round::Round,
     schedule::{
         self, BalanceLeader, BalanceRegion, Eviction, HotRegions, Idle, Moved, Pace, Shuffle,
         SlowStores,
     },
+    view::RegionInfo,
+    wanting::{Rank, Wanting},
 };
 
-/// Time until a region that cannot be mended is looked at again.
-const STUCK_PAUSE: Span = Span::from_millis(1_000);
+/// Time until the next look at regions, while nothing is to be decided.
+const HALT_PAUSE: Span = Span::from_millis(1_000);
 /// Time until a look at regions that wait, where as many are being mended as may be.
 const FULL_PAUSE: Span = Span::from_millis(100);
 /// Regions that one look considers at most.
 const REGIONS_PER_LOOK: usize = 1_024;
+/// Stores that all of one look's searches for a place consider at most: each of them considers all.
+const STORES_PER_LOOK: usize = 65_536;
 /// Whether the picture is whole is looked at so often.
 const GATE_PAUSE: Span = Span::from_millis(200);
 
@@ -40,7 +43,9 @@ const GATE_PAUSE: Span = Span::from_millis(200);
 pub struct Mind {
     gate: Gate,
     /// Regions that are not as they are to be.
-    wanting: Due,
+    wanting: Wanting,
+    /// What they are judged on.
+    terrain: Terrain,
     /// Before this, nobody looks at them.
     next_repair: Moment,
     balance_leader: BalanceLeader,
@@ -78,16 +83,15 @@ impl Mind {
     ) {
         let Some(info) = sight.view.region(region) else { return self.on_gone(region) };
         if operators.running(region).is_some() {
-            self.wanting.forget(region);
-        } else if check::is_sound(sight, info) {
-            self.wanting.forget(region);
-            self.decisions.forget_stuck(region);
-        } else {
-            self.wanting.put(region, sight.now);
+            return self.wanting.forget(region);
+        }
+        match check::standing(sight, info, &mut self.terrain) {
+            Standing::Sound => self.on_gone(region),
+            standing => self.wanting.put(sight.now, info, self.terrain.revision(), standing),
         }
     }
 
-    /// A region is no more.
+    /// A region is no more, or wants nothing.
     pub fn on_gone(&mut self, region: RegionId) {
         self.wanting.forget(region);
         self.decisions.forget_stuck(region);
@@ -96,15 +100,21 @@ impl Mind {
     /// Something became of an operator.
     pub fn on_event(&mut self, now: Moment, event: &OperatorEvent) {
         match event {
+            // Whoever moved a replica wants it where it went.
             OperatorEvent::Begun(operator) => match SchedulerName::parse(operator.asked_by) {
-                Some(SchedulerName::BalanceRegion) => self.moved.note(now, &operator.plan),
                 Some(SchedulerName::BalanceHotRegion) => {
                     self.moved.note_heated(now, &operator.plan);
                 }
+                _ if operator.plan.new_peers() > 0 => self.moved.note(now, &operator.plan),
                 _ => {}
             },
             // Its room is free again.
-            OperatorEvent::Ended(_) => self.hurry(now),
+            OperatorEvent::Ended(ended) => {
+                self.hurry(now);
+                if ended.operator.plan.new_peers() > 0 {
+                    self.wanting.hasten(now);
+                }
+            }
             OperatorEvent::Ordered(_) => {}
         }
     }
@@ -122,7 +132,7 @@ impl Mind {
         }
         let repair = self.wanting.next().max(self.next_repair);
         let pace = |name: &SchedulerName| self.paces.get(name).map_or(Moment(0), Pace::next);
-        let schedulers = sight.policy.schedulers.keys().map(pace);
+        let schedulers = turns(sight.policy).map(|name| pace(&name));
         schedulers.min().unwrap_or(Moment::NEVER).min(repair)
     }
 
@@ -167,6 +177,7 @@ impl Mind {
             return Vec::new();
         }
         let (fleet, evictions) = seen(sight, operators, at.unix_ms);
+        self.terrain.survey(&fleet);
         let mut round = Round::new(fleet, operators);
         self.repair(&mut round, at);
         self.schedule(&mut round, &evictions, at);
@@ -190,9 +201,9 @@ impl Mind {
     }
 
     fn halt(&mut self, sight: &Sight<'_>, at: Stamp) {
-        self.next_repair = sight.now + STUCK_PAUSE;
-        for name in sight.policy.schedulers.keys() {
-            self.paces.entry(*name).or_default().idle(sight.now);
+        self.next_repair = sight.now + HALT_PAUSE;
+        for name in turns(sight.policy) {
+            self.paces.entry(name).or_default().idle(sight.now);
             self.decisions.note_idle(at, name.name(), "halt-scheduling is true".to_owned());
         }
     }
@@ -207,92 +218,172 @@ impl Mind {
         let limit = sight.policy.settings.limits.replica as usize;
         let last = round.decided() + limit.saturating_sub(running);
         let setbacks = Setbacks::of(round.operators, sight.now);
+        let mut searches = STORES_PER_LOOK / sight.stores.len().max(1) + 1;
         for _look in 0..REGIONS_PER_LOOK {
             debug_assert!(round.decided() <= last, "as many repairs as may run at once");
-            if round.decided() >= last {
+            if round.decided() >= last || round.is_full() || searches == 0 {
                 self.next_repair = sight.now + FULL_PAUSE;
                 break;
             }
-            let Some(region) = self.wanting.pop(sight.now) else { break };
-            let Some(info) = sight.view.region(region) else { continue };
+            let Some((region, rank)) = self.wanting.pop(sight.now) else { break };
+            let Some(info) = sight.view.region(region) else {
+                self.on_gone(region);
+                continue;
+            };
             if !round.is_free(region) {
+                self.wanting.forget(region);
                 continue;
             }
-            match check::check(&round.fleet, info, &setbacks) {
-                Finding::Sound => self.decisions.forget_stuck(region),
-                Finding::Do(intent) => round.decide(*intent),
-                Finding::Stuck(why) => {
-                    self.decisions.note_stuck(at, region, why);
-                    self.wanting.put(region, sight.now + STUCK_PAUSE);
-                }
+            if check::standing(&sight, info, &mut self.terrain) == Standing::Sound {
+                self.on_gone(region);
+                continue;
+            }
+            searches -= 1;
+            self.mend(round, &setbacks, (info, rank), at);
+        }
+    }
+
+    /// Looks for what a region wants, on all stores.
+    fn mend(
+        &mut self,
+        round: &mut Round<'_>,
+        setbacks: &Setbacks<'_>,
+        (info, rank): (&RegionInfo, Rank),
+        at: Stamp,
+    ) {
+        let (region, now, ground) = (info.region.id, at.now, self.terrain.revision());
+        match check::check(&round.fleet, info, setbacks) {
+            Finding::Sound => {
+                self.decisions.forget_stuck(region);
+                self.wanting.put_off(now, info, ground, Rank::Content);
+            }
+            Finding::Do(intent) => {
+                self.wanting.forget(region);
+                round.decide(*intent);
+            }
+            Finding::Stuck(why) => {
+                self.decisions.note_stuck(at, region, why);
+                let rank = rank.min(Rank::Wanting);
+                self.wanting.put_off(now, info, ground, rank);
             }
         }
     }
 
     fn schedule(&mut self, round: &mut Round<'_>, evictions: &[Eviction], at: Stamp) {
         let Sight { now, policy, .. } = round.fleet.sight;
-        for (name, scheduler) in &policy.schedulers {
-            let mut pace = self.paces.get(name).copied().unwrap_or_default();
+        let mut rooms = Rooms::of(&policy.settings.limits, round.operators);
+        for name in turns(policy) {
+            let mut pace = self.paces.get(&name).copied().unwrap_or_default();
             if pace.next() > now {
                 continue;
             }
             let before = round.decided();
-            let idle = if scheduler.is_paused(at.unix_ms) {
+            let is_paused = policy.schedulers.get(&name).is_some_and(|it| it.is_paused(at.unix_ms));
+            // A store that is worked on is evicted whatever becomes of the scheduler that has this name.
+            let is_needed = evictions.iter().any(|eviction| eviction.by == name.name());
+            let idle = if is_paused && !is_needed {
                 "it is paused".to_owned()
             } else {
-                self.run(*name, round, evictions)
+                self.run(name, round, evictions, rooms.of_name(name))
             };
             if round.decided() > before {
                 pace.found(now);
+                rooms.take(name, round.decided() - before);
             } else {
                 pace.idle(now);
                 self.decisions.note_idle(at, name.name(), idle);
             }
-            self.paces.insert(*name, pace);
+            self.paces.insert(name, pace);
         }
     }
 
-    fn run(&mut self, name: SchedulerName, round: &mut Round<'_>, evictions: &[Eviction]) -> Idle {
-        let Limits { leader, region, hot_region, .. } = round.fleet.sight.policy.settings.limits;
-        let room = |limit: u32| {
-            let running = round.operators.iter().filter(|it| it.asked_by == name.name()).count();
-            (limit as usize).saturating_sub(running)
-        };
+    fn run(
+        &mut self,
+        name: SchedulerName,
+        round: &mut Round<'_>,
+        evictions: &[Eviction],
+        room: usize,
+    ) -> Idle {
+        let last = round.decided() + room;
         match name {
-            SchedulerName::BalanceLeader => {
-                let room = room(leader);
-                self.balance_leader.look(round, &self.moved, room)
-            }
+            SchedulerName::BalanceLeader => self.balance_leader.look(round, &self.moved, room),
             SchedulerName::BalanceRegion => {
-                let room = room(region);
                 let forgetful = Moved::default();
                 let is_eager = round.fleet.seeded.has(Bug::NO_COOL_DOWN_OR_MARGIN);
                 let moved = if is_eager { &forgetful } else { &self.moved };
                 self.balance_region.look(round, moved, room)
             }
             SchedulerName::EvictLeader | SchedulerName::EvictSlowStore => {
-                let room = room(leader);
-                let own = evictions.iter().filter(|it| it.by == name.name());
-                schedule::evict(round, &own.collect::<Vec<_>>(), room)
+                let mut idle = "no store is to be free of leads".to_owned();
+                for eviction in evictions.iter().filter(|it| it.by == name.name()) {
+                    let room = last - round.decided();
+                    idle = schedule::evict(round, eviction, room);
+                }
+                idle
             }
             SchedulerName::GrantLeader => {
-                let room = room(leader);
                 let named = round.fleet.sight.policy.schedulers.get(&name);
-                let stores = named.into_iter().flat_map(|scheduler| &scheduler.stores).copied();
-                schedule::grant(round, &stores.collect::<Vec<_>>(), room)
+                let mut idle = "no store is named".to_owned();
+                for store in named.into_iter().flat_map(|scheduler| &scheduler.stores) {
+                    let room = last - round.decided();
+                    idle = schedule::grant(round, *store, room);
+                }
+                idle
             }
-            SchedulerName::ShuffleLeader => {
-                let room = room(leader);
+            SchedulerName::ShuffleLeader | SchedulerName::ShuffleRegion => {
                 self.shuffle.look(round, name, room)
             }
-            SchedulerName::ShuffleRegion => {
-                let room = room(region);
-                self.shuffle.look(round, name, room)
-            }
-            SchedulerName::BalanceHotRegion => {
-                let room = room(hot_region);
-                self.hot_regions.look(round, &self.moved, room)
-            }
+            SchedulerName::BalanceHotRegion => self.hot_regions.look(round, &self.moved, room),
+        }
+    }
+}
+
+/// The schedulers that have a turn in a look, in the order of their ranks. Stores that are worked on are emptied of leads
+/// whether or not there is a scheduler for that.
+fn turns(policy: &Policy) -> impl Iterator<Item = SchedulerName> {
+    let is_maintained = policy.stores.values().any(|store| store.maintained_until_unix_ms > 0);
+    let has_turn = move |name: &SchedulerName| {
+        policy.schedulers.contains_key(name) || is_maintained && *name == SchedulerName::EvictLeader
+    };
+    SchedulerName::RANKED.into_iter().filter(has_turn)
+}
+
+/// How much may still begin. A limit is for all schedulers that it is for together.
+#[derive(Clone, Copy, Debug)]
+struct Rooms {
+    leads: usize,
+    replicas: usize,
+    loads: usize,
+}
+
+impl Rooms {
+    fn of(limits: &Limits, operators: &OperatorController) -> Self {
+        let Limits { leader, region, hot_region, .. } = *limits;
+        let (leads, replicas, loads) = (leader as usize, region as usize, hot_region as usize);
+        let mut rooms = Self { leads, replicas, loads };
+        let names = operators.iter().filter_map(|it| SchedulerName::parse(it.asked_by));
+        names.for_each(|name| rooms.take(name, 1));
+        rooms
+    }
+
+    fn take(&mut self, name: SchedulerName, count: usize) {
+        let room = self.room_of(name);
+        *room = room.saturating_sub(count);
+    }
+
+    fn of_name(mut self, name: SchedulerName) -> usize {
+        *self.room_of(name)
+    }
+
+    const fn room_of(&mut self, name: SchedulerName) -> &mut usize {
+        match name {
+            SchedulerName::BalanceLeader
+            | SchedulerName::EvictLeader
+            | SchedulerName::EvictSlowStore
+            | SchedulerName::GrantLeader
+            | SchedulerName::ShuffleLeader => &mut self.leads,
+            SchedulerName::BalanceRegion | SchedulerName::ShuffleRegion => &mut self.replicas,
+            SchedulerName::BalanceHotRegion => &mut self.loads,
         }
     }
 }

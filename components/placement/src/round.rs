@@ -7,7 +7,7 @@ use flotilla_base::{Peer, RegionId};
 use crate::{
     decision::Intent,
     fleet::Fleet,
-    operator::{OperatorController, step::has_caught_up},
+    operator::{OperatorController, controller::RUNNING_MAX, step::has_caught_up},
     view::RegionInfo,
 };
 
@@ -31,6 +31,11 @@ impl<'a> Round<'a> {
     /// Whether nothing is done to a region, or about to be.
     pub(crate) fn is_free(&self, region: RegionId) -> bool {
         !self.taken.contains(&region) && self.operators.check_free(region).is_ok()
+    }
+
+    /// Whether as many changes are under way, or about to be, as there may be of all regions.
+    pub(crate) fn is_full(&self) -> bool {
+        self.operators.len() + self.intents.len() >= RUNNING_MAX
     }
 
     /// Whether a region may be moved for the sake of balance: it is free, it is led, all its peers are well, and none is on

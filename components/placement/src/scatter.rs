@@ -159,7 +159,7 @@ pub fn scatter(fleet: Fleet<'_>, operators: &OperatorController, wish: &ScatterW
         }
         match place(&round.fleet, info, &mut counts) {
             None => scattered.settled.push(*region),
-            Some(change) => match round.fleet.sight.plan(*region, &change) {
+            Some(change) => match round.fleet.plan(*region, &change) {
                 Ok(plan) => {
                     let decision = Decision {
                         by: ASKED_BY,

@@ -60,3 +60,38 @@ fn looks_and_reports_of_a_large_cluster_are_cheap() {
     assert!(filling[1] < 200_000, "a look that finds moves takes {filling:?} us");
     assert!(report[1] < 200, "a report takes {report:?} us");
 }
+
+/// How many regions wait, and what a look and a report cost, in a cluster whose labels ask for more than there is.
+fn measure_poor(mut large: Large) -> (usize, [u64; 3], [u64; 3]) {
+    // The first look opens the gate.
+    assert!(large.look().is_empty(), "there is nowhere to go");
+    let look = measure(20, |looks| {
+        (0..looks).for_each(|_| assert!(large.look().is_empty(), "there is nowhere to go"));
+    });
+    let report = measure(10_000, |reports| {
+        for _report in 0..reports {
+            let report = large.draw_report();
+            large.heartbeat(report);
+        }
+    });
+    let again = measure(20, |looks| (0..looks).for_each(|_| _ = large.look()));
+    (large.wanting(), look.max(again), report)
+}
+
+/// With two zones for three replicas no region is as far apart as labels could say. It is as far as can be, which one look
+/// at the stores tells for all; and where two in one zone are refused, what cannot be mended is tried within a budget.
+#[test]
+fn fewer_zones_than_replicas_cost_little() {
+    let regions = REGIONS / 10;
+    let (wanting, look, report) = measure_poor(Large::in_zones(STORES, regions, (2, "")));
+    println!("two zones: a look {look:?} us, a report {report:?} us, {wanting} wait");
+    assert!(look[1] < 50_000, "a look takes {look:?} us");
+    assert!(report[1] < 200, "a report takes {report:?} us");
+    let (stuck, look, report) = measure_poor(Large::in_zones(STORES, regions, (2, "zone")));
+    println!(
+        "two zones, none of them twice: a look {look:?} us, a report {report:?} us, {stuck} wait"
+    );
+    assert!(look[1] < 100_000, "a look takes {look:?} us");
+    assert!(report[1] < 200, "a report takes {report:?} us");
+    assert!(stuck as u64 * 2 > regions, "{stuck} of {regions} regions are stuck");
+}

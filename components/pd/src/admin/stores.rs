@@ -220,7 +220,7 @@ pub(crate) fn list_stores(sight: &Leading<'_>) -> wire::ListStoresResponse {
     wire::ListStoresResponse {
         stores: stay.filter_map(|record| store_to_wire(sight, record.id)).collect(),
         waiting_regions: sight.mind().wanting() as u64,
-        stuck_regions: sight.mind().decisions().all_stuck().count() as u64,
+        stuck_regions: sight.mind().decisions().stuck_count() as u64,
     }
 }
 

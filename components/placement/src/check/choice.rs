@@ -106,20 +106,34 @@ impl Candidate {
 impl Checker<'_> {
     /// All stores that could have it as far as the rule goes, the best one first.
     pub(super) fn candidates(&self, wanted: &Wanted<'_>) -> Vec<Candidate> {
+        self.candidates_apart(wanted, |_isolation| true)
+    }
+
+    /// The same of those that are so far from the replicas that stay.
+    pub(super) fn candidates_apart(
+        &self,
+        wanted: &Wanted<'_>,
+        is_far: impl Fn(Isolation) -> bool,
+    ) -> Vec<Candidate> {
         let members = &self.placement.members;
         let fits = |seat: &&Seat<'_>| seat.labels().satisfy(wanted.demand.constraints);
         let mut candidates: Vec<Candidate> = Vec::new();
         for seat in self.fleet.seats().filter(fits) {
             let member = members.iter().position(|member| member.peer.store == seat.record.id);
-            if member.is_none_or(|at| wanted.adoptable.contains(at)) {
-                candidates.push(self.candidate(wanted, seat, member.is_none()));
+            if !member.is_none_or(|at| wanted.adoptable.contains(at)) {
+                continue;
+            }
+            let others = wanted.staying.iter().map(|at| members[at].labels);
+            let isolation = Isolation::between(wanted.demand, seat.labels(), others);
+            if is_far(isolation) {
+                candidates.push(self.candidate(seat, isolation, member.is_none()));
             }
         }
         candidates.sort_by_key(Candidate::rank);
         candidates
     }
 
-    fn candidate(&self, wanted: &Wanted<'_>, seat: &Seat<'_>, is_new: bool) -> Candidate {
+    fn candidate(&self, seat: &Seat<'_>, isolation: Isolation, is_new: bool) -> Candidate {
         let (store, info) = (seat.record.id, self.placement.info);
         let obstacle = if is_new {
             self.fleet.check_peer(store, info.stats.size_bytes).err()
@@ -132,10 +146,9 @@ impl Checker<'_> {
             }
         };
         let (failed, is_doubted) = self.setbacks.rank(info.region.id, store);
-        let others = wanted.staying.iter().map(|at| self.placement.members[at].labels);
         Candidate {
             store,
-            isolation: Isolation::between(wanted.demand, seat.labels(), others),
+            isolation,
             failed,
             is_doubted,
             is_new,

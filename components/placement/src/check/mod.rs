@@ -1,6 +1,6 @@
 //! The checker: what is to be done so that a region is as the rules want it.
 //!
-//! It works in two stages. [`is_sound`] looks at a region's own stores alone and runs for each of its reports. [`check`]
+//! It works in two stages. [`standing`] looks at a region's own stores alone and runs for each of its reports. [`check`]
 //! looks at all stores and finds the next change, one at a time: each leaves the region in a state that is sound by itself,
 //! and the next look begins with the region as it is then, so that it does not matter who had begun what.
 //!
@@ -16,23 +16,23 @@
 mod choice;
 mod placement;
 mod stage;
+mod terrain;
 
 use std::collections::BTreeMap;
 
-use flotilla_base::{Key, RegionId, StoreId};
+use flotilla_base::{Key, Peer, RegionId, StoreId};
 
 pub use placement::Placement;
+pub use terrain::Terrain;
 
 use crate::{
     decision::{Alternative, Decision, Intent},
     fleet::Fleet,
-    operator::{Change, Setbacks, Sight, SplitAt},
+    operator::{Change, Setbacks, Sight, SplitAt, step::has_caught_up},
     rule::{Labels, MemberSet, Role, RuleFit, fit},
     view::RegionInfo,
 };
 
-/// Who asks for these operators, in a word for people.
-pub const ASKED_BY: &str = "checker";
 /// Pieces that one split for the borders of rules makes at most.
 const SPLIT_KEYS_MAX: usize = 64;
 
@@ -47,12 +47,30 @@ pub enum Finding {
     Stuck(String),
 }
 
-/// Whether nothing is to be done for a region. Looks at its own stores alone, so it may say no where [`check`] finds nothing
-/// better; it never says yes where that finds something.
+/// How a region stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is to be done.
+    Sound,
+    /// It has all voters, each of them well; something else may be to be done.
+    Wanting,
+    /// It has not all voters that it is to have, or one of them is not well: it goes before all others.
+    AtRisk,
+}
+
+/// How a region stands. Looks at its own stores alone, so it may call it wanting where [`check`] finds nothing better; it
+/// never calls it sound where that finds something.
 #[must_use]
-pub fn is_sound(sight: &Sight<'_>, info: &RegionInfo) -> bool {
+pub fn standing(sight: &Sight<'_>, info: &RegionInfo, terrain: &mut Terrain) -> Standing {
     let relocates = sight.policy.settings.repairs.relocates;
-    Placement::of(sight, info).is_ok_and(|placement| placement.is_sound(relocates))
+    match Placement::of(sight, info) {
+        Ok(placement) => placement.standing(relocates, terrain),
+        Err(_border) => {
+            let is_well = |peer: &Peer| has_caught_up(info, *peer) && sight.is_up(peer.store);
+            let all = info.region.peers.iter().all(is_well);
+            if all { Standing::Wanting } else { Standing::AtRisk }
+        }
+    }
 }
 
 /// What the changes are called that the checker finds, in the words of the public protocol.
@@ -99,8 +117,8 @@ pub fn keeps_place(fleet: &Fleet<'_>, info: &RegionInfo, from: StoreId, to: Stor
 
 /// What is to be done for a region that has no operator.
 #[must_use]
-pub fn check(fleet: &Fleet<'_>, info: &RegionInfo, setbacks: &Setbacks) -> Finding {
-    let Ok(placement) = Placement::of(&fleet.sight, info) else { return split(&fleet.sight, info) };
+pub fn check(fleet: &Fleet<'_>, info: &RegionInfo, setbacks: &Setbacks<'_>) -> Finding {
+    let Ok(placement) = Placement::of(&fleet.sight, info) else { return split(fleet, info) };
     let checker = Checker { fleet, setbacks, placement };
     let mut stuck = None;
     for stage in Checker::STAGES {
@@ -118,12 +136,12 @@ pub fn check(fleet: &Fleet<'_>, info: &RegionInfo, setbacks: &Setbacks) -> Findi
 }
 
 /// Cuts a region where other rules begin to apply.
-fn split(sight: &Sight<'_>, info: &RegionInfo) -> Finding {
-    let borders = sight.policy.rules.borders(&info.region.range);
+fn split(fleet: &Fleet<'_>, info: &RegionInfo) -> Finding {
+    let borders = fleet.sight.policy.rules.borders(&info.region.range);
     let keys: Vec<Key> = borders.take(SPLIT_KEYS_MAX).cloned().collect();
     let why = format!("other placement rules begin to apply at {} keys inside of it", keys.len());
     let change = Change::SplitRegion(SplitAt::Keys(keys));
-    intend(sight, info.region.id, &change, Reason::new("rule-split-region", why))
+    intend(fleet, info.region.id, &change, Reason::new("rule-split-region", why))
 }
 
 /// Why something is to be done.
@@ -140,8 +158,8 @@ impl Reason {
     }
 }
 
-fn intend(sight: &Sight<'_>, region: RegionId, change: &Change, reason: Reason) -> Finding {
-    match sight.plan(region, change) {
+fn intend(fleet: &Fleet<'_>, region: RegionId, change: &Change, reason: Reason) -> Finding {
+    match fleet.plan(region, change) {
         Ok(plan) => {
             let Reason { by, why, alternatives } = reason;
             let brief = plan.brief.clone();
@@ -155,13 +173,13 @@ fn intend(sight: &Sight<'_>, region: RegionId, change: &Change, reason: Reason) 
 /// A region that is looked at.
 struct Checker<'a> {
     fleet: &'a Fleet<'a>,
-    setbacks: &'a Setbacks,
+    setbacks: &'a Setbacks<'a>,
     placement: Placement<'a>,
 }
 
 impl Checker<'_> {
     fn intend(&self, change: &Change, reason: Reason) -> Finding {
-        intend(&self.fleet.sight, self.placement.info.region.id, change, reason)
+        intend(self.fleet, self.placement.info.region.id, change, reason)
     }
 
     /// The members with one more, or one that counts for something else, and without some.

@@ -2,6 +2,7 @@
 
 use flotilla_base::{Peer, StoreId};
 
+use super::{Standing, Terrain};
 use crate::{
     meta::{StoreRecord, StoreState},
     operator::{
@@ -92,17 +93,28 @@ impl<'a> Placement<'a> {
             .all(|(demand, fit)| self.staying(self.voters(fit.members)).len() >= demand.count)
     }
 
-    /// Whether nothing is to be done, as far as the region's own stores tell.
-    pub(super) fn is_sound(&self, relocates: bool) -> bool {
+    /// How the region stands, as far as its own stores tell. Where replicas are as far apart as they can be on this
+    /// `terrain`, none is looked for a better place.
+    pub(super) fn standing(&self, relocates: bool, terrain: &mut Terrain) -> Standing {
+        let mut is_apart = |demand: &Demand<'_>, fit: RuleFit| {
+            let (isolation, count) = (fit.isolation, fit.members.len());
+            demand.location_labels.is_empty()
+                || isolation == Isolation::best(demand, count)
+                || isolation.is_kept() && (!relocates || isolation >= terrain.best(demand, count))
+        };
         let is_in_place = |(demand, fit): (&Demand<'_>, RuleFit)| {
-            let is_apart = demand.location_labels.is_empty()
-                || fit.isolation == Isolation::best(demand, fit.members.len());
             fit.members.len() >= demand.count
                 && fit.mismatched.is_empty()
                 && self.staying(fit.members) == fit.members
-                && (is_apart || !relocates && fit.isolation.is_kept())
+                && is_apart(demand, fit)
         };
-        !self.is_joint && self.surplus().is_empty() && self.rules().all(is_in_place)
+        if !self.is_joint && self.surplus().is_empty() && self.rules().all(is_in_place) {
+            Standing::Sound
+        } else if self.has_healthy_voters() {
+            Standing::Wanting
+        } else {
+            Standing::AtRisk
+        }
     }
 
     /// Members that are to go: orphans that vote, and learners on stores that do not stay, unless a rule asks for learners.

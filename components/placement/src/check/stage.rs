@@ -257,10 +257,9 @@ impl Checker<'_> {
             let staying = fit.members.without(MemberSet::NONE.with(from));
             let apart = isolation(members, demand, staying);
             let wanted = Wanted { demand, staying, adoptable: self.adoptable(demand, fit) };
-            let usable = self.candidates(&wanted).into_iter().filter(|to| {
-                let is_better = apart.plus(to.isolation) > fit.isolation;
-                is_better && to.is_lasting() && to.failed == Default::default()
-            });
+            let better = self.candidates_apart(&wanted, |to| apart.plus(to) > fit.isolation);
+            let usable =
+                better.into_iter().filter(|to| to.is_lasting() && to.failed == Default::default());
             moves.extend(usable.map(|to| Move { isolation: apart.plus(to.isolation), from, to }));
         }
         moves.sort_by_key(|it| {

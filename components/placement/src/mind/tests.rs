@@ -279,46 +279,113 @@ fn leads_leave_a_store_that_is_being_worked_on_and_come_back() {
     paper.settle();
     let worked_on = StorePolicy { maintained_until_unix_ms: u64::MAX, ..StorePolicy::USUAL };
     paper.0.policy.stores.insert(StoreId(2), worked_on);
-    let evict = SchedulerPolicy { stores: [StoreId(2)].into(), ..SchedulerPolicy::default() };
-    paper.0.policy.schedulers.insert(SchedulerName::EvictLeader, evict);
     paper.settle();
     assert_eq!(paper.leads(), [15, 0, 15]);
     paper.0.policy.stores.clear();
-    paper.0.policy.schedulers.remove(&SchedulerName::EvictLeader);
     paper.settle();
     assert_eq!(paper.leads(), [10, 10, 10]);
 }
 
-/// Several stores that are to lead nothing give their leads away side by side, and no more at a time than one would.
+/// Work on a store has nothing to do with the scheduler whose name its evictions have.
 #[test]
-fn stores_that_are_to_be_free_of_leads_share_one_limit() {
-    let mut paper = Paper::new(6, &[4; 120]);
-    paper.settle();
-    paper.0.policy.set("leader-schedule-limit", "4").expect("possible");
-    let stores: BTreeSet<StoreId> = [1, 2, 3].map(StoreId).into();
-    let evict = SchedulerPolicy { stores, ..SchedulerPolicy::default() };
-    paper.0.policy.schedulers.insert(SchedulerName::EvictLeader, evict.clone());
-    let by = |name: SchedulerName| move |running: &&Operator| running.asked_by == name.name();
-    let mut fewest = [u64::MAX; 3];
-    for _look in 0..20 {
-        paper.run(10);
-        let running = paper.0.operators().iter().filter(by(SchedulerName::EvictLeader)).count();
-        assert!(running <= 4, "{running} at a time");
-        let leads = paper.leads();
-        (0..3).for_each(|at| fewest[at] = fewest[at].min(leads[at]));
+fn a_store_that_is_being_worked_on_leads_nothing_whatever_schedulers_run() {
+    let paused = SchedulerPolicy { paused_until_unix_ms: u64::MAX, ..SchedulerPolicy::default() };
+    let named = SchedulerPolicy { stores: [StoreId(1)].into(), ..paused };
+    for schedulers in [BTreeMap::new(), [(SchedulerName::EvictLeader, named)].into()] {
+        let mut paper = Paper::new(3, &[4; 30]);
+        paper.settle();
+        paper.0.policy.schedulers = schedulers;
+        let worked_on = StorePolicy { maintained_until_unix_ms: u64::MAX, ..StorePolicy::USUAL };
+        paper.0.policy.stores.insert(StoreId(2), worked_on);
+        paper.settle();
+        assert_eq!(paper.leads(), [15, 0, 15]);
     }
-    assert!(fewest.iter().all(|leads| *leads < 20), "all of them have begun: {fewest:?}");
+}
+
+/// It is one limit, however many stores are to lead nothing, and whoever else transfers leads.
+#[test]
+fn all_transfers_of_schedulers_share_one_limit() {
+    let mut paper = Paper::new(4, &[4; 90]);
     paper.settle();
-    assert_eq!(paper.leads()[..3], [0, 0, 0]);
-    // The same for stores that are to lead all that they can.
-    paper.0.policy.schedulers.remove(&SchedulerName::EvictLeader);
-    paper.0.policy.schedulers.remove(&SchedulerName::BalanceLeader);
-    paper.0.policy.schedulers.insert(SchedulerName::GrantLeader, evict);
+    paper.0.policy.set("leader-schedule-limit", "2").expect("possible");
+    let evict =
+        SchedulerPolicy { stores: [StoreId(1), StoreId(2)].into(), ..SchedulerPolicy::default() };
+    let slow = SchedulerPolicy { stores: [StoreId(3)].into(), ..SchedulerPolicy::default() };
+    paper.0.policy.schedulers.insert(SchedulerName::EvictLeader, evict);
+    paper.0.policy.schedulers.insert(SchedulerName::EvictSlowStore, slow);
+    let mut most = 0;
     for _look in 0..20 {
-        paper.run(10);
-        let running = paper.0.operators().iter().filter(by(SchedulerName::GrantLeader)).count();
-        assert!(running <= 4, "{running} at a time");
+        // As long as until the next look, and shorter than until its transfers end.
+        paper.run(101);
+        most = most.max(paper.0.operators().len());
     }
+    assert_eq!(most, 2);
+}
+
+/// Where three replicas stand in one zone they could stand better, which can wait.
+#[test]
+fn regions_without_healthy_voters_are_mended_first() {
+    let mut premises = premises(6, &[4; 100]);
+    for (store, zone) in [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "c"), (6, "b")] {
+        let record = premises.stores.get_mut(&StoreId(store)).expect("it is there");
+        record.labels = vec![("zone".to_owned(), zone.to_owned())];
+    }
+    premises.policy.set("location-labels", "zone").expect("possible");
+    premises.policy.set("replica-schedule-limit", "1").expect("possible");
+    premises.policy.schedulers.clear();
+    premises.statuses.remove(&StoreId(6));
+    let mut info = RegionInfo::clone(&premises.regions[99]);
+    info.region.peers[2].store = StoreId(6);
+    premises.regions[99] = Arc::new(info);
+    let mut paper = Paper(Forecast::new(premises));
+    paper.run(1_000);
+    let decisions: Vec<_> = paper.0.mind().decisions().iter().map(|it| &it.decision).collect();
+    let [.., second, first] = decisions.as_slice() else { panic!("{decisions:?}") };
+    assert_eq!((first.by, first.region), ("replace-rule-down-peer", RegionId(1_000)));
+    assert_eq!(second.by, "move-to-better-location");
+}
+
+/// A region that is taken up where there is no room for its change waits, since nobody reports it for that.
+#[test]
+fn no_region_is_forgotten_where_as_many_as_may_are_being_changed() {
+    const REGIONS: usize = crate::operator::controller::RUNNING_MAX + 80;
+    let mut premises = premises(3, &[4; REGIONS]);
+    premises.policy.schedulers.clear();
+    for name in ["replica-schedule-limit", "copies-per-store-limit", "store-limit"] {
+        premises.policy.set(name, "4000").expect("possible");
+    }
+    for info in &mut premises.regions {
+        let mut lacking = RegionInfo::clone(info);
+        lacking.region.peers.pop();
+        *info = Arc::new(lacking);
+    }
+    let mut paper = Paper(Forecast::new(premises));
+    paper.run(3_600_000);
+    let lacking = paper.regions().iter().filter(|region| region.peers.len() < 3).count();
+    assert_eq!(lacking, 0);
+}
+
+/// Somebody wants them there, though others carry less.
+#[test]
+fn what_people_move_is_not_taken_back_at_once() {
+    let mut paper = Paper::new(4, &[4; 60]);
+    paper.settle();
+    let holds = |region: &Region, store| region.peer_on(StoreId(store)).is_some();
+    let regions = paper.regions();
+    let could_move = |region: &&Region| holds(region, 1) && !holds(region, 4);
+    for region in regions.iter().filter(could_move).take(12) {
+        let sight = paper.0.sight();
+        let change = Change::MovePeer { from: StoreId(1), to: StoreId(4) };
+        let plan = sight.plan(region.id, &change).expect("possible");
+        let (brief, why) = (plan.brief.clone(), "somebody asked".to_owned());
+        let alternatives = Vec::new();
+        let decision = Decision { by: "test", region: region.id, brief, why, alternatives };
+        paper.0.begin(vec![Intent { plan, decision }]);
+    }
+    let before = paper.moves().len();
+    paper.run(900_000);
+    assert!(paper.moves().len() > before, "balance does something about it");
+    paper.check_moves();
 }
 
 #[test]

@@ -276,7 +276,7 @@ impl Sight<'_> {
     /// # Errors
     /// [`OperatorRefusal`]
     pub fn plan(&self, region: RegionId, change: &Change) -> Result<Plan, OperatorRefusal> {
-        Plan::of(self, region, change)
+        Plan::of(self, None, region, change)
     }
 
     /// Whether the store is up: registered, heard, and not gone.

@@ -14,8 +14,10 @@ use std::{
 use flotilla_base::{Bug, Epoch, Moment, Peer, RegionId, Seeded, StoreId};
 
 use super::{
+    arrivals::Arrivals,
     change::{OperatorRefusal, Sight},
     plan::Plan,
+    setbacks::SetbackLog,
     shape::Shape,
     step::{Command, PAUSE, Step},
 };
@@ -209,11 +211,6 @@ impl Operator {
         if had_begun && seen.members == progress.members && !is_careless {
             return Err(CancelReason::MembersChanged);
         }
-        // What had begun was taken back: the same peer must not come again, since its store may have destroyed it.
-        let had_begun = progress.seen.members != progress.members;
-        if had_begun && seen.members == progress.members {
-            return Err(CancelReason::MembersChanged);
-        }
         // What was ordered had its effect, or is void by now: to wait would only cost time.
         if seen != progress.seen {
             progress.sent = None;
@@ -267,6 +264,10 @@ pub struct OperatorController {
     running: BTreeMap<RegionId, Operator>,
     /// The last one first, at most [`ENDED_MAX`].
     ended: VecDeque<Arc<EndedOperator>>,
+    /// What has come to each store lately.
+    arrivals: Arrivals,
+    /// What was waited for in vain.
+    setbacks: SetbackLog,
     last_id: u64,
     seeded: Seeded,
 }
@@ -330,6 +331,7 @@ impl OperatorController {
             created,
             progress,
         };
+        self.arrivals.note(created.now, &operator.plan);
         let mut events = vec![OperatorEvent::Begun(operator.clone())];
         self.running.insert(region, operator);
         events.extend(self.pursue(sight, info, created));
@@ -396,9 +398,13 @@ impl OperatorController {
         self.ended.iter().find(|ended| ended.operator.plan.region == region)
     }
 
-    /// Those that have ended, the last one first, as long as they are remembered.
-    pub(crate) fn ended(&self) -> impl Iterator<Item = &EndedOperator> {
-        self.ended.iter().map(AsRef::as_ref)
+    /// Peers that have begun to come to a store within a minute.
+    pub(crate) fn arrivals(&self, now: Moment, store: StoreId) -> u32 {
+        self.arrivals.of(now, store)
+    }
+
+    pub(super) const fn setbacks(&self) -> &SetbackLog {
+        &self.setbacks
     }
 
     /// How many go on.
@@ -448,6 +454,7 @@ impl OperatorController {
     fn end(&mut self, region: RegionId, ending: Ending, at: Stamp) -> Option<OperatorEvent> {
         let operator = self.running.remove(&region)?;
         let ended = Arc::new(EndedOperator { operator, ending, at });
+        self.setbacks.note(&ended);
         self.ended.push_front(Arc::clone(&ended));
         self.ended.truncate(ENDED_MAX);
         debug_assert!(self.running.len() <= RUNNING_MAX, "more than were let in");

@@ -16,6 +16,7 @@
 //! Reading order: [`shape`], [`step`], [`change`], [`plan`], [`controller`], [`removal`], [`setbacks`], [`drain`],
 //! [`leftover`].
 
+mod arrivals;
 pub mod change;
 pub mod controller;
 pub mod drain;

@@ -16,6 +16,7 @@ use super::{
     step::{SplitAt, Step, has_caught_up, is_voter, votes_on},
 };
 use crate::{
+    fleet::Fleet,
     ids::IdBatch,
     view::{ClusterView, RegionInfo},
 };
@@ -40,9 +41,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// See [`Sight::plan`].
-    pub(super) fn of(
+    /// See [`Sight::plan`]. Where the stores are known, the lead goes to those that take it, and of these to the one that
+    /// has fewest for its share.
+    pub(crate) fn of(
         sight: &Sight<'_>,
+        fleet: Option<&Fleet<'_>>,
         region: RegionId,
         change: &Change,
     ) -> Result<Self, OperatorRefusal> {
@@ -52,7 +55,8 @@ impl Plan {
             info.leader.filter(is_heard).filter(|_| !ClusterView::is_silent(info, sight.now));
         let leader = leader.ok_or(OperatorRefusal::NoLeader(region))?;
         let members = Shape::of(&info.region);
-        let mut way = Way { sight, info, shape: members.clone(), leader, steps: Vec::new() };
+        let (shape, steps) = (members.clone(), Vec::new());
+        let mut way = Way { sight, fleet, info, shape, leader, steps };
         match change {
             Change::TransferLeader(store) => way.transfer(*store)?,
             Change::SplitRegion(at) => way.split(at.clone())?,
@@ -147,6 +151,8 @@ type Target = BTreeMap<StoreId, bool>;
 /// Steps that are being planned, and what the region is behind them.
 struct Way<'a> {
     sight: &'a Sight<'a>,
+    /// Where the stores are looked at.
+    fleet: Option<&'a Fleet<'a>>,
     info: &'a RegionInfo,
     shape: Shape,
     leader: Peer,
@@ -194,11 +200,13 @@ impl Way<'_> {
         self.hand_over_to(vec![peer])
     }
 
-    /// The lead to somebody who votes on and stays, oldest first.
+    /// The lead to somebody who votes on and stays.
     fn hand_over(&mut self, stays: impl Fn(Peer) -> bool) -> Result<(), OperatorRefusal> {
         self.hand_over_to(self.heirs(stays))
     }
 
+    /// Who could lead, the best one first. A store that is kept free of leads, or is busy, would only hand on what it got:
+    /// it gets the lead where nobody else could.
     fn heirs(&self, stays: impl Fn(Peer) -> bool) -> Vec<Peer> {
         let is_fit = |peer: &Peer| {
             peer.id != self.leader.id
@@ -209,6 +217,12 @@ impl Way<'_> {
         };
         let mut fit: Vec<Peer> = self.shape.peers().filter(is_fit).collect();
         fit.sort_by_key(|peer| (peer.id.is_none(), peer.id, peer.store));
+        let Some(fleet) = self.fleet else { return fit };
+        let is_willing = |peer: &Peer| fleet.check_leader(peer.store).is_ok();
+        if fit.iter().any(is_willing) {
+            fit.retain(is_willing);
+        }
+        fit.sort_by_key(|peer| fleet.leads_with_one_more(peer.store));
         fit
     }
 

@@ -44,6 +44,18 @@ impl SchedulerName {
     pub const USUAL: [Self; 4] =
         [Self::BalanceLeader, Self::BalanceRegion, Self::BalanceHotRegion, Self::EvictSlowStore];
 
+    /// All of them in the order of their ranks: what one begins, those behind it leave alone.
+    pub const RANKED: [Self; 8] = [
+        Self::EvictSlowStore,
+        Self::EvictLeader,
+        Self::GrantLeader,
+        Self::BalanceHotRegion,
+        Self::BalanceLeader,
+        Self::BalanceRegion,
+        Self::ShuffleLeader,
+        Self::ShuffleRegion,
+    ];
+
     /// What its operators are called; tools of the public protocol add `-scheduler` for the scheduler itself.
     #[must_use]
     pub const fn name(self) -> &'static str {

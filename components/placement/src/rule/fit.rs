@@ -11,6 +11,8 @@
 //! This runs for each report of each region. Where a rule asks for all that are left, which is the usual case, nothing is
 //! compared at all.
 
+use std::collections::BTreeMap;
+
 use flotilla_base::Peer;
 
 use super::{Demand, Labels, Role};
@@ -135,6 +137,43 @@ impl Isolation {
             .fold(Self::default(), |sum, _pair| sum.plus(Self::of_pair(demand, 0)))
     }
 
+    /// How far apart replicas are at best, by their number: none, one, and so on up to what `demand` asks for, or to all of
+    /// `stores`.
+    pub(crate) fn best_of(demand: &Demand<'_>, stores: Vec<Labels<'_>>) -> Vec<Self> {
+        Self::best_within(demand, stores, 0)
+    }
+
+    /// The same of stores that are in one place of all kinds wider than this one. Of each place of this kind some are
+    /// taken: the best of so many there, and between two places each pair is apart.
+    fn best_within(demand: &Demand<'_>, stores: Vec<Labels<'_>>, kind: usize) -> Vec<Self> {
+        let most = demand.count.min(stores.len());
+        let Some(label) = demand.location_labels.get(kind) else {
+            let near = Self::of_pair(demand, kind);
+            let pairs = |count: usize| count * count.saturating_sub(1) / 2;
+            return (0..=most).map(|count| near.times(pairs(count))).collect();
+        };
+        let mut places: BTreeMap<&str, Vec<Labels<'_>>> = BTreeMap::new();
+        for store in stores {
+            places.entry(store.get(label)).or_default().push(store);
+        }
+        let apart = Self::of_pair(demand, kind);
+        let mut best = vec![Self::default()];
+        for place in places.into_values() {
+            let inside = Self::best_within(demand, place, kind + 1);
+            let counts = 0..=most.min(best.len() + inside.len() - 2);
+            let with = |count: usize| {
+                let splits = (0..=count).filter_map(|here| {
+                    let (there, here_best) = (best.get(count - here)?, inside.get(here)?);
+                    Some(there.plus(*here_best).plus(apart.times(here * (count - here))))
+                });
+                splits.max().unwrap_or_default()
+            };
+            best = counts.map(with).collect();
+        }
+        debug_assert_eq!(best.len(), most + 1, "each number of replicas up to the most");
+        best
+    }
+
     /// How far apart a store is from others, for what `demand` asks.
     pub(crate) fn between<'a>(
         demand: &Demand<'_>,
@@ -154,6 +193,12 @@ impl Isolation {
         let power = |below: usize| 100_u64.pow(u32::try_from(below.min(7)).unwrap_or(0));
         let score = if parting < kinds { power(kinds - 1 - parting) } else { 0 };
         Self { kept: -i32::from(is_conflict), score }
+    }
+
+    /// So many pairs that are as far apart.
+    fn times(self, pairs: usize) -> Self {
+        let kept = self.kept.saturating_mul(i32::try_from(pairs).unwrap_or(i32::MAX));
+        Self { kept, score: self.score.saturating_mul(pairs as u64) }
     }
 
     pub(crate) const fn plus(self, other: Self) -> Self {

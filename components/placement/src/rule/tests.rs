@@ -482,3 +482,36 @@ proptest! {
         prop_assert_eq!(applying, kept.collect::<Vec<_>>());
     }
 }
+
+proptest! {
+    /// What is counted place by place is what a look at each choice of stores finds.
+    #[test]
+    fn the_best_that_stores_allow_is_that_of_the_best_of_them(
+        places in prop::collection::vec((0..3_u8, 0..3_u8), 0..8),
+        count in 1..5_usize,
+        is_bound in any::<bool>(),
+    ) {
+        let level = if is_bound { "level=zone" } else { "" };
+        let rule = rule(&format!("pd/a voter {count} spread=zone,host {level}"));
+        let label = |key: &str, value: u8| (key.to_owned(), format!("{value}"));
+        let labels = |(zone, host): &(u8, u8)| vec![label("zone", *zone), label("host", *host)];
+        let registered: Vec<Vec<(String, String)>> = places.iter().map(labels).collect();
+        let stores = || registered.iter().map(|labels| Labels { by_hand: &[], registered: labels });
+        let demand = rule.demand();
+        let mut expected = vec![Isolation::default(); count.min(places.len()) + 1];
+        let mut is_first = vec![true; expected.len()];
+        for chosen in 0..1_u32 << places.len() {
+            let chosen: Vec<Labels<'_>> =
+                stores().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, it)| it).collect();
+            if chosen.len() < expected.len() {
+                let all = chosen.iter().enumerate().fold(Isolation::default(), |sum, (at, it)| {
+                    sum.plus(Isolation::between(&demand, *it, chosen[..at].iter().copied()))
+                });
+                let known = &mut expected[chosen.len()];
+                *known = if is_first[chosen.len()] { all } else { all.max(*known) };
+                is_first[chosen.len()] = false;
+            }
+        }
+        prop_assert_eq!(Isolation::best_of(&demand, stores().collect()), expected);
+    }
+}

@@ -1,7 +1,7 @@
 //! As many leads on each store as its weight asks for.
 
 use super::{
-    Idle, MARGIN_PERCENT, Moved, STORES_PER_LOOK,
+    Idle, MARGIN_PERCENT, Moved, NO_ROOM, STORES_PER_LOOK,
     cursors::Cursors,
     score::{Score, lowest_of_each_weight},
 };
@@ -116,7 +116,7 @@ fn transfer(
         (!gains).then(|| format!("it has {} leads: the gap is within the tolerance", seat.leaders))
     };
     let to = *seats.iter().find(|seat| refusal(seat).is_none())?;
-    let plan = fleet.sight.plan(info.region.id, &Change::TransferLeader(to.record.id)).ok()?;
+    let plan = fleet.plan(info.region.id, &Change::TransferLeader(to.record.id)).ok()?;
     let others = seats.iter().filter(|seat| seat.record.id != to.record.id);
     let alternatives = others.take(ALTERNATIVES_MAX).map(|seat| {
         let why = format!("it has {} leads", seat.leaders);
@@ -141,7 +141,7 @@ fn transfer(
 
 fn idle(fleet: &Fleet<'_>, room: usize) -> String {
     if room == 0 {
-        return "as many transfers as leader-schedule-limit allows are under way".to_owned();
+        return NO_ROOM.to_owned();
     }
     let takers: Vec<&Seat<'_>> = takers(fleet).collect();
     let ends = (

@@ -208,7 +208,7 @@ impl<'s, 'a> Scale<'s, 'a> {
         let from = source.record.id;
         debug_assert_ne!(from, to.record.id, "a store that has a replica takes no other one");
         let change = Change::MovePeer { from, to: to.record.id };
-        let plan = self.fleet.sight.plan(info.region.id, &change).ok()?;
+        let plan = self.fleet.plan(info.region.id, &change).ok()?;
         // The lead goes with it, and not always to where the replica goes.
         self.fleet.check_plan_heat(info, &plan).ok()?;
         let others = self.takers.iter().filter(|seat| seat.record.id != to.record.id);

@@ -3,7 +3,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::{FULL, Idle, shared};
+use super::{Idle, NO_ROOM};
 use crate::{
     decision::{ALTERNATIVES_MAX, Alternative, Decision, Intent},
     fleet::{Fleet, Seat},
@@ -26,19 +26,17 @@ pub(crate) struct Eviction {
     pub why: String,
 }
 
-/// Decides on transfers that take leads off stores, at most `room` in all.
-pub(crate) fn evict(round: &mut Round<'_>, evictions: &[&Eviction], room: usize) -> Idle {
-    let idle = shared(round, evictions, room, |round, it, room| evict_one(round, it, room));
-    idle.unwrap_or_else(|| "no store is to be free of leads".to_owned())
-}
-
-fn evict_one(round: &mut Round<'_>, eviction: &Eviction, room: usize) -> Idle {
+/// Decides on transfers that take leads off a store, at most `room`.
+pub(crate) fn evict(round: &mut Round<'_>, eviction: &Eviction, room: usize) -> Idle {
+    if room == 0 {
+        return NO_ROOM.to_owned();
+    }
     let before = round.decided();
     let mut stuck = None;
     let view = round.fleet.sight.view;
     for info in view.regions().of_store(eviction.store, RegionId(0)) {
         if round.decided() >= before + room {
-            return FULL.to_owned();
+            return NO_ROOM.to_owned();
         }
         let leads = info.leader.is_some_and(|leader| leader.store == eviction.store);
         if !leads || !round.is_free(info.region.id) {
@@ -68,7 +66,7 @@ fn transfer(fleet: &Fleet<'_>, info: &RegionInfo, eviction: &Eviction) -> Option
         Ok(()) => None,
     };
     let (to, _) = *seats.iter().find(|(seat, is_ready)| refusal(seat, *is_ready).is_none())?;
-    let plan = fleet.sight.plan(info.region.id, &Change::TransferLeader(to.record.id)).ok()?;
+    let plan = fleet.plan(info.region.id, &Change::TransferLeader(to.record.id)).ok()?;
     let others = seats.iter().filter(|(seat, _)| seat.record.id != to.record.id);
     let alternatives = others.take(ALTERNATIVES_MAX).map(|(seat, is_ready)| {
         let why = || format!("it leads {} regions", seat.leaders);

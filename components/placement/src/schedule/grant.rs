@@ -2,7 +2,7 @@
 
 use flotilla_base::{RegionId, StoreId};
 
-use super::{FULL, Idle, shared};
+use super::{Idle, NO_ROOM};
 use crate::{
     decision::{Decision, Intent},
     operator::{Change, step::votes_on},
@@ -10,13 +10,11 @@ use crate::{
     round::Round,
 };
 
-/// Decides on transfers that bring leads to these stores, at most `room` in all.
-pub(crate) fn grant(round: &mut Round<'_>, stores: &[StoreId], room: usize) -> Idle {
-    let idle = shared(round, stores, room, |round, store, room| grant_one(round, *store, room));
-    idle.unwrap_or_else(|| "no store is named".to_owned())
-}
-
-fn grant_one(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle {
+/// Decides on transfers that bring leads to a store, at most `room`.
+pub(crate) fn grant(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle {
+    if room == 0 {
+        return NO_ROOM.to_owned();
+    }
     let before = round.decided();
     if let Err(obstacle) = round.fleet.check_leader(store) {
         return format!("store {store} takes no leads: {obstacle}");
@@ -24,7 +22,7 @@ fn grant_one(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle {
     let view = round.fleet.sight.view;
     for info in view.regions().of_store(store, RegionId(0)) {
         if round.decided() >= before + room {
-            return FULL.to_owned();
+            return NO_ROOM.to_owned();
         }
         let votes = info.region.peer_on(store).is_some_and(votes_on);
         let is_elsewhere = info.leader.is_some_and(|leader| leader.store != store);
@@ -36,7 +34,7 @@ fn grant_one(round: &mut Round<'_>, store: StoreId, room: usize) -> Idle {
             continue;
         }
         let change = Change::TransferLeader(store);
-        let Ok(plan) = round.fleet.sight.plan(info.region.id, &change) else { continue };
+        let Ok(plan) = round.fleet.plan(info.region.id, &change) else { continue };
         let decision = Decision {
             by: SchedulerName::GrantLeader.name(),
             region: info.region.id,

@@ -157,7 +157,7 @@ impl<'s, 'a> Hearth<'s, 'a> {
             return None;
         }
         let change = Change::SplitRegion(SplitAt::AboutMiddle);
-        let plan = self.round.fleet.sight.plan(info.region.id, &change).ok()?;
+        let plan = self.round.fleet.plan(info.region.id, &change).ok()?;
         let (store, own) = (self.source.record.id, self.source.heat);
         let decision = Decision {
             by: SchedulerName::BalanceHotRegion.name(),
@@ -231,7 +231,7 @@ impl<'s, 'a> Hearth<'s, 'a> {
 
     fn intent(&self, way: &Way<'s, 'a>) -> Option<Intent> {
         let Way { info, change, to, heat, .. } = way;
-        let plan = self.round.fleet.sight.plan(info.region.id, change).ok()?;
+        let plan = self.round.fleet.plan(info.region.id, change).ok()?;
         let (from, had) = (self.source.record.id, self.source.heat);
         let others = self.others.iter().filter(|seat| seat.record.id != to.record.id);
         let alternatives = others.take(ALTERNATIVES_MAX).map(|seat| {

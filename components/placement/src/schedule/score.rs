@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, ops::Add};
 
 /// What a store carries, divided by its weight: a store of weight 2000 counts half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Score(u128);
+pub(crate) struct Score(u128);
 
 /// Of a store without weight that carries something.
 const ENDLESS: u128 = u128::MAX / 4;
 
 impl Score {
-    pub(super) fn of(load: u64, weight_permille: u32) -> Self {
+    pub(crate) fn of(load: u64, weight_permille: u32) -> Self {
         match (load, weight_permille) {
             (0, 0) => Self(0),
             (_, 0) => Self(ENDLESS),

@@ -59,7 +59,7 @@ impl Shuffle {
             let others = round.fleet.seats().map(|seat| seat.record.id).filter(fits);
             Change::MovePeer { from, to: pick(others.collect())? }
         };
-        let plan = round.fleet.sight.plan(info.region.id, &change).ok()?;
+        let plan = round.fleet.plan(info.region.id, &change).ok()?;
         let decision = Decision {
             by: by.name(),
             region: info.region.id,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_base::{ConfVer, Epoch, Moment, Peer, Region, RegionId, Span, StoreId};
 use flotilla_placement::{
-    MetaState, Operator, OperatorEvent, OperatorKind, Order, Policy, Step, StoreState,
+    MetaState, Operator, OperatorEvent, OperatorKind, Order, Plan, Policy, Step, StoreState,
     fleet::REPLICA_OVERHEAD_BYTES,
     operator::{Command, PeerChangeKind},
 };
@@ -15,7 +15,7 @@ use super::knowledge::{Knowledge, has_all};
 use super::region::{ModelRegion, Origin, UnderWay};
 use crate::judge::{Verdict, require};
 
-/// A replica that balance has moved stays for so long.
+/// A replica that was moved stays for so long, as far as balance goes.
 const COOL_DOWN: Span = Span::from_millis(600_000);
 const BALANCE_REGION: &str = "balance-region";
 const BALANCE_LEADER: &str = "balance-leader";
@@ -40,7 +40,7 @@ pub struct Judges {
     shapes: BTreeMap<(RegionId, Epoch), Region>,
     /// Ids of peers, with region and store; of regions and splits.
     ids: BTreeMap<u64, (RegionId, StoreId)>,
-    /// When balance moved a replica of a region onto or off a store.
+    /// When somebody moved a replica of a region onto or off a store, in this run.
     moved: BTreeMap<(RegionId, StoreId), Moment>,
 }
 
@@ -113,6 +113,7 @@ impl Judges {
         if operator.asked_by == BALANCE_REGION {
             self.check_move(now, state.policy(), operator)?;
         }
+        self.note_moved(now, operator);
         if operator.asked_by == BALANCE_LEADER {
             self.check_transfer(now, state, operator)?;
         }
@@ -157,15 +158,28 @@ impl Judges {
         })
     }
 
+    /// Notes where replicas come and go, where any come.
+    fn note_moved(&mut self, now: Moment, operator: &Operator) {
+        let Plan { region, steps, .. } = &operator.plan;
+        if operator.plan.new_peers() == 0 {
+            return;
+        }
+        for step in steps {
+            if let Step::AddLearner(peer) | Step::RemovePeer(peer) = step {
+                self.moved.insert((*region, peer.store), now);
+            }
+        }
+    }
+
     /// Behind a move the source carries no less than the target, for their weights, by what is in the region; and the
-    /// replica was not moved a short time ago.
-    fn check_move(&mut self, now: Moment, policy: &Policy, operator: &Operator) -> Verdict {
+    /// replica was not moved a short time ago by anybody, in this run.
+    fn check_move(&self, now: Moment, policy: &Policy, operator: &Operator) -> Verdict {
         let Some((from, to)) = ends(operator) else { return Ok(()) };
         let region = operator.plan.region;
         for store in [from, to] {
-            let last = self.moved.insert((region, store), now);
+            let last = self.moved.get(&(region, store)).copied();
             let is_calm = last.is_none_or(|last| now.since(last) >= COOL_DOWN);
-            require(is_calm, "balance leaves alone for a while what it has moved", || {
+            require(is_calm, "balance leaves alone for a while what was moved", || {
                 format!("region {region} and store {store} again after {last:?}: {operator:?}")
             })?;
         }

@@ -35,13 +35,39 @@ pub struct Large {
 impl Large {
     /// A cluster of so many stores and regions. `empty` more stores hold nothing.
     #[must_use]
-    pub fn new((stores, empty): (u64, u64), regions: u64) -> Self {
+    pub fn new(stores: (u64, u64), regions: u64) -> Self {
+        Self::founded(stores, regions, |_number| Vec::new(), Policy::default())
+    }
+
+    /// The same where each store stands in one of so many zones. No two replicas may be in one place of the kind
+    /// `isolation`, of "zone" and "host"; empty where they are only as far apart as they can be.
+    ///
+    /// # Panics
+    /// There is no such kind.
+    #[must_use]
+    pub fn in_zones(stores: u64, regions: u64, (zones, isolation): (u64, &str)) -> Self {
+        let mut policy = Policy::default();
+        for (name, value) in [("location-labels", "zone,host"), ("isolation-level", isolation)] {
+            policy.set(name, value).expect("a setting");
+        }
+        let label = |key: &str, value: u64| (key.to_owned(), format!("{key}-{value}"));
+        let labels = |number| vec![label("zone", number % zones), label("host", number)];
+        Self::founded((stores, 0), regions, labels, policy)
+    }
+
+    fn founded(
+        (stores, empty): (u64, u64),
+        regions: u64,
+        labels: impl Fn(u64) -> Vec<(String, String)>,
+        policy: Policy,
+    ) -> Self {
         let now = Moment(0) + Span::from_millis(60_000);
-        let record = |id| StoreRecord { id: StoreId(id), ..StoreRecord::default() };
+        let record =
+            |id| StoreRecord { id: StoreId(id), labels: labels(id), ..StoreRecord::default() };
         let records = (1..=stores + empty).map(|id| (StoreId(id), record(id))).collect();
         let mut large = Self {
             stores: records,
-            policy: Policy::default(),
+            policy,
             view: ClusterView::new(Moment(0)),
             mind: Mind::default(),
             operators: OperatorController::default(),
@@ -55,6 +81,12 @@ impl Large {
         }
         large.beat();
         large
+    }
+
+    /// How many regions wait for something.
+    #[must_use]
+    pub fn wanting(&self) -> usize {
+        self.mind.wanting()
     }
 
     /// Every store says how it is.

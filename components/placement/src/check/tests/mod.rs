@@ -147,7 +147,12 @@ impl Scene {
         let fleet = Fleet::of(sight, &self.operators);
         let setbacks = Setbacks::of(&self.operators, self.now);
         let found = check(&fleet, info, &setbacks);
-        if is_sound(&sight, info) {
+        let mut terrain = Terrain::default();
+        let blind = standing(&sight, info, &mut terrain);
+        terrain.survey(&fleet);
+        let seen = standing(&sight, info, &mut terrain);
+        assert!(seen == blind || seen == Standing::Sound, "who knows the stores finds no more");
+        if seen == Standing::Sound {
             assert_eq!(found, Finding::Sound, "the first look has promised it");
         }
         found

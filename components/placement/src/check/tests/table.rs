@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     Ending, OperatorEvent, Stamp,
     ids::IdBatch,
-    operator::{CancelReason, drain},
+    operator::{CancelReason, Step, controller::ENDED_MAX, drain},
 };
 
 const SIX: &str = "1; 2; 3; 4; 5; 6";
@@ -236,7 +236,11 @@ fn replicas_count_for_what_rules_ask() {
     fleet.evict(StoreId(2));
     let info = scene.view.region(REGION).expect("there");
     let stuck = Finding::Stuck("the lead waits for store 2: it is kept free of leads".to_owned());
-    assert_eq!(check(&fleet, info, &Setbacks::default()), stuck, "who evicts has the last word");
+    assert_eq!(
+        check(&fleet, info, &Setbacks::of(&scene.operators, scene.now)),
+        stuck,
+        "who evicts has the last word"
+    );
 }
 
 /// pd#2419: a learner that no rule asks for does not keep its store from leaving, whatever else is not possible.
@@ -404,8 +408,8 @@ fn a_decision_tells_why_and_what_else_could_have_been() {
 }
 
 impl Scene {
-    /// Begins what is found and lets its time pass; the store that it waited for.
-    fn fail(&mut self, asked_by: &'static str) {
+    /// Begins what is found, as its finder or somebody else, and lets its time pass.
+    fn fail(&mut self, asked_by: Option<&'static str>) {
         let Finding::Do(intent) = self.find() else { panic!("{}", self.found()) };
         let count = u64::from(intent.plan.new_peers());
         let ids = IdBatch { first: 700, last: 699 + count };
@@ -413,6 +417,7 @@ impl Scene {
         let sight =
             Sight { stores: &self.stores, policy: &self.policy, view: &self.view, now: self.now };
         let at = Stamp { now: self.now, unix_ms: 1 };
+        let asked_by = asked_by.unwrap_or(intent.decision.by);
         self.operators.begin(&sight, plan, (asked_by, at)).expect("begun");
         let at = Stamp { now: self.operators.next_deadline(), unix_ms: 1 };
         let ended = self.operators.on_time(at);
@@ -421,9 +426,56 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Many leads are transferred, so that no other operator that has ended is remembered.
+    fn transfer_many(&mut self) {
+        for _transfer in 0..=ENDED_MAX {
+            let at = Stamp { now: self.now, unix_ms: 1 };
+            let sight = Sight {
+                stores: &self.stores,
+                policy: &self.policy,
+                view: &self.view,
+                now: self.now,
+            };
+            let plan = sight.plan(REGION, &Change::TransferLeader(StoreId(2))).expect("possible");
+            self.operators.begin(&sight, plan, ("balance-leader", at)).expect("begun");
+            self.operators.cancel(REGION, at).expect("it runs");
+        }
+    }
+}
+
+#[test]
+fn transfers_of_leads_push_out_nothing_of_what_came_and_what_failed() {
+    let mut scene = Scene::new("1; 2; 3 down; 4; 5 holds=5", "1v 2v 3v");
+    scene.fail(None);
+    scene.transfer_many();
+    assert_eq!(scene.found(), "replace-rule-down-peer: mv peer: store [3] to [5]");
+    let fleet = Fleet::of(scene.sight(), &scene.operators);
+    assert_eq!(fleet.seat(StoreId(4)).map(|seat| seat.arrivals), Some(1));
+}
+
+/// One that is busy would only hand on what it got, and one that leads much leads enough.
+#[test]
+fn the_lead_goes_where_it_can_stay() {
+    let heirs = |stores: &str| {
+        let Finding::Do(intent) = Scene::new(stores, "1v* 2v 3v 5v").find() else {
+            panic!("it is emptied")
+        };
+        let to = intent.plan.steps.iter().find_map(|step| match step {
+            Step::TransferLeader { to, .. } => Some(to.iter().map(|peer| peer.store.get())),
+            _ => None,
+        });
+        to.expect("it leads").collect::<Vec<u64>>()
+    };
+    let heirs = |second: &str| heirs(&format!("1 leaving; 2 {second}; 3 busy; 4; 5"));
+    assert_eq!(heirs(""), [2, 5]);
+    assert_eq!(heirs("busy"), [5]);
+    assert_eq!(heirs("holds=1"), [5, 2]);
+}
+
 #[test]
 fn who_was_waited_for_in_vain_comes_last() {
-    for asked_by in [ASKED_BY, drain::ASKED_BY] {
+    for asked_by in [None, Some(drain::ASKED_BY)] {
         let mut scene = Scene::new("1; 2; 3 down; 4; 5 holds=5", "1v 2v 3v");
         scene.fail(asked_by);
         assert_eq!(scene.found(), "replace-rule-down-peer: mv peer: store [3] to [5]");
@@ -441,7 +493,7 @@ fn who_was_waited_for_in_vain_comes_last() {
     // A worse place is better than one that does not come.
     let stores = "1 zone=a; 2 zone=b; 3 zone=c; 4 zone=a";
     let mut scene = Scene::new(stores, "1v 2v").set("location-labels", "zone");
-    scene.fail(ASKED_BY);
+    scene.fail(None);
     assert_eq!(scene.found(), "add-rule-peer: add peer: store [4]");
     // And is not left for it at once.
     scene.region.peers.push(peer("4v"));
