@@ -15,7 +15,7 @@ mod splits;
 mod stores;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
 use flotilla_base::{
@@ -51,12 +51,21 @@ const FIRST_REGION: RegionId = RegionId(2);
 /// Far more than all stores and clients can have to do in one moment.
 const AT_ONCE_MAX: u64 = 1_000_000;
 
+/// What a store does beside its turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    /// Its appliers take what is committed.
+    Apply,
+    /// What destroyed peers left is deleted.
+    Clean,
+}
+
 /// What is under way at a store.
 #[derive(Debug, Default)]
 struct Due {
     turn: bool,
-    apply: bool,
-    clean: bool,
+    /// Works beside the turns that are due.
+    works: BTreeSet<Work>,
     /// Threads whose next step is due.
     steps: Vec<LaneId>,
     /// The batch up to which a sync is under way.
@@ -384,8 +393,8 @@ impl World {
         let due = self.due(store);
         match task {
             Task::Turn => due.turn = false,
-            Task::Apply => due.apply = false,
-            Task::Clean => due.clean = false,
+            Task::Apply => _ = due.works.remove(&Work::Apply),
+            Task::Clean => _ = due.works.remove(&Work::Clean),
             Task::Step(lane) => due.steps.retain(|due| *due != lane),
             Task::Synced => {
                 let number = due.sync.take().unwrap_or_default();
@@ -531,10 +540,10 @@ impl World {
         if node.wants_turn() && !std::mem::replace(&mut due.turn, true) {
             begun.push((Span(rng.below(plan.turn_spread.0 + 1)), Task::Turn));
         }
-        if node.wants_apply() && !std::mem::replace(&mut due.apply, true) {
+        if node.wants_apply() && due.works.insert(Work::Apply) {
             begun.push((Span(rng.below(plan.apply_spread.0 + 1)), Task::Apply));
         }
-        if node.wants_clean() && !std::mem::replace(&mut due.clean, true) {
+        if node.wants_clean() && due.works.insert(Work::Clean) {
             let spread = plan.snapshots.clean_spread;
             begun.push((self.chance.streams.delay(spread), Task::Clean));
         }

@@ -77,13 +77,18 @@ fn samples(counts: &str, (name, _): Ceiling) -> Vec<u64> {
     samples
 }
 
+#[expect(clippy::disallowed_methods, reason = "callgrind gives its counts in a file")]
+fn read(counts: &Path) -> String {
+    fs::read_to_string(counts).expect("callgrind has written it")
+}
+
 #[test]
 #[cfg_attr(debug_assertions, ignore = "counts are those of optimised code: use --release")]
 fn decisions_about_a_large_cluster_take_few_instructions() {
     let folder = tempfile::tempdir().expect("a folder");
     let counts = folder.path().join("counts");
     run_under_callgrind(&counts);
-    let counts = fs::read_to_string(&counts).expect("callgrind has written it");
+    let counts = read(&counts);
     println!("| act | instructions: least | median | most | ceiling |\n|---|---|---|---|---|");
     let mut dear = Vec::new();
     for act @ (name, max) in ALL {

@@ -84,7 +84,7 @@ impl Runner for Script {
             "replace" => Scenario::Replace,
             name => return Err(format!("there is no scenario {name}").into()),
         };
-        Ok(show(scenario)?)
+        show(scenario)
     }
 }
 

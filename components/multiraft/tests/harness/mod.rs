@@ -45,8 +45,13 @@ impl Runner for Stores {
 }
 
 impl Stores {
-    fn execute(&mut self, verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
-        let mut lines = Vec::new();
+    /// Makes stores and regions.
+    fn found(
+        &mut self,
+        verb: &str,
+        args: &mut ArgumentConsumer<'_>,
+        lines: &mut Vec<String>,
+    ) -> Outcome<()> {
         match verb {
             // stores COUNT [members=COUNT] [idle_beats=COUNT]: empty stores, how many of them regions begin on, and
             // after how many heartbeats without a request a region sleeps.
@@ -74,6 +79,15 @@ impl Stores {
                     lines.push("store 1 leads".to_owned());
                 }
             }
+            _ => return Err(format!("{verb} makes nothing").into()),
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, verb: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
+        let mut lines = Vec::new();
+        match verb {
+            "stores" | "bootstrap" | "lead" => self.found(verb, args, &mut lines)?,
             // after MILLIS: time passes.
             "after" => self.now = self.now + Span::from_millis(number(args)?),
             // wake STORE / put STORE KEY VALUE / get STORE: inputs; ticket=NAME names the answer. over=OLD puts

@@ -49,7 +49,7 @@ use crate::{
     metrics::StoreMetrics,
     network::Inbound,
     node::StoreError,
-    router::{Router, WriteOutcome},
+    router::{PeerMail, PeerState, Router, WriteOutcome},
     silence::Silence,
     snapshots::{self, Snapshots},
 };
@@ -157,6 +157,28 @@ fn parts_of(
     }
 }
 
+/// Nobody has ever been silent, and the disk has room.
+fn inbound_of(
+    replicas: ReplicaConfig,
+    (router, clock): (&Router, MonotonicClock),
+    queue: ReadyQueue<PeerState, PeerMail>,
+    memory: Memory,
+    metrics: &Arc<StoreMetrics>,
+) -> Arc<Inbound> {
+    Arc::new(Inbound {
+        router: router.clone(),
+        queue,
+        replicas,
+        clock,
+        silence: Arc::new(Silence::default()),
+        brake: Arc::default(),
+        memory,
+        metrics: Arc::clone(metrics),
+        peers: std::sync::OnceLock::new(),
+        clears: std::sync::OnceLock::new(),
+    })
+}
+
 /// The region of all tests, with this store's peer among its members.
 fn begin_first_region(inbound: &Inbound, router: &Router, peers: Vec<Peer>) {
     let region = Region { id: REGION, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
@@ -189,25 +211,13 @@ impl OneStore {
         let (queue, ready) = ReadyQueue::new(QUOTA);
         let (apply_queue, apply_ready) = ReadyQueue::new(QUOTA);
         let replicas = replica_config(&engine);
-        let inbound = Arc::new(Inbound {
-            router: router.clone(),
-            queue,
-            replicas,
-            clock,
-            silence: Arc::new(Silence::default()),
-            brake: Arc::default(),
-            memory: Memory::new(budget),
-            metrics: Arc::clone(&metrics),
-            peers: std::sync::OnceLock::new(),
-            clears: std::sync::OnceLock::new(),
-        });
+        let inbound = inbound_of(replicas, (&router, clock), queue, Memory::new(budget), &metrics);
         let identity = identity();
         let (events, handle) = (Arc::clone(&inbound) as Arc<_>, runtime.handle().clone());
         let peers = Peers::new(identity, Arc::new(Alone), events, Limits::default(), handle);
         let disk = (directory.path(), &engine, free);
-        let snapshots = snapshots_of(disk, &inbound, &peers, &runtime);
         let shared = Shared {
-            snapshots,
+            snapshots: snapshots_of(disk, &inbound, &peers, &runtime),
             sizes: Arc::new(Sizes::new(SplitLimits::default())),
             inbound: Arc::clone(&inbound),
             engine,
@@ -227,8 +237,9 @@ impl OneStore {
         let woken = router.clone();
         let wake = move |region, _generation| wake(&woken, region);
         let alarm = Arc::new(Alarm::start("raft-alarm", clock.reader(), wake).expect("a thread"));
-        let worker = |_| ApplyWorker::new(shared.clone());
-        let apply = Pool::start(&PoolOptions::new("apply", 1), apply_ready, worker);
+        let apply = Pool::start(&PoolOptions::new("apply", 1), apply_ready, |_| {
+            ApplyWorker::new(shared.clone())
+        });
         let raft = Pool::start(&PoolOptions::new("raft", 1), ready, |_| {
             let Shared { engine, router, metrics, .. } = &shared;
             let disk = Arc::new(engine.clone());
