@@ -429,7 +429,7 @@ mod tests {
         assert_eq!(page.states, BTreeMap::from([("guard", 1), ("ok", 10_000)]));
         assert_eq!(page.table().render().lines().count(), 4);
         let remainder = page.remainder(&RegionsArgs { limit: 3, ..args() });
-        let told = "3 of 10 001 regions (1 guard, 10 000 ok), more follow: \
+        let told = "3 of 10,001 regions (1 guard, 10,000 ok), more follow: \
                     flotilla ctl regions --from k00003 --limit 3";
         assert_eq!(remainder, told);
         let all = choice(7, &args());
@@ -455,7 +455,7 @@ mod tests {
                 (expected.into(), 1_000, &None),
                 "{sort:?}"
             );
-            let told = "the first 3 of 1 000 regions (1 guard, 999 ok): --limit N shows more";
+            let told = "the first 3 of 1,000 regions (1 guard, 999 ok): --limit N shows more";
             assert_eq!(top.remainder(&args), told);
         }
         let args = RegionsArgs { sort: Some(SortArg::ReadFlow), limit: 1, ..args() };
