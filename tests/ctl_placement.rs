@@ -110,7 +110,7 @@ fn settings(sandbox: &Sandbox) {
     let table = sandbox.ok(&["ctl", "settings"]);
     assert_parts(
         &table,
-        &["SETTING", "USUAL", "schedule.max-store-down-time", "at least 1s is possible"],
+        &["SETTING", "USUAL", "schedule.max-store-down-time", "at least 10s is possible"],
     );
     assert_eq!(sandbox.ok(&["ctl", "settings", "--changed"]), "all settings are as usual\n");
     let set = ["ctl", "settings", "set", "max-store-down-time", "10m"];
