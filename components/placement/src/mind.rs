@@ -1,7 +1,7 @@
 //! What the placement driver decides by itself: which regions it mends, and what it moves to make the cluster better.
 //!
 //! A region is judged with each report of its leader, which comes at once with a change and else every ten seconds: a region
-//! without reports has nobody who could change it. What is not sound waits its turn ([`Due`]). Schedulers look at the stores,
+//! without reports has nobody who could change it. What is not sound waits its turn ([`Wanting`]). Schedulers look at the stores,
 //! soon while they find something and seldom while they do not.
 //!
 //! Nothing is decided in a new reign before every key has an owner that is known, and every store has had the time to
