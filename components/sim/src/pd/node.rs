@@ -243,6 +243,7 @@ impl PdNode {
         let Some(process) = &mut self.process else { return Ok(()) };
         let clocks = Clocks { now: process.clock.read(sight.now), unix_ms };
         let count = if sight.rng.chance(700) { usize::MAX } else { 1 };
+        sight.judges.orders.on_turn(self.id);
         for _ in 0..count {
             let Some(job) = process.inbox.pop_front() else { break };
             match job {

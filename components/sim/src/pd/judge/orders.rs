@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flotilla_base::{Moment, PeerId, RegionId, Span, StoreId};
 use flotilla_placement::{
     Operator, OperatorEvent, OperatorKind, Order, RegionReport, SchedulerName,
-    operator::{Command, PeerChangeKind},
+    operator::{Command, PeerChange, PeerChangeKind},
 };
 
 use crate::judge::{Verdict, require};
@@ -21,8 +21,8 @@ const COOL_DOWN: Span = Span::from_millis(600_000);
 /// What a member knows and does in its current reign.
 #[derive(Debug, Default)]
 struct Reign {
-    /// The last that it was told of each region.
-    reports: BTreeMap<RegionId, RegionReport>,
+    /// What it was told of each region in this turn, and the last before.
+    reports: BTreeMap<RegionId, Vec<RegionReport>>,
     /// Regions to which something is being done.
     busy: BTreeSet<RegionId>,
     /// When balance moved a replica of a region onto or off a store.
@@ -85,8 +85,17 @@ impl OrderJudge {
                 || epoch.conf_ver < known_epoch.conf_ver
                 || term < known_term
         };
-        if !reports.get(&report.region.id).is_some_and(is_old) {
-            reports.insert(report.region.id, report.clone());
+        let told = reports.entry(report.region.id).or_default();
+        if !told.last().is_some_and(is_old) {
+            told.push(report.clone());
+        }
+    }
+
+    /// A member takes what has come. Its orders show behind that: each may rest on any report of the turn.
+    pub fn on_turn(&mut self, member: PeerId) {
+        let reports = &mut self.reigns.entry(member).or_default().reports;
+        for told in reports.values_mut().filter(|told| told.len() > 1) {
+            told.drain(..told.len() - 1);
         }
     }
 
@@ -160,16 +169,17 @@ impl Reign {
         let is_busy = self.busy.contains(&order.region);
         require(is_busy, "an order is of an operator", || format!("{order:?}"))?;
         // It may have been told in the very turn in which it began to reign.
-        let Some(report) = self.reports.get(&order.region) else { return Ok(()) };
+        let Some(told) = self.reports.get(&order.region) else { return Ok(()) };
         let changes = match &order.command {
             Command::ChangePeer(change) => std::slice::from_ref(change),
             Command::ChangePeers(changes) => changes.as_slice(),
             Command::LeaveJoint | Command::TransferLeader(_) | Command::Split(_) => &[],
         };
         let mut votes = changes.iter().filter(|change| change.kind == PeerChangeKind::Voter);
-        let early = votes.find(|change| !has_all(report, &change.peer));
+        let is_early = |change: &PeerChange| !told.iter().any(|it| has_all(it, &change.peer));
+        let early = votes.find(|change| is_early(change));
         require(early.is_none(), "a learner votes when it has all data", || {
-            format!("{early:?} in {order:?}, {report:?}")
+            format!("{early:?} in {order:?}, {:?}", told.last())
         })
     }
 }
@@ -181,7 +191,6 @@ fn is_balance(operator: &Operator) -> bool {
 #[cfg(test)]
 mod tests {
     use flotilla_base::{ConfVer, Epoch, Peer, PeerRole, Region, Term};
-    use flotilla_placement::operator::PeerChange;
 
     use super::*;
     use crate::judge::samples::broken;
@@ -223,6 +232,10 @@ mod tests {
         assert_eq!(rule, "a learner votes when it has all data");
         judge.on_report(MEMBER, &report(7, &[]));
         assert_eq!(judge.on_event(MEMBER, Moment(1), &order), Ok(()));
+        judge.on_report(MEMBER, &report(7, &[learner()]));
+        assert_eq!(judge.on_event(MEMBER, Moment(1), &order), Ok(()), "of the same turn");
+        judge.on_turn(MEMBER);
+        assert!(judge.on_event(MEMBER, Moment(1), &order).is_err(), "of an earlier turn");
         judge.on_reign(MEMBER, Moment(2));
         assert!(judge.on_event(MEMBER, Moment(2), &order).is_err(), "another reign knows nothing");
     }
