@@ -132,7 +132,7 @@ impl Seat<'_> {
     /// All its labels.
     #[must_use]
     pub fn labels(&self) -> Labels<'_> {
-        Labels { by_hand: &self.policy.labels, registered: &self.record.labels }
+        self.policy.labels_of(self.record)
     }
 
     /// What it carries in data and in replicas, in bytes.

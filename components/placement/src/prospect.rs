@@ -10,7 +10,7 @@ use flotilla_base::{RegionId, Span, StoreId};
 use crate::{
     forecast::{Bounds, Forecast, Outlook, Premises},
     meta::{StoreRecord, StoreState},
-    policy::{Policy, PolicyRefusal, check_label},
+    policy::{PolicyRefusal, check_label},
     rule::{Labels, RuleRefusal},
     schedule::COOL_DOWN,
     view::{StoreLoad, StoreStats, StoreStatus},
@@ -240,18 +240,6 @@ impl Premises {
             some => format!("{some} of them can go, or all {all}"),
         };
         Err(SuppositionRefusal::TooFew { go: listed(go.iter().copied()), stay, replicas, possible })
-    }
-}
-
-impl Policy {
-    /// Replicas that a region has at most: so many stores are needed in any case.
-    #[must_use]
-    pub fn replicas_max(&self) -> u32 {
-        let of_rules = |(_, rules): (_, Vec<&crate::Rule>)| match rules.as_slice() {
-            [] => self.max_replicas,
-            rules => rules.iter().fold(0, |sum: u32, rule| sum.saturating_add(rule.count)),
-        };
-        self.rules.segments().map(of_rules).max().unwrap_or(self.max_replicas)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     decision::{Alternative, Decision, Intent},
     fleet::Fleet,
     operator::{Change, Setbacks, Sight, SplitAt, step::has_caught_up},
-    rule::{Labels, MemberSet, Role, RuleFit, fit},
+    rule::{MemberSet, Role, RuleFit, fit},
     view::RegionInfo,
 };
 
@@ -103,7 +103,7 @@ pub fn keeps_place(fleet: &Fleet<'_>, info: &RegionInfo, from: StoreId, to: Stor
     let Placement { demands, mut members, fit: before, .. } = placement;
     for member in members.iter_mut().filter(|member| member.peer.store == from) {
         member.peer.store = to;
-        member.labels = Labels { by_hand: &seat.policy.labels, registered: &seat.record.labels };
+        member.labels = seat.labels();
     }
     let after = fit(&members, &demands);
     let is_kept = |(before, after): (&RuleFit, &RuleFit)| {

@@ -378,15 +378,14 @@ impl MetaState {
         if self.bootstrap.is_none() || changed.default_rule() == self.policy.default_rule() {
             return Ok(());
         }
-        let checked = changed.check_stores(&self.labels_of_others(StoreId(0)));
-        let is_mended = || self.policy.check_stores(&self.labels_of_others(StoreId(0))).is_err();
-        match checked {
-            // What is not possible as it is may become better step by step.
-            Err(_still) if is_mended() && changed.max_replicas <= self.policy.max_replicas => {
-                Ok(())
-            }
-            checked => Ok(checked.map_err(PolicyRefusal::Rule)?),
+        let stores = self.labels_of_others(StoreId(0));
+        let checked = changed.check_stores(&stores).map_err(PolicyRefusal::Rule);
+        // What is not possible as it is may become better step by step.
+        let asks_less = changed.max_replicas <= self.policy.max_replicas;
+        if checked.is_err() && asks_less && self.policy.check_stores(&stores).is_err() {
+            return Ok(());
         }
+        Ok(checked?)
     }
 
     fn treat_store(

@@ -62,6 +62,6 @@ impl Policy {
     /// The labels of a store: what people have set goes first.
     #[must_use]
     pub fn labels<'a>(&'a self, store: &'a StoreRecord) -> Labels<'a> {
-        Labels { by_hand: &self.store(store.id).labels, registered: &store.labels }
+        self.store(store.id).labels_of(store)
     }
 }

@@ -6,8 +6,8 @@ use flotilla_base::{
 };
 
 use crate::{
-    meta::{read_pairs, write_pairs},
-    rule::RuleRefusal,
+    meta::{StoreRecord, read_pairs, write_pairs},
+    rule::{Labels, RuleRefusal},
 };
 
 /// The weight of a store that is like any other, thousandths.
@@ -53,6 +53,12 @@ impl StorePolicy {
     #[must_use]
     pub const fn is_maintained(&self, unix_ms: u64) -> bool {
         unix_ms < self.maintained_until_unix_ms
+    }
+
+    /// The labels of the store that is treated so: what people have set goes first.
+    #[must_use]
+    pub fn labels_of<'a>(&'a self, record: &'a StoreRecord) -> Labels<'a> {
+        Labels { by_hand: &self.labels, registered: &record.labels }
     }
 
     /// Whether a store may be treated so.

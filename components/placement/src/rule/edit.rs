@@ -61,6 +61,16 @@ impl Policy {
         self.default_in_use().into_iter().chain(self.rules.rules().iter().cloned()).collect()
     }
 
+    /// Replicas that a region has at most: so many stores are needed in any case.
+    #[must_use]
+    pub fn replicas_max(&self) -> u32 {
+        let of_rules = |(_, rules): (_, Vec<&Rule>)| match rules.as_slice() {
+            [] => self.max_replicas,
+            rules => rules.iter().fold(0, |sum: u32, rule| sum.saturating_add(rule.count)),
+        };
+        self.rules.segments().map(of_rules).max().unwrap_or(self.max_replicas)
+    }
+
     /// Whether these stores are enough for every rule, the default included.
     ///
     /// # Errors
