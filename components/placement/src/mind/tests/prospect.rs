@@ -95,6 +95,19 @@ fn a_plan_that_is_too_long_ends_and_says_so() {
 }
 
 #[test]
+fn a_store_that_a_rule_needs_is_not_supposed_to_go() {
+    let mut premises = premises(5, &[1]);
+    let south = vec![("zone".to_owned(), "south".to_owned())];
+    premises.stores.get_mut(&StoreId(1)).expect("known").labels = south;
+    premises.policy.rules = crate::rule::tests::book("a/a voter 1 zone:in=south; a/b voter 2");
+    let of =
+        |premises: &Premises, go: u64| Prospect::of(premises.clone(), &supposed(0, &[go]), HOUR);
+    let refused = of(&premises, 1).expect_err("there is no other").to_string();
+    assert!(refused.contains("without what would go placement rule \"a/a\""), "{refused}");
+    assert!(of(&premises, 2).is_ok(), "anybody else may");
+}
+
+#[test]
 fn what_cannot_be_supposed_is_refused_with_what_would_be_possible() {
     let told = |come: usize, go: &[u64], horizon: Span| {
         let refusal = Prospect::of(premises(5, &[1]), &supposed(come, go), horizon);
